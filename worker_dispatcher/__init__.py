@@ -1,0 +1,1 @@
+"""worker_dispatcher: run many calls and never lose the run."""

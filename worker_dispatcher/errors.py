@@ -1,0 +1,90 @@
+"""The tree of errors; floor 0.
+
+    WorkerDispatcherError
+    ├── ConfigError (ValueError)            the config has problems; all of them are named
+    ├── TaskError                           a task failed and its own exception cannot be shown
+    ├── TaskTimeout (TimeoutError)          a task was over its time
+    ├── WorkerDied (BrokenProcessPool)      a worker process ended while it ran a task (worker_died.py)
+    ├── RunError                            the run as a whole cannot go on
+    └── BookingError                        a task was settled twice: a fault of this library
+    TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
+
+Errors carry fields, not only text, and survive pickling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "BookingError",
+    "ConfigError",
+    "RunError",
+    "TaskError",
+    "TaskFailuresWarning",
+    "TaskTimeout",
+    "WorkerDispatcherError",
+]
+
+
+class WorkerDispatcherError(Exception):
+    """Root of every error that this library raises on its own account."""
+
+
+class ConfigError(WorkerDispatcherError, ValueError):
+    """The config has problems. `problems` holds one (dotted path, text) pair for each, in config order."""
+
+    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+        self.problems: tuple[tuple[str, str], ...] = tuple((str(path), str(text)) for path, text in problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        width = max((len(path) for path, _ in self.problems), default=0) + 2
+        lines = [f"{count} problem{'' if count == 1 else 's'} in the config"]
+        lines += [f"  {path:<{width}}{text}" for path, text in self.problems]
+        return "\n".join([*lines, "all options: worker-dispatcher options"])
+
+
+class TaskError(WorkerDispatcherError):
+    """A task failed, and its own exception could not be brought to this process.
+
+    task_id: from 1; type_name, message, traceback: what the task's exception said of itself, as text.
+    """
+
+    def __init__(self, task_id: int, type_name: str, message: str, traceback: str = "") -> None:
+        self.task_id, self.type_name, self.message, self.traceback = task_id, type_name, message, traceback
+        super().__init__(task_id, type_name, message, traceback)
+
+    def __str__(self) -> str:
+        return f"task #{self.task_id}: {self.type_name}: {self.message}"
+
+
+class TaskTimeout(WorkerDispatcherError, TimeoutError):
+    """A task ran longer than its timeout. timeout: seconds."""
+
+    def __init__(self, task_id: int, timeout: float) -> None:
+        self.task_id, self.timeout = task_id, timeout
+        super().__init__(task_id, timeout)
+
+    def __str__(self) -> str:
+        return f"task #{self.task_id} ran longer than its timeout of {self.timeout:g} s"
+
+
+class RunError(WorkerDispatcherError):
+    """The run as a whole cannot go on; the text says why and what to do."""
+
+
+class BookingError(WorkerDispatcherError):
+    """A task was settled twice, or never given out: a fault of this library. `story` tells what is known of it."""
+
+    def __init__(self, task_id: int, story: str) -> None:
+        self.task_id, self.story = task_id, story
+        super().__init__(task_id, story)
+
+    def __str__(self) -> str:
+        return f"task #{self.task_id}: {self.story}"
+
+
+class TaskFailuresWarning(UserWarning):
+    """Some tasks of a quiet run failed."""
