@@ -1,0 +1,9 @@
+#!/bin/sh
+# A first look: all files of this machine's Python library hashed and their words counted, in threads and in processes.
+# Sets itself up on a machine that has only Python >= 3.11.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. scripts/environment.sh
+
+prepare .venv-demo
+"$ENV_PYTHON" scripts/demo.py "$@"

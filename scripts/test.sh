@@ -1,0 +1,12 @@
+#!/bin/sh
+# Every check of the project: style, types, tests (the slow ones are in stress.sh).
+# Sets itself up on a machine that has only Python >= 3.11. Arguments go to pytest: sh scripts/test.sh tests/parity -x
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. scripts/environment.sh
+
+prepare .venv-test test
+"$ENV_PYTHON" -m ruff check .
+"$ENV_PYTHON" -m ruff format --check .
+"$ENV_PYTHON" -m mypy
+"$ENV_PYTHON" -m pytest "$@"
