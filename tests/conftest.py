@@ -1,0 +1,218 @@
+"""After each test nothing of ours is left: no thread, process, descriptor, shared memory or temporary file.
+
+What is allowed is what was there before the test, and what one warm-up run leaves for good (the fork server of ruling
+13 with its few descriptors), so a server that a test killed may come back. A test that leaves threads stuck in a task
+says so with `@pytest.mark.leaves_threads`; it is the only exception, and the threads must be daemons.
+
+How things are told apart:
+* processes: children at any depth, and every process that inherited this session's mark in its environment (an orphan
+  has no parent to be found by). Two processes with one command line and one parent count as the same kind.
+* descriptors: by kind, numbers and inodes left out, since a restarted fork server has new ones.
+* shared memory: files in /dev/shm that nobody outside this session has mapped.
+* temporary files: the session has a temporary folder of its own, so whatever lies there is ours.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import tempfile
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+import worker_dispatcher
+
+LONGEST_WAIT = 5.0  # seconds until what is ending must have ended; a clean test waits for nothing
+SHARED_MEMORY = Path("/dev/shm")
+MARK = "WORKER_DISPATCHER_TEST_SESSION"
+MARK_BYTES = f"{MARK}={os.getpid()}".encode()
+os.environ[MARK] = str(os.getpid())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A temporary folder for this session and all its children, empty between tests."""
+    folder = tmp_path_factory.mktemp("t")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm(_own_temporary_folder: Path) -> Leftovers:
+    """What one run with processes leaves for good, and what loading numpy leaves (its threads)."""
+    import numpy as np
+
+    np.ones((64, 64)) @ np.ones((64, 64))
+    config = {
+        "task": {"list": 4, "function": lambda id: id},
+        "worker": {"number": 2, "use_processing": True},
+        "verbose": False,
+    }
+    try:
+        worker_dispatcher.start(config)
+    except Exception as error:  # the tests of pure things must run while the core does not
+        warnings.warn(f"the warm-up run failed, so the fork server counts as a leak: {error!r}", stacklevel=1)
+    return Leftovers.now(_own_temporary_folder)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest, _warm: Leftovers, _own_temporary_folder: Path) -> Iterator[None]:
+    before = Leftovers.now(_own_temporary_folder)
+    yield
+    allowed = _threads_allowed(request.node)
+    deadline = time.monotonic() + LONGEST_WAIT
+    pause = 0.001
+    while extra := Leftovers.now(_own_temporary_folder).beyond(before, _warm, allowed):
+        if time.monotonic() > deadline:
+            text = f"left behind by {request.node.nodeid}:\n" + "\n".join(extra)
+            _end_processes_of(before)
+            pytest.fail(text, pytrace=False)
+        gc.collect()  # an exception that a failed test keeps alive is not a leak of the library
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def _threads_allowed(test: pytest.Item) -> float:
+    mark = test.get_closest_marker("leaves_threads")
+    if mark is None:
+        return 0
+    most = mark.args[0] if mark.args else mark.kwargs.get("most")
+    return float("inf") if most is None else most
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What this session holds at one moment."""
+
+    threads: frozenset[threading.Thread]
+    native_threads: frozenset[int]
+    processes: dict[psutil.Process, tuple[str, bool]]  # to (command line, is a direct child)
+    descriptors: Counter[str]
+    shared_memory: frozenset[str]
+    temporary_files: frozenset[str]
+
+    @staticmethod
+    def now(temporary_folder: Path) -> Leftovers:
+        return Leftovers(
+            frozenset(threading.enumerate()),
+            frozenset(int(name) for name in os.listdir("/proc/self/task")),
+            _processes(),
+            _descriptors(),
+            frozenset(os.listdir(SHARED_MEMORY)) if SHARED_MEMORY.is_dir() else frozenset(),
+            frozenset(os.listdir(temporary_folder)),
+        )
+
+    def beyond(self, before: Leftovers, warm: Leftovers, threads_allowed: float) -> list[str]:
+        """One line for each thing that is here now, was not before the test, and is not what a run leaves for good."""
+        extra_threads = self.threads - before.threads
+        daemons = [thread for thread in extra_threads if thread.daemon]
+        forgiven = set(daemons) if len(daemons) <= threads_allowed else set()
+        native = self.native_threads - before.native_threads - {thread.native_id for thread in extra_threads}
+        lines = [f"  thread {thread.name} daemon={thread.daemon}" for thread in extra_threads - forgiven]
+        lines += [f"  native thread {tid} that Python does not know" for tid in native]
+
+        may_be = Counter(before.processes.values()) | Counter(warm.processes.values())
+        if Counter(self.processes.values()) - may_be:
+            new = {process: kind for process, kind in self.processes.items() if process not in before.processes}
+            lines += [f"  process {process.pid}: {command}" for process, (command, _) in new.items()]
+
+        open_now = self.descriptors - (before.descriptors | warm.descriptors)
+        lines += [f"  {count} descriptor(s) of {kind}" for kind, count in open_now.items()]
+        shared = [name for name in self.shared_memory - before.shared_memory if not _is_a_strangers(name)]
+        lines += [f"  shared memory {name}" for name in shared]
+        lines += [f"  temporary file {name}" for name in self.temporary_files - before.temporary_files]
+        return lines
+
+
+def _processes() -> dict[psutil.Process, tuple[str, bool]]:
+    me = os.getpid()
+    found = {}
+    for process in {*psutil.Process().children(recursive=True), *_marked_processes(me)}:
+        try:
+            found[process] = (_command(process), process.ppid() == me)
+        except psutil.Error:  # it ended while we looked
+            continue
+    return found
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) or f"<{process.name()}>"
+    except psutil.ZombieProcess:
+        return f"<{process.name()}, ended but not reaped>"
+
+
+def _marked_processes(me: int) -> Iterator[psutil.Process]:
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == me:
+            continue
+        try:
+            environment = Path("/proc", name, "environ").read_bytes()
+            if MARK_BYTES in environment.split(b"\0"):
+                yield psutil.Process(int(name))
+        except (OSError, psutil.Error):  # not ours to read, or ended
+            continue
+
+
+def _descriptors() -> Counter[str]:
+    kinds: Counter[str] = Counter()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the descriptor that this listing itself used
+            continue
+        kinds[re.sub(r":\[\d+\]$", "", target)] += 1
+    return kinds
+
+
+def _is_a_strangers(name: str) -> bool:
+    """True if a process outside this session has the file mapped or open: other programs use /dev/shm as well."""
+    path = str(SHARED_MEMORY / name)
+    ours = {os.getpid(), *(process.pid for process in _processes())}
+    for pid in psutil.pids():
+        if pid in ours:
+            continue
+        try:
+            if path in Path("/proc", str(pid), "maps").read_text(errors="replace"):
+                return True
+            descriptors = [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
+            if any(os.readlink(descriptor).startswith(path) for descriptor in descriptors):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _end_processes_of(before: Leftovers) -> None:
+    """End what a test left running, so that one leak is one failure."""
+    for process in _processes().keys() - before.processes.keys():
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """wait_until(fact, within=10): returns as soon as fact() is true, fails the test if it does not become so."""
+
+    def wait(fact: Callable[[], object], within: float = 10.0) -> None:
+        deadline = time.monotonic() + within
+        pause = 0.001
+        while not fact():
+            assert time.monotonic() < deadline, f"not true after {within} s: {getattr(fact, '__name__', fact)}"
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+
+    return wait
