@@ -1,0 +1,171 @@
+"""How a user's function wants to be called; read once, before the run, and never by trying."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from worker_dispatcher.config.describe import Refused
+
+if TYPE_CHECKING:
+    from inspect import Parameter
+
+__all__ = ["CALLBACK_NAMES", "TASK_NAMES", "CallStyle", "call_style", "is_coroutine_function"]
+
+# The third of each is the subject: what a function gets that takes one parameter of any name.
+TASK_NAMES = ("id", "config", "task", "metadata")
+CALLBACK_NAMES = ("id", "config", "result", "log")
+
+DEEPEST = 50  # decorators followed; an object that claims to wrap itself must not keep us for ever
+
+
+@dataclass(frozen=True, slots=True)
+class CallStyle:
+    """positional: call with the subject alone, unnamed; otherwise call with exactly `names`, by keyword."""
+
+    positional: bool = False
+    names: tuple[str, ...] = ()
+
+
+def call_style(function: Callable[..., Any], names: Sequence[str]) -> CallStyle:
+    """How to call `function` when `names` (TASK_NAMES or CALLBACK_NAMES) are on offer.
+
+    Parameters with one of the names get that by keyword, `**kwargs` gets all of them. A function that needs exactly
+    one other parameter, or whose signature cannot be read, gets the subject positionally. A decorator that takes
+    `**kwargs` is asked for what the function inside it takes. What a partial has bound stays bound.
+    Raises Refused where no such call can work. The function is not called.
+    """
+    return _style(function, tuple(names), 0)
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """True if calling it gives a coroutine: an `async def`, also in partials, methods and `async __call__`.
+
+    A plain function that returns somebody's coroutine is not one: only its result can tell.
+    """
+    import inspect
+
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _style(function: Callable[..., Any], names: tuple[str, ...], depth: int) -> CallStyle:
+    own = _parameters(function)
+    inside = _inside(function) if depth < DEEPEST else None
+    if inside is not None and (own is None or _only_passes_on(own)):
+        return _style(inside, names, depth + 1)
+    if own is None:
+        return CallStyle(positional=True)
+    return _Choice(own, names, _rest(own, inside, names, depth), _bound(function), lenient=depth > 0).style()
+
+
+def _rest(
+    own: list[Parameter], inside: Callable[..., Any] | None, names: tuple[str, ...], depth: int
+) -> tuple[str, ...]:
+    """The names that may go into the function's `**kwargs`: all, or what the function inside it takes."""
+    if not any(p.kind is p.VAR_KEYWORD for p in own):
+        return ()
+    if inside is None:
+        return names
+    wanted = _style(inside, names, depth + 1).names
+    return wanted or (names if len(own) == 1 else ())  # `**kwargs` alone can be given nothing but names
+
+
+class _Choice(NamedTuple):
+    """The parameters of one function, sorted by who can fill them.
+
+    rest: what may go into its `**kwargs`; bound: keywords that a partial has set already;
+    lenient: the function sits inside a decorator, which may fill what we do not know: nothing is refused.
+    """
+
+    parameters: list[Parameter]
+    names: tuple[str, ...]
+    rest: tuple[str, ...]
+    bound: frozenset[str]
+    lenient: bool
+
+    def style(self) -> CallStyle:
+        known = [p.name for p in self.parameters if self._known(p)]
+        strangers = [p for p in self.parameters if self._stranger(p)]
+        if strangers and not known and len(strangers) == 1 and _takes_position(strangers[0]):
+            return self._positional(strangers[0])
+        offered = tuple(n for n in self.names if n in known or (n in self.rest and n not in self.bound))
+        if strangers and not self.lenient:
+            raise Refused(self._about(strangers))
+        if offered:
+            return CallStyle(names=offered)
+        return self._positional(next((p for p in self.parameters if _takes_position(p)), None))
+
+    def _known(self, p: Parameter) -> bool:
+        by_keyword = p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        return by_keyword and p.name in self.names and p.name not in self.bound
+
+    def _stranger(self, p: Parameter) -> bool:
+        required = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        return required and not self._known(p)
+
+    def _positional(self, p: Parameter | None) -> CallStyle:
+        subject = self.names[2]
+        if self.lenient:
+            return CallStyle(positional=True)
+        if p is None:
+            raise Refused(f"has no parameter that can take the {subject}; let it take one, or **kwargs")
+        if p.kind is p.POSITIONAL_ONLY and p.name in self.names and p.name != subject:
+            # It would get the task in the place of the id: wrong, and nobody would see it.
+            raise Refused(f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name")
+        return CallStyle(positional=True)
+
+    def _about(self, strangers: list[Parameter]) -> str:
+        for p in strangers:
+            if p.name in self.names and p.kind is p.POSITIONAL_ONLY:
+                return f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name"
+        which, on_offer = " and ".join(f"'{p.name}'" for p in strangers), ", ".join(self.names)
+        if len(strangers) == 1:
+            return f"parameter {which} is not one of {on_offer} and has no default; rename it or give it one"
+        return f"parameters {which} are not among {on_offer} and have no default; rename them or give them one"
+
+
+def _parameters(function: Callable[..., Any]) -> list[Parameter] | None:
+    """The function's own parameters, None if they cannot be read."""
+    import inspect
+
+    try:
+        return list(inspect.signature(function, follow_wrapped=False).parameters.values())
+    except Exception:
+        # ValueError and TypeError for builtins; anything at all from an object that computes its `__signature__`.
+        return None
+
+
+def _inside(function: Any) -> Callable[..., Any] | None:
+    """The function that a decorator has wrapped, bound as the decorated one is; None if it is not decorated."""
+    if isinstance(function, functools.partial):
+        inside = _inside(function.func)
+        return None if inside is None else functools.partial(inside, *function.args, **function.keywords)
+    if isinstance(function, types.MethodType):
+        inside = _inside(function.__func__)
+        return None if inside is None else types.MethodType(inside, function.__self__)
+    inside = getattr(function, "__wrapped__", None)
+    if inside is None and not isinstance(function, types.FunctionType | type):
+        method = function.__call__  # a callable object: its method may be the decorated one
+        inside = _inside(method) if isinstance(method, types.MethodType) else None
+    return inside if callable(inside) else None
+
+
+def _bound(function: Callable[..., Any]) -> frozenset[str]:
+    keywords: set[str] = set()
+    while isinstance(function, functools.partial):
+        keywords.update(function.keywords)
+        function = function.func
+    return frozenset(keywords)
+
+
+def _only_passes_on(parameters: list[Parameter]) -> bool:
+    return {p.kind.name for p in parameters} == {"VAR_POSITIONAL", "VAR_KEYWORD"}
+
+
+def _takes_position(p: Parameter) -> bool:
+    return p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
