@@ -1,0 +1,231 @@
+"""The config: every option with its default, rule and meaning, declared once. Frozen; `parse` makes it."""
+
+# ruff: noqa: RUF009 -- `option` and `section` make dataclass fields; they are no shared defaults.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from worker_dispatcher.config.declare import option, section
+from worker_dispatcher.config.rules import (
+    anything,
+    callback,
+    flag,
+    items,
+    number,
+    one_of,
+    retryable,
+    seconds,
+    task_function,
+    whole,
+)
+from worker_dispatcher.config.samples import task_function_sample
+from worker_dispatcher.retry import Backoff
+
+__all__ = [
+    "NOT_YET",
+    "BackoffOptions",
+    "CallbackOptions",
+    "Config",
+    "FrequencyMode",
+    "ParallelProcessing",
+    "RetryOn",
+    "TaskOptions",
+    "WorkerOptions",
+]
+
+RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException], object] | None
+
+# Options of the design that this version does not have. Each is refused by name, never ignored and never called a
+# typo. To deliver one: declare its field below and take its name out of here.
+NOT_YET = frozenset(
+    {
+        "journal",
+        "progress",
+        "worker.backend",
+        "worker.capture_output",
+        "worker.exit",
+        "worker.forward_logging",
+        "worker.init",
+        "worker.max_tasks_per_worker",
+        "worker.memory_limit",
+        "worker.frequency_mode.abort_on",
+        "worker.frequency_mode.cooldown",
+        "worker.frequency_mode.duration",
+        "worker.frequency_mode.on_saturation",
+        "worker.frequency_mode.pacing",
+        "worker.frequency_mode.rate",
+        "worker.frequency_mode.seed",
+        "worker.frequency_mode.stages",
+        "worker.frequency_mode.warmup",
+    }
+)
+
+_BACKOFF = Backoff()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackoffOptions:
+    """Declares the options of retry.Backoff, which is what the config holds."""
+
+    initial: float = option(
+        _BACKOFF.initial,
+        seconds("0 tries again at once", least=0),
+        "Seconds to wait before the second attempt; 0 tries again at once.",
+    )
+    factor: float = option(
+        _BACKOFF.factor,
+        number("2 doubles the wait with each attempt, 1 keeps it", least=1),
+        "How much longer each further wait is than the one before.",
+    )
+    maximum: float = option(
+        _BACKOFF.maximum,
+        seconds("give the longest wait in seconds"),
+        "The longest wait, in seconds.",
+    )
+    jitter: float = option(
+        _BACKOFF.jitter,
+        number("0.1 spreads each wait by 10 %", least=0, most=1),
+        "Share by which each wait is spread at random, so that failed tasks do not come back together.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackOptions:
+    """Functions called with a task's result; what they return becomes the result."""
+
+    on_done: Callable[..., Any] | None = option(
+        False,
+        callback(),
+        "Called in the worker after each task, as `on_done(id, config, result, log)`; returns the result to keep.",
+    )
+    on_all_done: Callable[..., Any] | None = option(
+        False,
+        callback(),
+        "Called in the calling process for each task, in order, once all have ended; returns the result to keep.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """What to run, and what to do when it fails."""
+
+    list: Iterable[Any] | int = option(
+        [],
+        items(),
+        "The tasks: any iterable, drawn from while the run goes on, or how many to make.",
+        private=True,
+    )
+    function: Callable[..., Any] = option(
+        task_function_sample,
+        task_function(),
+        "The function run for each task; it gets those of `id`, `config`, `task`, `metadata` that it names.",
+        shown="(sample)",
+    )
+    config: Any = option({}, anything(), "Handed to every call as `config`: endpoints, tables, settings.", private=True)
+    callback: CallbackOptions = section(
+        CallbackOptions, hint="the function to run goes in 'task.function', one for its results in 'on_done'"
+    )
+    timeout: float | None = option(
+        None,
+        seconds("give seconds such as 2.5, or None for no limit", optional=True),
+        "Seconds that one attempt may run before it is stopped.",
+    )
+    retries: int = option(
+        0,
+        whole("0 means that a failed task is not tried again", least=0),
+        "How often a failed task is tried again at most.",
+    )
+    backoff: Backoff = section(BackoffOptions, made=Backoff)
+    retry_on: RetryOn = option(
+        None,
+        retryable(),
+        "Which failures are tried again: exception classes, or a function that gets the exception; None for all.",
+    )
+    on_error: Literal["record", "raise"] = option(
+        "record",
+        one_of("record", "raise"),
+        "What a failed task does: `'record'` notes it and goes on, `'raise'` stops the run and raises its exception.",
+    )
+    max_failures: int | None = option(
+        None,
+        whole("give how many failed tasks stop the run, or None for no limit", least=1, optional=True),
+        "Stop the run after this many failed tasks.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelProcessing:
+    """Processes of several threads each. Where enabled, `worker.use_processing` does not matter."""
+
+    enabled: bool = option(False, flag(), "Run threads in several processes; goes before `worker.use_processing`.")
+    use_queue: bool = option(
+        False, flag(), "Kept for older configs: workers always share the tasks evenly; only the verbose text changes."
+    )
+    processes: int | None = option(
+        None,
+        whole("give a number of processes, or None for one per usable core", least=1, optional=True),
+        "Over how many processes the workers are spread; None for one per usable core, never more than workers.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencyMode:
+    """Tasks are released by the clock, `worker.number` at each tick, whether or not earlier ones have ended."""
+
+    enabled: bool = option(False, flag(), "Release `worker.number` tasks at each tick instead of keeping workers busy.")
+    interval: float = option(1, seconds("one tick per second is interval=1"), "Seconds from one tick to the next.")
+    accumulated_workers: float = option(
+        0,
+        number("5 releases 5 more tasks at each tick, -5 releases 5 fewer"),
+        "How many more tasks each tick releases than the one before; may be negative.",
+    )
+    max_workers: int | None = option(
+        None,
+        whole("give the most tasks that may run at once, or None for no cap", least=1, optional=True),
+        "The most tasks that may run at the same time.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Where tasks run, and how many at once."""
+
+    number: int | None = option(
+        None,
+        whole("give a number of workers, or None for one per usable core", least=1, optional=True),
+        "How many workers run tasks at the same time; None for one per usable core.",
+        shown="(auto)",
+    )
+    use_processing: bool = option(
+        False, flag(), "Workers are processes instead of threads, for work that keeps Python itself busy."
+    )
+    parallel_processing: ParallelProcessing = section(ParallelProcessing)
+    frequency_mode: FrequencyMode = section(FrequencyMode)
+    start_method: Literal["fork", "forkserver", "spawn"] | None = option(
+        None,
+        one_of("fork", "forkserver", "spawn", optional=True),
+        "How worker processes are started; None for the safe way of this platform.",
+    )
+    blas_threads: int | None = option(
+        None,
+        whole("give a number of threads, or None for an even share of the cores", least=1, optional=True),
+        "Threads that linear algebra may use in each worker process; None for an even share of the cores.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the user asked, complete and checked."""
+
+    debug: bool = option(False, flag(), "Print the plan and each worker's start and end; never values of tasks.")
+    verbose: bool = option(True, flag(), "Print what will run, when it starts and ends, and a summary.")
+    runtime: float | None = option(
+        None,
+        seconds("give seconds such as 2.5, or None for no limit", optional=True),
+        "Seconds after which no task starts and those still running are stopped.",
+    )
+    task: TaskOptions = section(TaskOptions)
+    worker: WorkerOptions = section(WorkerOptions)

@@ -1,0 +1,263 @@
+"""What an option may be. A rule says its type for the option table, checks a value, and returns it in one form.
+
+After a rule has accepted, numbers are Python's own (numpy's are converted), `False` for "no callback" is None, and an
+exception class is a tuple of one. A refusal says what was expected, what was got, and what to write instead.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from worker_dispatcher.config.describe import Refused, brief, got
+from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style, is_coroutine_function
+
+__all__ = [
+    "Rule",
+    "anything",
+    "callback",
+    "flag",
+    "items",
+    "number",
+    "one_of",
+    "retryable",
+    "seconds",
+    "task_function",
+    "whole",
+]
+
+LONGEST_WAIT = 1e9  # seconds, about 31 years; above it the system's own waits overflow
+
+
+class Rule(NamedTuple):
+    """kind: the type as the option table says it; accept: returns the value to keep, or raises Refused."""
+
+    kind: str
+    accept: Callable[[Any], Any]
+
+
+def anything() -> Rule:
+    """No rule: the value is the user's own business, and is kept as the same object."""
+    return Rule("anything", lambda value: value)
+
+
+def flag() -> Rule:
+    """True or False; 1 and 0 are numbers, and None is a forgotten value."""
+
+    def accept(value: object) -> bool:
+        if value is True or value is False:
+            return value
+        raise Refused(f"must be True or False, got {got(value)}")
+
+    return Rule("bool", accept)
+
+
+def number(
+    fix: str,
+    *,
+    unit: str = "",
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    optional: bool = False,
+) -> Rule:
+    """A finite number, kept as int or float. fix: what to write instead, with its unit."""
+    bounds = _Bounds(least, above, most, optional)
+
+    def accept(value: object) -> int | float | None:
+        if optional and value is None:
+            return None
+        checked: int | float = bounds.checked(_real(value, f"a number{unit and f' of {unit}'}{bounds}", fix), fix)
+        return checked
+
+    return Rule(f"{unit or 'number'}{bounds}", accept)
+
+
+def seconds(fix: str, *, least: float | None = None, optional: bool = False) -> Rule:
+    """A length of time, kept as a float; above 0 unless `least` says from where."""
+    above = 0.0 if least is None else None
+    plain = number(fix, unit="seconds", least=least, above=above, optional=optional)
+
+    def accept(value: object) -> float | None:
+        length = plain.accept(value)
+        if length is not None and length > LONGEST_WAIT:
+            raise Refused(f"must be <= 1e9 (31 years), got {brief(length)}; {fix}")
+        return None if length is None else float(length)
+
+    return Rule(plain.kind, accept)
+
+
+def whole(fix: str, *, least: int, optional: bool = False) -> Rule:
+    """A whole number, kept as an int; 3.0 is refused as a likely slip."""
+    bounds = _Bounds(least, None, None, optional)
+
+    def accept(value: object) -> int | None:
+        if optional and value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise Refused(f"must be a whole number{bounds}, got {got(value)}; {fix}")
+        checked: int = bounds.checked(operator.index(value), fix)
+        return checked
+
+    return Rule(f"int{bounds}", accept)
+
+
+def one_of(*words: str, optional: bool = False) -> Rule:
+    """One of a few words."""
+    expected = _alternatives([repr(word) for word in words] + ["None"] * optional)
+
+    def accept(value: object) -> str | None:
+        if optional and value is None:
+            return None
+        if isinstance(value, str) and str.__str__(value) in words:
+            return str.__str__(value)
+        raise Refused(f"must be {expected}, got {got(value)}")
+
+    return Rule(expected, accept)
+
+
+def task_function() -> Rule:
+    """A callable that can be given the task; see signature.call_style."""
+
+    def accept(value: object) -> Callable[..., Any]:
+        if not callable(value):
+            raise Refused(
+                f"must be callable, got {got(value)}; give the function itself, or leave it out for the sample"
+            )
+        call_style(value, TASK_NAMES)
+        return value
+
+    return Rule("callable", accept)
+
+
+def callback() -> Rule:
+    """A plain callable that can be given the result; False and None, kept as None, mean that there is none."""
+
+    def accept(value: object) -> Callable[..., Any] | None:
+        if value is None or value is False:
+            return None
+        if not callable(value):
+            raise Refused(f"must be callable, or False for no callback, got {got(value)}; give the function itself")
+        if is_coroutine_function(value):
+            # Its return value becomes the result: an un-awaited coroutine would silently replace every result.
+            raise Refused("must be a plain function, got a coroutine function; await in 'task.function' instead")
+        call_style(value, CALLBACK_NAMES)
+        return value
+
+    return Rule("callable or False", accept)
+
+
+def retryable() -> Rule:
+    """Which failures are tried again: exception classes, kept as a tuple, or a plain function of the exception."""
+    fix = "give an exception class, a tuple of them, or a function of the exception"
+
+    def accept(value: object) -> tuple[type[BaseException], ...] | Callable[..., Any] | None:
+        if value is None:
+            return None
+        if isinstance(value, tuple | list):
+            return _exception_classes(value, fix)
+        if isinstance(value, type):
+            return _exception_classes([value], fix)
+        if not callable(value):
+            raise Refused(f"must be exception classes, callable or None, got {got(value)}; {fix}")
+        if is_coroutine_function(value):
+            # A coroutine object is truthy: every failure would be tried again.
+            raise Refused(f"must be a plain function, got a coroutine function; {fix}")
+        return value
+
+    return Rule("exception classes, callable or None", accept)
+
+
+def items() -> Rule:
+    """The tasks: any iterable, kept as the same object and not looked into, or a count, kept as an int."""
+    return Rule("iterable or int >= 0", _items)
+
+
+def _items(value: Any) -> Iterable[Any] | int:
+    fix = "give an iterable of tasks, or how many tasks to make"
+    if value is None:
+        raise Refused(f"must be an iterable or a count, got None; {fix}, or leave it out for none")
+    if isinstance(value, str | bytes | bytearray):
+        # Its characters would become the tasks. The text may be the payload itself, so it is not shown.
+        raise Refused(f"must be an iterable of tasks, got {type(value).__name__}; write [value] to make it one task")
+    if isinstance(value, bool) or (isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)):
+        raise Refused(f"must be an iterable or a whole count, got {got(value)}; {fix}")
+    if isinstance(value, numbers.Integral):
+        if (count := operator.index(value)) < 0:
+            raise Refused(f"must be >= 0, got {brief(count)}; {fix}")
+        return count
+    if not _iterable(value):
+        raise Refused(f"must be an iterable or a count, got {got(value)}; {_items_fix(value) or fix}")
+    iterable: Iterable[Any] = value
+    return iterable
+
+
+def _iterable(value: object) -> bool:
+    """True if `iter(value)` should work; it is not tried, for that would start a user's `__iter__`."""
+    dimensions = getattr(value, "ndim", None)
+    if type(dimensions) is int and dimensions == 0:  # an array without a length says that it is iterable, but is not
+        return False
+    kind = type(value)
+    old_sequence = hasattr(kind, "__getitem__") and getattr(kind, "__iter__", True) is not None
+    return isinstance(value, Iterable) or (old_sequence and not isinstance(value, Mapping))
+
+
+def _items_fix(value: object) -> str:
+    if hasattr(type(value), "__aiter__"):
+        return "collect it into a list first; asynchronous iterables cannot be drawn from here"
+    if hasattr(value, "ndim"):
+        return "write [value] to make it one task"
+    return "call it, if it makes the tasks" if callable(value) else ""
+
+
+def _exception_classes(values: Sequence[object], fix: str) -> tuple[type[BaseException], ...]:
+    if not values:
+        raise Refused(f"must name at least one exception class, got none; {fix}, or retries=0 for no retries")
+    classes = tuple(v for v in values if isinstance(v, type) and issubclass(v, BaseException))
+    if len(classes) != len(values):
+        stranger = next(v for v in values if not (isinstance(v, type) and issubclass(v, BaseException)))
+        raise Refused(f"must be exception classes, callable or None, got {got(stranger)}; {fix}")
+    return classes
+
+
+def _real(value: object, expected: str, fix: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise Refused(f"must be {expected}, got {got(value)}; {fix}")
+    if isinstance(value, numbers.Integral):
+        return operator.index(value)
+    try:
+        plain = float(value)
+    except OverflowError:
+        plain = math.inf
+    if not math.isfinite(plain):
+        raise Refused(f"must be a finite number, got {plain}; {fix}")
+    return plain
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+class _Bounds(NamedTuple):
+    least: float | None
+    above: float | None
+    most: float | None
+    optional: bool
+
+    def __str__(self) -> str:
+        above = "" if self.above is None else f" > {self.above:g}"
+        least = "" if self.least is None else f" >= {self.least:g}"
+        most = "" if self.most is None else f", <= {self.most:g}"
+        return f"{above}{least}{most}{' or None' if self.optional else ''}"
+
+    def checked(self, value: Any, fix: str) -> Any:
+        if self.above is not None and value <= self.above:
+            raise Refused(f"must be > {self.above:g}, got {brief(value)}; {fix}")
+        if self.least is not None and value < self.least:
+            raise Refused(f"must be >= {self.least:g}, got {brief(value)}; {fix}")
+        if self.most is not None and value > self.most:
+            raise Refused(f"must be <= {self.most:g}, got {brief(value)}; {fix}")
+        return value
