@@ -1,0 +1,61 @@
+"""The config room: from the user's nested dict to a checked, frozen Config. Floor 1.
+
+    user's dict --> parse --> Config          what the rest of the library reads; after this nobody reads a dict
+               |      |
+               |      +-----> ConfigError     all problems at once: path, expected, got, what to write
+               +--> merged -> dict            the same with the user's own values, for get_last_config()
+
+    options.py    every option declared once: default, rule, description; and the names this version does not have yet
+      declare.py  what a declaration is; walks over all of them (parse and table do)
+      rules.py    what a value may be, and in which form it is kept
+    signature.py  how a user's function wants to be called
+    legacy.py     old names and what they mean now          spelling.py   the likeliest right name for a wrong one
+    describe.py   how a value is shown in a message         samples.py    functions that stand in for missing ones
+    table.py      the option table of README
+
+To add an option, declare its field in options.py: parsing, defaults, messages, suggestions and the table follow.
+
+The room promises: the input is never changed, `task.list` is never drawn from, nothing is started or printed, no
+function of the user is called, nothing but ConfigError is raised for a bad config, and no value of `task.config` or of
+a task is in any message. It has no state and no threads.
+"""
+
+from worker_dispatcher.config.options import (
+    CallbackOptions,
+    Config,
+    FrequencyMode,
+    ParallelProcessing,
+    RetryOn,
+    TaskOptions,
+    WorkerOptions,
+)
+from worker_dispatcher.config.parse import merged, parse
+from worker_dispatcher.config.samples import callback_sample, task_function_sample
+from worker_dispatcher.config.signature import (
+    CALLBACK_NAMES,
+    TASK_NAMES,
+    CallStyle,
+    call_style,
+    is_coroutine_function,
+)
+from worker_dispatcher.config.table import option_table
+
+__all__ = [
+    "CALLBACK_NAMES",
+    "TASK_NAMES",
+    "CallStyle",
+    "CallbackOptions",
+    "Config",
+    "FrequencyMode",
+    "ParallelProcessing",
+    "RetryOn",
+    "TaskOptions",
+    "WorkerOptions",
+    "call_style",
+    "callback_sample",
+    "is_coroutine_function",
+    "merged",
+    "option_table",
+    "parse",
+    "task_function_sample",
+]

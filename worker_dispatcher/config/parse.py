@@ -1,0 +1,159 @@
+"""From the user's nested dict to a Config, or to one ConfigError with all that is wrong.
+
+Nothing is started or printed, and the input is not changed. User code runs only as far as looking at a value does
+(a `__class__` or a mapping of his own); if that fails, it is one more problem.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_dispatcher.config.declare import Option, Section, members, options, walk
+from worker_dispatcher.config.describe import Refused, brief, got, named
+from worker_dispatcher.config.legacy import LEGACY
+from worker_dispatcher.config.options import NOT_YET, Config
+from worker_dispatcher.config.spelling import unknown
+from worker_dispatcher.errors import ConfigError
+
+__all__ = ["merged", "parse"]
+
+PACKAGE = __name__.partition(".")[0]
+ROOT = Section(Config, Config, "")
+LONGEST_NAME = 60  # letters of an unknown name that a problem shows
+
+
+def parse(raw: Mapping[str, Any] | None = None) -> Config:
+    """The config that `raw` asks for; None and {} ask for the defaults.
+
+    Raises ConfigError, naming every problem. Old option names give a DeprecationWarning at the line of user code that
+    led here. `task.list` is kept as the same object (a count as an int), and so is `task.config`.
+    """
+    reading = _read(raw)
+    for path in reading.legacy:
+        text = f"'{path}' is an old name; use '{LEGACY[path].replacement}'"
+        warnings.warn(text, DeprecationWarning, stacklevel=_level_of_the_user())
+    config: Config = _built(ROOT, "", reading.kept)
+    return config
+
+
+def merged(raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The whole nested config as a dict of its own: the defaults, with the user's values as he gave them.
+
+    Old names that he gave are in it, and so is what they mean in new ones. Raises ConfigError as `parse` does, warns
+    of nothing. `merged()` is the default config.
+    """
+    reading = _read(raw)
+    values = {path: option.fresh_default() for path, option in options(Config).items()}
+    nested: dict[str, Any] = {}
+    for path, value in (values | reading.given | reading.legacy).items():
+        *sections, name = path.split(".")
+        place = nested
+        for step in sections:
+            place = place.setdefault(step, {})
+        place[name] = value
+    return nested
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was read, by dotted path. given: as the user wrote it; kept: as the rules return it; legacy: old names."""
+
+    given: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    legacy: dict[str, Any] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def attempt(self, path: str, read: Callable[..., None], *values: Any) -> None:
+        try:
+            read(*values)
+        except Refused as refusal:
+            self.problems.append((path, str(refusal)))
+        except Exception as error:
+            # Looking at an odd object ran code of its own, and that failed. Its message may hold the payload.
+            self.problems.append((path, f"could not be looked at: that raised {named(type(error))}"))
+
+    def section(self, declared: Section, prefix: str, raw: object) -> None:
+        """Read a dict of options in the user's order, which is the order of the problems."""
+        if not isinstance(raw, Mapping):
+            raise Refused(_not_a_section(raw, declared))
+        known = members(declared.options)
+        for key, value in raw.items():
+            if isinstance(key, str):
+                name = str.__str__(key)
+                self.attempt(prefix + _shown(name), self.member, known.get(name), prefix, name, value)
+            else:
+                where = prefix.rstrip(".") or "config"
+                self.problems.append((f"{where}[{_label(key)}]", f"option names are strings, got {got(key)}"))
+
+    def member(self, declared: Option | Section | None, prefix: str, name: str, value: object) -> None:
+        path = prefix + name
+        if isinstance(declared, Section):
+            self.section(declared, path + ".", value)
+        elif declared is not None:
+            self.kept[path] = declared.rule.accept(value)
+            self.given[path] = value
+        elif path in LEGACY:
+            self.kept[path] = LEGACY[path].rule.accept(value)
+            self.legacy[path] = value
+        elif path in NOT_YET:
+            raise Refused("not available yet in this version; leave it out")
+        else:
+            raise Refused(unknown(prefix, name, [path for path, _ in walk(Config)], NOT_YET))
+
+    def translate(self) -> None:
+        """Add what the old names mean; a new name that is there too goes before its old one."""
+        known = options(Config)
+        for old in self.legacy:
+            for path, value in LEGACY[old].means(self.kept[old]).items():
+                if path not in self.given:
+                    self.given[path], self.kept[path] = value, known[path].rule.accept(value)
+
+
+def _read(raw: object) -> _Reading:
+    reading = _Reading()
+    reading.attempt("config", reading.section, ROOT, "", {} if raw is None else raw)
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    reading.translate()
+    return reading
+
+
+def _built(section: Section, prefix: str, kept: Mapping[str, Any]) -> Any:
+    values: dict[str, Any] = {}
+    for name, member in members(section.options).items():
+        if isinstance(member, Section):
+            values[name] = _built(member, f"{prefix}{name}.", kept)
+        elif prefix + name in kept:
+            values[name] = kept[prefix + name]
+    return section.made(**values)
+
+
+def _not_a_section(raw: object, declared: Section) -> str:
+    """Says the type only: a whole section may well hold the payload."""
+    kind = "None" if raw is None else named(type(raw))
+    fix = declared.hint or "leave it out for the defaults"
+    if isinstance(raw, bool) and "enabled" in members(declared.options):
+        fix = f"write {{'enabled': {raw}}}"
+    return f"must be a dict of options, got {kind}; {fix}"
+
+
+def _shown(name: str) -> str:
+    """A name as part of a path, on one line and not too long."""
+    plain = name if name and name.isprintable() else ascii(name)
+    return plain if len(plain) <= LONGEST_NAME else plain[: LONGEST_NAME - 3] + "..."
+
+
+def _label(key: object) -> str:
+    return brief(key) or named(type(key))
+
+
+def _level_of_the_user() -> int:
+    """The stacklevel, seen from `parse`, of the first frame outside this package."""
+    level, frame = 1, sys._getframe(1).f_back
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level + 1
