@@ -1,0 +1,33 @@
+"""A. What does the dispatcher itself cost: 1e5 tasks that do nothing, 4 processes, records on?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from time import perf_counter
+
+from benchmarks import harness, rivals
+
+
+def noop(item: int) -> int:
+    return item
+
+
+def timed_noop(item: int) -> harness.Record:
+    start = perf_counter()
+    return item, start, perf_counter()
+
+
+def check(items: Sequence[int], results: Sequence[int]) -> None:
+    assert list(results) == list(items)
+
+
+def figures(items: Sequence[int], seconds: float) -> dict[str, float]:
+    return {"us_per_task": seconds / len(items) * 1e6}
+
+
+CASE = harness.Case("1e5 no-op tasks", 100_000, noop, timed_noop, range, check, figures, "us_per_task")
+ROW = harness.Row(str(__doc__), (CASE,), rivals.EVERYBODY)
+
+if __name__ == "__main__":
+    sys.exit(harness.main("benchmarks.a_noop"))

@@ -1,0 +1,32 @@
+"""Tasks that burn a given time of CPU, and how well the cores were used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter, thread_time
+
+from benchmarks.harness import Record
+
+WORKERS = 4
+
+
+def burn(seconds: float) -> float:
+    """Use the CPU for this long, by the thread's own clock: being preempted does not count as work done."""
+    end = thread_time() + seconds
+    while thread_time() < end:
+        pass
+    return seconds
+
+
+def timed_burn(seconds: float) -> Record:
+    start = perf_counter()
+    return burn(seconds), start, perf_counter()
+
+
+def check(items: Sequence[float], results: Sequence[float]) -> None:
+    assert list(results) == list(items)
+
+
+def figures(items: Sequence[float], seconds: float) -> dict[str, float]:
+    """efficiency: the time that WORKERS cores need if nothing is lost, over the time taken."""
+    return {"efficiency": sum(items) / WORKERS / seconds}

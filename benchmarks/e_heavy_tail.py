@@ -1,0 +1,44 @@
+"""E. Does one slow task idle the others: 1 000 heavy-tailed CPU tasks, in random order and longest last?"""
+
+from __future__ import annotations
+
+import random
+import sys
+
+from benchmarks import cpu, harness, rivals
+
+MEAN_SECONDS = 8e-3
+SIGMA = 1.2  # of the lognormal law: the longest of 1 000 takes about twenty times the mean
+
+
+def shuffled(count: int) -> list[float]:
+    dice = random.Random(1)
+    raw = [dice.lognormvariate(0, SIGMA) for _ in range(count)]
+    scale = MEAN_SECONDS * count / sum(raw)
+    return [value * scale for value in raw]
+
+
+def longest_last(count: int) -> list[float]:
+    return sorted(shuffled(count))
+
+
+def case(name: str, items: object) -> harness.Case:
+    return harness.Case(
+        name,
+        1_000,
+        cpu.burn,
+        cpu.timed_burn,
+        items,
+        cpu.check,
+        cpu.figures,
+        "efficiency",
+        higher_is_better=True,
+        workers=cpu.WORKERS,
+        chunks=(2, 8, 32),
+    )
+
+
+ROW = harness.Row(str(__doc__), (case("random order", shuffled), case("longest last", longest_last)), rivals.EVERYBODY)
+
+if __name__ == "__main__":
+    sys.exit(harness.main("benchmarks.e_heavy_tail"))
