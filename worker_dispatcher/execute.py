@@ -1,0 +1,203 @@
+"""The guard: the only place where code of the user is called; floor 2.
+
+Whatever user code does short of ending the process comes back as a value: `attempt` for a task,
+`guarded` for everything else (loading, packing, iterating, callbacks, truth values).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback as tracebacks
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.config import CallStyle
+from worker_dispatcher.records import Failure
+
+__all__ = ["Call", "Ended", "attempt", "attempt_async", "describe", "failure_from", "guarded"]
+
+MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
+TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
+CHAIN_LIMIT = 20  # causes shown: an exception chained thousands deep is cut
+
+
+class Ended(NamedTuple):
+    """How one attempt ended. started, ended: monotonic seconds of the task function alone."""
+
+    started: float
+    ended: float
+    result: Any
+    failure: Failure | None
+    metadata: dict[Any, Any] | None
+
+
+@dataclass(slots=True)
+class Call:
+    """What is called for each task: the function, how it takes its arguments, and what follows it.
+
+    keep_exception: keep the exception object in the failure, for a caller that will raise it.
+    """
+
+    function: Callable[..., Any]
+    style: CallStyle
+    config: Any = None
+    on_done: Callable[..., Any] | None = None
+    on_done_style: CallStyle | None = None
+    retry_on: tuple[type[BaseException], ...] | Callable[[BaseException], Any] | None = None
+    keep_exception: bool = False
+    anchor: Anchor | None = None
+
+    def arguments(self, task_id: int, task: Any, metadata: dict[Any, Any]) -> dict[str, Any]:
+        known = {"id": task_id, "config": self.config, "task": task, "metadata": metadata}
+        return {name: known[name] for name in self.style.names}
+
+    def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
+        """The function as f(id, task, metadata), with no more per call than its own style needs."""
+        function, config = self.function, self.config
+        if self.style.positional:
+            return lambda task_id, task, metadata: function(task)
+        if set(self.style.names) == {"id", "config", "task", "metadata"}:
+            return lambda task_id, task, metadata: function(id=task_id, config=config, task=task, metadata=metadata)
+        return lambda task_id, task, metadata: function(**self.arguments(task_id, task, metadata))
+
+    def after(self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any]) -> Any:
+        """What on_done makes of the result; it sees the log as it stands."""
+        if self.on_done is None or self.on_done_style is None:
+            return result
+        anchor = self.anchor or Anchor(0.0, 0.0)
+        log = {
+            "task_id": task_id,
+            "started_at": anchor.wall_at(started),
+            "ended_at": anchor.wall_at(ended),
+            "duration": ended - started,
+            "result": result,
+            "metadata": metadata,
+        }
+        return call_styled(
+            self.on_done, self.on_done_style, result, {"id": task_id, "config": self.config, "result": result, "log": log}
+        )
+
+
+def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known: dict[str, Any]) -> Any:
+    """Call a callback the way its signature asks for. Runs user code: only ever inside the guard."""
+    if style.positional:
+        return function(main)
+    return function(**{name: known[name] for name in style.names})
+
+
+def attempt(call: Call, caller: Callable[[int, Any, dict[Any, Any]], Any], task_id: int, task: Any) -> Ended:
+    """Run one attempt of one task; never raises."""
+    metadata: dict[Any, Any] = {}
+    ended = None
+    started = now()
+    try:
+        result = caller(task_id, task, metadata)
+        ended = now()
+        if call.on_done is not None:
+            result = call.after(task_id, result, started, ended, metadata)
+    except BaseException as error:  # whatever a task raises is that task's error
+        return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
+    return Ended(started, ended, result, None, metadata or None)
+
+
+async def attempt_async(
+    call: Call, caller: Callable[[int, Any, dict[Any, Any]], Awaitable[Any]], task_id: int, task: Any
+) -> Ended:
+    """`attempt` for a coroutine function. Cancelling the loop's own task still ends it (CancelledError comes out)."""
+    metadata: dict[Any, Any] = {}
+    ended = None
+    started = now()
+    try:
+        result = await caller(task_id, task, metadata)
+        ended = now()
+        if call.on_done is not None:
+            result = call.after(task_id, result, started, ended, metadata)
+            if asyncio.iscoroutine(result):
+                result = await result
+    except asyncio.CancelledError as error:
+        own = asyncio.current_task()
+        if own is not None and own.cancelling():
+            raise
+        return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
+    except BaseException as error:
+        return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
+    return Ended(started, ended, result, None, metadata or None)
+
+
+def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """(result, None), or (None, what was raised): for any user code that is not a task."""
+    try:
+        return function(*arguments), None
+    except BaseException as error:
+        return None, error
+
+
+def failure_from(call: Call, error: BaseException) -> Failure:
+    """The failure of an attempt, with the verdict of retry_on while the exception is at hand."""
+    type_name, message, traceback = describe(error)
+    kept = error if call.keep_exception else None
+    return Failure(type_name, message, traceback, retry_allowed(call.retry_on, error), kept)
+
+
+def retry_allowed(retry_on: Any, error: BaseException) -> bool:
+    """True if retry_on (None for all, exception types, or a callable) lets this error be tried again."""
+    if retry_on is None:
+        return True
+    if isinstance(retry_on, tuple):
+        return isinstance(error, retry_on)
+    verdict, raised = guarded(lambda: bool(retry_on(error)))
+    return raised is None and bool(verdict)
+
+
+def describe(error: BaseException) -> tuple[str, str, str]:
+    """Type name, message and traceback of any exception, however odd, each of bounded length."""
+    type_name, _ = guarded(lambda: str(type(error).__name__))
+    message, broken = guarded(lambda: str(error))
+    if broken is not None or not isinstance(message, str):
+        message = f"<its text cannot be shown: __str__ raised {type(broken).__name__}>"
+    text, broken = guarded(_traceback_text, error)
+    if broken is not None:
+        text = f"<its traceback cannot be shown: {type(broken).__name__}>"
+    return (
+        _printable((type_name or "BaseException")[:200]),
+        _printable(_head(message, MESSAGE_LIMIT)),
+        _printable(_tail(text, TRACEBACK_LIMIT)),
+    )
+
+
+def _traceback_text(error: BaseException) -> str:
+    parts: list[str] = []
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(seen) < CHAIN_LIMIT:
+        seen.add(id(link))
+        text, broken = guarded(lambda link=link: "".join(tracebacks.format_exception(link, chain=False)))
+        if broken is not None:
+            frames = "".join(tracebacks.format_tb(link.__traceback__))
+            text = f"Traceback (most recent call last):\n{frames}{type(link).__name__}: <cannot be shown>\n"
+        parts.append(_tail(text, TRACEBACK_LIMIT // 2))
+        if link.__cause__ is not None:
+            link, joint = link.__cause__, "\nThe above exception was the direct cause of the following exception:\n\n"
+        elif link.__context__ is not None and not link.__suppress_context__:
+            link, joint = link.__context__, "\nDuring handling of the above exception, another exception occurred:\n\n"
+        else:
+            break
+        parts.append(joint)
+    if len(seen) == CHAIN_LIMIT and len(parts) == 2 * CHAIN_LIMIT:
+        parts[-1] = "[earlier causes are cut]\n\n" + parts[-1].lstrip()
+    return "".join(reversed(parts))
+
+
+def _head(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}... [{len(text) - limit} more characters]"
+
+
+def _tail(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"[{len(text) - limit} characters cut]...\n{text[-limit:]}"
+
+
+def _printable(text: str) -> str:
+    # Lone surrogates cannot be encoded, so the report of a failure could itself fail to be sent or printed.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

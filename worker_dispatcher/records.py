@@ -1,0 +1,209 @@
+"""What is known of every task of a run, in columns; floor 1.
+
+A million records cost a few dozen bytes each beyond the user's own results: times stand in arrays,
+outcomes in one byte, and what few tasks have (failures, metadata, further attempts) in dicts by id.
+Dicts as `get_logs()` gives them are made when somebody asks.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from worker_dispatcher.clock import Anchor
+from worker_dispatcher.errors import BookingError
+
+__all__ = [
+    "CANCELLED",
+    "CRASHED",
+    "DROPPED",
+    "ERROR",
+    "NOT_RUN",
+    "OK",
+    "OPEN",
+    "STATUS_NAMES",
+    "TIMEOUT",
+    "Failure",
+    "Ledger",
+    "TaskFailure",
+]
+
+# One byte a task. OPEN: drawn from the list and not settled yet; the only one that may still change.
+OPEN, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
+STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
+
+
+class Failure(NamedTuple):
+    """Why an attempt failed. retry: retry_on allows another; exception: the object itself, where it was kept."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    retry: bool = True
+    exception: BaseException | None = None
+
+
+class TaskFailure:
+    """Stands in the results for a task that did not end ok. Always falsy.
+
+    task_id: from 1; status: 'error', 'timeout', 'crashed', 'cancelled', 'not_run' or 'dropped';
+    error: {'type', 'message', 'traceback'}, or None for a task that did not run; attempts: how many were made.
+    """
+
+    __slots__ = ("attempts", "error", "status", "task_id")
+
+    def __init__(self, task_id: int, status: str, error: dict[str, str] | None, attempts: int) -> None:
+        self.task_id, self.status, self.error, self.attempts = task_id, status, error, attempts
+
+    @property
+    def traceback(self) -> str:
+        """The remote traceback as text; empty where there is none."""
+        return self.error["traceback"] if self.error else ""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskFailure):
+            return NotImplemented
+        return (self.task_id, self.status, self.error) == (other.task_id, other.status, other.error)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        cause = f": {self.error['type']}: {self.error['message'][:200]}" if self.error else ""
+        return f"<TaskFailure #{self.task_id} {self.status}{cause}>"
+
+
+class Ledger:
+    """The records of one run, by task id. Written by the driving thread only; each task is settled once."""
+
+    def __init__(self, anchor: Anchor) -> None:
+        self.anchor = anchor
+        self.status = bytearray()
+        self.started = array("d")  # monotonic seconds; of the last attempt
+        self.ended = array("d")
+        self.worker = array("l")  # number of the worker, from 1; 0 where none
+        self.results: list[Any] = []
+        self.failures: dict[int, Failure] = {}
+        self.attempts: dict[int, int] = {}  # only where more than one
+        self.metadata: dict[int, dict[Any, Any]] = {}
+        self.pids: dict[int, int] = {}  # worker number -> process id
+        self.settled = 0
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def draw(self, count: int) -> int:
+        """Make room for `count` more tasks; the id of the first."""
+        first = len(self.status) + 1
+        self.status.extend(bytes(count))
+        blank = array("d", bytes(8 * count))
+        self.started.extend(blank)
+        self.ended.extend(blank)
+        self.worker.extend(array("l", bytes(array("l").itemsize * count)))
+        self.results.extend([None] * count)
+        return first
+
+    def settle_run(
+        self, first: int, starts: Sequence[float], ends: Sequence[float], results: list[Any], worker: int
+    ) -> None:
+        """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
+        low, high = first - 1, first - 1 + len(results)
+        self._expect_open(low, high)
+        self.status[low:high] = bytes([OK]) * (high - low)
+        self.started[low:high] = starts if isinstance(starts, array) else array("d", starts)
+        self.ended[low:high] = ends if isinstance(ends, array) else array("d", ends)
+        self.worker[low:high] = array("l", [worker]) * (high - low)
+        self.results[low:high] = results
+        self.settled += high - low
+
+    def settle(
+        self,
+        task_id: int,
+        status: int,
+        started: float,
+        ended: float,
+        *,
+        result: Any = None,
+        failure: Failure | None = None,
+        worker: int = 0,
+    ) -> None:
+        """Settle one task, with any status."""
+        at = task_id - 1
+        self._expect_open(at, at + 1)
+        self.status[at] = status
+        self.started[at], self.ended[at], self.worker[at] = started, ended, worker
+        if failure is not None:
+            self.failures[task_id] = failure
+        self.results[at] = result if status == OK else self.failure_of(task_id)
+        self.settled += 1
+
+    def fail_later(self, task_id: int, failure: Failure) -> None:
+        """Turn a task that ended ok into an error: its on_all_done raised."""
+        self.status[task_id - 1] = ERROR
+        self.failures[task_id] = failure
+        self.results[task_id - 1] = self.failure_of(task_id)
+
+    def _expect_open(self, low: int, high: int) -> None:
+        if not 0 <= low <= high <= len(self.status):
+            raise BookingError(low + 1, f"was never given out; {len(self.status)} tasks were")
+        if any(self.status[low:high]):
+            at = next(i for i in range(low, high) if self.status[i])
+            raise BookingError(at + 1, f"is settled already, as {STATUS_NAMES[self.status[at]]}")
+
+    def failure_of(self, task_id: int) -> TaskFailure:
+        status = STATUS_NAMES[self.status[task_id - 1]]
+        return TaskFailure(task_id, status, self._error(task_id), self.attempts_of(task_id))
+
+    def attempts_of(self, task_id: int) -> int:
+        return self.attempts.get(task_id, 0 if self.status[task_id - 1] in (OPEN, NOT_RUN, DROPPED) else 1)
+
+    def _error(self, task_id: int) -> dict[str, str] | None:
+        failure = self.failures.get(task_id)
+        if failure is None:
+            return None
+        return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
+
+    def open_ids(self) -> list[int]:
+        """The ids of tasks drawn and not settled, in order."""
+        return [i + 1 for i, status in enumerate(self.status) if status == OPEN]
+
+    def ids_with(self, status: int) -> list[int]:
+        """The ids of tasks with this status, in order."""
+        if status not in self.status:
+            return []
+        return [i + 1 for i, one in enumerate(self.status) if one == status]
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks ended in which way, by the status's name."""
+        return {name: self.status.count(code) for code, name in enumerate(STATUS_NAMES) if code != OPEN}
+
+    def started_ids(self) -> Iterator[int]:
+        """The ids of the tasks that have a log, in order."""
+        without = (OPEN, NOT_RUN, DROPPED)
+        return (i + 1 for i, status in enumerate(self.status) if status not in without)
+
+    def log(self, task_id: int) -> dict[str, Any]:
+        """One entry of `get_logs()`, made anew at each call."""
+        at = task_id - 1
+        started, ended = self.started[at], self.ended[at]
+        worker = self.worker[at]
+        return {
+            "task_id": task_id,
+            "started_at": self.anchor.wall_at(started),
+            "ended_at": self.anchor.wall_at(ended),
+            "duration": ended - started,
+            "result": self.results[at],
+            "metadata": self.metadata.get(task_id, {}),
+            "status": STATUS_NAMES[self.status[at]],
+            "error": self._error(task_id),
+            "attempts": self.attempts_of(task_id),
+            "worker": worker or None,
+            "pid": self.pids.get(worker),
+        }
+
+    def logs(self) -> list[dict[str, Any]]:
+        """All entries of `get_logs()`, in id order."""
+        return [self.log(task_id) for task_id in self.started_ids()]
