@@ -359,11 +359,16 @@ except KeyboardInterrupt:
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_until(lambda: len(witness.notes()) >= 6, within=30)
-    began = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    took = time.monotonic() - began
+    try:
+        wait_until(lambda: len(witness.notes()) >= 6 or process.poll() is not None, within=30)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        took = time.monotonic() - began
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
     assert took < 5
     assert process.returncode == 130
