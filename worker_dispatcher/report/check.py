@@ -1,0 +1,222 @@
+"""Thresholds on a run's numbers, for tests and CI: check(report, ["p99<300ms", "error_rate<1%"])."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from worker_dispatcher.report.percentiles import percentile_name
+from worker_dispatcher.report.rate import peak_rate
+from worker_dispatcher.report.rows import Rows
+from worker_dispatcher.report.tps import tps_of_rows
+
+__all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
+
+GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
+  seconds   [execution.|response.|queue.]p50, p99.9, ...; execution.avg, .max, .min   us, ms, s, min
+  rates     tps, steady_tps, peak (whole seconds), peak_rate, peak_rate(10s)          /s (without: /s), /min
+  share     error_rate                                                                % (without: 0 to 1)
+  counts    total, success, failed, invalid, in_flight, in_flight.mean; with counts=
+            also ok, error, timeout, crashed, cancelled, not_run, dropped
+  operators < <= > >= == !="""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check and what came of it. observed: in `unit` ('s', '/s', '' for shares and counts); None: no data."""
+
+    expression: str
+    observed: float | None
+    limit: float
+    unit: str
+    holds: bool
+
+    def __str__(self) -> str:
+        seen = "no data" if self.observed is None else f"{self.observed:.6g}{self.unit and ' ' + self.unit}"
+        return f"{'ok  ' if self.holds else 'FAIL'}  {self.expression}   observed {seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of each check, in the order given. True if all hold; as text, a line for each."""
+
+    findings: tuple[Finding, ...]
+
+    def __bool__(self) -> bool:
+        return all(finding.holds for finding in self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.findings))
+
+
+def check(
+    source: Mapping[str, Any] | Rows, expressions: str | Iterable[str], *, counts: Mapping[str, int] | None = None
+) -> Verdict:
+    """Hold a run against thresholds (GRAMMAR says how they are written).
+
+    source: what get_tps gave, or Rows. A report knows only the percentiles and the peak_rate window that it was made
+    with; Rows answer any. counts: outcomes by name as in get_result_info()['counts'], for what is in no log.
+    A percentile without a single value (no task ran, or the logs have no such field) does not hold: silence is no
+    proof. ValueError for an expression that is none, or asks for what `source` does not know.
+    """
+    asked = [_parse(text) for text in ([expressions] if isinstance(expressions, str) else expressions)]
+    known = _Known(source, asked, counts or {})
+    return Verdict(tuple(_judge(one, known.value(one)) for one in asked))
+
+
+class _Check(NamedTuple):
+    text: str
+    name: str
+    argument: float | None  # of peak_rate(10s), seconds
+    compare: Callable[[float, float], bool]
+    limit: float
+    unit: str
+
+    @property
+    def percent(self) -> float | None:
+        found = _PERCENTILE.fullmatch(self.name)
+        return float(found["percent"]) if found else None
+
+
+_PERCENTILE = re.compile(r"(?:(?P<of>execution|response|queue)\.)?p(?P<percent>\d+(?:\.\d+)?)")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+_CHECK = re.compile(
+    rf"\s*(?P<name>[a-z][\w.]*)\s*(?:\(\s*(?P<argument>{_NUMBER})\s*(?P<of>us|ms|s|min)?\s*\))?"
+    rf"\s*(?P<compare>[<>]=?|[=!]=)\s*(?P<limit>{_NUMBER})\s*(?P<unit>us|ms|s|min|%|/s|/min)?\s*"
+)
+_COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+# What a limit's unit makes of its number, by the unit that the metric is observed in.
+# Fractions, so that 700ms is 0.7 and not 0.7000000000000001.
+_UNITS: Mapping[str, Mapping[str | None, Fraction]] = {
+    "s": {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60)},
+    "/s": {"/s": Fraction(1), None: Fraction(1), "/min": Fraction(1, 60)},
+    "share": {"%": Fraction(1, 100), None: Fraction(1)},
+    "": {None: Fraction(1)},
+}
+_FIELDS = {"execution": "execution_time", "response": "response_time", "queue": "queue_delay", None: "execution_time"}
+_PATHS: Mapping[str, tuple[str, ...]] = {
+    "tps": ("tps",),
+    "steady_tps": ("steady_tps",),
+    "peak_rate": ("peak_rate", "tps"),
+    "execution.avg": ("metrics", "execution_time", "avg"),
+    "execution.max": ("metrics", "execution_time", "max"),
+    "execution.min": ("metrics", "execution_time", "min"),
+    "total": ("count", "total"),
+    "success": ("count", "success"),
+    "invalid": ("count", "invalidity"),
+    "in_flight": ("in_flight", "max"),
+    "in_flight.mean": ("in_flight", "mean"),
+}
+_RATES = ("tps", "steady_tps", "peak", "peak_rate")
+_OUTCOMES = ("ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
+
+
+def _parse(text: str) -> _Check:
+    found = _CHECK.fullmatch(text) if isinstance(text, str) else None
+    if not found:
+        raise _refusal(text, "it cannot be read")
+    name, unit = found["name"], _unit_of(found["name"])
+    if unit is None:
+        raise _refusal(text, f"there is no metric {name!r}")
+    factor = _UNITS[unit].get(found["unit"])
+    if factor is None:
+        raise _refusal(text, f"{name} is not measured in {found['unit']}" if found["unit"] else "it has no unit")
+    limit = float(Fraction(found["limit"]) * factor)
+    if unit == "share" and limit > 1:
+        raise _refusal(text, f"a share is at most 1, or 100%; perhaps {found['limit']}% is meant")
+    shown = "" if unit == "share" else unit
+    parsed = _Check(text, name, _window(text, found), _COMPARE[found["compare"]], limit, shown)
+    if parsed.percent is not None and not 0 < parsed.percent <= 100:
+        raise _refusal(text, "a percentile is over 0 and at most 100")
+    return parsed
+
+
+def _window(text: str, found: re.Match[str]) -> float | None:
+    if found["argument"] is None:
+        return None
+    if found["name"] != "peak_rate":
+        raise _refusal(text, f"{found['name']} takes no argument")
+    window = float(Fraction(found["argument"]) * _UNITS["s"][found["of"] or "s"])
+    if not window > 0:
+        raise _refusal(text, "a window must be longer than nothing")
+    return window
+
+
+def _unit_of(name: str) -> str | None:
+    """The unit that a metric is observed in; None if there is no such metric."""
+    if _PERCENTILE.fullmatch(name) or (name.startswith("execution.") and name in _PATHS):
+        return "s"
+    if name == "error_rate":
+        return "share"
+    if name in _RATES:
+        return "/s"
+    return "" if name in _PATHS or name in _OUTCOMES or name == "failed" else None
+
+
+def _refusal(text: object, why: str) -> ValueError:
+    return ValueError(f"check {text!r}: {why}\n{GRAMMAR}")
+
+
+def _judge(asked: _Check, observed: float | None) -> Finding:
+    holds = observed is not None and asked.compare(observed, asked.limit)
+    return Finding(asked.text, observed, asked.limit, asked.unit, holds)
+
+
+class _Known:
+    """Where the observed values come from."""
+
+    def __init__(self, source: Mapping[str, Any] | Rows, asked: list[_Check], counts: Mapping[str, int]) -> None:
+        self.rows = source if isinstance(source, Rows) else None
+        percents = {one.percent for one in asked if one.percent is not None}
+        self.report = tps_of_rows(source, percentiles=percents) if isinstance(source, Rows) else source
+        self.counts = counts
+
+    def value(self, asked: _Check) -> float | None:
+        if asked.percent is not None:
+            return self._percentile(asked)
+        if asked.name in _OUTCOMES:
+            if asked.name not in self.counts:
+                raise _refusal(asked.text, f"{asked.name} is in no log: give counts=get_result_info()['counts']")
+            return self.counts[asked.name]
+        if asked.argument is not None:
+            return self._peak_rate(asked, asked.argument)
+        total = int(self.report["count"]["total"])
+        failed = total - int(self.report["count"]["success"])
+        if asked.name == "failed":
+            return failed
+        if asked.name == "error_rate":
+            return failed / total if total else None
+        if asked.name == "peak":
+            return float(self.report["peak"].get("tps", self.report["tps"]))  # {}: nothing beats the average
+        return self._at(_PATHS[asked.name])
+
+    def _at(self, path: tuple[str, ...]) -> float:
+        found: Any = self.report
+        for key in path:
+            found = found.get(key, 0)  # the peak_rate of no success is {}
+        return float(found)
+
+    def _percentile(self, asked: _Check) -> float | None:
+        match = _PERCENTILE.fullmatch(asked.name)
+        table = self.report["percentiles"].get(_FIELDS[match["of"] if match else None], {})
+        name = percentile_name(asked.percent or 0)
+        if table and name not in table:
+            raise _refusal(asked.text, f"the report has only {', '.join(table)}: give Rows, or ask get_tps for more")
+        return float(table[name]) if table else None
+
+    def _peak_rate(self, asked: _Check, window: float) -> float:
+        found = peak_rate(self.rows, window) if self.rows is not None else self.report["peak_rate"]
+        if found.get("window", window) != window:
+            raise _refusal(asked.text, f"the report has a window of {found['window']:g} s: give Rows instead")
+        return float(found.get("tps", 0))
