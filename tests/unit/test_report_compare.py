@@ -1,0 +1,57 @@
+"""Two runs side by side: what changed, and what may be chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from worker_dispatcher.report.compare import compare
+from worker_dispatcher.report.rows import Rows
+
+
+def run(count: int, mean: float, seed: int, failing: float = 0.0, queue: float | None = None) -> Rows:
+    dice = np.random.default_rng(seed)
+    starts, took = np.arange(count) * 0.01, dice.exponential(mean, count)
+    response = None if queue is None else took + queue
+    return Rows.from_columns(starts, starts + took, dice.random(count) >= failing, response_times=response)
+
+
+def test_a_slower_run_differs_clearly() -> None:
+    found = compare(run(2000, 0.10, 1), run(3000, 0.15, 2))
+    assert (found.count_a, found.count_b) == (2000, 3000)
+    assert found["p95"].clear is True
+    assert found["p95"].relative == pytest.approx(0.5, abs=0.15)
+    assert found["p95"].change == found["p95"].b - found["p95"].a  # type: ignore[operator]
+    assert "clear difference" in str(found).splitlines()[-1]
+
+
+def test_runs_alike_show_no_clear_difference_and_say_so() -> None:
+    texts = [str(compare(run(500, 0.1, seed), run(500, 0.1, seed + 1000))) for seed in range(40)]
+    alike = sum(text.splitlines()[-1] == "no clear difference" for text in texts)
+    assert alike >= 36  # stricter than a 95 % test, for each of four quantiles
+
+
+def test_few_tasks_are_too_few_for_a_high_quantile() -> None:
+    found = compare(run(50, 0.1, 1), run(50, 10.0, 2))
+    assert found["p50"].clear is True
+    assert found["p99"].clear is False
+    assert "no clear difference" in str(found["p99"])
+
+
+def test_an_error_rate_is_held_against_its_own_spread() -> None:
+    assert compare(run(1000, 0.1, 1), run(1000, 0.1, 1, failing=0.05))["error_rate"].clear is True
+    assert compare(run(20, 0.1, 1), run(20, 0.1, 1, failing=0.05))["error_rate"].clear is False
+
+
+def test_response_times_are_compared_where_both_runs_have_them() -> None:
+    waiting, plain = run(500, 0.1, 1, queue=1.0), run(500, 0.1, 1)
+    assert compare(waiting, waiting)["response.p50"].change == 0
+    with pytest.raises(KeyError):
+        compare(waiting, plain)["response.p50"]
+
+
+def test_a_rate_has_no_spread_and_a_run_without_tasks_no_numbers() -> None:
+    found = compare(run(100, 0.1, 1), Rows.from_columns([], [], []))
+    assert (found["tps"].clear, found["tps"].b) == (None, 0)
+    assert (found["p50"].b, found["p50"].change, found["p50"].relative, found["p50"].clear) == (None, None, None, False)
+    assert "no data" in str(found)

@@ -1,0 +1,147 @@
+"""Two runs side by side, and which differences are more than chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker_dispatcher.report.percentiles import nearest_rank, percentile_name
+from worker_dispatcher.report.rate import steady_tps
+from worker_dispatcher.report.rows import Floats, Rows
+from worker_dispatcher.report.summary import summary_of_run
+
+__all__ = ["Comparison", "Difference", "compare"]
+
+_QUANTILES = (50, 90, 95, 99)
+_Z = 1.96  # of the normal distribution: 95 % intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One number in both runs. unit: 's', '/s' or '' (a share of 1); a, b: None without data.
+
+    clear: True if the 95 % intervals of both do not overlap, False if they do or there is too little data to tell;
+    None for a rate, of which a run has one and no spread.
+    """
+
+    name: str
+    unit: str
+    a: float | None
+    b: float | None
+    clear: bool | None
+
+    @property
+    def change(self) -> float | None:
+        """b - a."""
+        return None if self.a is None or self.b is None else self.b - self.a
+
+    @property
+    def relative(self) -> float | None:
+        """(b - a) / a, so 0.1 is 10 % more; None where a is 0."""
+        return self.change / self.a if self.a and self.change is not None else None
+
+    def __str__(self) -> str:
+        words = {True: "clear", False: "no clear difference", None: ""}[self.clear]
+        share = "" if self.relative is None else f"{self.relative:+.1%}"
+        return (
+            f"{self.name:<22}{_text(self.a, self.unit):>14}{_text(self.b, self.unit):>14}{share:>10}  {words}".rstrip()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """count_a, count_b: rows of each run; differences: quantiles first, then the error rate and the rates."""
+
+    count_a: int
+    count_b: int
+    differences: tuple[Difference, ...]
+
+    def __getitem__(self, name: str) -> Difference:
+        """By name, as in 'p95', 'response.p95', 'error_rate', 'tps', 'steady_tps'; KeyError if there is none."""
+        for difference in self.differences:
+            if difference.name == name:
+                return difference
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        head = f"{'':<22}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>10}"
+        clear = sum(difference.clear is True for difference in self.differences)
+        foot = f"{clear} clear difference{'' if clear == 1 else 's'}" if clear else "no clear difference"
+        return "\n".join([head, *map(str, self.differences), foot])
+
+
+def compare(rows_a: Rows, rows_b: Rows) -> Comparison:
+    """What changed from run a to run b: p50, p90, p95, p99 of the times, error rate, rates.
+
+    Whether a quantile differs clearly is told from order statistics: of n values, those at the ranks
+    n p -+ 1.96 sqrt(n p (1 - p)) enclose the p-quantile with 95 %, whatever the distribution (David and Nagaraja,
+    Order Statistics, 7.1). A clear difference is one where the two intervals do not overlap, which is stricter than
+    a 95 % test. It takes tasks that do not wait for each other; many drops, or a machine that was busy in one of the
+    runs, are no chance. Cost: a sort of each column.
+    """
+    quantiles = _quantiles("", rows_a.times, rows_b.times)
+    if rows_a.response_times is not None and rows_b.response_times is not None:
+        quantiles += _quantiles("response.", rows_a.response_times, rows_b.response_times)
+    rates = [
+        Difference("tps", "/s", summary_of_run(rows_a)["tps"], summary_of_run(rows_b)["tps"], None),
+        Difference("steady_tps", "/s", steady_tps(rows_a), steady_tps(rows_b), None),
+    ]
+    return Comparison(len(rows_a), len(rows_b), (*quantiles, _error_rates(rows_a, rows_b), *rates))
+
+
+Interval = tuple[float, float] | None
+"""A 95 % interval, or None where there are too few values for one."""
+
+
+def _quantiles(prefix: str, a: Floats, b: Floats) -> list[Difference]:
+    a, b = np.sort(a[np.isfinite(a)]), np.sort(b[np.isfinite(b)])
+    return [
+        Difference(
+            prefix + percentile_name(percent),
+            "s",
+            _quantile(a, percent),
+            _quantile(b, percent),
+            _apart(_quantile_interval(a, percent), _quantile_interval(b, percent)),
+        )
+        for percent in _QUANTILES
+    ]
+
+
+def _quantile(ordered: Floats, percent: float) -> float | None:
+    return float(ordered[nearest_rank(percent, len(ordered)) - 1]) if len(ordered) else None
+
+
+def _quantile_interval(ordered: Floats, percent: float) -> Interval:
+    share, count = percent / 100, len(ordered)
+    reach = _Z * math.sqrt(count * share * (1 - share))
+    low, high = math.floor(count * share - reach), math.ceil(count * share + reach) + 1  # ranks, from 1
+    return (float(ordered[low - 1]), float(ordered[high - 1])) if low >= 1 and high <= count else None
+
+
+def _error_rates(a: Rows, b: Rows) -> Difference:
+    failed_a, failed_b = (int(np.count_nonzero(~rows.ok)) for rows in (a, b))
+    rates = [failed / len(rows) if len(rows) else None for failed, rows in ((failed_a, a), (failed_b, b))]
+    clear = _apart(_share_interval(failed_a, len(a)), _share_interval(failed_b, len(b)))
+    return Difference("error_rate", "", rates[0], rates[1], clear)
+
+
+def _share_interval(hits: int, count: int) -> Interval:
+    """Wilson's score interval (1927): right for rates near 0 too, where the usual one has no width."""
+    if not count:
+        return None
+    share, spread = hits / count, _Z**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    reach = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return middle - reach, middle + reach
+
+
+def _apart(a: Interval, b: Interval) -> bool:
+    return a is not None and b is not None and (a[1] < b[0] or b[1] < a[0])
+
+
+def _text(value: float | None, unit: str) -> str:
+    if value is None:
+        return "no data"
+    return f"{value:.4g} {unit}" if unit else f"{value:.3%}"
