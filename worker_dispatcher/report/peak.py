@@ -39,8 +39,8 @@ def find_peak(rows: Rows, threshold: float = 0.0) -> Peak | None:
 
     w: the whole second at or before the start of a success; k: 1, 2, ... seconds. A success lies in a window if its
     start, rounded down, and its end, rounded up, do. Ties go to the earliest, then the shortest window.
-    Exact: tests compare with all windows. Cost: O(n log n) a sweep, a few sweeps; 1e6 rows take 0.1 s over 1 000 s,
-    0.5 s over a day, 3 s in the worst case known (one task a second for 11 days).
+    Exact: tests compare with all windows. Cost: O(n log n) a sweep, a few sweeps; 1e6 rows take 0.2 s over 1 000 s,
+    0.5 s over a day, 4 s in the worst case known (one task a second for 11 days).
     """
     if not rows.ok.any():
         return None
