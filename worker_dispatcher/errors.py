@@ -5,6 +5,7 @@
     ├── TaskError                           a task failed and its own exception cannot be shown
     ├── TaskTimeout (TimeoutError)          a task was over its time
     ├── WorkerDied (BrokenProcessPool)      a worker process ended while it ran a task (worker_died.py)
+    ├── RemoteTraceback                     the cause of an exception that came from a worker
     ├── RunError                            the run as a whole cannot go on
     └── BookingError                        a task was settled twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 __all__ = [
     "BookingError",
     "ConfigError",
+    "RemoteTraceback",
     "RunError",
     "TaskError",
     "TaskFailuresWarning",
@@ -69,6 +71,13 @@ class TaskTimeout(WorkerDispatcherError, TimeoutError):
 
     def __str__(self) -> str:
         return f"task #{self.task_id} ran longer than its timeout of {self.timeout:g} s"
+
+
+class RemoteTraceback(WorkerDispatcherError):
+    """The cause of an exception that was raised in a worker: its traceback there, as text."""
+
+    def __str__(self) -> str:
+        return "\n" + str(self.args[0]) if self.args else ""
 
 
 class RunError(WorkerDispatcherError):

@@ -35,13 +35,15 @@ STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_r
 
 
 class Failure(NamedTuple):
-    """Why an attempt failed. retry: retry_on allows another; exception: the object itself, where it was kept."""
+    """Why an attempt failed. retry: retry_on allows another; exception: the object itself, where it was kept.
+    status: ERROR, TIMEOUT or CRASHED."""
 
     type: str
     message: str
     traceback: str = ""
     retry: bool = True
     exception: BaseException | None = None
+    status: int = ERROR
 
 
 class TaskFailure:

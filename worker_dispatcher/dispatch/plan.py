@@ -1,0 +1,107 @@
+"""Plan = Config + this machine: which shape, how many workers, what each is told. Pure but for reading the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from worker_dispatcher.clock import Anchor
+from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, is_coroutine_function
+from worker_dispatcher.dispatch.machine import usable_cores
+from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.execute import Call
+from worker_dispatcher.pools.base import Pool, Setup
+from worker_dispatcher.retry import RetryPolicy
+
+__all__ = ["Plan", "make_plan", "open_pool"]
+
+_BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """kind: 'threads', 'processes' or 'grid'; slots: threads (or coroutines) of each process, one entry for threads.
+
+    workers: tasks that can run at once; tasks: how many there are, None if unknown.
+    """
+
+    kind: str
+    slots: tuple[int, ...]
+    cores: int
+    tasks: int | None
+    setup: Setup
+    retry: RetryPolicy
+    method: str | None
+    environment: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    @property
+    def workers(self) -> int:
+        return sum(self.slots)
+
+
+def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
+    """tasks: how many there are, None if unknown. Raises ConfigError for what is not there yet."""
+    if config.worker.frequency_mode.enabled:
+        raise ConfigError([("worker.frequency_mode.enabled", "not available yet in this version")])
+    cores = usable_cores()
+    number = config.worker.number or cores
+    if tasks is not None:
+        number = max(1, min(number, tasks))  # never more workers than tasks
+    kind, slots = _shape(config, number, cores)
+    processes = len(slots) if kind != "threads" else 1
+    return Plan(
+        kind,
+        slots,
+        cores,
+        tasks,
+        _setup(config, anchor),
+        RetryPolicy(config.task.retries, config.task.backoff),
+        config.worker.start_method,
+        _environment(config.worker.blas_threads, cores, processes),
+    )
+
+
+def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...]]:
+    parallel = config.worker.parallel_processing
+    if parallel.enabled:
+        processes = min(number, parallel.processes or min(number, cores))
+        each, more = divmod(number, processes)
+        return "grid", tuple(each + (at < more) for at in range(processes))
+    if config.worker.use_processing:
+        return "processes", (1,) * number
+    return "threads", (number,)
+
+
+def _setup(config: Config, anchor: Anchor) -> Setup:
+    task = config.task
+    on_done = task.callback.on_done
+    call = Call(
+        task.function,
+        call_style(task.function, TASK_NAMES),
+        task.config,
+        on_done,
+        call_style(on_done, CALLBACK_NAMES) if on_done else None,
+        task.retry_on,
+        task.on_error == "raise",
+        anchor,
+    )
+    stop_at = anchor.monotonic + config.runtime if config.runtime is not None else None
+    return Setup(call, is_coroutine_function(task.function), task.timeout, stop_at)
+
+
+def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:
+    """Variables that keep workers x BLAS threads within the cores; what the user set himself stands."""
+    limit = str(blas_threads or max(1, cores // processes))
+    return {name: limit for name in _BLAS if blas_threads or name not in os.environ}
+
+
+def open_pool(plan: Plan) -> Pool:
+    """The pool of the plan's shape."""
+    if plan.kind == "threads":
+        from worker_dispatcher.pools.threads import ThreadPool
+
+        return ThreadPool(plan.setup, plan.workers)
+    from worker_dispatcher.pools.processes import ProcessPool
+
+    return ProcessPool(plan.setup, plan.slots, method=plan.method, environment=dict(plan.environment))

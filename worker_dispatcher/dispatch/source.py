@@ -1,0 +1,208 @@
+"""Where tasks come from: the user's list, and what came back to be run again."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.execute import guarded
+from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.records import Ledger
+
+__all__ = ["Intake", "TaskList", "TaskSource", "task_list"]
+
+
+class TaskList:
+    """The user's tasks, each drawn once, in order. total: how many there are, None if unknown."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.drawn = 0
+        self.error: BaseException | None = None  # what the user's iterator raised; nothing is drawn after it
+
+    def available(self) -> int:
+        """How many could be drawn without waiting."""
+        return 0 if self.error is not None or self.total is None else self.total - self.drawn
+
+    @property
+    def ended(self) -> bool:
+        return self.error is not None or self.drawn == self.total
+
+    def draw(self, count: int) -> Sequence[Any]:
+        raise NotImplementedError
+
+
+class _Sequence(TaskList):
+    """A list, tuple or range: slices of it."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        super().__init__(len(items))
+        self._items = items
+
+    def draw(self, count: int) -> Sequence[Any]:
+        items = self._items[self.drawn : self.drawn + count]
+        self.drawn += len(items)
+        return items
+
+
+class _Counted(TaskList):
+    """A count: that many tasks, each an empty dict of its own."""
+
+    def draw(self, count: int) -> Sequence[Any]:
+        count = min(count, self.available())
+        self.drawn += count
+        return [{} for _ in range(count)]
+
+
+class _Sized(TaskList):
+    """Any other iterable that knows its length: advanced in the driver's thread, which is the caller's."""
+
+    def __init__(self, items: Iterable[Any], total: int) -> None:
+        super().__init__(total)
+        self._iterator: Iterator[Any] = iter(items)
+
+    def draw(self, count: int) -> Sequence[Any]:
+        found: list[Any] = []
+        for _ in range(count):
+            try:
+                found.append(next(self._iterator))
+            except StopIteration:
+                self.total = self.drawn + len(found)
+                break
+            except BaseException as error:
+                self.error = error
+                break
+        self.drawn += len(found)
+        return found
+
+
+class Intake(TaskList):
+    """An iterable of unknown length, drawn by the caller's thread while the driver runs in another.
+
+    Shared: everything, under _changed. The buffer is small at first, so that a lazy iterable stays lazy, and
+    grows only while the driver finds it empty.
+    """
+
+    def __init__(self, items: Iterable[Any], at_least: int) -> None:
+        super().__init__(None)
+        self._items = items
+        self._room = at_least
+        self._buffer: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._over = False
+        self.wake: Callable[[], None] = lambda: None
+
+    def available(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def ended(self) -> bool:
+        return self._over and not self._buffer
+
+    def draw(self, count: int) -> Sequence[Any]:
+        with self._changed:
+            found = [self._buffer.popleft() for _ in range(min(count, len(self._buffer)))]
+            if not self._buffer and not self._over:
+                self._room = min(2 * self._room, 4096)
+            self._changed.notify()
+        self.drawn += len(found)
+        return found
+
+    def pour(self) -> None:
+        """Draw until the iterable or the run ends. Called in the caller's thread; keeps what the iterable raises."""
+        try:
+            for item in self._items:
+                if not self._put(item):
+                    break
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.end()
+
+    def _put(self, item: Any) -> bool:
+        with self._changed:
+            while len(self._buffer) >= self._room and not self._over:
+                self._changed.wait()
+            if self._over:
+                return False
+            self._buffer.append(item)
+        self.wake()
+        return True
+
+    def end(self) -> None:
+        """Nothing more is wanted, or nothing more comes. Any thread."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        self.wake()
+
+
+def task_list(given: Any, workers: int) -> TaskList:
+    """The tasks of a checked `task.list`. workers: how many tasks at least an Intake holds ready."""
+    if isinstance(given, (list, tuple)):
+        return _Sequence(tuple(given))
+    if isinstance(given, range):
+        return _Sequence(given)
+    if isinstance(given, int):
+        return _Counted(given)
+    length, error = guarded(lambda: len(given))
+    if error is None:
+        return _Sized(given, length)
+    return Intake(given, 2 * workers)
+
+
+class TaskSource:
+    """The pool's source: what came back first, then fresh tasks. Used by the driver's thread only."""
+
+    def __init__(self, tasks: TaskList, ledger: Ledger) -> None:
+        self._tasks, self._ledger = tasks, ledger
+        self._back: deque[Batch] = deque()
+        self._back_count = 0
+        self._alone: deque[Batch] = deque()
+        self._later: list[tuple[float, int, Batch]] = []
+        self._order = itertools.count()
+
+    def put_back(self, batch: Batch) -> None:
+        """To be run again as soon as there is room."""
+        if batch.alone:
+            self._alone.append(batch)
+        else:
+            self._back.append(batch)
+            self._back_count += len(batch.items)
+
+    def put_back_at(self, due: float, batch: Batch) -> None:
+        """To be run again at a moment (monotonic)."""
+        heapq.heappush(self._later, (due, next(self._order), batch))
+
+    def next_due(self) -> float | None:
+        return self._later[0][0] if self._later else None
+
+    def release(self) -> None:
+        """Put back what is due."""
+        while self._later and self._later[0][0] <= now():
+            self.put_back(heapq.heappop(self._later)[2])
+
+    def waiting(self) -> int:
+        return self._back_count + self._tasks.available()
+
+    def alone_waiting(self) -> bool:
+        return bool(self._alone)
+
+    def take_alone(self) -> Batch | None:
+        return self._alone.popleft() if self._alone else None
+
+    def take(self, count: int) -> Batch | None:
+        if self._back:
+            batch = self._back.popleft()
+            if len(batch.items) > count:
+                self._back.appendleft(batch.part(count, len(batch.items)))
+                batch = batch.part(0, count)
+            self._back_count -= len(batch.items)
+            return batch
+        items = self._tasks.draw(count) if self._tasks.available() else ()
+        return Batch(self._ledger.draw(len(items)), items) if len(items) else None

@@ -1,0 +1,15 @@
+"""The danger box: the only room that starts, talks to, kills and reaps processes; floor 2.
+
+    this process                     fork server                      worker
+    ServerStarter ── START ───────▶  fork, pass its pidfd back ─────▶ own session, own group,
+      sentinel (pidfd)  ◀─ STARTED     waits for the children         parent-death signal, then
+      status            ◀─ EXITED      kills the group, reaps         the entry it was told
+    Channel ◀───────────────── frames, both ways, private ──────────▶ Channel
+    Slate   ◀──── shared memory that survives the worker ───────────▶ Slate
+
+Promises: a channel's parent end never blocks; a worker never outlives its pool's connection, its fork server
+or the parent process; a group is killed only while its leader's id cannot have been given to another.
+Owners: a pool owns its starter, channels and slates; the fork server is one per process and ends with it.
+"""
+
+__all__: list[str] = []

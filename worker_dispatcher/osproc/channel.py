@@ -1,0 +1,167 @@
+"""A private channel between two processes: length-prefixed frames, with descriptors, over a socket pair.
+
+A frame is a kind, a list of byte parts and a few descriptors. The parent's end never blocks: `send` queues
+what does not fit, `receive` gives the frames that are whole. The child's end blocks.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["Channel", "Frame", "Gone"]
+
+_HEAD = struct.Struct("<IHHQ")  # kind, descriptors, parts, bytes after this head
+_SIZE = struct.Struct("<Q")
+_CHUNK = 1 << 18
+_MOST_FDS = 8
+
+
+class Gone(Exception):
+    """The other end is closed."""
+
+
+class Frame(NamedTuple):
+    kind: int
+    parts: list[memoryview]
+    fds: list[int]
+
+
+class Channel:
+    """One end of a socket pair. Used by one thread at a time; `wanted` tells whether a queued write waits.
+
+    Owns its socket and the descriptors in frames not yet taken; `close` is idempotent.
+    """
+
+    def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
+        self._sock = sock
+        sock.setblocking(blocking)
+        self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self._buffer = bytearray()
+        self._fds: deque[int] = deque()
+        self._closed = False
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self._out)
+
+    def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
+        """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone."""
+        total = sum(len(p) for p in parts) + _SIZE.size * len(parts)
+        head = _HEAD.pack(kind, len(fds), len(parts), total) + b"".join(_SIZE.pack(len(p)) for p in parts)
+        small = [p for p in parts if len(p) <= _CHUNK]
+        if len(small) == len(parts):
+            self._queue(memoryview(b"".join([head, *parts])), fds)
+        else:
+            self._queue(memoryview(head), fds)
+            for part in parts:
+                self._queue(memoryview(part), ())
+        self.flush()
+
+    def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
+        if len(data):
+            self._out.append((data, [os.dup(fd) for fd in fds]))
+
+    def flush(self) -> None:
+        """Write what is queued, as far as it goes without blocking (to the end on a blocking channel)."""
+        while self._out:
+            data, fds = self._out[0]
+            try:
+                if fds:
+                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                    sent = self._sock.sendmsg([data], [rights])
+                else:
+                    sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                raise Gone from error
+            for fd in fds:
+                os.close(fd)
+            if sent == len(data):
+                self._out.popleft()
+            else:
+                self._out[0] = (data[sent:], [])
+
+    def receive(self) -> list[Frame]:
+        """Every whole frame that is there (a blocking channel waits for one). Raises Gone at the end of the stream
+        when nothing more can be read; frames that came before it are given first."""
+        while True:
+            frames = self._parse()
+            if frames:
+                return frames
+            try:
+                more = self._read()
+            except (BlockingIOError, InterruptedError):
+                return []
+            if not more:
+                raise Gone
+
+    def _read(self) -> bool:
+        missing = self._missing()
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(
+                max(_CHUNK, min(missing, 1 << 24)), socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError:
+            return False
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                found = array.array("i")
+                found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
+                self._fds.extend(found)
+        self._buffer += data
+        return bool(data)
+
+    def _missing(self) -> int:
+        if len(self._buffer) < _HEAD.size:
+            return 0
+        return int(_HEAD.size + _HEAD.unpack_from(self._buffer)[3] - len(self._buffer))
+
+    def _parse(self) -> list[Frame]:
+        frames: list[Frame] = []
+        at, end = 0, len(self._buffer)
+        while end - at >= _HEAD.size:
+            kind, fd_count, part_count, total = _HEAD.unpack_from(self._buffer, at)
+            start = at + _HEAD.size
+            if end - start < total:
+                break
+            whole = memoryview(bytes(memoryview(self._buffer)[start : start + total]))
+            sizes = [_SIZE.unpack_from(whole, i * _SIZE.size)[0] for i in range(part_count)]
+            parts, offset = [], _SIZE.size * part_count
+            for size in sizes:
+                parts.append(whole[offset : offset + size])
+                offset += size
+            frames.append(Frame(kind, parts, [self._fds.popleft() for _ in range(fd_count)]))
+            at = start + total
+        if at:
+            del self._buffer[:at]
+        return frames
+
+    def hang_up(self) -> None:
+        """Let the other end read to the end of what was sent, and then nothing more."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._sock.close()
+        for _, fds in self._out:
+            for fd in fds:
+                os.close(fd)
+        for fd in self._fds:
+            os.close(fd)
+        self._out.clear()
+        self._fds.clear()

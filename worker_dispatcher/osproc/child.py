@@ -1,0 +1,131 @@
+"""The first steps of a new worker process, before any code of the user: who it is, what it holds, when it dies."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib
+import marshal
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["become", "exec_fresh", "import_entry", "order_for"]
+
+_LIMITS = ("NOFILE", "AS", "CORE", "CPU", "DATA", "FSIZE", "STACK")
+_SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
+_PDEATHSIG = 1
+_FRESH = (
+    "import marshal, os, sys\n"
+    "order = marshal.loads(open(5, 'rb').read())\n"
+    "sys.path[:] = order['path']\n"
+    "from worker_dispatcher.osproc.child import _enter\n"
+    "_enter(order)\n"
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def order_for(entry: str, *, fresh: bool, environment: dict[str, str]) -> dict[str, Any]:
+    """What a worker is told at its start: the parent's path, environment, folder, umask and limits as they are now.
+
+    entry: 'module:function', called as function(socket_fd, slate_fd); fresh: in a new interpreter.
+    environment: variables set on top of the parent's own.
+    """
+    umask = _umask()
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = "/"
+    return {
+        "entry": entry,
+        "fresh": fresh,
+        "path": list(map(str, sys.path)),
+        "prefix": (sys.prefix, sys.exec_prefix),
+        "executable": sys.executable,
+        "site": any("__editable__" in str(getattr(finder, "__module__", "")) for finder in sys.meta_path),
+        "environment": {**os.environ, **environment},
+        "folder": folder,
+        "umask": umask,
+        "limits": {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in _LIMITS},
+        "argv": list(map(str, sys.argv[:1])),
+    }
+
+
+def _umask() -> int:
+    # Read without setting it, which would be seen by other threads for a moment.
+    with open("/proc/self/status") as lines:
+        for line in lines:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
+
+
+def import_entry(order: dict[str, Any]) -> Any:
+    """The function that a worker runs."""
+    module, _, name = order["entry"].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], None] | None = None) -> None:
+    """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr. Never returns.
+
+    entry: what it runs, where a function can be handed over instead of the order's name for one.
+    """
+    _settle_in(order, fds)
+    _enter(order, entry)
+
+
+def exec_fresh(order: dict[str, Any], fds: list[int]) -> None:
+    """Like `become`, in a new interpreter that shares nothing with this one. Never returns."""
+    _settle_in(order, fds)
+    letter = os.memfd_create("order", 0)
+    os.write(letter, marshal.dumps(order))
+    os.lseek(letter, 0, os.SEEK_SET)
+    os.dup2(letter, _ORDER)
+    for fd in (_SOCKET, _SLATE, _ORDER):
+        os.set_inheritable(fd, True)
+    os.execve(order["executable"], [order["executable"], "-I", "-S", "-c", _FRESH], order["environment"])
+
+
+def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
+    parent = os.getppid()
+    os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _libc.prctl(_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(70)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for fd, at in zip(high, (_SOCKET, _SLATE, 1, 2), strict=True):
+        os.dup2(fd, at, inheritable=at < 3)
+    os.closerange(_ORDER, 1 << 20)
+    os.umask(order["umask"])
+    try:
+        os.chdir(order["folder"])
+    except OSError:
+        os.chdir("/")
+    for name, limit in order["limits"].items():
+        try:
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), limit)
+        except (ValueError, OSError):
+            pass  # a limit that was raised since this server started cannot be raised here
+
+
+def _enter(order: dict[str, Any], entry: Callable[[int, int], None] | None = None) -> None:
+    sys.path[:] = order["path"]
+    sys.prefix, sys.exec_prefix = order["prefix"]
+    sys.argv[:] = order["argv"] or [""]
+    if order["site"]:
+        import site
+
+        site.main()
+    if dict(os.environ) != order["environment"]:
+        os.environ.clear()
+        os.environ.update(order["environment"])
+    for stream, fd in (("stdout", 1), ("stderr", 2)):
+        setattr(sys, stream, open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
+    (entry or import_entry(order))(_SOCKET, _SLATE)
+    os._exit(0)

@@ -1,0 +1,160 @@
+"""The fork server: a small clean process that starts the workers, and ends them when their owner is gone.
+
+It has one thread and imports little, so a fork of it is cheap and safe, whatever threads and locks the
+user's process holds. Each pool has a connection of its own; when that ends, or the parent's process does,
+every worker of it is killed with its process group. Nothing here runs code of the user.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from worker_dispatcher.osproc.channel import Channel, Frame, Gone
+from worker_dispatcher.osproc.child import become, exec_fresh, import_entry
+
+__all__ = ["EXITED", "OPEN", "REFUSED", "START", "STARTED", "main"]
+
+OPEN, START, STARTED, REFUSED, EXITED = range(1, 6)  # frame kinds
+
+
+class _Server:
+    """Owns everything; one thread, one wait: the connections, the parent's end, the children's ends."""
+
+    def __init__(self, control: socket.socket, parent: int) -> None:
+        self._control = Channel(control, blocking=False)
+        self._pools: dict[int, Channel] = {}
+        self._children: dict[int, tuple[int, bytes]] = {}  # pid -> connection's fd, token
+        self._poll = select.poll()
+        self._parent = os.pidfd_open(parent)
+        self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        for fd in (self._control.fileno(), self._parent, self._wake):
+            self._poll.register(fd, select.POLLIN)
+
+    def serve(self) -> None:
+        try:
+            while True:
+                for fd, _ in self._poll.poll():
+                    self._attend(fd)
+        finally:
+            self._kill(set(self._children))
+
+    def _attend(self, fd: int) -> None:
+        if fd == self._parent:
+            raise SystemExit
+        if fd == self._wake:
+            self._drain_wake()
+            self._reap()
+        elif fd == self._control.fileno():
+            try:
+                for frame in self._control.receive():
+                    self._open(frame)
+            except Gone:
+                raise SystemExit from None
+        elif fd in self._pools:
+            self._listen(fd)
+
+    def _drain_wake(self) -> None:
+        try:
+            while os.read(self._wake, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _open(self, frame: Frame) -> None:
+        pool = Channel(socket.socket(fileno=frame.fds[0]), blocking=False)
+        self._pools[pool.fileno()] = pool
+        self._poll.register(pool.fileno(), select.POLLIN)
+
+    def _listen(self, fd: int) -> None:
+        pool = self._pools[fd]
+        try:
+            pool.flush()
+            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.wanted else 0))
+            for frame in pool.receive():
+                self._start(fd, pool, frame)
+        except Gone:
+            self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._pools.pop(fd).close()
+        self._kill({pid for pid, (owner, _) in self._children.items() if owner == fd})
+
+    def _kill(self, pids: set[int]) -> None:
+        for pid in pids:  # children of ours that are not reaped, so the ids are still theirs
+            for end in (os.killpg, os.kill):
+                try:
+                    end(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+
+    def _start(self, fd: int, pool: Channel, frame: Frame) -> None:
+        token, order = bytes(frame.parts[0]), marshal.loads(frame.parts[1])
+        try:
+            if not order["fresh"]:
+                import_entry(order)
+            pid = os.fork()
+            if pid == 0:
+                self._child(order, frame.fds)
+            self._children[pid] = (fd, token)
+            sentinel = os.pidfd_open(pid)
+        except OSError as error:
+            pool.send(REFUSED, [token, str(error).encode()])
+            return
+        finally:
+            for one in frame.fds:
+                os.close(one)
+        pool.send(STARTED, [token, str(pid).encode()], [sentinel])
+        os.close(sentinel)
+
+    def _child(self, order: dict[str, Any], fds: list[int]) -> None:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if order["fresh"]:
+                exec_fresh(order, fds)
+            become(order, fds)
+        finally:
+            os._exit(70)
+
+    def _reap(self) -> None:
+        while self._children:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if found is None:
+                return
+            # While it is a zombie its id cannot be given to another, so its group is its own.
+            try:
+                os.killpg(found.si_pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+            _, status = os.waitpid(found.si_pid, 0)
+            fd, token = self._children.pop(found.si_pid, (-1, b""))
+            if fd in self._pools:
+                try:
+                    self._pools[fd].send(EXITED, [token, str(status).encode()])
+                except Gone:
+                    self._drop(fd)
+
+
+def main(control_fd: int, parent: int) -> None:
+    """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o077)
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    server = _Server(socket.socket(fileno=control_fd), parent)
+    if os.getppid() != parent:
+        sys.exit()
+    import cloudpickle  # noqa: F401  (once here instead of once in every worker)
+
+    for fd in range(3):
+        os.dup2(null, fd)
+    server.serve()

@@ -1,0 +1,86 @@
+"""The slate: a few numbers in memory that parent and worker share, and that survive the worker.
+
+Per worker process: one HALT word, then for each of its slots (threads or coroutines) the sequence number of
+the task it runs (0 when idle; negative while it is being loaded), since when, and when it is over its time. The worker writes its rows, the
+parent writes HALT; single aligned 8-byte stores, so no lock is needed that a dead worker could hold.
+
+A slot first names its task and then looks at HALT; the parent sets HALT, waits SETTLE and then reads the
+rows. A store stays in a store buffer for well under a microsecond, so after SETTLE either the slot has seen
+HALT or the parent sees the task (bounded-delay argument of Morrison and Afek, "Temporally Bounding TSO for
+Fence-Free Asymmetric Synchronization", ASPLOS 2015).
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+
+__all__ = ["SETTLE", "Slate"]
+
+SETTLE = 0.002  # seconds between setting HALT and believing the rows
+_WORD = 8
+
+
+class Slate:
+    """HALT and `slots` rows. In shared pages (`fd` >= 0) or, for threads of this process, in private ones."""
+
+    def __init__(self, slots: int, fd: int = -1) -> None:
+        size = _WORD * (1 + 3 * slots)
+        self.fd = fd
+        self._map = mmap.mmap(fd, size)  # an fd of -1 is private memory
+        self._view = memoryview(self._map)
+        whole = self._view[: _WORD * (1 + slots)].cast("q")
+        self.halt = whole[0:1]
+        self.running = whole[1 : 1 + slots]
+        self.started = self._view[_WORD * (1 + slots) : _WORD * (1 + 2 * slots)].cast("d")
+        self.deadline = self._view[_WORD * (1 + 2 * slots) : size].cast("d")
+
+    @staticmethod
+    def of(fd: int) -> Slate:
+        """The worker's side of a slate made by `shared`."""
+        return Slate((os.fstat(fd).st_size // _WORD - 1) // 3, fd)
+
+    @staticmethod
+    def shared(slots: int) -> Slate:
+        fd = os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, _WORD * (1 + 3 * slots))
+            slate = Slate(slots, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        slate.clear()
+        return slate
+
+    def clear(self) -> None:
+        """No task, no deadline, no halt."""
+        self.halt[0] = 0
+        for slot in range(len(self.running)):
+            self.running[slot] = 0
+            self.deadline[slot] = math.inf
+
+    def overdue(self, at: float) -> list[tuple[int, int]]:
+        """(slot, task) pairs over their time. The task is read before its deadline and again after it, so a
+        slot that has just moved on is not blamed for its last task."""
+        late = []
+        for slot, due in enumerate(self.deadline):
+            task = self.running[slot]
+            if due <= at and task and self.deadline[slot] == due and self.running[slot] == task:
+                late.append((slot, task))
+        return late
+
+    def next_deadline(self) -> float:
+        return min(self.deadline, default=math.inf)
+
+    def begun(self) -> dict[int, float]:
+        """The tasks that run now, with the moments they began; negative: being loaded."""
+        return {task: self.started[slot] for slot, task in enumerate(self.running) if task}
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        for view in (self.halt, self.running, self.started, self.deadline, self._view):
+            view.release()
+        self._map.close()

@@ -1,0 +1,121 @@
+"""What a pool is, in words and types.
+
+A pool is given batches of tasks and says of every task in them, exactly once, how it ended: in a `Finished`
+run of tasks that ended ok, as one `Ended` task, or in a `Returned` batch that was not run and is nobody's
+fault. It knows nothing of retries, results or records: those are the driver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from worker_dispatcher.execute import Call
+from worker_dispatcher.records import Failure
+
+__all__ = ["Batch", "Broken", "Ended", "Event", "Finished", "Pool", "Raised", "Returned", "Setup", "Source"]
+
+
+class Batch(NamedTuple):
+    """Tasks first, first + 1, ...; alone: to be run by a worker process that runs nothing else meanwhile."""
+
+    first: int
+    items: Sequence[Any]
+    alone: bool = False
+
+    def part(self, low: int, high: int) -> Batch:
+        return Batch(self.first + low, self.items[low:high], self.alone)
+
+
+class Finished(NamedTuple):
+    """Tasks first, first + 1, ... ended ok. starts, ends: monotonic seconds; metadata: by task id, where not empty."""
+
+    first: int
+    starts: Sequence[float]
+    ends: Sequence[float]
+    results: list[Any]
+    metadata: dict[int, dict[Any, Any]]
+    worker: int
+
+
+class Ended(NamedTuple):
+    """One attempt of one task has ended; ok if failure is None. item: for another attempt."""
+
+    task_id: int
+    item: Any
+    started: float
+    ended: float
+    result: Any
+    failure: Failure | None
+    metadata: dict[Any, Any] | None
+    worker: int
+
+
+class Returned(NamedTuple):
+    """These tasks were not begun, or were lost through no fault of theirs. They count no attempt."""
+
+    batch: Batch
+
+
+class Raised(NamedTuple):
+    """The exception object of a task that ended with an error before; None where it cannot be brought here."""
+
+    task_id: int
+    exception: BaseException | None
+
+
+class Broken(NamedTuple):
+    """The pool cannot go on."""
+
+    error: BaseException
+
+
+Event = Finished | Ended | Returned | Raised | Broken
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it."""
+
+    call: Call
+    coroutine: bool = False
+    timeout: float | None = None
+    stop_at: float | None = None
+
+
+class Source(Protocol):
+    """Where a pool takes tasks from; used in the driver's thread only."""
+
+    def take(self, count: int) -> Batch | None:
+        """Up to `count` tasks that may run now; None if there are none at the moment."""
+
+    def take_alone(self) -> Batch | None:
+        """A task that must run without company, or None."""
+
+    def waiting(self) -> int:
+        """How many tasks `take` would give."""
+
+    def alone_waiting(self) -> bool:
+        """True if there is something for `take_alone`."""
+
+
+class Pool(Protocol):
+    """One thread drives a pool; only `wake` may be called from others."""
+
+    pids: dict[int, int]  # worker number -> process id, for every worker that ever ran
+
+    def feed(self, source: Source) -> None:
+        """Take from the source as much as there is room for."""
+
+    def wait(self, until: float) -> list[Event]:
+        """What has happened; waits for it, but not past `until` (monotonic, may be infinite) nor a `wake`."""
+
+    def wake(self) -> None:
+        """Make `wait` return. From any thread or signal handler."""
+
+    def stop(self) -> list[Event]:
+        """End everything now: a task that was running comes as Ended with status CANCELLED, the rest Returned."""
+
+    def close(self) -> None:
+        """Release all workers and what belongs to them; returns when they are gone. Idempotent."""

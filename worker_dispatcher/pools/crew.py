@@ -1,0 +1,303 @@
+"""A crew: the threads, or coroutines, of one process that claim tasks and run them.
+
+The same crew works for a thread pool (in the user's process) and inside each process of a grid.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import itertools
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import TaskTimeout
+from worker_dispatcher.execute import Ended, attempt, attempt_async
+from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.records import TIMEOUT, Failure
+
+__all__ = ["Claims", "Crew", "Done", "LoopCrew", "Slot", "ThreadCrew"]
+
+_LOOP_GRACE = 0.3  # seconds a cancelled coroutine may take to end before its loop counts as blocked
+
+
+class Slot:
+    """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads.
+
+    abandoned: set by the watcher; what the slot reports after that is not heard.
+    """
+
+    __slots__ = ("abandoned", "deadline", "number", "running", "started", "thread")
+
+    def __init__(self, number: int, running: Any, started: Any, deadline: Any) -> None:
+        self.number, self.running, self.started, self.deadline = number, running, started, deadline
+        self.abandoned = False
+        self.thread: threading.Thread | None = None
+
+
+class Done(NamedTuple):
+    slot: Slot
+    seq: int
+    ended: Ended
+
+
+class Claims:
+    """Batches of tasks from which any thread takes the next one, without a lock where it matters."""
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[Any, int, int, int, Sequence[Any]]] = deque()
+        self._current: tuple[Any, int, int, int, Sequence[Any]] = (itertools.count(), 0, 0, 0, ())
+        self._mutex = threading.Lock()
+
+    def add(self, seq: int, first: int, items: Sequence[Any]) -> None:
+        """Tasks seq, seq + 1, ... with ids first, first + 1, ..."""
+        with self._mutex:
+            self._batches.append((itertools.count(), len(items), seq, first, items))
+
+    def next(self) -> tuple[int, int, Any] | None:
+        """(seq, id, item) of a task that is now the caller's, or None."""
+        while True:
+            current = self._current
+            at = next(current[0])  # atomic: one C call under the interpreter lock
+            if at < current[1]:
+                return current[2] + at, current[3] + at, current[4][at]
+            with self._mutex:
+                if self._current is current:
+                    if not self._batches:
+                        return None
+                    self._current = self._batches.popleft()
+
+    def drop(self) -> list[int]:
+        """Claim all that nobody has claimed; their seqs."""
+        dropped = []
+        while (claim := self.next()) is not None:
+            dropped.append(claim[0])
+        return dropped
+
+
+class Crew(Protocol):
+    """feed, drop, drain are for the crew's driver; everything else happens in the crew's own threads."""
+
+    done: deque[Done]
+    bailed: deque[int]
+
+    def feed(self, seq: int, first: int, items: Sequence[Any]) -> None: ...
+    def drop(self) -> list[int]: ...
+    def close(self) -> None: ...
+
+
+class ThreadCrew:
+    """Up to `size` daemon threads, started as tasks come.
+
+    Shared: claims (its own lock), done and bailed (appends only), _idle (_mutex).
+    Waits: an idle thread on a lock of its own, which feed or close releases.
+    new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
+    wake: tells the driver that there is something in done or bailed.
+    """
+
+    def __init__(
+        self, setup: Setup, size: int, new_slot: Callable[[], Slot], halt: Any, wake: Callable[[], None]
+    ) -> None:
+        self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
+        self.done: deque[Done] = deque()
+        self.bailed: deque[int] = deque()
+        self._claims = Claims()
+        self._mutex = threading.Lock()
+        self._idle: list[Any] = []
+        self._alive = 0
+        self._fed = 0
+        self._closed = False
+
+    def feed(self, seq: int, first: int, items: Sequence[Any]) -> None:
+        self._claims.add(seq, first, items)
+        with self._mutex:
+            woken = [self._idle.pop() for _ in range(min(len(items), len(self._idle)))]
+            fresh = min(len(items) - len(woken), self._size - self._alive)
+            self._alive += fresh
+            self._fed += 1
+        for lock in woken:
+            lock.release()
+        for _ in range(fresh):
+            self._start()
+
+    def _start(self) -> None:
+        slot = self._new_slot()
+        thread = threading.Thread(target=self._run, args=(slot,), name=f"worker-{slot.number}", daemon=True)
+        try:
+            thread.start()
+            slot.thread = thread
+        except RuntimeError:  # the system gives no more threads: those that run do the work
+            with self._mutex:
+                self._alive -= 1
+                self._size = max(1, self._alive)
+                if not self._alive:
+                    raise
+
+    def replace(self, slot: Slot) -> None:
+        """Give up on the thread of a slot; another takes its place when there is work."""
+        slot.abandoned = True
+        if not self._closed:
+            self._start()
+
+    def _run(self, slot: Slot) -> None:
+        setup, claims, done, wake, halt = self._setup, self._claims, self.done, self._wake, self._halt
+        call, timeout, stop_at = setup.call, setup.timeout, setup.stop_at or math.inf
+        caller, running, started, deadline = call.caller(), slot.running, slot.started, slot.deadline
+        while True:
+            claim = claims.next()
+            if claim is None:
+                fed = self._fed
+                if (claim := claims.next()) is None:
+                    if self._rest(fed):
+                        continue
+                    return
+            seq, task_id, item = claim
+            at = started[0] = now()
+            if timeout is not None:
+                deadline[0] = at + timeout
+            running[0] = seq
+            if halt[0] or at >= stop_at:
+                running[0] = 0
+                deadline[0] = math.inf
+                self.bailed.append(seq)
+                wake()
+                continue
+            ended = attempt(call, caller, task_id, item)
+            if slot.abandoned:
+                return
+            done.append(Done(slot, seq, ended))
+            running[0] = 0
+            if timeout is not None:
+                deadline[0] = math.inf
+            wake()
+            claim = item = ended = None  # a waiting thread must not keep a result alive
+
+    def _rest(self, fed: int) -> bool:
+        """Wait for work, unless more was fed than `fed`; False if there will be none."""
+        with self._mutex:
+            if self._closed:
+                return False
+            if self._fed != fed:
+                return True
+            lock = _thread.allocate_lock()
+            lock.acquire()
+            self._idle.append(lock)
+        lock.acquire()
+        return True
+
+    def drop(self) -> list[int]:
+        return self._claims.drop()
+
+    def close(self) -> None:
+        """Let idle threads go; those that run a task go when it ends."""
+        with self._mutex:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for lock in idle:
+            lock.release()
+
+
+class LoopCrew:
+    """Up to `size` coroutines at once on one event loop in one daemon thread.
+
+    The loop's thread owns _active and every runner; feed, drop and close hand over with call_soon_threadsafe.
+    A coroutine over its time is cancelled by the loop; one that does not let go for _LOOP_GRACE seconds more
+    shows in its row's deadline, for whoever watches the rows.
+    """
+
+    def __init__(
+        self, setup: Setup, size: int, new_slot: Callable[[], Slot], halt: Any, wake: Callable[[], None]
+    ) -> None:
+        self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
+        self.done: deque[Done] = deque()
+        self.bailed: deque[int] = deque()
+        self._claims = Claims()
+        self._free: list[Slot] = []
+        self._made = 0
+        self._runners: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._caller = setup.call.caller()
+        self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def feed(self, seq: int, first: int, items: Sequence[Any]) -> None:
+        self._claims.add(seq, first, items)
+        self._loop.call_soon_threadsafe(self._grow, len(items))
+
+    def _grow(self, tasks: int) -> None:
+        for _ in range(min(tasks, self._size - len(self._runners))):
+            if not self._free:
+                self._made += 1
+                self._free.append(self._new_slot())
+            runner = self._loop.create_task(self._run(self._free.pop()))
+            self._runners.add(runner)
+            runner.add_done_callback(self._runners.discard)
+
+    async def _run(self, slot: Slot) -> None:
+        stop_at = self._setup.stop_at or math.inf
+        while (claim := self._claims.next()) is not None:
+            seq, task_id, item = claim
+            at = slot.started[0] = now()
+            slot.running[0] = seq
+            if self._halt[0] or at >= stop_at:
+                slot.running[0] = 0
+                self.bailed.append(seq)
+                self._wake()
+                continue
+            ended = await self._attempt(slot, task_id, item)
+            if slot.abandoned:
+                return
+            self.done.append(Done(slot, seq, ended))
+            slot.running[0] = 0
+            slot.deadline[0] = math.inf
+            self._wake()
+        self._free.append(slot)
+
+    async def _attempt(self, slot: Slot, task_id: int, item: Any) -> Ended:
+        timeout, work = self._setup.timeout, attempt_async(self._setup.call, self._caller, task_id, item)
+        if timeout is None:
+            return await work
+        started = now()
+        slot.deadline[0] = started + timeout + _LOOP_GRACE
+        task = self._loop.create_task(_awaited(work))
+        done, _ = await asyncio.wait((task,), timeout=timeout)
+        if not done:
+            task.cancel()
+            await asyncio.wait((task,))
+            if task.cancelled():
+                late = TaskTimeout(task_id, timeout)
+                failure = Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
+                return Ended(started, now(), None, failure, None)
+        return task.result()
+
+    def drop(self) -> list[int]:
+        return self._claims.drop()
+
+    def close(self) -> None:
+        """Cancel what runs and stop the loop; a loop that is blocked is left behind as a daemon."""
+        if not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(self._finish)
+            except RuntimeError:
+                return  # it closed meanwhile
+            self._thread.join(_LOOP_GRACE)
+
+    def _finish(self) -> None:
+        for runner in self._runners:
+            runner.cancel()
+        self._loop.call_soon(self._loop.call_soon, self._loop.stop)
+
+
+async def _awaited(work: Coroutine[Any, Any, Ended]) -> Ended:
+    return await work

@@ -1,0 +1,407 @@
+"""The process pool and the grid: worker processes fed in batches from the driver's thread.
+
+The parent does nothing per task. Batches are sized by the measured time per task, so that tiny tasks travel
+by the hundred and long ones singly; what a worker has not begun can be taken back for one that is idle.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+from collections.abc import Sequence
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import RunError, TaskTimeout
+from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.osproc.channel import Gone
+from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
+from worker_dispatcher.pools import worker
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Returned, Setup, Source
+from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.records import TIMEOUT, Failure
+from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
+
+__all__ = ["ProcessPool"]
+
+_BATCH_TIME = 0.0015  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
+_BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
+_BATCH_BYTES = 1 << 18  # of packed items a batch aims at
+_BATCH_MOST = 10_000
+_SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when one is over its time
+_STUCK_AFTER = 0.005  # seconds without a word after which an idle worker may take another's waiting tasks
+_STILLBORN_MOST = 3  # workers in a row that may die before they are ready
+_EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
+
+
+class ProcessPool:
+    """Runs tasks in worker processes; a task over its time is killed, not forgotten.
+
+    Owned by the driver's thread: everything. Shared: _wake, an eventfd.
+    Waits: `wait`, one poll over channels, sentinels, the starter and _wake, until the next deadline.
+    slots: the number of threads or coroutines of each process, in order.
+    """
+
+    def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
+        self._setup, self._slots = setup, list(slots)
+        self.pids: dict[int, int] = {}
+        self._poll = select.poll()
+        self._wake = -1
+        self._greeting, self._greeting_fds = to_parts(pack(setup))
+        self._starter = starter(method, "worker_dispatcher.pools.worker:main", worker.main, environment)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake, select.POLLIN)
+        if self._starter.fileno() >= 0:
+            self._poll.register(self._starter.fileno(), select.POLLIN)
+        self._remotes: list[Remote] = []
+        self._dying: list[Remote] = []
+        self._by_fd: dict[int, Remote] = {}
+        self._number = 1
+        self._per_task = 0.0  # seconds, a moving average; 0 while nothing is known
+        self._bytes_per_task = 1.0
+        self._last_batch = 1
+        self._stillborn = 0
+        self._events: list[Event] = []
+        self._scan_at = math.inf
+        self._closed = False
+
+    # Feeding
+
+    def feed(self, source: Source) -> None:
+        self._grow(source.waiting() + source.alone_waiting())
+        reserved = self._feed_alone(source)
+        while source.waiting():
+            remote = min(
+                (r for r in self._remotes if r is not reserved and self._has_room(r)),
+                key=lambda r: len(r.held) / r.slots,
+                default=None,
+            )
+            if remote is None:
+                return
+            batch = source.take(self._batch_size(source.waiting(), remote))
+            if batch is None:
+                return
+            self._give(remote, batch)
+        self._rob()
+
+    def _feed_alone(self, source: Source) -> Remote | None:
+        """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
+        while source.alone_waiting():
+            able = [r for r in self._remotes if not r.revoking and not r.gone and r.closing_at == math.inf]
+            remote = min(able, key=lambda r: len(r.held), default=None)
+            if remote is None or len(remote.held):
+                return remote
+            batch = source.take_alone()
+            if batch is not None:
+                self._give(remote, batch)
+        return None
+
+    def _has_room(self, remote: Remote) -> bool:
+        if remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf:
+            return False
+        return len(remote.held) < remote.slots or (remote.ready and len(remote.held) < remote.slots + self._last_batch)
+
+    def _batch_size(self, waiting: int, remote: Remote) -> int:
+        if len(remote.held) < remote.slots and not self._per_task:
+            return 1
+        wanted = _BATCH_TIME * remote.slots / max(self._per_task, 1e-9) if self._per_task else remote.slots
+        share = waiting / (2 * sum(r.slots for r in self._remotes))
+        size = min(wanted, self._last_batch * _BATCH_GROWTH, share, _BATCH_BYTES / self._bytes_per_task, _BATCH_MOST)
+        return max(1, int(size))
+
+    def _give(self, remote: Remote, batch: Batch) -> None:
+        packed, error = guarded(_pack_items, batch.items)
+        if error is not None:
+            if len(batch.items) > 1:
+                for at in range(len(batch.items)):
+                    self._give(remote, batch.part(at, at + 1))
+                return
+            type_name, message, traceback = describe(error)
+            text = f"the task cannot be sent to a worker process: {message}"
+            failure = Failure(type_name, text, traceback, exception=error if self._setup.call.keep_exception else None)
+            at = now()
+            self._events.append(Ended(batch.first, batch.items[0], at, at, None, failure, None, remote.number))
+            return
+        count = len(batch.items)
+        self._last_batch = count if self._per_task else max(self._last_batch, count)
+        self._bytes_per_task = max(packed.size / count, 1.0)
+        remote.give(batch, packed)
+        self._scan_soon()
+        self._rewatch(remote)
+
+    def _scan_soon(self) -> None:
+        if self._setup.timeout is not None:
+            self._scan_at = min(self._scan_at, now() + self._setup.timeout)
+
+    def _grow(self, waiting: int) -> None:
+        """Start workers while there are tasks for them."""
+        spare = sum(max(0, r.slots - len(r.held)) for r in self._remotes)
+        while len(self._remotes) < len(self._slots) and waiting > spare:
+            if not self._start(self._slots[len(self._remotes)]):
+                return
+            spare += self._remotes[-1].slots
+
+    def _start(self, slots: int) -> bool:
+        try:
+            remote = Remote(self._starter, slots, self._number, self._setup.call.keep_exception)
+        except OSError as error:
+            self._cannot_start(str(error))
+            return False
+        self._number += slots
+        self._remotes.append(remote)
+        self._by_fd[remote.channel.fileno()] = remote
+        self._poll.register(remote.channel.fileno(), select.POLLIN)
+        if remote.process.sentinel is not None:
+            self._welcome(remote.process)
+        remote.greet(self._greeting, self._greeting_fds)
+        self._rewatch(remote)
+        return True
+
+    def _cannot_start(self, why: str) -> None:
+        """The system gives no more workers: go on with those there are, if there are any."""
+        if self._remotes or self._dying:
+            del self._slots[max(1, len(self._remotes)) :]
+        else:
+            self._events.append(Broken(RunError(f"no worker process can be started: {why}")))
+
+    def _welcome(self, process: Process) -> None:
+        for remote in self._remotes + self._dying:
+            if remote.process is process and process.sentinel is not None and process.pid is not None:
+                self._by_fd[process.sentinel] = remote
+                self._poll.register(process.sentinel, select.POLLIN)
+                self.pids.update(dict.fromkeys(range(remote.number, remote.number + remote.slots), process.pid))
+
+    def _rob(self) -> None:
+        """Nothing is left to hand out: what waits behind a long task goes to a worker that is idle."""
+        if all(len(r.held) for r in self._remotes) and len(self._remotes) >= len(self._slots):
+            return
+        at = now()
+        for remote in self._remotes:
+            if len(remote.held) > remote.slots and not remote.revoking and at - remote.heard_at >= _STUCK_AFTER:
+                remote.revoke()
+
+    # Waiting
+
+    def wait(self, until: float) -> list[Event]:
+        if not self._events:
+            due = min(until, self._next_due())
+            # Rounded up, so that a deadline has passed when the wait for it ends.
+            pause = None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
+            for fd, _ in self._poll.poll(pause):
+                self._attend(fd)
+        self._keep_time()
+        events, self._events = self._events, []
+        for event in events:
+            if isinstance(event, Finished):
+                self._measure(event)
+        return events
+
+    def _next_due(self) -> float:
+        due = self._scan_at
+        idle = any(not len(r.held) for r in self._remotes) or len(self._remotes) < len(self._slots)
+        for remote in self._remotes:
+            due = min(due, remote.closing_at, remote.settles_at)
+            if idle and len(remote.held) > remote.slots and not remote.revoking:
+                due = min(due, remote.heard_at + _STUCK_AFTER)
+        return due
+
+    def _attend(self, fd: int) -> None:
+        if fd == self._wake:
+            os.eventfd_read(fd)
+        elif fd == self._starter.fileno():
+            self._hear_starter()
+        elif (remote := self._by_fd.get(fd)) is not None:
+            if fd == remote.process.sentinel:
+                self._lost(remote)
+            else:
+                self._events += remote.receive()
+                self._rewatch(remote)
+
+    def _rewatch(self, remote: Remote) -> None:
+        """Watch a channel for what is wanted of it; one that has ended is only heard of through its sentinel."""
+        fd = remote.channel.fileno()
+        if fd not in self._by_fd:
+            return
+        if remote.gone:
+            self._poll.unregister(fd)
+            del self._by_fd[fd]
+            remote.kill()
+        else:
+            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if remote.channel.wanted else 0))
+
+    def _hear_starter(self) -> None:
+        try:
+            news = self._starter.pump()
+        except Gone:
+            self._starter_gone()
+            return
+        for process in news:
+            if process.refused is not None:
+                self._refused(process)
+            elif process.status is None:
+                self._welcome(process)
+            else:
+                self._bury(process)
+
+    def _starter_gone(self) -> None:
+        """The fork server has died, and every worker with it: start over with a new one."""
+        self._poll.unregister(self._starter.fileno())
+        for remote in self._remotes + self._dying:
+            remote.kill()
+            if remote.process.sentinel is not None:
+                select.select([remote.process.sentinel], [], [], _EXIT_GRACE)
+            self._finish(remote)
+        assert isinstance(self._starter, ServerStarter)
+        self._starter.reconnect()
+        self._poll.register(self._starter.fileno(), select.POLLIN)
+
+    def _refused(self, process: Process) -> None:
+        for remote in [r for r in self._remotes if r.process is process]:
+            why = process.refused or ""
+            self._finish(remote)
+            self._cannot_start(why)
+
+    def _lost(self, remote: Remote) -> None:
+        """A worker has ended; how, is known when it has been reaped."""
+        if remote.process.sentinel is not None:
+            self._poll.unregister(remote.process.sentinel)
+            self._by_fd.pop(remote.process.sentinel, None)
+        if remote in self._remotes:
+            self._remotes.remove(remote)
+            self._dying.append(remote)
+        if self._starter.fileno() < 0:
+            self._hear_starter()
+
+    def _bury(self, process: Process) -> None:
+        for remote in [r for r in self._remotes + self._dying if r.process is process]:
+            if not remote.ready and not remote.verdicts and not self._closed:
+                self._stillborn += 1
+                if self._stillborn >= _STILLBORN_MOST:
+                    text = f"worker processes end before they are ready: the last one {process.cause}"
+                    self._events.append(Broken(RunError(text)))
+            elif remote.ready:
+                self._stillborn = 0
+            self._finish(remote)
+
+    def _finish(self, remote: Remote) -> None:
+        for fd in (remote.channel.fileno(), remote.process.sentinel):
+            if fd is not None and self._by_fd.pop(fd, None) is not None:
+                self._poll.unregister(fd)
+        self._events += remote.bury()
+        remote.close()
+        for group in (self._remotes, self._dying):
+            if remote in group:
+                group.remove(remote)
+
+    # Deadlines
+
+    def _keep_time(self) -> None:
+        at = now()
+        for remote in list(self._remotes):
+            if remote.settles_at <= at:
+                self._events += remote.take_back()
+            if remote.closing_at <= at:
+                self._kill_late(remote)
+        if at >= self._scan_at:
+            self._scan(at)
+
+    def _scan(self, at: float) -> None:
+        timeout = self._setup.timeout
+        assert timeout is not None
+        soonest = at + timeout if any(len(r.held) for r in self._remotes) else math.inf
+        for remote in list(self._remotes):
+            if remote.closing_at == math.inf and remote.slate.overdue(at):
+                self._events += remote.receive()  # it may have been reported by now
+                if remote.slate.overdue(at):
+                    remote.closing_at = at if remote.slots == 1 else at + _SIBLING_GRACE
+                    if remote.slots > 1:
+                        remote.revoke()
+                    else:
+                        self._kill_late(remote)
+            elif remote.closing_at == math.inf:
+                soonest = min(soonest, remote.slate.next_deadline())
+        self._scan_at = soonest
+
+    def _kill_late(self, remote: Remote) -> None:
+        """Kill a worker for the tasks that are over their time; its other tasks are nobody's fault."""
+        self._events += remote.receive()
+        timeout = self._setup.timeout
+        assert timeout is not None
+        for _, seq in remote.slate.overdue(now()):
+            late = TaskTimeout(0, timeout)
+            text = f"ran longer than its timeout of {timeout:g} s"
+            remote.verdicts[abs(seq)] = Failure("TaskTimeout", text, exception=late, status=TIMEOUT)
+        if remote.verdicts:
+            self._remotes.remove(remote)
+            self._dying.append(remote)
+            remote.kill()
+        remote.closing_at = math.inf
+
+    def _measure(self, event: Finished) -> None:
+        count = len(event.results)
+        spent = max(event.ends[-1] - event.starts[0], 1e-7) / count
+        weight = min(1.0, max(0.3, count / 100))
+        self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
+
+    # Ending
+
+    def wake(self) -> None:
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> list[Event]:
+        for remote in self._remotes:
+            remote.slate.halt[0] = 1
+        for remote in list(self._remotes):
+            self._events += remote.receive()
+            remote.cancel_running()
+            remote.kill()
+        self._await_ends(3.0)
+        events, self._events = self._events, []
+        return [e for e in events if not isinstance(e, Broken)]
+
+    def _await_ends(self, grace: float) -> None:
+        """Read on until every worker is reaped, or the time is over."""
+        until = now() + grace
+        while (self._remotes or self._dying) and (left := until - now()) > 0:
+            for fd, _ in self._poll.poll(math.ceil(left * 1000)):
+                self._attend(fd)
+        for remote in self._remotes + self._dying:
+            self._finish(remote)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for remote in self._remotes:
+            self._let_go(remote)
+        self._await_ends_gently()
+        self._starter.close()
+        for fd in [*self._greeting_fds, self._wake]:
+            if fd >= 0:
+                os.close(fd)
+        self._wake = -1
+
+    def _let_go(self, remote: Remote) -> None:
+        fd = remote.channel.fileno()
+        if self._by_fd.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+        remote.channel.hang_up()
+
+    def _await_ends_gently(self) -> None:
+        until = now() + _EXIT_GRACE
+        while (self._remotes or self._dying) and (left := until - now()) > 0:
+            for fd, _ in self._poll.poll(math.ceil(left * 1000)):
+                self._attend(fd)
+        for remote in self._remotes + self._dying:
+            remote.kill()
+        self._await_ends(_EXIT_GRACE)
+
+
+def _pack_items(items: Sequence[Any]) -> Packed:
+    if isinstance(items, range) or is_plain(items):
+        import pickle
+
+        return Packed(pickle.dumps(items, 5), (), True)
+    return pack(list(items))

@@ -1,0 +1,291 @@
+"""One worker process as its pool sees it: what it holds, how it is told, how its end is read."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import socket
+import struct
+from array import array
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import RunError
+from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.osproc.channel import Channel, Frame, Gone
+from worker_dispatcher.osproc.slate import SETTLE, Slate
+from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
+from worker_dispatcher.pools import worker
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned
+from worker_dispatcher.pools.held import Held, Piece
+from worker_dispatcher.records import CANCELLED, CRASHED, Failure
+from worker_dispatcher.wire import Packed, from_parts, to_parts, unpack
+
+__all__ = ["Remote"]
+
+
+class Remote:
+    """A worker process with `slots` threads or coroutines (one: its main thread).
+
+    Owned by the pool's driving thread. number: of its first slot, for the records.
+    alone: it runs a task that must have no company. closing_at: when it will be killed, or infinite.
+    """
+
+    def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, keeps_exceptions: bool) -> None:
+        self.slots, self.number = slots, number
+        self.held = Held()
+        self.ready = self.alone = False
+        self.gone = False
+        self.heard_at = now()
+        self.closing_at = math.inf
+        self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
+        self._seq = 1
+        self._keeps_exceptions = keeps_exceptions
+        self._failed: dict[int, int] = {}  # seq -> id of tasks whose exception object is still to come
+        self._revoked_at = math.inf
+        self._ghosts: dict[int, int] = {}  # seqs taken back that the worker has yet to drop: first -> end
+        ours, theirs = socket.socketpair()
+        try:
+            self.slate = Slate.shared(slots)
+            self.channel = Channel(ours, blocking=False)
+            self.process: Process = starter.start(theirs, self.slate.fd)
+        except BaseException:
+            ours.close()
+            if hasattr(self, "slate"):
+                self.slate.close()
+            raise
+        finally:
+            theirs.close()
+
+    # Towards the worker
+
+    def greet(self, parts: list[bytes | memoryview], fds: list[int]) -> None:
+        self._send(worker.SETUP, parts, fds)
+
+    def give(self, batch: Batch, packed: Packed) -> None:
+        """Hand over a batch; packed: its items."""
+        seq = self._seq
+        self._seq += len(batch.items)
+        self.held.add(seq, batch)
+        self.alone = batch.alone
+        if len(self.held) == len(batch.items):
+            self.heard_at = now()
+        parts, fds = to_parts(packed)
+        try:
+            self._send(worker.WORK, [worker.HEAD.pack(seq, batch.first, len(batch.items)), *parts], fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _send(self, kind: int, parts: list[bytes | memoryview], fds: list[int]) -> None:
+        try:
+            self.channel.send(kind, parts, fds)
+        except Gone:
+            self.gone = True  # its end is read from the sentinel, not from here
+
+    @property
+    def revoking(self) -> bool:
+        return self._revoked_at < math.inf or bool(self._ghosts)
+
+    @property
+    def settles_at(self) -> float:
+        """When the slate may be believed after `revoke`."""
+        return self._revoked_at + SETTLE
+
+    def revoke(self) -> None:
+        """Ask for what it has not begun."""
+        if self.slots == 1:
+            self.slate.halt[0] = 1
+            self._revoked_at = now()
+        else:
+            self._send(worker.DROP, [], [])
+            self.heard_at = now()
+
+    def take_back(self) -> list[Event]:
+        """After `revoke` has settled: what a busy single worker has certainly not begun."""
+        self._revoked_at = math.inf
+        begun = max(self.slate.begun(), default=0)
+        if begun <= 0:
+            self._lift()
+            return []
+        pieces = self.held.take(begun + 1, self._seq)
+        self._ghosts.update({p.seq: p.end for p in pieces})
+        self._lift()
+        return [Returned(p.tasks()) for p in pieces]
+
+    def _lift(self) -> None:
+        """Let it begin tasks again once it holds nothing that was taken from it."""
+        if self._revoked_at == math.inf and not self._ghosts and not len(self.held):
+            self.slate.halt[0] = 0
+
+    def kill(self) -> None:
+        self.closing_at = math.inf
+        self.process.kill()
+
+    # From the worker
+
+    def receive(self) -> list[Event]:
+        """Read what it says, without blocking."""
+        events: list[Event] = []
+        try:
+            self.channel.flush()
+            while frames := self.channel.receive():
+                for frame in frames:
+                    events += self._understand(frame)
+        except Gone:
+            self.gone = True
+        if not len(self.held):
+            self.alone = False
+        return events
+
+    def _understand(self, frame: Frame) -> list[Event]:
+        self.heard_at = now()
+        if frame.kind == worker.REPORT:
+            events = self._report(frame)
+            self._lift()
+            return events
+        if frame.kind == worker.DROPPED:
+            return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
+        if frame.kind == worker.UNLOADABLE:
+            seq, _, count = worker.HEAD.unpack(frame.parts[0])
+            return _one_by_one(self.held.take(seq, seq + count))
+        if frame.kind == worker.READY:
+            self.ready = True
+            return []
+        if frame.kind == worker.EXCEPTION:
+            return self._exception(frame)
+        text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts)
+        error = RunError(f"a worker process cannot load task.function, task.config or on_done: {text}")
+        error.add_note(traceback)
+        return [Broken(error)]
+
+    def _exception(self, frame: Frame) -> list[Event]:
+        (seq,) = struct.unpack("<Q", frame.parts[0])
+        task_id = self._failed.pop(seq, 0)
+        error = None
+        if len(frame.parts) > 1:
+            head, buffers = from_parts(frame.parts[1:], frame.fds)
+            error, _ = guarded(unpack, head, buffers)
+        return [Raised(task_id, error)]
+
+    def _dropped(self, a: int, b: int) -> list[Event]:
+        for first, end in list(self._ghosts.items()):
+            if a <= first < b:
+                del self._ghosts[first]
+                if end > b:
+                    self._ghosts[b] = end
+            elif first < a < end:
+                self._ghosts[first] = a
+                if end > b:
+                    self._ghosts[b] = end
+        events: list[Event] = [Returned(p.tasks()) for p in self.held.take(a, b)]
+        self._revoked_at = math.inf
+        self._lift()
+        return events
+
+    def _report(self, frame: Frame) -> list[Event]:
+        seqs, slots, starts, ends, results, failures, packed = pickle.loads(frame.parts[0])
+        starts, ends = array("d", starts), array("d", ends)
+        metadata: dict[int, Any] = {}
+        for nth, at in enumerate(packed):
+            head, buffers = from_parts(frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
+            value, error = guarded(unpack, head, buffers)
+            if error is None:
+                results[at], metadata[at] = value
+            elif at not in failures:
+                type_name, message, traceback = describe(error)
+                failures[at] = (type_name, f"the result cannot be loaded in the parent process: {message}", traceback)
+        if isinstance(seqs, int) and not failures:
+            return self._run_report(seqs, slots, starts, ends, results, metadata)
+        each = range(seqs, seqs + len(results)) if isinstance(seqs, int) else seqs
+        events: list[Event] = []
+        for at, seq in enumerate(each):
+            failure = Failure(*failures[at]) if at in failures else None
+            slot = slots if isinstance(slots, int) else slots[at]
+            for piece in self.held.take(seq, seq + 1):
+                task_id, item = piece.first_id, piece.batch.items[piece.low]
+                if failure is not None and self._keeps_exceptions:
+                    self._failed[seq] = task_id
+                events.append(
+                    Ended(task_id, item, starts[at], ends[at], results[at], failure, metadata.get(at), self.number + slot)
+                )
+        return events
+
+    def _run_report(
+        self, seq: int, slot: int, starts: array[float], ends: array[float], results: list[Any], metadata: dict[int, Any]
+    ) -> list[Event]:
+        events: list[Event] = []
+        for piece in self.held.take(seq, seq + len(results)):
+            a, b = piece.seq - seq, piece.end - seq
+            whole = a == 0 and b == len(results)
+            notes = {piece.first_id + at - a: found for at, found in metadata.items() if a <= at < b and found}
+            events.append(
+                Finished(
+                    piece.first_id,
+                    starts if whole else starts[a:b],
+                    ends if whole else ends[a:b],
+                    results if whole else results[a:b],
+                    notes,
+                    self.number + slot,
+                )
+            )
+        return events
+
+    # Its end
+
+    def bury(self) -> list[Event]:
+        """After its process has ended: read the last words, then settle all it held."""
+        events = self.receive()
+        begun = self.slate.begun()
+        suspects = [seq for seq in begun if seq > 0]
+        cause = self.process.cause
+        at = now()
+        for seq, since in begun.items():
+            verdict = self.verdicts.get(abs(seq))
+            if verdict is None and seq > 0 and len(suspects) == 1 and not self.verdicts:
+                verdict = Failure("WorkerDied", f"its worker process {cause}", status=CRASHED)
+            if verdict is None and seq < 0 and self._loading_one(-seq):
+                verdict = Failure("WorkerDied", f"its worker process {cause} while it loaded the task", status=CRASHED)
+            if verdict is not None:
+                for piece in self.held.take(abs(seq), abs(seq) + 1):
+                    item = piece.batch.items[piece.low]
+                    events.append(Ended(piece.first_id, item, since, at, None, verdict, None, self.number))
+        if not self.verdicts:
+            # Several tasks ran in it and nothing says whose fault it was: each runs again on its own.
+            # A batch that was being loaded is sent again one by one for the same reason.
+            for seq in begun:
+                if seq < 0:
+                    events += _one_by_one(self._batch_at(-seq))
+                else:
+                    events += [Returned(p.tasks()._replace(alone=True)) for p in self.held.take(seq, seq + 1)]
+        events += [Raised(task_id, None) for task_id in self._failed.values()]
+        return events + [Returned(p.tasks()) for p in self.held.take_all()]
+
+    def _loading_one(self, seq: int) -> bool:
+        pieces = self._batch_at(seq)
+        for piece in pieces:
+            self.held.add(piece.seq, piece.tasks())
+        return len(pieces) == 1 and pieces[0].high - pieces[0].low == 1
+
+    def _batch_at(self, seq: int) -> list[Piece]:
+        """Take the pieces of the batch whose first task has this seq."""
+        first = self.held.take(seq, seq + 1)
+        if not first:
+            return []
+        end = seq + len(first[0].batch.items) - first[0].low
+        return first + self.held.take(seq + 1, end)
+
+    def cancel_running(self) -> None:
+        """Blame nobody: what runs is cancelled by us."""
+        for seq in self.slate.begun():
+            self.verdicts[abs(seq)] = Failure("", "", status=CANCELLED)
+
+    def close(self) -> None:
+        self.channel.close()
+        self.slate.close()
+        self.process.close()
+
+
+def _one_by_one(pieces: list[Piece]) -> list[Event]:
+    return [Returned(p.tasks().part(i, i + 1)) for p in pieces for i in range(p.high - p.low)]

@@ -1,0 +1,168 @@
+"""The thread pool: one crew in this process, watched and fed by the driver's thread."""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import TaskTimeout
+from worker_dispatcher.pools.base import Batch, Ended, Event, Returned, Setup, Source
+from worker_dispatcher.pools.crew import LoopCrew, Slot, ThreadCrew
+from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
+
+__all__ = ["ThreadPool"]
+
+
+class ThreadPool:
+    """Runs tasks in threads of this process, or as coroutines on one event loop.
+
+    A task over its time is recorded at once; its thread, which nothing can end, is left behind as a daemon
+    and replaced. Owned by the driver's thread: everything here. Waits: `wait`, on _news.
+    """
+
+    def __init__(self, setup: Setup, size: int) -> None:
+        self._setup, self._size = setup, size
+        self.pids: dict[int, int] = {}
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._signalled = False
+        self._halt = [0]
+        self._slots: list[Slot] = []
+        self._numbers = 0
+        self._tasks: dict[int, tuple[int, Any]] = {}  # seq -> (id, item) of what the crew holds
+        self._seq = 1
+        self._scan_at = math.inf
+        self._new_crew()
+
+    def _new_crew(self) -> None:
+        kind: Callable[..., Any] = LoopCrew if self._setup.coroutine else ThreadCrew
+        self._slots = []
+        self._crew = kind(self._setup, self._size, self._new_slot, self._halt, self.wake)
+
+    def _new_slot(self) -> Slot:
+        self._numbers += 1
+        slot = Slot(self._numbers, [0], [0.0], [math.inf])
+        self.pids[slot.number] = os.getpid()
+        self._slots.append(slot)
+        return slot
+
+    def wake(self) -> None:
+        if not self._signalled:
+            self._signalled = True
+            self._news.put(None)
+
+    def feed(self, source: Source) -> None:
+        # One crew, so nothing is balanced between workers: it may hold as much as there is, up to a bound
+        # that keeps lists of unknown length lazy.
+        while (room := max(4 * self._size, 1024) - len(self._tasks)) > 0:
+            batch = source.take_alone() or source.take(min(room, max(self._size, 256)))
+            if batch is None:
+                return
+            count = len(batch.items)
+            self._tasks.update(
+                zip(range(self._seq, self._seq + count), enumerate(batch.items, batch.first), strict=True)
+            )
+            self._crew.feed(self._seq, batch.first, batch.items)
+            self._seq += count
+            if self._setup.timeout is not None:
+                self._scan_at = min(self._scan_at, now() + self._setup.timeout)
+
+    def wait(self, until: float) -> list[Event]:
+        if not self._crew.done and not self._crew.bailed:
+            due = min(until, self._scan_at)
+            try:
+                self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
+            except queue.Empty:
+                pass
+        self._signalled = False
+        events = self._drain()
+        if now() >= self._scan_at:
+            events += self._watch()
+        return events
+
+    def _drain(self) -> list[Event]:
+        events: list[Event] = []
+        done, bailed = self._crew.done, self._crew.bailed
+        for _ in range(len(done)):
+            slot, seq, ended = done.popleft()
+            if slot.abandoned:
+                continue
+            task_id, item = self._tasks.pop(seq)
+            events.append(Ended(task_id, item, *ended, slot.number))
+        for _ in range(len(bailed)):
+            events.append(self._give_back(bailed.popleft()))
+        return events
+
+    def _give_back(self, seq: int) -> Returned:
+        task_id, item = self._tasks.pop(seq)
+        return Returned(Batch(task_id, (item,)))
+
+    def _watch(self) -> list[Event]:
+        """Settle what is over its time. Anything that ends in the same moment is either drained before or ignored."""
+        timeout = self._setup.timeout
+        assert timeout is not None
+        at, events = now(), []
+        late = [slot for slot in self._slots if slot.deadline[0] <= at and slot.running[0]]
+        if late and self._setup.coroutine:
+            return self._leave_loop(at)
+        for slot in late:
+            events += self._drain()
+            seq, due = slot.running[0], slot.deadline[0]
+            if not seq or due > at:
+                continue
+            self._crew.replace(slot)
+            self._slots.remove(slot)
+            events.append(self._timed_out(seq, slot))
+        self._scan_at = min(
+            min((slot.deadline[0] for slot in self._slots), default=math.inf), at + timeout if self._tasks else math.inf
+        )
+        return events
+
+    def _timed_out(self, seq: int, slot: Slot) -> Ended:
+        task_id, item = self._tasks.pop(seq)
+        assert self._setup.timeout is not None
+        late = TaskTimeout(task_id, self._setup.timeout)
+        failure = Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
+        return Ended(task_id, item, slot.started[0], now(), None, failure, None, slot.number)
+
+    def _leave_loop(self, at: float) -> list[Event]:
+        """A coroutine blocks its loop: leave loop and thread behind; the others begin again on a new one."""
+        self._halt[0] = 1
+        self._crew.drop()
+        events = self._drain()
+        for slot in self._slots:
+            slot.abandoned = True
+            seq = slot.running[0]
+            if seq in self._tasks and slot.deadline[0] <= at:
+                events.append(self._timed_out(seq, slot))
+        events += [self._give_back(seq) for seq in list(self._tasks)]
+        self._halt = [0]
+        self._new_crew()
+        self._scan_at = math.inf
+        return events
+
+    def stop(self) -> list[Event]:
+        self._halt[0] = 1
+        for seq in self._crew.drop():
+            self._crew.bailed.append(seq)
+        events = self._drain()
+        for slot in self._slots:
+            slot.abandoned = True
+        running = {slot.running[0]: slot for slot in self._slots if slot.running[0] in self._tasks}
+        at = now()
+        for seq, slot in running.items():
+            task_id, item = self._tasks.pop(seq)
+            failure = Failure("", "", status=CANCELLED)
+            events.append(Ended(task_id, item, slot.started[0], at, None, failure, None, slot.number))
+        events += [self._give_back(seq) for seq in list(self._tasks)]
+        return events
+
+    def close(self) -> None:
+        self._halt[0] = 1
+        self._crew.close()
+        for slot in self._slots:
+            if slot.thread is not None and not slot.running[0]:
+                slot.thread.join(1.0)

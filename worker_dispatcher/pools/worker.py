@@ -1,0 +1,362 @@
+"""What runs in a worker process: load the setup once, then run batches and report.
+
+    parent ── SETUP, WORK ──▶ main thread ─▶ Solo: runs each task itself
+                                          └▶ Host: feeds a crew of threads or coroutines (grid)
+    parent ◀── READY | BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION ──
+
+Before a slot begins a task it names it on the slate, and a report is sent before the slot is idle again, so
+that after any death the parent knows what was reported, what had begun and what had not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import select
+import socket
+import struct
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.execute import Ended, attempt, describe, failure_from, guarded
+from worker_dispatcher.osproc.channel import Channel, Frame, Gone
+from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.pools.crew import Crew, LoopCrew, Slot, ThreadCrew
+from worker_dispatcher.records import Failure
+from worker_dispatcher.wire import from_parts, is_plain, pack, to_parts, unpack
+
+__all__ = [
+    "BROKEN",
+    "DROP",
+    "DROPPED",
+    "EXCEPTION",
+    "HEAD",
+    "READY",
+    "REPORT",
+    "SETUP",
+    "UNLOADABLE",
+    "WORK",
+    "is_loading",
+    "main",
+]
+
+SETUP, WORK, DROP = range(1, 4)  # to the worker
+READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION = range(11, 17)  # from the worker
+
+HEAD = struct.Struct("<QQQ")  # of WORK: seq of the first task, its id, how many
+_REPORT_AFTER = 0.001  # seconds of finished work that may wait to be reported
+_REPORT_BYTES = 1 << 20  # of packed results that may wait
+_SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
+_EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
+
+_loading = False
+
+
+def is_loading() -> bool:
+    """True in a worker that is loading the user's function, config or tasks: what runs now is a module's import."""
+    return _loading
+
+
+def _load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
+    global _loading
+    _loading = True
+    try:
+        head, buffers = from_parts(parts, fds)
+        return guarded(unpack, head, buffers)
+    finally:
+        _loading = False
+
+
+class Reports:
+    """Ended attempts on their way to the parent, a column each. Used by the main thread only."""
+
+    def __init__(self, channel: Channel, setup: Setup) -> None:
+        self._channel, self._setup = channel, setup
+        self._pid = os.getpid()
+        self._clear()
+
+    def _clear(self) -> None:
+        self.seqs: list[int] = []
+        self._slots: list[int] = []
+        self._starts, self._ends = array("d"), array("d")
+        self._results: list[Any] = []
+        self._failures: dict[int, tuple[Any, ...]] = {}
+        self._packed: list[int] = []
+        self._parts: list[bytes | memoryview] = []
+        self._fds: list[int] = []
+        self._bytes = 0
+        self._exceptions: list[tuple[int, BaseException]] = []
+
+    def add(self, seq: int, slot: int, ended: Ended) -> None:
+        """Take in one ended attempt. What cannot be packed or loaded becomes its error."""
+        result, failure, metadata = ended.result, ended.failure, ended.metadata
+        if metadata is not None or not is_plain((result,)) or (type(result) in (str, bytes) and len(result) > 65536):
+            failure = self._pack(len(self.seqs), result, metadata, failure)
+            result = None
+        if failure is not None:
+            if failure.exception is not None:
+                self._exceptions.append((seq, failure.exception))
+            self._failures[len(self.seqs)] = tuple(failure._replace(exception=None))
+        self.seqs.append(seq)
+        self._slots.append(slot)
+        self._starts.append(ended.started)
+        self._ends.append(ended.ended)
+        self._results.append(result)
+
+    def _pack(self, at: int, result: Any, metadata: Any, failure: Failure | None) -> Failure | None:
+        packed, error = guarded(pack, (result, metadata))
+        if error is None and not packed.plain:
+            # Test-loaded here, where a load that raises, exits or kills hurts only this task.
+            _, error = guarded(unpack, packed.head, packed.buffers)
+        if error is not None:
+            if failure is not None:
+                return failure  # it failed anyway: its metadata is lost, its own error is not
+            failure = failure_from(self._setup.call, error)
+            return failure._replace(message=f"the result cannot be sent to the parent process: {failure.message}")
+        parts, fds = to_parts(packed)
+        self._packed.append(at)
+        self._parts += parts
+        self._fds += fds
+        self._bytes += sum(map(len, parts))
+        return failure
+
+    @property
+    def full(self) -> bool:
+        return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
+
+    def send(self) -> None:
+        """Report what there is. Raises Gone when the parent is."""
+        if os.getpid() != self._pid:
+            os._exit(0)  # a task forked and its child came back here: it has nothing to report
+        if not self.seqs:
+            return
+        contiguous = self.seqs[-1] - self.seqs[0] + 1 == len(self.seqs) and len(set(self._slots)) == 1
+        seqs: Any = self.seqs[0] if contiguous and self.seqs == sorted(self.seqs) else self.seqs
+        slots: Any = self._slots[0] if contiguous else self._slots
+        columns = (seqs, slots, self._starts.tobytes(), self._ends.tobytes(), self._results, self._failures, self._packed)
+        try:
+            self._channel.send(REPORT, [pickle.dumps(columns, 5), *self._parts], self._fds)
+        finally:
+            for fd in self._fds:
+                os.close(fd)
+        exceptions = self._exceptions
+        self._clear()
+        for seq, error in exceptions:
+            self._send_exception(seq, error)
+
+    def _send_exception(self, seq: int, error: BaseException) -> None:
+        # After the report: an exception whose own loading ends this process must not take its task's record along.
+        error.__traceback__ = None
+        packed, broken = guarded(pack, error)
+        if broken is None and packed.size < _EXCEPTION_LIMIT:
+            loaded, broken = guarded(unpack, packed.head, packed.buffers)
+            if broken is None and isinstance(loaded, BaseException):
+                parts, fds = to_parts(packed)
+                self._channel.send(EXCEPTION, [struct.pack("<Q", seq), *parts], fds)
+                return
+        self._channel.send(EXCEPTION, [struct.pack("<Q", seq)])
+
+
+class Solo:
+    """A worker of one slot: the main thread runs the tasks, as user code expects to be run."""
+
+    def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
+        self._channel, self._slate, self._setup = channel, slate, setup
+        self._reports = Reports(channel, setup)
+        self._caller = setup.call.caller()
+        self._forked = False
+        os.register_at_fork(after_in_child=self._in_fork)
+        if setup.coroutine:
+            self._use_runner()
+
+    def _in_fork(self) -> None:
+        self._forked = True
+
+    def _use_runner(self) -> None:
+        """Coroutine functions run one at a time, on one loop kept for the life of this worker."""
+        import asyncio
+
+        runner, inner = asyncio.Runner(), self._caller
+
+        async def awaited(work: Any) -> Any:
+            return await work
+
+        self._caller = lambda task_id, task, metadata: runner.run(awaited(inner(task_id, task, metadata)))
+
+    def serve(self) -> None:
+        while True:
+            for frame in self._channel.receive():
+                if frame.kind == WORK:
+                    self._work(frame)
+
+    def _work(self, frame: Frame) -> None:
+        seq, first, count = HEAD.unpack(frame.parts[0])
+        slate, timeout = self._slate, self._setup.timeout
+        at = slate.started[0] = now()
+        if timeout is not None:
+            slate.deadline[0] = at + timeout
+        slate.running[0] = -seq
+        items, error = _load(frame.parts[1:], frame.fds)
+        if error is None and len(items) != count:
+            error = ValueError("the batch does not hold what it says")
+        if error is None:
+            self._run(seq, first, items)
+        elif count > 1:
+            self._channel.send(UNLOADABLE, [HEAD.pack(seq, first, count)])
+        else:
+            failure = failure_from(self._setup.call, error)
+            failure = failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
+            self._reports.add(seq, 0, Ended(at, now(), None, failure, None))
+            self._reports.send()
+        self._rest()
+
+    def _rest(self) -> None:
+        self._slate.running[0] = 0
+        self._slate.deadline[0] = math.inf
+        for stream in (sys.stdout, sys.stderr):
+            guarded(stream.flush)
+
+    def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
+        call, caller, reports, slate = self._setup.call, self._caller, self._reports, self._slate
+        timeout, stop_at = self._setup.timeout, self._setup.stop_at or math.inf
+        running, started, deadline, halt = slate.running, slate.started, slate.deadline, slate.halt
+        add, end, reported = reports.add, seq + len(items), now()
+        for task_id, item in enumerate(items, first):
+            at = started[0] = now()
+            if timeout is not None:
+                deadline[0] = at + timeout
+            running[0] = seq
+            if halt[0] or at >= stop_at:
+                running[0] = 0
+                reports.send()
+                self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
+                return
+            ended = attempt(call, caller, task_id, item)
+            if self._forked:
+                os._exit(0)  # a task forked and its child came back here: it is not a worker
+            add(seq, 0, ended)
+            seq += 1
+            if ended.ended - reported > _REPORT_AFTER or reports.full:
+                self._report(timeout)
+                reported = now()
+        self._report(timeout)
+
+    def _report(self, timeout: float | None) -> None:
+        if timeout is not None:
+            self._slate.deadline[0] = now() + _SEND_GRACE
+        self._reports.send()
+
+
+class Host:
+    """A worker of many slots: the main thread feeds a crew and reports for it.
+
+    Waits: one poll over the channel and a wake-up descriptor that the crew writes to.
+    """
+
+    def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
+        self._channel, self._slate = channel, slate
+        self._reports = Reports(channel, setup)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._signalled = False
+        self._next = 0
+        kind = LoopCrew if setup.coroutine else ThreadCrew
+        self._pid = os.getpid()
+        self._crew: Crew = kind(setup, len(slate.running), self._new_slot, slate.halt, self._signal)
+
+    def _new_slot(self) -> Slot:
+        at, slate = self._next, self._slate
+        self._next += 1
+        return Slot(at, slate.running[at : at + 1], slate.started[at : at + 1], slate.deadline[at : at + 1])
+
+    def _signal(self) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)  # a task forked and its child came back here
+        if not self._signalled:
+            self._signalled = True
+            os.eventfd_write(self._wake, 1)
+
+    def serve(self) -> None:
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._wake:
+                    self._report()
+                else:
+                    for frame in self._channel.receive():
+                        self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == DROP:
+            self._drop(self._crew.drop())
+            return
+        seq, first, count = HEAD.unpack(frame.parts[0])
+        items, error = _load(frame.parts[1:], frame.fds)
+        if error is None:
+            self._crew.feed(seq, first, items)
+        elif count > 1:
+            self._channel.send(UNLOADABLE, [HEAD.pack(seq, first, count)])
+        else:
+            type_name, message, traceback = describe(error)
+            failure = Failure(type_name, f"the task cannot be loaded in the worker: {message}", traceback)
+            self._reports.add(seq, 0, Ended(now(), now(), None, failure, None))
+            self._reports.send()
+
+    def _report(self) -> None:
+        self._signalled = False
+        os.eventfd_read(self._wake)
+        done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
+        for _ in range(len(done)):
+            slot, seq, ended = done.popleft()
+            reports.add(seq, slot.number, ended)
+            if reports.full:
+                reports.send()
+        reports.send()
+        self._drop([bailed.popleft() for _ in range(len(bailed))])
+        guarded(sys.stdout.flush)
+
+    def _drop(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            self._channel.send(DROPPED, [struct.pack("<QQ", seq, seq + 1)])
+
+
+def main(socket_fd: int, slate_fd: int) -> None:
+    """A worker's life. Returns when the parent has closed the channel."""
+    channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
+    try:
+        slate = Slate.of(slate_fd)
+        frames = channel.receive()
+        parts, fds = frames[0].parts, frames[0].fds
+        setup, error = _load(parts, fds)
+        if error is not None:
+            type_name, message, traceback = describe(error)
+            channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
+            return
+        _limit_blas()
+        channel.send(READY)
+        kind = Solo if len(slate.running) == 1 else Host
+        worker = kind(channel, slate, replace(setup))
+        for frame in frames[1:]:
+            worker._work(frame) if isinstance(worker, Solo) else worker._take(frame)
+        worker.serve()
+    except Gone:
+        return
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            guarded(stream.flush)
+
+
+def _limit_blas() -> None:
+    """Libraries loaded before the environment could speak to them (start method fork) are told now."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if "numpy" in sys.modules and limit.isdigit():
+        import threadpoolctl
+
+        guarded(threadpoolctl.threadpool_limits, int(limit))

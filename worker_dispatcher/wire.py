@@ -1,0 +1,126 @@
+"""How values become bytes between processes; floor 1.
+
+`pack` gives a pickle and its large buffers apart (protocol 5, out of band), so that arrays are never copied
+into a pickle stream. Values made of builtins go by the C pickler; anything that names a class or a function
+goes by cloudpickle, so that what lives in `__main__` travels by value.
+Packing and unpacking run user code: callers do it inside the guard.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["LARGE", "Packed", "from_parts", "is_plain", "pack", "share_buffers", "to_parts", "unpack"]
+
+LARGE = 64 * 1024  # bytes; what is larger in sum travels as shared pages, what is smaller in the frame
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
+_NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
+
+
+class Packed(NamedTuple):
+    """A pickle and its out-of-band buffers, in order. plain: made of builtins, safe to load anywhere."""
+
+    head: bytes
+    buffers: Sequence[memoryview]
+    plain: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + sum(len(b) for b in self.buffers)
+
+
+def is_plain(values: Sequence[Any]) -> bool:
+    """True if every value is a builtin scalar: nothing of it can run code when packed or loaded."""
+    return _PLAIN.issuperset(map(type, values))
+
+
+def pack(value: Any) -> Packed:
+    """Pickle a value. Raises whatever its classes raise."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        head = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        if _NAMES_A_GLOBAL not in head:
+            return Packed(head, [b.raw() for b in buffers], True)
+    except Exception:  # cloudpickle may know better; if it does not, its error is the one to show
+        pass
+    import cloudpickle
+
+    buffers = []
+    head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+    return Packed(head, [b.raw() for b in buffers], False)
+
+
+def unpack(head: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> Any:
+    """The value again; arrays stand on the buffers given, without a copy."""
+    return pickle.loads(head, buffers=buffers)
+
+
+def share_buffers(buffers: Sequence[memoryview]) -> int:
+    """Write buffers one after the other (each on a 64-byte boundary) into nameless shared pages; the descriptor."""
+    total = sum(_padded(len(b)) for b in buffers)
+    fd = os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, total)
+        at = 0
+        for one in buffers:
+            done = 0
+            while done < len(one):  # a single write moves at most 2 GiB
+                done += os.pwrite(fd, one[done : done + 2**30], at + done)
+            at += _padded(len(one))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def map_buffers(fd: int, sizes: Sequence[int]) -> list[memoryview]:
+    """The buffers of `share_buffers`, mapped and private on write. Closes fd."""
+    total = sum(_padded(size) for size in sizes)
+    try:
+        view = memoryview(mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+    finally:
+        os.close(fd)
+    return split(view, sizes)
+
+
+def join(buffers: Sequence[memoryview]) -> bytes:
+    """Small buffers as one string of bytes, laid out as `split` reads them."""
+    parts: list[bytes | memoryview] = []
+    for one in buffers:
+        parts += [one, bytes(_padded(len(one)) - len(one))]
+    return b"".join(parts)
+
+
+def split(view: memoryview, sizes: Sequence[int]) -> list[memoryview]:
+    """The buffers in a view, given their sizes in bytes."""
+    found, at = [], 0
+    for size in sizes:
+        found.append(view[at : at + size])
+        at += _padded(size)
+    return found
+
+
+def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
+    """(three byte parts, descriptors to send and then close) for a frame; see `from_parts`."""
+    sizes = struct.pack(f"<{len(packed.buffers)}Q", *map(len, packed.buffers))
+    if sum(map(len, packed.buffers)) < LARGE:
+        return [packed.head, sizes, join(packed.buffers)], []
+    return [packed.head, sizes, b""], [share_buffers(packed.buffers)]
+
+
+def from_parts(parts: Sequence[memoryview], fds: list[int]) -> tuple[memoryview, list[memoryview]]:
+    """(head, buffers) for `unpack`. Takes its descriptor, if it needs one, from the front of fds."""
+    head, sizes, inline = parts
+    lengths = struct.unpack(f"<{len(sizes) // 8}Q", sizes)
+    if sum(lengths) < LARGE:
+        return head, split(memoryview(bytearray(inline)), lengths)
+    return head, map_buffers(fds.pop(0), lengths)
+
+
+def _padded(size: int) -> int:
+    return (size + 63) & ~63
