@@ -476,7 +476,7 @@ def test_the_ticks_of_frequency_mode_do_not_drift(shape, run):
     assert [log["scheduled_at"] - first for log in logs] == pytest.approx([0.02 * k for k in range(60)], abs=1e-5)
     lateness = [log["started_at"] - log["scheduled_at"] for log in logs]
     assert min(lateness) > -0.001
-    # The seed's last ticks were 6 to 9 ms later than its first; a busy moment of the machine is no drift: the least counts.
+    # The seed's last ticks were 6 to 9 ms later than its first. The least counts: a busy moment is no drift.
     assert min(lateness[-10:]) - min(lateness[:10]) < 0.003
 
 
