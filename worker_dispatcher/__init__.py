@@ -1,1 +1,106 @@
-"""worker_dispatcher: run many calls and never lose the run."""
+"""worker_dispatcher: run many calls and never lose the run.
+
+    import worker_dispatcher
+    results = worker_dispatcher.start({"task": {"list": [1, 2, 3], "function": f}})
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker_dispatcher.config import callback_sample, task_function_sample
+    from worker_dispatcher.dispatch.banner import print
+    from worker_dispatcher.dispatch.run import Run
+    from worker_dispatcher.errors import (
+        ConfigError,
+        RunError,
+        TaskError,
+        TaskFailuresWarning,
+        TaskTimeout,
+        WorkerDispatcherError,
+    )
+    from worker_dispatcher.last_run import (
+        get_duration,
+        get_last_config,
+        get_logs,
+        get_result_info,
+        get_results,
+        get_tps,
+        launch,
+        start,
+    )
+    from worker_dispatcher.records import TaskFailure
+    from worker_dispatcher.report.verdict import result_is_success
+    from worker_dispatcher.worker_died import WorkerDied
+
+    default_config: dict[str, Any]
+
+_HOMES = {
+    "ConfigError": "errors",
+    "Run": "dispatch.run",
+    "RunError": "errors",
+    "TaskError": "errors",
+    "TaskFailure": "records",
+    "TaskFailuresWarning": "errors",
+    "TaskTimeout": "errors",
+    "WorkerDied": "worker_died",
+    "WorkerDispatcherError": "errors",
+    "callback_sample": "config",
+    "get_duration": "last_run",
+    "get_last_config": "last_run",
+    "get_logs": "last_run",
+    "get_result_info": "last_run",
+    "get_results": "last_run",
+    "get_tps": "last_run",
+    "launch": "last_run",
+    "print": "dispatch.banner",
+    "result_is_success": "report.verdict",
+    "start": "last_run",
+    "task_function_sample": "config",
+}
+
+__all__ = [
+    "ConfigError",
+    "Run",
+    "RunError",
+    "TaskError",
+    "TaskFailure",
+    "TaskFailuresWarning",
+    "TaskTimeout",
+    "WorkerDied",
+    "WorkerDispatcherError",
+    "callback_sample",
+    "default_config",
+    "get_duration",
+    "get_last_config",
+    "get_logs",
+    "get_result_info",
+    "get_results",
+    "get_tps",
+    "launch",
+    "print",
+    "result_is_success",
+    "start",
+    "task_function_sample",
+]
+
+__version__ = "2.0.0.dev0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "default_config":
+        from worker_dispatcher.config import merged
+
+        return merged()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@ class TaskList:
         self.total = total
         self.drawn = 0
         self.error: BaseException | None = None  # what the user's iterator raised; nothing is drawn after it
+        self.wake: Callable[[], None] = lambda: None  # tells the driver that there is something to draw
 
     def available(self) -> int:
         """How many could be drawn without waiting."""
@@ -34,7 +35,11 @@ class TaskList:
         return self.error is not None or self.drawn == self.total
 
     def draw(self, count: int) -> Sequence[Any]:
+        """The next tasks, at most `count`."""
         raise NotImplementedError
+
+    def end(self) -> None:
+        """Nothing more is wanted."""
 
 
 class _Sequence(TaskList):
@@ -95,7 +100,6 @@ class Intake(TaskList):
         self._buffer: deque[Any] = deque()
         self._changed = threading.Condition()
         self._over = False
-        self.wake: Callable[[], None] = lambda: None
 
     def available(self) -> int:
         return len(self._buffer)

@@ -1,0 +1,98 @@
+"""What a run says on the terminal: the one place of the library that prints."""
+
+from __future__ import annotations
+
+import builtins
+from datetime import UTC, datetime
+from typing import Any
+
+from worker_dispatcher.clock import Anchor
+from worker_dispatcher.config import Config
+from worker_dispatcher.dispatch.plan import Plan
+
+__all__ = ["Banner", "print"]
+
+
+def print(*values: object, **options: Any) -> None:
+    """The builtin print, flushed at once; a closed or missing output is no error."""
+    options.setdefault("flush", True)
+    try:
+        builtins.print(*values, **options)
+    except (OSError, ValueError, AttributeError):
+        pass  # nobody is listening
+    
+
+class Banner:
+    """The block before and after a run, as 1.x shows it."""
+
+    def __init__(self, config: Config, plan: Plan, anchor: Anchor) -> None:
+        self._config, self._plan, self._anchor = config, plan, anchor
+
+    def opening(self) -> None:
+        if self._config.verbose:
+            for line in self._opening_lines():
+                self._say(line)
+        if self._config.debug:
+            self._say(f"[debug] {self._plan_line()}")
+
+    def _plan_line(self) -> str:
+        plan, task = self._plan, self._config.task
+        return (
+            f"shape={plan.kind} slots={plan.slots} method={plan.method} "
+            f"function={getattr(task.function, '__qualname__', type(task.function).__name__)} "
+            f"config={type(task.config).__name__} list={type(task.list).__name__}"
+        )
+
+    def _opening_lines(self) -> list[str]:
+        config, plan = self._config, self._plan
+        parallel = plan.kind == "grid"
+        kind = {"threads": "Threading", "processes": "Processing", "grid": "Parallel Processing"}[plan.kind]
+        runtime = "Unlimited" if config.runtime is None else f"{float(config.runtime)} sec"
+        unit = "Thread(s)" if plan.kind == "threads" else "Process(es)"
+        main = len(plan.slots) if parallel else plan.workers
+        queue = "On" if config.worker.parallel_processing.use_queue else "Off"
+        lines = [
+            "",
+            "Worker Dispatcher Configuration:",
+            f"- Local CPU core: {plan.cores}",
+            f"- Tasks Count: {'Unknown' if plan.tasks is None else plan.tasks}",
+            f"- Runtime: {runtime}",
+            "- Dispatch Mode: Fixed Workers (Default)",
+            "- Concurrency Info:",
+            f"  ├─ Execution Type: {kind}",
+            *([f"  ├─ Task Queue: {queue}"] if parallel else []),
+            f"  ├─ Configured Workers: {config.worker.number or plan.cores} Worker(s)",
+            "  ├─ Pool Structure:",
+            f"  │  └─ Main Pool : {main} {unit}",
+            *([f"  │     └─ Sub Pool : {max(plan.slots)} Thread(s)"] if parallel else []),
+        ]
+        grid = f" ({main}p x {max(plan.slots)}t)" if parallel else ""
+        lines.append(f"  └─ Total Concurrency: {plan.workers}{grid} Active Worker(s)")
+        return [*lines, "", f"--- Start to dispatch workers at {_iso(self._anchor.wall)} ---", ""]
+
+    def closing(self, info: dict[str, Any], wall: float) -> None:
+        if not self._config.verbose:
+            return
+        counts = info["counts"]
+        done = counts["ok"] + counts["error"] + counts["timeout"] + counts["crashed"]
+        for line in (
+            "",
+            f"--- End of worker dispatch at {_iso(wall)}---",
+            "",
+            f"Spend Time: {info['duration']:.6f} sec",
+            f"Completed Tasks Count: {done}",
+            f"Uncompleted Tasks Count: {counts['cancelled']}",
+            f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
+            "",
+        ):
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        try:
+            print(line)
+        except UnicodeEncodeError:
+            print(line.translate(str.maketrans("├─└│", "|-`|")))
+
+
+def _iso(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).astimezone().isoformat()

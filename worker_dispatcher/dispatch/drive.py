@@ -1,0 +1,210 @@
+"""The driver: moves one run from its first task to its last record, in whichever thread calls `run`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.source import TaskList, TaskSource
+from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
+from worker_dispatcher.records import CANCELLED, CRASHED, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+
+__all__ = ["Driver"]
+
+_STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted", "failures": "RunStopped", "cancel": "RunStopped"}
+_STOP_TEXTS = {
+    "runtime": "was running when the runtime of the run was over",
+    "interrupt": "was running when the run was interrupted",
+    "failures": "was running when the run was stopped because other tasks had failed",
+    "cancel": "was running when the run was cancelled",
+}
+_EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
+
+
+class Driver:
+    """Feeds a pool from the task list, books what it reports, retries, and stops when it must.
+
+    Owned by the thread that calls `run`. From other threads and signal handlers: `ask_to_stop` only.
+    error: what the run must raise in the end, or None. stopped: why it ended early, or None.
+    """
+
+    def __init__(self, plan: Plan, tasks: TaskList, ledger: Ledger, *, on_error: str, max_failures: int | None) -> None:
+        self._plan, self._tasks, self.ledger = plan, tasks, ledger
+        self._raises = on_error == "raise"
+        self._failures_allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
+        self._source = TaskSource(tasks, ledger)
+        self._failed = 0
+        self._tried: dict[int, int] = {}  # failed attempts of tasks that will be or were tried again
+        self._retrying: dict[int, Ended] = {}  # the last attempt of tasks that wait for another
+        self._asked: str | None = None
+        self._last_failed: tuple[int, Failure] | None = None
+        self._exceptions: dict[int, BaseException | None] = {}
+        self._pool: Pool | None = None
+        self.stopped: str | None = None
+        self.error: BaseException | None = None
+        self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
+
+    def ask_to_stop(self, why: str) -> None:
+        """End the run as soon as possible; why: 'interrupt' or 'cancel'. From any thread or signal handler."""
+        self._asked = self._asked or why
+        if self._pool is not None:
+            self._pool.wake()
+
+    def run(self, open_pool: Callable[[], Pool]) -> None:
+        """Drive the run to its end. What the run itself must raise is kept in `error`."""
+        if self._tasks.ended:
+            return
+        pool = self._pool = open_pool()
+        try:
+            self._tasks.wake = pool.wake
+            self._drive(pool)
+            if self.stopped is not None:
+                self._finish_early(pool)
+        except BaseException:
+            self.stopped = self.stopped or "interrupt"
+            self._finish_early(pool)
+            raise
+        finally:
+            pool.close()
+            self.ledger.pids.update(pool.pids)
+            self._count_attempts()
+
+    def _drive(self, pool: Pool) -> None:
+        stop_at = self._plan.setup.stop_at or math.inf
+        source, ledger = self._source, self.ledger
+        while True:
+            self.stopped = self._asked or ("runtime" if now() >= stop_at else self.stopped)
+            if self.stopped is not None:
+                break
+            source.release()
+            pool.feed(source)
+            if self._tasks.ended and ledger.settled == len(ledger):
+                break
+            for event in pool.wait(min(stop_at, source.next_due() or math.inf)):
+                self._take(event)
+        if self.stopped == "failures" and self._raises:
+            self._await_exception(pool)
+        if self._tasks.error is not None and self.error is None:
+            self.error = self._tasks.error
+
+    # Events
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Finished():
+                self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
+                if event.metadata:
+                    self.ledger.metadata.update(event.metadata)
+                self._tell(event.first, len(event.results))
+            case Ended():
+                self._ended(event)
+            case Returned():
+                self._source.put_back(event.batch)
+            case Raised():
+                self._exceptions[event.task_id] = event.exception
+            case Broken():
+                self.error, self.stopped = event.error, "failures"
+
+    def _ended(self, event: Ended) -> None:
+        failure = event.failure
+        if failure is not None:
+            tried = self._tried[event.task_id] = self._tried.get(event.task_id, 0) + 1
+            if failure.retry and self.stopped is None and self._plan.retry.again(tried):
+                wait = self._plan.retry.backoff.wait(tried)
+                self._source.put_back_at(now() + wait, Batch(event.task_id, (event.item,)))
+                self._retrying[event.task_id] = event
+                return
+        self._settle(event, OK if failure is None else failure.status, failure)
+
+    def _settle(self, event: Ended, status: int, failure: Failure | None) -> None:
+        task_id = event.task_id
+        self._retrying.pop(task_id, None)
+        if event.metadata:
+            self.ledger.metadata[task_id] = event.metadata
+        tried = self._tried.get(task_id, 0) + (failure is None)
+        if tried > 1:
+            self.ledger.attempts[task_id] = tried
+        kept = failure._replace(exception=None) if failure is not None else None
+        self.ledger.settle(
+            task_id, status, event.started, event.ended, result=event.result, failure=kept, worker=event.worker
+        )
+        self._tell(task_id, 1)
+        if failure is not None and status != CANCELLED:
+            self._failed += 1
+            if self._failed >= self._failures_allowed and self.stopped is None:
+                self.stopped = "failures"
+                self._last_failed = (task_id, failure)
+
+    def _tell(self, first: int, count: int) -> None:
+        if self.on_settled is not None:
+            self.on_settled(first, count)
+
+    def _count_attempts(self) -> None:
+        for task_id, failed in self._tried.items():
+            total = failed + (self.ledger.status[task_id - 1] == OK)
+            if total > 1:
+                self.ledger.attempts[task_id] = total
+
+    # Ends before the last task
+
+    def _finish_early(self, pool: Pool) -> None:
+        """Stop what runs and give every task that was drawn its outcome."""
+        self._tasks.end()
+        why = self.stopped or "cancel"
+        for event in pool.stop():
+            match event:
+                case Ended() if event.failure is not None and event.failure.status == CANCELLED:
+                    failure = Failure(_STOP_TYPES[why], f"the task {_STOP_TEXTS[why]}", status=CANCELLED)
+                    self._settle(event, CANCELLED, failure)
+                case Returned():
+                    pass  # still open: settled below
+                case _:
+                    self._take(event)
+        for event in list(self._retrying.values()):
+            assert event.failure is not None
+            self._settle(event, event.failure.status, event.failure)
+        for task_id in self.ledger.open_ids():
+            self.ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
+            self._tell(task_id, 1)
+
+    def _await_exception(self, pool: Pool) -> None:
+        """Bring the failed task's own exception here, or the best that can be said of it."""
+        assert self._last_failed is not None or self.error is not None
+        if self._last_failed is None:
+            return
+        task_id, failure = self._last_failed
+        error: BaseException | None = failure.exception
+        until = now() + _EXCEPTION_WAIT
+        wanted = failure.status not in (TIMEOUT, CRASHED) and error is None and self._plan.kind != "threads"
+        while wanted and task_id not in self._exceptions and now() < until:
+            for event in pool.wait(until):
+                self._take(event)
+        error = error or self._exceptions.get(task_id)
+        self.error = self._dressed(task_id, failure, error)
+
+    def _dressed(self, task_id: int, failure: Failure, error: BaseException | None) -> BaseException:
+        if failure.status == TIMEOUT:
+            error = TaskTimeout(task_id, self._plan.setup.timeout or 0.0)
+        elif failure.status == CRASHED:
+            from worker_dispatcher.worker_died import WorkerDied
+
+            error = WorkerDied(task_id, failure.message.removeprefix("its worker process "))
+        elif error is None:
+            error = TaskError(task_id, failure.type, failure.message, failure.traceback)
+        ran = self.ledger.ended[task_id - 1] - self.ledger.started[task_id - 1]
+        total = "" if self._tasks.total is None else f" of {self._tasks.total}"
+        worker = self.ledger.worker[task_id - 1]
+        place = "thread" if self._plan.kind == "threads" else "process"
+        pid = f" (pid {self._pool.pids.get(worker)})" if self._pool and worker in self._pool.pids else ""
+        error.add_note(
+            f"task #{task_id}{total}, attempt {self._tried.get(task_id, 1)}, ran {ran:.1f} s in worker {place} {worker}{pid}"
+        )
+        done = self.ledger.status.count(OK)
+        error.add_note(f"{done} results and all logs are kept: worker_dispatcher.get_results(), get_logs()")
+        if failure.traceback and self._plan.kind != "threads" and error.__cause__ is None:
+            error.__cause__ = RemoteTraceback(failure.traceback)
+        return error
+

@@ -1,0 +1,264 @@
+"""One finished or running dispatch."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from worker_dispatcher.clock import Anchor
+from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
+from worker_dispatcher.dispatch.banner import Banner
+from worker_dispatcher.dispatch.drive import Driver
+from worker_dispatcher.dispatch.interrupt import interrupts_ask
+from worker_dispatcher.dispatch.plan import make_plan, open_pool
+from worker_dispatcher.dispatch.source import Intake, task_list
+from worker_dispatcher.errors import ConfigError, TaskFailuresWarning
+from worker_dispatcher.execute import call_styled, describe, guarded
+from worker_dispatcher.records import NOT_RUN, Failure, Ledger
+from worker_dispatcher.wire import pack
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A dispatch, from `launch` or `start`. Immutable once it is finished.
+
+    Iterate it for the logs of tasks as they end, in the order they end. results, logs and info are complete
+    once `done`. Thread-safe: every method may be called from any thread.
+    """
+
+    def __init__(self, config: Config, raw: dict[str, Any]) -> None:
+        self.config = raw
+        self._config = config
+        self._anchor = Anchor.take()
+        self._ledger = Ledger(self._anchor)
+        self._tasks = task_list(config.task.list, config.worker.number or 4)
+        self._plan = make_plan(config, self._tasks.total, self._anchor)
+        if self._plan.kind != "threads":
+            _check_sendable(config)
+        self._driver = Driver(
+            self._plan,
+            self._tasks,
+            self._ledger,
+            on_error=config.task.on_error,
+            max_failures=config.task.max_failures,
+        )
+        self._banner = Banner(config, self._plan, self._anchor)
+        self._ended: Anchor | None = None
+        self._changed = threading.Condition()
+        self._news: deque[tuple[int, int]] = deque()
+        self._thread: threading.Thread | None = None
+        self._logs: list[dict[str, Any]] | None = None
+        self._results: list[Any] = []
+
+    # Driving
+
+    def drive(self) -> Run:
+        """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
+        self._banner.opening()
+        if isinstance(self._tasks, Intake):
+            self._pour(self._tasks)
+        else:
+            self._work()
+        self._finish()
+        return self
+
+    def _work(self) -> None:
+        with interrupts_ask(lambda: self._driver.ask_to_stop("interrupt")):
+            try:
+                self._driver.run(lambda: open_pool(self._plan))
+            except KeyboardInterrupt as error:
+                self._driver.error = error
+            except Exception as error:
+                self._driver.error = error
+        if self._driver.stopped == "interrupt" and self._driver.error is None:
+            self._driver.error = KeyboardInterrupt()
+
+    def _pour(self, tasks: Intake) -> None:
+        """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another."""
+        helper = threading.Thread(target=self._work, name="dispatch", daemon=True)
+        helper.start()
+        tasks.pour()
+        if isinstance(tasks.error, KeyboardInterrupt):
+            self._driver.ask_to_stop("interrupt")
+        while helper.is_alive():
+            try:
+                helper.join()
+            except KeyboardInterrupt as error:
+                self._driver.ask_to_stop("interrupt")
+                self._driver.error = error
+
+    def _finish(self) -> None:
+        error = self._driver.error
+        ledger = self._ledger
+        last = max(ledger.started_ids(), default=0) if self._driver.stopped else len(ledger)
+        if error is None:
+            self._all_done()
+        self._results = ledger.results[:last]
+        with self._changed:
+            self._ended = Anchor.take()
+            self._changed.notify_all()
+        self._banner.closing(self.info, self.ended_wall)
+        if error is not None:
+            raise error
+        self._warn()
+
+    def _all_done(self) -> None:
+        callback = self._config.task.callback.on_all_done
+        if callback is None:
+            return
+        style, ledger = call_style(callback, CALLBACK_NAMES), self._ledger
+        for task_id in ledger.started_ids():
+            log = ledger.log(task_id)
+            known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
+            result, error = guarded(call_styled, callback, style, log["result"], known)
+            if isinstance(error, KeyboardInterrupt):
+                self._driver.error = error
+                return
+            if error is not None:
+                type_name, message, traceback = describe(error)
+                ledger.fail_later(task_id, Failure(type_name, message, traceback))
+            else:
+                ledger.results[task_id - 1] = result
+
+    def _warn(self) -> None:
+        counts = self._ledger.counts()
+        failed = counts["error"] + counts["timeout"] + counts["crashed"]
+        if failed and not self._config.verbose:
+            first = min(self._ledger.failures)
+            failure = self._ledger.failures[first]
+            text = f"{failed} of {len(self._ledger)} tasks failed; the first: #{first} {failure.type}: {failure.message[:200]}"
+            warnings.warn(TaskFailuresWarning(text), stacklevel=5)
+
+    def launch(self) -> Run:
+        """Drive in a thread of its own; returns at once."""
+        self._driver.on_settled = self._settled
+        self._thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
+        self._thread.start()
+        return self
+
+    def _launched(self) -> None:
+        _, error = guarded(self.drive)
+        with self._changed:
+            if self._ended is None:
+                self._ended = Anchor.take()
+            self._driver.error = self._driver.error or error
+            self._changed.notify_all()
+
+    def _settled(self, first: int, count: int) -> None:
+        with self._changed:
+            self._news.append((first, count))
+            self._changed.notify_all()
+
+    # For the user
+
+    @property
+    def done(self) -> bool:
+        """True once every task has its outcome and all callbacks have run."""
+        return self._ended is not None
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait for the end. timeout: seconds; TimeoutError after it, and the run goes on. Raises what the run raises."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.done, timeout):
+                raise TimeoutError(f"the run is not done after {timeout:g} s")
+        if self._driver.error is not None:
+            raise self._driver.error
+        return self
+
+    def cancel(self) -> None:
+        """Stop the run: what runs is cancelled, the rest is not run. Returns at once."""
+        self._driver.ask_to_stop("cancel")
+        self._tasks.end()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The logs of tasks as they end, each once."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._news or self.done)
+                if not self._news:
+                    return
+                first, count = self._news.popleft()
+            for task_id in range(first, first + count):
+                if self._ledger.status[task_id - 1] != NOT_RUN:
+                    yield self._ledger.log(task_id)
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        import asyncio
+
+        return asyncio.get_running_loop().run_in_executor(None, self.wait).__await__()
+
+    @property
+    def results(self) -> list[Any]:
+        """Results in task order; a falsy TaskFailure where a task did not end ok. One list for the life of the run."""
+        return self._results
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        """One dict per task that was started, in id order. One list for the life of the run."""
+        if not self.done:
+            return self._ledger.logs()
+        if self._logs is None:
+            self._logs = self._ledger.logs()
+        return self._logs
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """started_at, ended_at (Unix seconds), duration (seconds), counts, and the ids not run and dropped."""
+        end = self._ended or Anchor.take()
+        duration = end.monotonic - self._anchor.monotonic
+        counts = self._ledger.counts()
+        not_run = self._ledger.ids_with(NOT_RUN)
+        if self.done and self._tasks.total is not None:
+            not_run += range(len(self._ledger) + 1, self._tasks.total + 1)
+        counts["not_run"] = len(not_run)
+        return {
+            "started_at": self._anchor.wall,
+            "ended_at": self._anchor.wall + duration,
+            "duration": duration,
+            "counts": counts,
+            "not_run": not_run,
+            "dropped": [],
+        }
+
+    @property
+    def ended_wall(self) -> float:
+        return (self._ended or Anchor.take()).wall
+
+    def tps(self, **options: Any) -> dict[str, Any]:
+        """`get_tps` over this run."""
+        from worker_dispatcher.report.tps import get_tps
+
+        return get_tps(self.logs, **options)
+
+    def __repr__(self) -> str:
+        counts = self._ledger.counts()
+        state = "done" if self.done else "running"
+        return f"<Run {state}: {counts['ok']} ok, {sum(counts.values()) - counts['ok']} other>"
+
+
+def _check_sendable(config: Config) -> None:
+    """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
+    parts: list[tuple[str, Any]] = [("task.function", config.task.function)]
+    if config.task.callback.on_done is not None:
+        parts.append(("task.callback.on_done", config.task.callback.on_done))
+    given = config.task.config
+    if type(given) is dict:
+        parts += [(f"task.config[{key!r}]", value) for key, value in given.items()]
+    else:
+        parts.append(("task.config", given))
+    problems = []
+    for path, value in parts:
+        packed, error = guarded(pack, value)
+        if error is not None:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            why = f"{type(error).__name__}: {describe(error)[1][:200]}"
+            text = f"({kind}) cannot be sent to a process: {why}; make it inside the task, or use threads"
+            problems.append((path, text))
+    if problems:
+        raise ConfigError(problems)
+
+

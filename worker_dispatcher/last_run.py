@@ -1,0 +1,104 @@
+"""start(), launch() and the getters. The only module-level state: the run that finished last; floor 5."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from worker_dispatcher.config import merged, parse
+from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.dispatch.run import Run
+
+__all__ = ["get_duration", "get_last_config", "get_logs", "get_result_info", "get_results", "get_tps", "launch", "start"]
+
+_last: Run | None = None  # replaced whole, never changed
+
+
+def start(config: Mapping[str, Any] | None = None) -> Any:
+    """Run all tasks of a config and return the list of results, in task order.
+
+    A task that did not end ok has a falsy TaskFailure in its place. Raises ConfigError (a ValueError) before
+    anything starts; KeyboardInterrupt after Ctrl-C, with all that was done still in `get_logs()`; and the
+    task's own exception with task.on_error 'raise'.
+    Returns False in a worker process that is only loading the script: see the message it prints.
+    """
+    global _last
+    checked = parse(config)
+    if _refused_here(checked):
+        return False
+    run = Run(checked, merged(config))
+    try:
+        run.drive()
+    finally:
+        if run.done:
+            _last = run
+    return run.results
+
+
+def launch(config: Mapping[str, Any] | None = None) -> Run:
+    """Start a run and return its handle at once; ConfigError as with `start`."""
+    run = Run(parse(config), merged(config))
+    return run.launch()
+
+
+def _refused_here(config: Any) -> bool:
+    """True, with a line that says so, for processes asked for while a worker loads the script that asks for them."""
+    worker = sys.modules.get("worker_dispatcher.pools.worker")
+    if worker is None or not worker.is_loading():
+        return False
+    if not (config.worker.use_processing or config.worker.parallel_processing.enabled):
+        return False
+    home = os.path.dirname(__file__)
+    frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(home)]
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+    say(
+        f"worker_dispatcher: start() at {place} was called while a worker process loads this module; nothing was "
+        f"started. Put the call under: if __name__ == '__main__':",
+        file=sys.stderr,
+    )
+    return True
+
+
+def get_results() -> list[Any]:
+    """The results of the run that finished last in this process; [] before any."""
+    return _last.results if _last else []
+
+
+def get_logs() -> list[dict[str, Any]]:
+    """The logs of the run that finished last, in id order; [] before any."""
+    return _last.logs if _last else []
+
+
+def get_result_info() -> dict[str, Any]:
+    """Times and counts of the run that finished last; {} before any. A new dict at each call."""
+    return _last.info if _last else {}
+
+
+def get_duration() -> float | None:
+    """Seconds that the last run took; None before any."""
+    return _last.info["duration"] if _last else None
+
+
+def get_last_config() -> dict[str, Any]:
+    """The whole config of the last run, defaults included; {} before any."""
+    return _last.config if _last else {}
+
+
+def get_tps(
+    logs: Any = None,
+    display_intervals: bool = False,
+    interval: float = 0,
+    reverse_interval: bool = False,
+    use_processing: bool = False,
+    verbose: bool = False,
+    debug: bool = False,
+    **more: Any,
+) -> Any:
+    """The TPS report of the last run, or of logs; see report.tps.get_tps."""
+    from worker_dispatcher.report.tps import get_tps as report
+
+    given = get_logs() if logs is None else logs
+    return report(given, display_intervals, interval, reverse_interval, use_processing, verbose, debug, emit=say, **more)
