@@ -1,4 +1,26 @@
-"""..."""
-from __future__ import annotations
+"""The pools: what runs tasks, and says of each how it ended; floor 3.
+
+    driver's thread                                       threads and processes that run tasks
+    ThreadPool ── feed ──▶ crew ───────────────────────▶ its threads, or one thread with an event loop
+       wait    ◀── done, bailed (appends), wake ◀─────────┘
+    ProcessPool ─ feed ─▶ Remote ══ private channel ═══▶ worker process: Solo (one slot, the main thread)
+       wait    ◀─ one poll ─┘     ══ slate ════════════                  Host (many slots: a crew, in a grid)
+
+    base.py       the contract in words and types: Batch in; Finished, Ended, Returned, Raised, Broken out
+    threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
+    crew.py       threads or coroutines that claim tasks; the same in a ThreadPool and in a worker process
+    remote.py     one worker process as the pool sees it       held.py  which tasks it holds
+    worker.py     what runs in that process
+
+Threads: a pool has none to manage itself. It is driven by whoever calls feed and wait; only `wake` may come from
+elsewhere. A crew owns its threads, all daemons. A worker process keeps its main thread for its tasks, or for its
+channel where it has a crew.
+
+The room promises: each task given to a pool is settled once or handed back, a dead worker included; a task that was
+not begun is handed back without blame; a process over its time is killed, a thread over its time is left behind and
+replaced; `close` returns when the pool's processes are gone. Retries, records and the task list are the driver's.
+
+To add a backend: a class with the methods of base.Pool, and one branch in dispatch.plan.open_pool.
+"""
 
 __all__: list[str] = []
