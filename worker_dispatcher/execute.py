@@ -16,7 +16,7 @@ from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import CallStyle
 from worker_dispatcher.records import Failure
 
-__all__ = ["Call", "Ended", "attempt", "attempt_async", "describe", "failure_from", "guarded"]
+__all__ = ["Call", "Ended", "attempt", "attempt_async", "call_styled", "describe", "failure_from", "guarded"]
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
 TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
@@ -75,9 +75,8 @@ class Call:
             "result": result,
             "metadata": metadata,
         }
-        return call_styled(
-            self.on_done, self.on_done_style, result, {"id": task_id, "config": self.config, "result": result, "log": log}
-        )
+        known = {"id": task_id, "config": self.config, "result": result, "log": log}
+        return call_styled(self.on_done, self.on_done_style, result, known)
 
 
 def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known: dict[str, Any]) -> Any:
@@ -138,10 +137,10 @@ def failure_from(call: Call, error: BaseException) -> Failure:
     """The failure of an attempt, with the verdict of retry_on while the exception is at hand."""
     type_name, message, traceback = describe(error)
     kept = error if call.keep_exception else None
-    return Failure(type_name, message, traceback, retry_allowed(call.retry_on, error), kept)
+    return Failure(type_name, message, traceback, _retry_allowed(call.retry_on, error), kept)
 
 
-def retry_allowed(retry_on: Any, error: BaseException) -> bool:
+def _retry_allowed(retry_on: Any, error: BaseException) -> bool:
     """True if retry_on (None for all, exception types, or a callable) lets this error be tried again."""
     if retry_on is None:
         return True

@@ -12,7 +12,16 @@ from worker_dispatcher.config import merged, parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.run import Run
 
-__all__ = ["get_duration", "get_last_config", "get_logs", "get_result_info", "get_results", "get_tps", "launch", "start"]
+__all__ = [
+    "get_duration",
+    "get_last_config",
+    "get_logs",
+    "get_result_info",
+    "get_results",
+    "get_tps",
+    "launch",
+    "start",
+]
 
 _last: Run | None = None  # replaced whole, never changed
 
@@ -101,4 +110,6 @@ def get_tps(
     from worker_dispatcher.report.tps import get_tps as report
 
     given = get_logs() if logs is None else logs
-    return report(given, display_intervals, interval, reverse_interval, use_processing, verbose, debug, emit=say, **more)
+    return report(
+        given, display_intervals, interval, reverse_interval, use_processing, verbose, debug, emit=say, **more
+    )

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["LARGE", "Packed", "from_parts", "is_plain", "pack", "share_buffers", "to_parts", "unpack"]
+__all__ = ["LARGE", "Packed", "from_parts", "is_plain", "map_buffers", "pack", "share_buffers", "to_parts", "unpack"]
 
 LARGE = 64 * 1024  # bytes; what is larger in sum travels as shared pages, what is smaller in the frame
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
@@ -44,15 +44,15 @@ def pack(value: Any) -> Packed:
     buffers: list[pickle.PickleBuffer] = []
     try:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
-        if _NAMES_A_GLOBAL not in head:
-            return Packed(head, [b.raw() for b in buffers], True)
+        plain = _NAMES_A_GLOBAL not in head
     except Exception:  # cloudpickle may know better; if it does not, its error is the one to show
-        pass
-    import cloudpickle
+        plain = False
+    if not plain:
+        import cloudpickle
 
-    buffers = []
-    head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
-    return Packed(head, [b.raw() for b in buffers], False)
+        buffers = []
+        head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+    return Packed(head, [b.raw() for b in buffers], plain)
 
 
 def unpack(head: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> Any:
@@ -85,18 +85,18 @@ def map_buffers(fd: int, sizes: Sequence[int]) -> list[memoryview]:
         view = memoryview(mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
     finally:
         os.close(fd)
-    return split(view, sizes)
+    return _split(view, sizes)
 
 
-def join(buffers: Sequence[memoryview]) -> bytes:
-    """Small buffers as one string of bytes, laid out as `split` reads them."""
+def _join(buffers: Sequence[memoryview]) -> bytes:
+    """Small buffers as one string of bytes, laid out as `_split` reads them."""
     parts: list[bytes | memoryview] = []
     for one in buffers:
         parts += [one, bytes(_padded(len(one)) - len(one))]
     return b"".join(parts)
 
 
-def split(view: memoryview, sizes: Sequence[int]) -> list[memoryview]:
+def _split(view: memoryview, sizes: Sequence[int]) -> list[memoryview]:
     """The buffers in a view, given their sizes in bytes."""
     found, at = [], 0
     for size in sizes:
@@ -109,7 +109,7 @@ def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
     """(three byte parts, descriptors to send and then close) for a frame; see `from_parts`."""
     sizes = struct.pack(f"<{len(packed.buffers)}Q", *map(len, packed.buffers))
     if sum(map(len, packed.buffers)) < LARGE:
-        return [packed.head, sizes, join(packed.buffers)], []
+        return [packed.head, sizes, _join(packed.buffers)], []
     return [packed.head, sizes, b""], [share_buffers(packed.buffers)]
 
 
@@ -118,7 +118,7 @@ def from_parts(parts: Sequence[memoryview], fds: list[int]) -> tuple[memoryview,
     head, sizes, inline = parts
     lengths = struct.unpack(f"<{len(sizes) // 8}Q", sizes)
     if sum(lengths) < LARGE:
-        return head, split(memoryview(bytearray(inline)), lengths)
+        return head, _split(memoryview(bytearray(inline)), lengths)
     return head, map_buffers(fds.pop(0), lengths)
 
 
