@@ -33,7 +33,9 @@ FLOORS: dict[str, int] = {
 }
 # (importing room, imported room) on the same floor, each with its reason.
 FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
+    ("config", "retry"): "the config holds a Backoff as it is used, and its defaults stand only there",
     ("worker_died", "errors"): "one tree of errors, in two files because one base class is slow to import",
+    ("worker_dispatcher", "last_run"): "the submodule of 1.x is a second name for what is there, and nothing else",
 }
 
 # Names of the standard library that start, end or reap processes; "module.*" is the whole module.

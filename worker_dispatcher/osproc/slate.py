@@ -1,8 +1,9 @@
 """The slate: a few numbers in memory that parent and worker share, and that survive the worker.
 
 Per worker process: one HALT word, then for each of its slots (threads or coroutines) the sequence number of
-the task it runs (0 when idle; negative while it is being loaded), since when, and when it is over its time. The worker writes its rows, the
-parent writes HALT; single aligned 8-byte stores, so no lock is needed that a dead worker could hold.
+the task it runs (0 when idle; negative while it is being loaded), since when, and when it is over its time.
+The worker writes its rows, the parent writes HALT; single aligned 8-byte stores, so no lock is needed that a
+dead worker could hold.
 
 A slot first names its task and then looks at HALT; the parent sets HALT, waits SETTLE and then reads the
 rows. A store stays in a store buffer for well under a microsecond, so after SETTLE either the slot has seen

@@ -174,7 +174,7 @@ class ThreadCrew:
             if timeout is not None:
                 deadline[0] = math.inf
             wake()
-            claim = item = ended = None  # a waiting thread must not keep a result alive
+            del claim, item, ended  # a waiting thread must not keep a result alive
 
     def _rest(self, fed: int) -> bool:
         """Wait for work, unless more was fed than `fed`; False if there will be none."""

@@ -18,7 +18,7 @@ from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
 from worker_dispatcher.pools import worker
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Returned, Setup, Source
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.records import TIMEOUT, Failure
 from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
@@ -114,8 +114,8 @@ class ProcessPool:
         packed, error = guarded(_pack_items, batch.items)
         if error is not None:
             if len(batch.items) > 1:
-                for at in range(len(batch.items)):
-                    self._give(remote, batch.part(at, at + 1))
+                for nth in range(len(batch.items)):
+                    self._give(remote, batch.part(nth, nth + 1))
                 return
             type_name, message, traceback = describe(error)
             text = f"the task cannot be sent to a worker process: {message}"

@@ -207,13 +207,18 @@ class Remote:
                 task_id, item = piece.first_id, piece.batch.items[piece.low]
                 if failure is not None and self._keeps_exceptions:
                     self._failed[seq] = task_id
-                events.append(
-                    Ended(task_id, item, starts[at], ends[at], results[at], failure, metadata.get(at), self.number + slot)
-                )
+                notes, number = metadata.get(at), self.number + slot
+                events.append(Ended(task_id, item, starts[at], ends[at], results[at], failure, notes, number))
         return events
 
     def _run_report(
-        self, seq: int, slot: int, starts: array[float], ends: array[float], results: list[Any], metadata: dict[int, Any]
+        self,
+        seq: int,
+        slot: int,
+        starts: array[float],
+        ends: array[float],
+        results: list[Any],
+        metadata: dict[int, Any],
     ) -> list[Event]:
         events: list[Event] = []
         for piece in self.held.take(seq, seq + len(results)):

@@ -87,11 +87,11 @@ class ThreadPool:
         events: list[Event] = []
         done, bailed = self._crew.done, self._crew.bailed
         for _ in range(len(done)):
-            slot, seq, ended = done.popleft()
+            slot, seq, (started, ended, result, failure, metadata) = done.popleft()
             if slot.abandoned:
                 continue
             task_id, item = self._tasks.pop(seq)
-            events.append(Ended(task_id, item, *ended, slot.number))
+            events.append(Ended(task_id, item, started, ended, result, failure, metadata, slot.number))
         for _ in range(len(bailed)):
             events.append(self._give_back(bailed.popleft()))
         return events

@@ -42,6 +42,9 @@ __all__ = [
     "SETUP",
     "UNLOADABLE",
     "WORK",
+    "Host",
+    "Reports",
+    "Solo",
     "is_loading",
     "main",
 ]
@@ -139,7 +142,8 @@ class Reports:
         contiguous = self.seqs[-1] - self.seqs[0] + 1 == len(self.seqs) and len(set(self._slots)) == 1
         seqs: Any = self.seqs[0] if contiguous and self.seqs == sorted(self.seqs) else self.seqs
         slots: Any = self._slots[0] if contiguous else self._slots
-        columns = (seqs, slots, self._starts.tobytes(), self._ends.tobytes(), self._results, self._failures, self._packed)
+        times = self._starts.tobytes(), self._ends.tobytes()
+        columns = (seqs, slots, *times, self._results, self._failures, self._packed)
         try:
             self._channel.send(REPORT, [pickle.dumps(columns, 5), *self._parts], self._fds)
         finally:
