@@ -130,7 +130,8 @@ class Run:
         if failed and not self._config.verbose:
             first = min(self._ledger.failures)
             failure = self._ledger.failures[first]
-            text = f"{failed} of {len(self._ledger)} tasks failed; the first: #{first} {failure.type}: {failure.message[:200]}"
+            cause = f"#{first} {failure.type}: {failure.message[:200]}"
+            text = f"{failed} of {len(self._ledger)} tasks failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=5)
 
     def launch(self) -> Run:
@@ -161,7 +162,7 @@ class Run:
         return self._ended is not None
 
     def wait(self, timeout: float | None = None) -> Run:
-        """Wait for the end. timeout: seconds; TimeoutError after it, and the run goes on. Raises what the run raises."""
+        """Wait for the end; raises what the run raises. timeout: seconds; TimeoutError after it, the run goes on."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.done, timeout):
                 raise TimeoutError(f"the run is not done after {timeout:g} s")
@@ -252,7 +253,7 @@ def _check_sendable(config: Config) -> None:
         parts.append(("task.config", given))
     problems = []
     for path, value in parts:
-        packed, error = guarded(pack, value)
+        _, error = guarded(pack, value)
         if error is not None:
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             why = f"{type(error).__name__}: {describe(error)[1][:200]}"
@@ -260,5 +261,3 @@ def _check_sendable(config: Config) -> None:
             problems.append((path, text))
     if problems:
         raise ConfigError(problems)
-
-
