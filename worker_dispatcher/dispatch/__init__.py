@@ -1,4 +1,28 @@
-"""..."""
-from __future__ import annotations
+"""One bounded run, from a checked config to its records; floor 4.
+
+    Config ─▶ plan ─▶ Plan = Schedule (when) x Shape (where) + limits
+                        │
+    task.list ─▶ TaskList ─▶ TaskSource ── take ──▶ pool          the pool's own room: pools/
+                   one draw each  ▲                   │ events
+                                  └── put back ── Driver ── settle ──▶ Ledger ─▶ results, logs, info
+                                     (retries)   (one loop)                        Run, what the user holds
+
+    plan.py       the only place that knows what a config means on this machine; schedule.py  when tasks may start
+    source.py     where tasks come from: the user's list, and what came back to be run again
+    drive.py      the loop: feed the pool, book what it reports, retry, stop
+    run.py        the handle: results, logs, info, wait, cancel, iteration; on_all_done and the warning at the end
+    interrupt.py  Ctrl-C as a request        machine.py  usable cores        banner.py  the one place that prints
+
+Threads: `start` drives in the caller's thread, and has no other of its own. `launch` drives in one helper thread.
+An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a
+`next()` that blocks holds up no deadline. The Ledger is written by the driving thread only; from other threads and
+signal handlers come only `ask_to_stop`, `wake` and the hand-over of drawn items (Intake, under its lock).
+
+The room promises: each task that was drawn is settled exactly once, in whatever way the run ends; what was done stays
+readable after an interrupt or an error; a failed task is tried again without holding up another; the pool is closed
+before the run ends.
+
+To add a schedule: a class in schedule.py, and one branch in plan.py.
+"""
 
 __all__: list[str] = []
