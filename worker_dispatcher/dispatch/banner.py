@@ -9,6 +9,7 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.schedule import Bursts
 
 __all__ = ["Banner", "print"]
 
@@ -20,7 +21,7 @@ def print(*values: object, **options: Any) -> None:
         builtins.print(*values, **options)
     except (OSError, ValueError, AttributeError):
         pass  # nobody is listening
-    
+
 
 class Banner:
     """The block before and after a run, as 1.x shows it."""
@@ -57,7 +58,7 @@ class Banner:
             f"- Local CPU core: {plan.cores}",
             f"- Tasks Count: {'Unknown' if plan.tasks is None else plan.tasks}",
             f"- Runtime: {runtime}",
-            "- Dispatch Mode: Fixed Workers (Default)",
+            *self._mode_lines(),
             "- Concurrency Info:",
             f"  ├─ Execution Type: {kind}",
             *([f"  ├─ Task Queue: {queue}"] if parallel else []),
@@ -69,6 +70,21 @@ class Banner:
         grid = f" ({main}p x {max(plan.slots)}t)" if parallel else ""
         lines.append(f"  └─ Total Concurrency: {plan.workers}{grid} Active Worker(s)")
         return [*lines, "", f"--- Start to dispatch workers at {_iso(self._anchor.wall)} ---", ""]
+
+    def _mode_lines(self) -> list[str]:
+        schedule, frequency = self._plan.schedule, self._config.worker.frequency_mode
+        if not isinstance(schedule, Bursts):
+            return ["- Dispatch Mode: Fixed Workers (Default)"]
+        tasks = self._plan.tasks
+        peak = "Unknown" if tasks is None else min(schedule.largest(tasks), self._plan.workers)
+        return [
+            "- Dispatch Mode: Frequency Mode",
+            f"  ├─ Interval Seconds: {frequency.interval:g}",
+            f"  ├─ Accumulated Workers: {frequency.accumulated_workers}",
+            "  └─ Max Concurrency:",
+            f"     ├─ Configured Max Workers: {frequency.max_workers}",
+            f"     └─ Estimated Peak: {peak}",
+        ]
 
     def closing(self, info: dict[str, Any], wall: float) -> None:
         if not self._config.verbose:

@@ -35,7 +35,7 @@ class Driver:
         self._plan, self._tasks, self.ledger = plan, tasks, ledger
         self._raises = on_error == "raise"
         self._failures_allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
-        self._source = TaskSource(tasks, ledger)
+        self._source = TaskSource(tasks, ledger, plan.schedule)
         self._failed = 0
         self._tried: dict[int, int] = {}  # failed attempts of tasks that will be or were tried again
         self._retrying: dict[int, Ended] = {}  # the last attempt of tasks that wait for another

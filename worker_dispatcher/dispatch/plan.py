@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, is_coroutine_function
 from worker_dispatcher.dispatch.machine import usable_cores
-from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.dispatch.schedule import AllAtOnce, Bursts, Schedule
 from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 
 __all__ = ["Plan", "make_plan", "open_pool"]
 
+_NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -26,6 +27,7 @@ class Plan:
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
     """
 
+    schedule: Schedule
     kind: str
     slots: tuple[int, ...]
     cores: int
@@ -41,16 +43,16 @@ class Plan:
 
 
 def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
-    """tasks: how many there are, None if unknown. Raises ConfigError for what is not there yet."""
-    if config.worker.frequency_mode.enabled:
-        raise ConfigError([("worker.frequency_mode.enabled", "not available yet in this version")])
+    """tasks: how many there are, None if unknown."""
     cores = usable_cores()
     number = config.worker.number or cores
+    schedule, number = _schedule(config, number, tasks)
     if tasks is not None:
         number = max(1, min(number, tasks))  # never more workers than tasks
     kind, slots = _shape(config, number, cores)
     processes = len(slots) if kind != "threads" else 1
     return Plan(
+        schedule,
         kind,
         slots,
         cores,
@@ -60,6 +62,14 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         config.worker.start_method,
         _environment(config.worker.blas_threads, cores, processes),
     )
+
+
+def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule, int]:
+    """The schedule, and how many workers there may be: in frequency mode they grow with what is running."""
+    frequency = config.worker.frequency_mode
+    if not frequency.enabled:
+        return AllAtOnce(), number
+    return Bursts(number, frequency.interval, frequency.accumulated_workers), frequency.max_workers or _NO_CAP
 
 
 def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.dispatch.schedule import Schedule
 from worker_dispatcher.execute import guarded
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
@@ -161,10 +163,17 @@ def task_list(given: Any, workers: int) -> TaskList:
 
 
 class TaskSource:
-    """The pool's source: what came back first, then fresh tasks. Used by the driver's thread only."""
+    """The pool's source: what came back first, then fresh tasks as the schedule releases them.
 
-    def __init__(self, tasks: TaskList, ledger: Ledger) -> None:
+    Used by the driver's thread only. The run's time begins at the first `release`.
+    """
+
+    def __init__(self, tasks: TaskList, ledger: Ledger, schedule: Schedule) -> None:
         self._tasks, self._ledger = tasks, ledger
+        self._ticks = schedule.ticks()
+        self._tick: tuple[float, int | None] | None = next(self._ticks, None)
+        self._began: float | None = None
+        self._released = 0.0  # tasks the schedule has let go so far; infinite once it lets go of all
         self._back: deque[Batch] = deque()
         self._back_count = 0
         self._alone: deque[Batch] = deque()
@@ -184,15 +193,29 @@ class TaskSource:
         heapq.heappush(self._later, (due, next(self._order), batch))
 
     def next_due(self) -> float | None:
-        return self._later[0][0] if self._later else None
+        """When `release` has something to do next (monotonic), or None."""
+        due = [self._later[0][0]] if self._later else []
+        if self._tick is not None and self._began is not None and not self._tasks.ended:
+            due.append(self._began + self._tick[0])
+        return min(due, default=None)
 
     def release(self) -> None:
-        """Put back what is due."""
-        while self._later and self._later[0][0] <= now():
+        """Let go of what is due by now."""
+        at = now()
+        if self._began is None:
+            self._began = at
+        while self._later and self._later[0][0] <= at:
             self.put_back(heapq.heappop(self._later)[2])
+        while self._tick is not None and self._began + self._tick[0] <= at:
+            count = self._tick[1]
+            self._released = math.inf if count is None else self._released + count
+            self._tick = next(self._ticks, None)
+
+    def _fresh(self) -> int:
+        return int(min(self._tasks.available(), self._released - self._tasks.drawn))
 
     def waiting(self) -> int:
-        return self._back_count + self._tasks.available()
+        return self._back_count + self._fresh()
 
     def alone_waiting(self) -> bool:
         return bool(self._alone)
@@ -208,5 +231,6 @@ class TaskSource:
                 batch = batch.part(0, count)
             self._back_count -= len(batch.items)
             return batch
-        items = self._tasks.draw(count) if self._tasks.available() else ()
+        count = min(count, self._fresh())
+        items = self._tasks.draw(count) if count > 0 else ()
         return Batch(self._ledger.draw(len(items)), items) if len(items) else None
