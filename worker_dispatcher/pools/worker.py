@@ -314,8 +314,10 @@ class Host:
             self._reports.send()
 
     def _report(self) -> None:
-        self._signalled = False
+        # In this order: a signal after the flag is down writes anew, one before it is drained below. The other
+        # way round a write could be read here and the flag stay up, and nobody would ever signal again.
         os.eventfd_read(self._wake)
+        self._signalled = False
         done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
         for _ in range(len(done)):
             slot, seq, ended = done.popleft()
