@@ -135,12 +135,12 @@ class ProcessPool:
             self._scan_at = min(self._scan_at, now() + self._setup.timeout)
 
     def _grow(self, waiting: int) -> None:
-        """Start workers while there are tasks for them."""
-        spare = sum(max(0, r.slots - len(r.held)) for r in self._remotes)
-        while len(self._remotes) < len(self._slots) and waiting > spare:
+        """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
+        idle = sum(not len(r.held) for r in self._remotes)
+        while len(self._remotes) < len(self._slots) and waiting > idle:
             if not self._start(self._slots[len(self._remotes)]):
                 return
-            spare += self._remotes[-1].slots
+            idle += 1
 
     def _start(self, slots: int) -> bool:
         try:
