@@ -137,10 +137,14 @@ class ProcessPool:
     def _grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
         idle = sum(not len(r.held) for r in self._remotes)
-        while len(self._remotes) < len(self._slots) and waiting > idle:
-            if not self._start(self._slots[len(self._remotes)]):
+        if len(self._remotes) == len(self._slots) or waiting <= idle:
+            return
+        missing = list(self._slots)  # by size: a grid's processes need not have equally many threads
+        for remote in self._remotes:
+            missing.remove(remote.slots)
+        for slots in missing[: waiting - idle]:
+            if not self._start(slots):
                 return
-            idle += 1
 
     def _start(self, slots: int) -> bool:
         try:
@@ -161,7 +165,7 @@ class ProcessPool:
     def _cannot_start(self, why: str) -> None:
         """The system gives no more workers: go on with those there are, if there are any."""
         if self._remotes or self._dying:
-            del self._slots[max(1, len(self._remotes)) :]
+            self._slots = [r.slots for r in self._remotes + self._dying]
         else:
             self._events.append(Broken(RunError(f"no worker process can be started: {why}")))
 
@@ -199,7 +203,7 @@ class ProcessPool:
 
     def _next_due(self) -> float:
         due = self._scan_at
-        idle = any(not len(r.held) for r in self._remotes) or len(self._remotes) < len(self._slots)
+        idle = len(self._remotes) < len(self._slots) or any(not len(r.held) and not r.revoking for r in self._remotes)
         for remote in self._remotes:
             due = min(due, remote.closing_at, remote.settles_at)
             if idle and len(remote.held) > remote.slots and not remote.revoking:
