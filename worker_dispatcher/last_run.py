@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from worker_dispatcher.config import merged, parse
+from worker_dispatcher.config import Config, merged, parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.run import Run
+from worker_dispatcher.errors import RunError
 
 __all__ = [
     "get_duration",
@@ -34,41 +35,49 @@ def start(config: Mapping[str, Any] | None = None) -> Any:
     task's own exception with task.on_error 'raise'.
     Returns False in a worker process that is only loading the script: see the message it prints.
     """
-    global _last
     checked = parse(config)
-    if _refused_here(checked):
+    if line := _refused_here(checked):
+        say(line, file=sys.stderr)
         return False
     run = Run(checked, merged(config))
     try:
         run.drive()
     finally:
         if run.done:
-            _last = run
+            _set_last(run)
     return run.results
 
 
 def launch(config: Mapping[str, Any] | None = None) -> Run:
-    """Start a run and return its handle at once; ConfigError as with `start`."""
-    run = Run(parse(config), merged(config))
-    return run.launch()
+    """Start a run and return its handle at once; ConfigError as with `start`.
+
+    Raises RunError where `start` would return False: there is nothing to hand out.
+    """
+    checked = parse(config)
+    if line := _refused_here(checked):
+        raise RunError(line)
+    return Run(checked, merged(config)).launch(_set_last)
 
 
-def _refused_here(config: Any) -> bool:
-    """True, with a line that says so, for processes asked for while a worker loads the script that asks for them."""
+def _set_last(run: Run) -> None:
+    global _last
+    _last = run
+
+
+def _refused_here(config: Config) -> str:
+    """Why processes cannot be had: a worker is loading the module that asks for them. Empty where they can."""
     worker = sys.modules.get("worker_dispatcher.pools.worker")
     if worker is None or not worker.is_loading():
-        return False
+        return ""
     if not (config.worker.use_processing or config.worker.parallel_processing.enabled):
-        return False
-    home = os.path.dirname(__file__)
+        return ""
+    home = os.path.join(os.path.dirname(__file__), "")
     frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(home)]
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-    say(
+    return (
         f"worker_dispatcher: start() at {place} was called while a worker process loads this module; nothing was "
-        f"started. Put the call under: if __name__ == '__main__':",
-        file=sys.stderr,
+        f"started. Put the call under: if __name__ == '__main__':"
     )
-    return True
 
 
 def get_results() -> list[Any]:

@@ -9,8 +9,9 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.source import TaskList, TaskSource
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
+from worker_dispatcher.execute import failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
-from worker_dispatcher.records import CANCELLED, CRASHED, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
 
 __all__ = ["Driver"]
 
@@ -55,9 +56,15 @@ class Driver:
 
     def run(self, open_pool: Callable[[], Pool]) -> None:
         """Drive the run to its end. What the run itself must raise is kept in `error`."""
-        if self._tasks.ended:
-            return
-        pool = self._pool = open_pool()
+        try:
+            if not self._tasks.ended:
+                self._run(open_pool())
+        finally:
+            self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
+
+    def _run(self, pool: Pool) -> None:
+        self._pool = pool
+        self.ledger.pids = pool.pids  # grows with the pool, so that the log of a running run has them too
         try:
             self._tasks.wake = pool.wake
             self._drive(pool)
@@ -69,14 +76,13 @@ class Driver:
             raise
         finally:
             pool.close()
-            self.ledger.pids.update(pool.pids)
-            self._count_attempts()
 
     def _drive(self, pool: Pool) -> None:
         stop_at = self._plan.setup.stop_at or math.inf
         source, ledger = self._source, self.ledger
         while True:
-            self.stopped = self._asked or ("runtime" if now() >= stop_at else self.stopped)
+            # The first reason stands: a run that failed in its last moment still raises.
+            self.stopped = self.stopped or self._asked or ("runtime" if now() >= stop_at else None)
             if self.stopped is not None:
                 break
             source.release()
@@ -95,10 +101,7 @@ class Driver:
     def _take(self, event: Event) -> None:
         match event:
             case Finished():
-                self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
-                if event.metadata:
-                    self.ledger.metadata.update(event.metadata)
-                self._tell(event.first, len(event.results))
+                self._finished(event)
             case Ended():
                 self._ended(event)
             case Returned():
@@ -108,16 +111,41 @@ class Driver:
             case Broken():
                 self.error, self.stopped = event.error, "failures"
 
+    def _finished(self, event: Finished) -> None:
+        ids = range(event.first, event.first + len(event.results))
+        self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
+        if event.metadata:
+            self.ledger.metadata.update(event.metadata)
+        if self._retrying:
+            for task_id in self._retrying.keys() & ids:
+                del self._retrying[task_id]
+                self.ledger.attempts[task_id] = self._tried[task_id] + 1
+        self._tell(event.first, len(ids))
+
     def _ended(self, event: Ended) -> None:
         failure = event.failure
         if failure is not None:
             tried = self._tried[event.task_id] = self._tried.get(event.task_id, 0) + 1
-            if failure.retry and self.stopped is None and self._plan.retry.again(tried):
+            if self.stopped is None and self._plan.retry.again(tried) and self._may_retry(event.task_id, failure):
                 wait = self._plan.retry.backoff.wait(tried)
                 self._source.put_back_at(now() + wait, Batch(event.task_id, (event.item,)))
                 self._retrying[event.task_id] = event
                 return
         self._settle(event, OK if failure is None else failure.status, failure)
+
+    def _may_retry(self, task_id: int, failure: Failure) -> bool:
+        """What retry_on says: of an error in the worker, where the exception was; of a timeout or a death, here."""
+        if failure.status == ERROR:
+            return failure.retry
+        return failure_from(self._plan.setup.call, self._own_error(task_id, failure)).retry
+
+    def _own_error(self, task_id: int, failure: Failure) -> BaseException:
+        """The exception that stands for a timeout or a death."""
+        if failure.status == TIMEOUT:
+            return TaskTimeout(task_id, self._plan.setup.timeout or 0.0)
+        from worker_dispatcher.worker_died import WorkerDied
+
+        return WorkerDied(task_id, failure.message.removeprefix("its worker process "))
 
     def _settle(self, event: Ended, status: int, failure: Failure | None) -> None:
         task_id = event.task_id
@@ -134,19 +162,13 @@ class Driver:
         self._tell(task_id, 1)
         if failure is not None and status != CANCELLED:
             self._failed += 1
-            if self._failed >= self._failures_allowed and self.stopped is None:
-                self.stopped = "failures"
+            if self._failed >= self._failures_allowed and self._last_failed is None:
+                self.stopped = self.stopped or "failures"
                 self._last_failed = (task_id, failure)
 
     def _tell(self, first: int, count: int) -> None:
         if self.on_settled is not None:
             self.on_settled(first, count)
-
-    def _count_attempts(self) -> None:
-        for task_id, failed in self._tried.items():
-            total = failed + (self.ledger.status[task_id - 1] == OK)
-            if total > 1:
-                self.ledger.attempts[task_id] = total
 
     # Ends before the last task
 
@@ -169,6 +191,15 @@ class Driver:
         for task_id in self.ledger.open_ids():
             self.ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
             self._tell(task_id, 1)
+        if self._raises and self._last_failed is not None and self.error is None and why != "interrupt":
+            self.error = self._dressed(*self._last_failed, self._last_failed[1].exception)
+
+    def book_left_over(self) -> None:
+        """Give the tasks that were taken out of the user's iterable, and never drawn, their outcome: not run."""
+        count = self._tasks.left_over()
+        first = self.ledger.draw(count)
+        for task_id in range(first, first + count):
+            self.ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
 
     def _await_exception(self, pool: Pool) -> None:
         """Bring the failed task's own exception here, or the best that can be said of it."""
@@ -186,12 +217,8 @@ class Driver:
         self.error = self._dressed(task_id, failure, error)
 
     def _dressed(self, task_id: int, failure: Failure, error: BaseException | None) -> BaseException:
-        if failure.status == TIMEOUT:
-            error = TaskTimeout(task_id, self._plan.setup.timeout or 0.0)
-        elif failure.status == CRASHED:
-            from worker_dispatcher.worker_died import WorkerDied
-
-            error = WorkerDied(task_id, failure.message.removeprefix("its worker process "))
+        if failure.status in (TIMEOUT, CRASHED):
+            error = self._own_error(task_id, failure)
         elif error is None:
             error = TaskError(task_id, failure.type, failure.message, failure.traceback)
         ran = self.ledger.ended[task_id - 1] - self.ledger.started[task_id - 1]
@@ -199,12 +226,10 @@ class Driver:
         worker = self.ledger.worker[task_id - 1]
         place = "thread" if self._plan.kind == "threads" else "process"
         pid = f" (pid {self._pool.pids.get(worker)})" if self._pool and worker in self._pool.pids else ""
-        error.add_note(
-            f"task #{task_id}{total}, attempt {self._tried.get(task_id, 1)}, ran {ran:.1f} s in worker {place} {worker}{pid}"
-        )
+        attempt = self._tried.get(task_id, 1)
+        error.add_note(f"task #{task_id}{total}, attempt {attempt}, ran {ran:.1f} s in worker {place} {worker}{pid}")
         done = self.ledger.status.count(OK)
         error.add_note(f"{done} results and all logs are kept: worker_dispatcher.get_results(), get_logs()")
         if failure.traceback and self._plan.kind != "threads" and error.__cause__ is None:
             error.__cause__ = RemoteTraceback(failure.traceback)
         return error
-

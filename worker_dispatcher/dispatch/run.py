@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
@@ -53,6 +53,8 @@ class Run:
         self._thread: threading.Thread | None = None
         self._logs: list[dict[str, Any]] | None = None
         self._results: list[Any] = []
+        self._at_end: Callable[[Run], None] | None = None
+        self._warned = False
 
     # Driving
 
@@ -92,19 +94,19 @@ class Run:
                 self._driver.error = error
 
     def _finish(self) -> None:
+        self._driver.book_left_over()
         error = self._driver.error
         ledger = self._ledger
         last = max(ledger.started_ids(), default=0) if self._driver.stopped else len(ledger)
         if error is None:
             self._all_done()
         self._results = ledger.results[:last]
-        with self._changed:
-            self._ended = Anchor.take()
-            self._changed.notify_all()
+        self._end()
         self._banner.closing(self.info, self.ended_wall)
-        if error is not None:
-            raise error
-        self._warn()
+        if self._driver.error is not None:
+            raise self._driver.error
+        if self._thread is None:
+            self._warn(5)  # past drive and start, to the line of the user
 
     def _all_done(self) -> None:
         callback = self._config.task.callback.on_all_done
@@ -121,10 +123,15 @@ class Run:
             if error is not None:
                 type_name, message, traceback = describe(error)
                 ledger.fail_later(task_id, Failure(type_name, message, traceback))
+                if self._config.task.on_error == "raise":
+                    error.add_note(f"on_all_done of task #{task_id} raised this")
+                    self._driver.error = error
+                    return
             else:
                 ledger.results[task_id - 1] = result
 
-    def _warn(self) -> None:
+    def _warn(self, depth: int) -> None:
+        """depth: of the user's frame, above this one."""
         counts = self._ledger.counts()
         failed = counts["error"] + counts["timeout"] + counts["crashed"]
         if failed and not self._config.verbose:
@@ -132,21 +139,28 @@ class Run:
             failure = self._ledger.failures[first]
             cause = f"#{first} {failure.type}: {failure.message[:200]}"
             text = f"{failed} of {len(self._ledger)} tasks failed; the first: {cause}"
-            warnings.warn(TaskFailuresWarning(text), stacklevel=5)
+            warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
 
-    def launch(self) -> Run:
-        """Drive in a thread of its own; returns at once."""
+    def launch(self, ended: Callable[[Run], None]) -> Run:
+        """Drive in a thread of its own; returns at once. ended: called with the run just before it is done."""
         self._driver.on_settled = self._settled
+        self._at_end = ended
         self._thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
         self._thread.start()
         return self
 
     def _launched(self) -> None:
         _, error = guarded(self.drive)
+        self._driver.error = self._driver.error or error
+        if not self.done:
+            self._end()
+
+    def _end(self) -> None:
+        """All is settled: from here on the run does not change."""
+        if self._at_end is not None:
+            self._at_end(self)
         with self._changed:
-            if self._ended is None:
-                self._ended = Anchor.take()
-            self._driver.error = self._driver.error or error
+            self._ended = Anchor.take()
             self._changed.notify_all()
 
     def _settled(self, first: int, count: int) -> None:
@@ -166,8 +180,11 @@ class Run:
         with self._changed:
             if not self._changed.wait_for(lambda: self.done, timeout):
                 raise TimeoutError(f"the run is not done after {timeout:g} s")
+            warn, self._warned = not self._warned, True
         if self._driver.error is not None:
             raise self._driver.error
+        if warn and self._thread is not None:
+            self._warn(3)
         return self
 
     def cancel(self) -> None:

@@ -43,6 +43,10 @@ class TaskList:
     def end(self) -> None:
         """Nothing more is wanted."""
 
+    def left_over(self) -> int:
+        """How many tasks the user's iterable has given that were never drawn, once the run has ended."""
+        return 0
+
 
 class _Sequence(TaskList):
     """A list, tuple or range: slices of it."""
@@ -92,7 +96,7 @@ class Intake(TaskList):
     """An iterable of unknown length, drawn by the caller's thread while the driver runs in another.
 
     Shared: everything, under _changed. The buffer is small at first, so that a lazy iterable stays lazy, and
-    grows only while the driver finds it empty.
+    grows only when the driver runs it dry although the iterable had filled it.
     """
 
     def __init__(self, items: Iterable[Any], at_least: int) -> None:
@@ -102,6 +106,7 @@ class Intake(TaskList):
         self._buffer: deque[Any] = deque()
         self._changed = threading.Condition()
         self._over = False
+        self._was_full = False
 
     def available(self) -> int:
         return len(self._buffer)
@@ -113,8 +118,9 @@ class Intake(TaskList):
     def draw(self, count: int) -> Sequence[Any]:
         with self._changed:
             found = [self._buffer.popleft() for _ in range(min(count, len(self._buffer)))]
-            if not self._buffer and not self._over:
+            if not self._buffer and self._was_full:
                 self._room = min(2 * self._room, 4096)
+                self._was_full = False
             self._changed.notify()
         self.drawn += len(found)
         return found
@@ -133,12 +139,15 @@ class Intake(TaskList):
     def _put(self, item: Any) -> bool:
         with self._changed:
             while len(self._buffer) >= self._room and not self._over:
+                self._was_full = True
                 self._changed.wait()
-            if self._over:
-                return False
-            self._buffer.append(item)
-        self.wake()
-        return True
+            # While the buffer holds something the driver does not wait for more: the pool is full.
+            waited_for = not self._buffer
+            self._buffer.append(item)  # also after the end: it was given to us, and counts as not run
+            wanted = not self._over
+        if waited_for:
+            self.wake()
+        return wanted
 
     def end(self) -> None:
         """Nothing more is wanted, or nothing more comes. Any thread."""
@@ -147,16 +156,19 @@ class Intake(TaskList):
             self._changed.notify_all()
         self.wake()
 
+    def left_over(self) -> int:
+        return len(self._buffer)
+
 
 def task_list(given: Any, workers: int) -> TaskList:
     """The tasks of a checked `task.list`. workers: how many tasks at least an Intake holds ready."""
     if isinstance(given, (list, tuple)):
         return _Sequence(tuple(given))
-    if isinstance(given, range):
-        return _Sequence(given)
     if isinstance(given, int):
         return _Counted(given)
-    length, error = guarded(lambda: len(given))
+    length, error = guarded(lambda: len(given))  # a range may be longer than len() can say
+    if isinstance(given, range) and error is None:
+        return _Sequence(given)
     if error is None:
         return _Sized(given, length)
     return Intake(given, 2 * workers)

@@ -16,6 +16,8 @@ from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
 
+_HOLD_MOST = 1024  # tasks: enough that threads with tiny tasks do not wait for the driver
+
 
 class ThreadPool:
     """Runs tasks in threads of this process, or as coroutines on one event loop.
@@ -34,6 +36,8 @@ class ThreadPool:
         self._numbers = 0
         self._tasks: dict[int, tuple[int, Any]] = {}  # seq -> (id, item) of what the crew holds
         self._seq = 1
+        self._hold = 2 * size
+        self._full = False
         self._scan_at = math.inf
         self._new_crew()
 
@@ -55,9 +59,12 @@ class ThreadPool:
             self._news.put(None)
 
     def feed(self, source: Source) -> None:
-        # One crew, so nothing is balanced between workers: it may hold as much as there is, up to a bound
-        # that keeps lists of unknown length lazy.
-        while (room := max(4 * self._size, 1024) - len(self._tasks)) > 0:
+        # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
+        # stays lazy, and more only when its threads run dry although there was more to hold.
+        if self._full and len(self._tasks) < self._size:
+            self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
+        self._full = False
+        while (room := self._hold - len(self._tasks)) > 0:
             batch = source.take_alone() or source.take(min(room, max(self._size, 256)))
             if batch is None:
                 return
@@ -69,6 +76,7 @@ class ThreadPool:
             self._seq += count
             if self._setup.timeout is not None:
                 self._scan_at = min(self._scan_at, now() + self._setup.timeout)
+        self._full = True
 
     def wait(self, until: float) -> list[Event]:
         if not self._crew.done and not self._crew.bailed:
