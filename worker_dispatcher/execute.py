@@ -152,9 +152,9 @@ def _retry_allowed(retry_on: Any, error: BaseException) -> bool:
 
 def describe(error: BaseException) -> tuple[str, str, str]:
     """Type name, message and traceback of any exception, however odd, each of bounded length."""
-    type_name, _ = guarded(lambda: str(type(error).__name__))
-    message, broken = guarded(lambda: str(error))
-    if broken is not None or not isinstance(message, str):
+    type_name, _ = guarded(lambda: "".join((type(error).__name__,)))
+    message, broken = guarded(lambda: "".join((str(error),)))  # of the exact type: slicing it runs no user code
+    if broken is not None:
         message = f"<its text cannot be shown: __str__ raised {type(broken).__name__}>"
     text, broken = guarded(_traceback_text, error)
     if broken is not None:

@@ -8,9 +8,11 @@ Packing and unpacking run user code: callers do it inside the guard.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import pickle
+import resource
 import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -79,13 +81,23 @@ def share_buffers(buffers: Sequence[memoryview]) -> int:
 
 
 def map_buffers(fd: int, sizes: Sequence[int]) -> list[memoryview]:
-    """The buffers of `share_buffers`, mapped and private on write. Closes fd."""
+    """The buffers of `share_buffers`, mapped and private on write; copied once many are alive. Closes fd."""
     total = sum(_padded(size) for size in sizes)
     try:
-        view = memoryview(mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+        if fd < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4:  # a mapping holds a descriptor as long as it lives
+            view = memoryview(mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+        else:
+            view = _read(fd, total)
     finally:
         os.close(fd)
     return _split(view, sizes)
+
+
+def _read(fd: int, total: int) -> memoryview:
+    view, done = memoryview(bytearray(total)), 0
+    while done < total:
+        done += os.preadv(fd, [view[done : done + 2**30]], done)
+    return view
 
 
 def _join(buffers: Sequence[memoryview]) -> bytes:
@@ -114,11 +126,14 @@ def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
 
 
 def from_parts(parts: Sequence[memoryview], fds: list[int]) -> tuple[memoryview, list[memoryview]]:
-    """(head, buffers) for `unpack`. Takes its descriptor, if it needs one, from the front of fds."""
+    """(head, buffers) for `unpack`. Takes its descriptor, if it needs one, from the front of fds.
+    Raises OSError where that descriptor could not be received or mapped."""
     head, sizes, inline = parts
     lengths = struct.unpack(f"<{len(sizes) // 8}Q", sizes)
     if sum(lengths) < LARGE:
         return head, _split(memoryview(bytearray(inline)), lengths)
+    if not fds:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return head, map_buffers(fds.pop(0), lengths)
 
 

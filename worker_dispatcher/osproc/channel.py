@@ -16,17 +16,20 @@ from typing import NamedTuple
 
 __all__ = ["Channel", "Frame", "Gone"]
 
-_HEAD = struct.Struct("<IHHQ")  # kind, descriptors, parts, bytes after this head
+_HEAD = struct.Struct("<IHHQ")  # mark and kind, descriptors, parts, bytes after this head
+_MARK = 0x57440000  # in every head: a task that writes to a descriptor it does not own is noticed
 _SIZE = struct.Struct("<Q")
 _CHUNK = 1 << 18
 _MOST_FDS = 8
 
 
 class Gone(Exception):
-    """The other end is closed."""
+    """The other end is closed, or what came from it are not frames."""
 
 
 class Frame(NamedTuple):
+    """fds: fewer than were sent if this process could not open more."""
+
     kind: int
     parts: list[memoryview]
     fds: list[int]
@@ -43,7 +46,7 @@ class Channel:
         sock.setblocking(blocking)
         self._out: deque[tuple[memoryview, list[int]]] = deque()
         self._buffer = bytearray()
-        self._fds: deque[int] = deque()
+        self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False
 
     def fileno(self) -> int:
@@ -56,7 +59,7 @@ class Channel:
     def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
         """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone."""
         total = sum(len(p) for p in parts) + _SIZE.size * len(parts)
-        head = _HEAD.pack(kind, len(fds), len(parts), total) + b"".join(_SIZE.pack(len(p)) for p in parts)
+        head = _HEAD.pack(_MARK | kind, len(fds), len(parts), total) + b"".join(_SIZE.pack(len(p)) for p in parts)
         small = [p for p in parts if len(p) <= _CHUNK]
         if len(small) == len(parts):
             self._queue(memoryview(b"".join([head, *parts])), fds)
@@ -64,26 +67,33 @@ class Channel:
             self._queue(memoryview(head), fds)
             for part in parts:
                 self._queue(memoryview(part), ())
-        self.flush()
 
     def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
+        self.flush()
+        if not self._out and len(data):  # most of the time all of it goes at once, and nothing is duplicated
+            sent = self._write(data, fds)
+            data, fds = data[sent:], () if sent else fds
         if len(data):
             self._out.append((data, [os.dup(fd) for fd in fds]))
+            self.flush()
+
+    def _write(self, data: memoryview, fds: Sequence[int]) -> int:
+        try:
+            if not fds:
+                return self._sock.send(data)
+            return self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise Gone from error
 
     def flush(self) -> None:
         """Write what is queued, as far as it goes without blocking (to the end on a blocking channel)."""
         while self._out:
             data, fds = self._out[0]
-            try:
-                if fds:
-                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
-                    sent = self._sock.sendmsg([data], [rights])
-                else:
-                    sent = self._sock.send(data)
-            except (BlockingIOError, InterruptedError):
+            sent = self._write(data, fds)
+            if not sent:
                 return
-            except OSError as error:
-                raise Gone from error
             for fd in fds:
                 os.close(fd)
             if sent == len(data):
@@ -108,16 +118,20 @@ class Channel:
     def _read(self) -> bool:
         missing = self._missing()
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(
+            data, ancillary, cut, _ = self._sock.recvmsg(
                 max(_CHUNK, min(missing, 1 << 24)), socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
             )
-        except ConnectionError:
+        except (BlockingIOError, InterruptedError):
+            raise
+        except OSError:  # reset, or closed under us by a task that closes all descriptors
             return False
+        if cut & socket.MSG_CTRUNC and not ancillary:
+            self._fds.append([])  # no room for even one of the frame's descriptors
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 found = array.array("i")
                 found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
-                self._fds.extend(found)
+                self._fds.append(list(found))
         self._buffer += data
         return bool(data)
 
@@ -131,6 +145,8 @@ class Channel:
         at, end = 0, len(self._buffer)
         while end - at >= _HEAD.size:
             kind, fd_count, part_count, total = _HEAD.unpack_from(self._buffer, at)
+            if kind & ~0xFFFF != _MARK:
+                raise Gone
             start = at + _HEAD.size
             if end - start < total:
                 break
@@ -140,7 +156,7 @@ class Channel:
             for size in sizes:
                 parts.append(whole[offset : offset + size])
                 offset += size
-            frames.append(Frame(kind, parts, [self._fds.popleft() for _ in range(fd_count)]))
+            frames.append(Frame(kind & 0xFFFF, parts, self._fds.popleft() if fd_count and self._fds else []))
             at = start + total
         if at:
             del self._buffer[:at]
@@ -161,7 +177,8 @@ class Channel:
         for _, fds in self._out:
             for fd in fds:
                 os.close(fd)
-        for fd in self._fds:
-            os.close(fd)
+        for fds in self._fds:
+            for fd in fds:
+                os.close(fd)
         self._out.clear()
         self._fds.clear()

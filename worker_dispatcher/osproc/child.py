@@ -94,6 +94,9 @@ def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
     parent = os.getppid()
     os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(70)

@@ -7,6 +7,7 @@ every worker of it is killed with its process group. Nothing here runs code of t
 
 from __future__ import annotations
 
+import errno
 import marshal
 import os
 import select
@@ -69,6 +70,8 @@ class _Server:
             pass
 
     def _open(self, frame: Frame) -> None:
+        if not frame.fds:  # no room for one more connection: the pool hears that it has none
+            return
         pool = Channel(socket.socket(fileno=frame.fds[0]), blocking=False)
         self._pools[pool.fileno()] = pool
         self._poll.register(pool.fileno(), select.POLLIN)
@@ -99,6 +102,8 @@ class _Server:
     def _start(self, fd: int, pool: Channel, frame: Frame) -> None:
         token, order = bytes(frame.parts[0]), marshal.loads(frame.parts[1])
         try:
+            if len(frame.fds) < 4:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if not order["fresh"]:
                 import_entry(order)
             pid = os.fork()
@@ -106,8 +111,8 @@ class _Server:
                 self._child(order, frame.fds)
             self._children[pid] = (fd, token)
             sentinel = os.pidfd_open(pid)
-        except OSError as error:
-            pool.send(REFUSED, [token, str(error).encode()])
+        except Exception as error:  # also an import that fails: the pool must hear of it, and the others live on
+            pool.send(REFUSED, [token, f"{type(error).__name__}: {error}".encode()])
             return
         finally:
             for one in frame.fds:
@@ -118,7 +123,6 @@ class _Server:
     def _child(self, order: dict[str, Any], fds: list[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if order["fresh"]:
                 exec_fresh(order, fds)
             become(order, fds)
@@ -147,6 +151,7 @@ class _Server:
 def main(control_fd: int, parent: int) -> None:
     """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.closerange(control_fd + 1, 1 << 20)  # what the host program made inheritable is not held open here
     os.umask(0o077)
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)

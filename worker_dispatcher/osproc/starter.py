@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import marshal
 import os
@@ -51,6 +52,18 @@ class Process:
                 signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
+
+    @property
+    def ended(self) -> bool:
+        """True once it has certainly ended, reaped or not."""
+        return self.status is not None or (
+            self.sentinel is not None and bool(select.select([self.sentinel], [], [], 0)[0])
+        )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs, after a signal and where nobody knows."""
+        return os.WEXITSTATUS(self.status) if self.status is not None and os.WIFEXITED(self.status) else None
 
     @property
     def cause(self) -> str:
@@ -118,8 +131,6 @@ class _ForkServer:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         ]
-        if not _is_open(2):
-            actions.append((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0))
         try:
             self._pid = os.posix_spawn(
                 sys.executable,
@@ -127,6 +138,7 @@ class _ForkServer:
                 os.environ,
                 file_actions=actions,
                 setsid=True,
+                setsigmask=(),  # a host program that blocks SIGCHLD does not leave our children unreaped
                 setsigdef=[signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE],
             )
         except BaseException:
@@ -143,7 +155,7 @@ class _ForkServer:
         self._control.close()
         self._control = None
         try:
-            os.waitpid(self._pid, os.WNOHANG)
+            os.waitpid(self._pid, 0)  # it closes its end of the control socket only by ending
         except ChildProcessError:
             pass
 
@@ -151,12 +163,12 @@ class _ForkServer:
 _server = _ForkServer()
 
 
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+def _fill_standard_descriptors() -> None:
+    """Put /dev/null where the host program has closed descriptors 0 to 2, as a daemon does: otherwise the next
+    socket of ours takes the number, and whatever is printed goes into it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 class ServerStarter:
@@ -183,12 +195,7 @@ class ServerStarter:
         """A new worker with this socket and slate. Returns at once; `pump` says when it runs."""
         process, token = Process(), b"%d" % next(self._tokens)
         self._processes[token] = process
-        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            out, err = (fd if _is_open(fd) else null for fd in (1, 2))
-            self._channel.send(_START, [token, self._letter], [sock.fileno(), slate_fd, out, err])
-        finally:
-            os.close(null)
+        self._channel.send(_START, [token, self._letter], [sock.fileno(), slate_fd, 1, 2])
         return process
 
     def pump(self) -> list[Process]:
@@ -197,10 +204,15 @@ class ServerStarter:
         news = []
         for frame in self._channel.receive():
             token, text = bytes(frame.parts[0]), bytes(frame.parts[1])
-            process = self._processes[token]
+            process = self._processes.get(token)
+            if process is None:  # refused before it was known to run; it ends with its channel
+                continue
             news.append(process)
-            if frame.kind == _STARTED:
+            if frame.kind == _STARTED and frame.fds:
                 process.started(int(text), frame.fds[0])
+            elif frame.kind == _STARTED:
+                process.refused = os.strerror(errno.EMFILE)
+                del self._processes[token]
             elif frame.kind == _REFUSED:
                 process.refused = text.decode()
                 del self._processes[token]
@@ -248,10 +260,8 @@ class ForkStarter:
         return process
 
     def _child(self, order: dict[str, Any], sock: socket.socket, slate_fd: int) -> None:
-        null = os.open(os.devnull, os.O_WRONLY)
-        out, err = (fd if _is_open(fd) else null for fd in (1, 2))
         signal.set_wakeup_fd(-1)
-        become(order, [sock.fileno(), slate_fd, out, err], self._entry)
+        become(order, [sock.fileno(), slate_fd, 1, 2], self._entry)
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""
@@ -265,7 +275,7 @@ class ForkStarter:
                 process.status = os.waitpid(process.pid, 0)[1]
             except ChildProcessError:
                 # The host program reaped it, or ignores SIGCHLD: its end is a fact only once the sentinel says so.
-                if not _ended(process):
+                if not process.ended:
                     continue
                 _kill_group(process.pid)
             self._processes.remove(process)
@@ -281,10 +291,6 @@ class ForkStarter:
         self.pump()
 
 
-def _ended(process: Process) -> bool:
-    return process.sentinel is None or bool(select.select([process.sentinel], [], [], 0)[0])
-
-
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
@@ -296,6 +302,7 @@ def starter(
     method: str | None, module_entry: str, entry: Callable[[int, int], None] | None, environment: dict[str, str]
 ) -> ServerStarter | ForkStarter:
     """The starter for a start method; None means the safe default, the fork server."""
+    _fill_standard_descriptors()
     if method == "fork":
         assert entry is not None
         return ForkStarter(entry, environment=environment)

@@ -8,6 +8,7 @@
 
     base.py       the contract in words and types: Batch in; Finished, Ended, Returned, Raised, Broken out
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
+    batching.py  how many tasks go into a batch
     crew.py       threads or coroutines that claim tasks; the same in a ThreadPool and in a worker process
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
     worker.py     what runs in that process

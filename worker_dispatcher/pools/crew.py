@@ -9,6 +9,7 @@ import _thread
 import asyncio
 import itertools
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -43,6 +44,10 @@ class Done(NamedTuple):
     slot: Slot
     seq: int
     ended: Ended
+
+
+def _as_it_is(ended: Ended) -> Ended:
+    return ended
 
 
 class Claims:
@@ -97,12 +102,20 @@ class ThreadCrew:
     Waits: an idle thread on a lock of its own, which feed or close releases.
     new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
     wake: tells the driver that there is something in done or bailed.
+    seal: the last step of a task, in its own thread and on its own time: what a worker process does to send its result.
     """
 
     def __init__(
-        self, setup: Setup, size: int, new_slot: Callable[[], Slot], halt: Any, wake: Callable[[], None]
+        self,
+        setup: Setup,
+        size: int,
+        new_slot: Callable[[], Slot],
+        halt: Any,
+        wake: Callable[[], None],
+        seal: Callable[[Ended], Ended] = _as_it_is,
     ) -> None:
         self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
+        self._seal = seal
         self.done: deque[Done] = deque()
         self.bailed: deque[int] = deque()
         self._claims = Claims()
@@ -147,6 +160,7 @@ class ThreadCrew:
         setup, claims, done, wake, halt = self._setup, self._claims, self.done, self._wake, self._halt
         call, timeout, stop_at = setup.call, setup.timeout, setup.stop_at or math.inf
         caller, running, started, deadline = call.caller(), slot.running, slot.started, slot.deadline
+        seal, pid = self._seal, os.getpid()
         while True:
             claim = claims.next()
             if claim is None:
@@ -167,8 +181,11 @@ class ThreadCrew:
                 wake()
                 continue
             ended = attempt(call, caller, task_id, item)
+            if os.getpid() != pid:
+                os._exit(0)  # the task forked and its child came back here: it is not one of this crew
             if slot.abandoned:
                 return
+            ended = seal(ended)
             done.append(Done(slot, seq, ended))
             running[0] = 0
             if timeout is not None:
@@ -210,9 +227,16 @@ class LoopCrew:
     """
 
     def __init__(
-        self, setup: Setup, size: int, new_slot: Callable[[], Slot], halt: Any, wake: Callable[[], None]
+        self,
+        setup: Setup,
+        size: int,
+        new_slot: Callable[[], Slot],
+        halt: Any,
+        wake: Callable[[], None],
+        seal: Callable[[Ended], Ended] = _as_it_is,
     ) -> None:
         self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
+        self._seal = seal
         self.done: deque[Done] = deque()
         self.bailed: deque[int] = deque()
         self._claims = Claims()
@@ -245,7 +269,7 @@ class LoopCrew:
             runner.add_done_callback(self._runners.discard)
 
     async def _run(self, slot: Slot) -> None:
-        stop_at = self._setup.stop_at or math.inf
+        stop_at, pid = self._setup.stop_at or math.inf, os.getpid()
         while (claim := self._claims.next()) is not None:
             seq, task_id, item = claim
             at = slot.started[0] = now()
@@ -256,8 +280,11 @@ class LoopCrew:
                 self._wake()
                 continue
             ended = await self._attempt(slot, task_id, item)
+            if os.getpid() != pid:
+                os._exit(0)
             if slot.abandoned:
                 return
+            ended = self._seal(ended)
             self.done.append(Done(slot, seq, ended))
             slot.running[0] = 0
             slot.deadline[0] = math.inf

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import select
 from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError, TaskTimeout
-from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
 from worker_dispatcher.pools import worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
+from worker_dispatcher.pools.batching import Batching
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.records import TIMEOUT, Failure
 from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
 
 __all__ = ["ProcessPool"]
 
-_BATCH_TIME = 0.0015  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
-_BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
-_BATCH_BYTES = 1 << 18  # of packed items a batch aims at
-_BATCH_MOST = 10_000
 _SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when one is over its time
 _STUCK_AFTER = 0.005  # seconds without a word after which an idle worker may take another's waiting tasks
+_SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
+_SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
+_SILENCE = 2.0  # seconds beyond its timeout that a worker with tasks may begin none of them
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
 _EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
@@ -48,8 +49,8 @@ class ProcessPool:
         self.pids: dict[int, int] = {}
         self._poll = select.poll()
         self._wake = -1
-        self._greeting, self._greeting_fds = to_parts(pack(setup))
         self._starter = starter(method, "worker_dispatcher.pools.worker:main", worker.main, environment)
+        self._greeting, self._greeting_fds = to_parts(pack(setup))
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.POLLIN)
         if self._starter.fileno() >= 0:
@@ -58,10 +59,9 @@ class ProcessPool:
         self._dying: list[Remote] = []
         self._by_fd: dict[int, Remote] = {}
         self._number = 1
-        self._per_task = 0.0  # seconds, a moving average; 0 while nothing is known
-        self._bytes_per_task = 1.0
-        self._last_batch = 1
+        self._batching = Batching()
         self._stillborn = 0
+        self._server_deaths = 0
         self._events: list[Event] = []
         self._scan_at = math.inf
         self._closed = False
@@ -79,7 +79,8 @@ class ProcessPool:
             )
             if remote is None:
                 return
-            batch = source.take(self._batch_size(source.waiting(), remote))
+            idle, slots = len(remote.held) < remote.slots, sum(r.slots for r in self._remotes)
+            batch = source.take(self._batching.size(source.waiting(), remote.slots, slots, idle))
             if batch is None:
                 return
             self._give(remote, batch)
@@ -100,33 +101,25 @@ class ProcessPool:
     def _has_room(self, remote: Remote) -> bool:
         if remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf:
             return False
-        return len(remote.held) < remote.slots or (remote.ready and len(remote.held) < remote.slots + self._last_batch)
-
-    def _batch_size(self, waiting: int, remote: Remote) -> int:
-        if len(remote.held) < remote.slots and not self._per_task:
-            return 1
-        wanted = _BATCH_TIME * remote.slots / max(self._per_task, 1e-9) if self._per_task else remote.slots
-        share = waiting / (2 * sum(r.slots for r in self._remotes))
-        size = min(wanted, self._last_batch * _BATCH_GROWTH, share, _BATCH_BYTES / self._bytes_per_task, _BATCH_MOST)
-        return max(1, int(size))
+        return len(remote.held) < remote.slots or (
+            remote.ready and len(remote.held) < remote.slots + self._batching.last
+        )
 
     def _give(self, remote: Remote, batch: Batch) -> None:
-        packed, error = guarded(_pack_items, batch.items)
+        sent, error = guarded(_pack_items, batch.items)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):
                     self._give(remote, batch.part(nth, nth + 1))
                 return
-            type_name, message, traceback = describe(error)
-            text = f"the task cannot be sent to a worker process: {message}"
-            failure = Failure(type_name, text, traceback, exception=error if self._setup.call.keep_exception else None)
+            failure = failure_from(self._setup.call, error)
+            failure = failure._replace(message=f"the task cannot be sent to a worker process: {failure.message}")
             at = now()
             self._events.append(Ended(batch.first, batch.items[0], at, at, None, failure, None, remote.number))
             return
-        count = len(batch.items)
-        self._last_batch = count if self._per_task else max(self._last_batch, count)
-        self._bytes_per_task = max(packed.size / count, 1.0)
-        remote.give(batch, packed)
+        size, parts, fds = sent
+        self._batching.sent(len(batch.items), size)
+        remote.give(batch, parts, fds)
         self._scan_soon()
         self._rewatch(remote)
 
@@ -198,7 +191,7 @@ class ProcessPool:
         events, self._events = self._events, []
         for event in events:
             if isinstance(event, Finished):
-                self._measure(event)
+                self._batching.measure(event)
         return events
 
     def _next_due(self) -> float:
@@ -217,7 +210,8 @@ class ProcessPool:
             self._hear_starter()
         elif (remote := self._by_fd.get(fd)) is not None:
             if fd == remote.process.sentinel:
-                self._lost(remote)
+                if remote.process.ended:  # the number may be that of a descriptor closed a moment ago
+                    self._lost(remote)
             else:
                 self._events += remote.receive()
                 self._rewatch(remote)
@@ -230,7 +224,7 @@ class ProcessPool:
         if remote.gone:
             self._poll.unregister(fd)
             del self._by_fd[fd]
-            remote.kill()
+            remote.closing_at = min(remote.closing_at, now() + _SEVERED_GRACE)
         else:
             self._poll.modify(fd, select.POLLIN | (select.POLLOUT if remote.channel.wanted else 0))
 
@@ -251,7 +245,11 @@ class ProcessPool:
     def _starter_gone(self) -> None:
         """The fork server has died, and every worker with it: start over with a new one."""
         self._poll.unregister(self._starter.fileno())
+        self._server_deaths += 1
+        if not any(remote.ready for remote in self._remotes + self._dying):
+            self._count_stillborn("the fork server has ended")
         for remote in self._remotes + self._dying:
+            remote.orphaned = self._server_deaths <= _SERVER_DEATHS_FORGIVEN
             remote.kill()
             if remote.process.sentinel is not None:
                 select.select([remote.process.sentinel], [], [], _EXIT_GRACE)
@@ -261,7 +259,7 @@ class ProcessPool:
         self._poll.register(self._starter.fileno(), select.POLLIN)
 
     def _refused(self, process: Process) -> None:
-        for remote in [r for r in self._remotes if r.process is process]:
+        for remote in [r for r in self._remotes + self._dying if r.process is process]:
             why = process.refused or ""
             self._finish(remote)
             self._cannot_start(why)
@@ -279,14 +277,17 @@ class ProcessPool:
 
     def _bury(self, process: Process) -> None:
         for remote in [r for r in self._remotes + self._dying if r.process is process]:
+            self._events += remote.receive()
             if not remote.ready and not remote.verdicts and not self._closed:
-                self._stillborn += 1
-                if self._stillborn >= _STILLBORN_MOST:
-                    text = f"worker processes end before they are ready: the last one {process.cause}"
-                    self._events.append(Broken(RunError(text)))
+                self._count_stillborn(f"the last one {process.cause}")
             elif remote.ready:
                 self._stillborn = 0
             self._finish(remote)
+
+    def _count_stillborn(self, why: str) -> None:
+        self._stillborn += 1
+        if self._stillborn >= _STILLBORN_MOST:
+            self._events.append(Broken(RunError(f"worker processes end before they are ready: {why}")))
 
     def _finish(self, remote: Remote) -> None:
         for fd in (remote.channel.fileno(), remote.process.sentinel):
@@ -323,6 +324,8 @@ class ProcessPool:
                         remote.revoke()
                     else:
                         self._kill_late(remote)
+            elif remote.silent_since() < at - timeout - _SILENCE:
+                self._give_up(remote)  # stopped or frozen between two tasks: what it holds was never begun
             elif remote.closing_at == math.inf:
                 soonest = min(soonest, remote.slate.next_deadline())
         self._scan_at = soonest
@@ -330,23 +333,28 @@ class ProcessPool:
     def _kill_late(self, remote: Remote) -> None:
         """Kill a worker for the tasks that are over their time; its other tasks are nobody's fault."""
         self._events += remote.receive()
+        if remote.gone:
+            remote.severed = not remote.process.ended
+            self._give_up(remote)
+            return
         timeout = self._setup.timeout
         assert timeout is not None
-        for _, seq in remote.slate.overdue(now()):
-            late = TaskTimeout(0, timeout)
-            text = f"ran longer than its timeout of {timeout:g} s"
-            remote.verdicts[abs(seq)] = Failure("TaskTimeout", text, exception=late, status=TIMEOUT)
-        if remote.verdicts:
-            self._remotes.remove(remote)
-            self._dying.append(remote)
-            remote.kill()
-        remote.closing_at = math.inf
+        late = remote.slate.overdue(now())
+        for _, seq in late:
+            if seq > 0 or remote.loads_one(-seq):
+                text = f"ran longer than its timeout of {timeout:g} s"
+                error = TaskTimeout(0, timeout)
+                remote.verdicts[abs(seq)] = Failure("TaskTimeout", text, exception=error, status=TIMEOUT)
+        if late:
+            self._give_up(remote)
+        else:
+            remote.closing_at = math.inf
+            self._scan_at = min(self._scan_at, remote.slate.next_deadline())
 
-    def _measure(self, event: Finished) -> None:
-        count = len(event.results)
-        spent = max(event.ends[-1] - event.starts[0], 1e-7) / count
-        weight = min(1.0, max(0.3, count / 100))
-        self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
+    def _give_up(self, remote: Remote) -> None:
+        self._remotes.remove(remote)
+        self._dying.append(remote)
+        remote.kill()
 
     # Ending
 
@@ -403,9 +411,10 @@ class ProcessPool:
         self._await_ends(_EXIT_GRACE)
 
 
-def _pack_items(items: Sequence[Any]) -> Packed:
+def _pack_items(items: Sequence[Any]) -> tuple[int, list[bytes | memoryview], list[int]]:
+    """(bytes, parts and descriptors to send) of a batch's items. Runs user code."""
     if isinstance(items, range) or is_plain(items):
-        import pickle
-
-        return Packed(pickle.dumps(items, 5), (), True)
-    return pack(list(items))
+        packed = Packed(pickle.dumps(items, 5), (), True)
+    else:
+        packed = pack(list(items))
+    return packed.size, *to_parts(packed)

@@ -20,7 +20,7 @@ from worker_dispatcher.pools import worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned
 from worker_dispatcher.pools.held import Held, Piece
 from worker_dispatcher.records import CANCELLED, CRASHED, Failure
-from worker_dispatcher.wire import Packed, from_parts, to_parts, unpack
+from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
 
@@ -30,13 +30,14 @@ class Remote:
 
     Owned by the pool's driving thread. number: of its first slot, for the records.
     alone: it runs a task that must have no company. closing_at: when it will be killed, or infinite.
+    severed: it is killed because it lives, but its channel does not. orphaned: its fork server took it along.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, keeps_exceptions: bool) -> None:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
-        self.gone = False
+        self.gone = self.severed = self.orphaned = False
         self.heard_at = now()
         self.closing_at = math.inf
         self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
@@ -47,7 +48,7 @@ class Remote:
         self._ghosts: dict[int, int] = {}  # seqs taken back that the worker has yet to drop: first -> end
         ours, theirs = socket.socketpair()
         try:
-            self.slate = Slate.shared(slots)
+            self.slate = Slate.shared(slots if slots == 1 else slots + 1)  # and one row for the loading of tasks
             self.channel = Channel(ours, blocking=False)
             self.process: Process = starter.start(theirs, self.slate.fd)
         except BaseException:
@@ -63,15 +64,14 @@ class Remote:
     def greet(self, parts: list[bytes | memoryview], fds: list[int]) -> None:
         self._send(worker.SETUP, parts, fds)
 
-    def give(self, batch: Batch, packed: Packed) -> None:
-        """Hand over a batch; packed: its items."""
+    def give(self, batch: Batch, parts: list[bytes | memoryview], fds: list[int]) -> None:
+        """Hand over a batch; parts, fds: its items, to be sent. Closes fds."""
         seq = self._seq
         self._seq += len(batch.items)
         self.held.add(seq, batch)
         self.alone = batch.alone
         if len(self.held) == len(batch.items):
             self.heard_at = now()
-        parts, fds = to_parts(packed)
         try:
             self._send(worker.WORK, [worker.HEAD.pack(seq, batch.first, len(batch.items)), *parts], fds)
         finally:
@@ -165,8 +165,7 @@ class Remote:
         task_id = self._failed.pop(seq, 0)
         error = None
         if len(frame.parts) > 1:
-            head, buffers = from_parts(frame.parts[1:], frame.fds)
-            error, _ = guarded(unpack, head, buffers)
+            error, _ = guarded(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))
         return [Raised(task_id, error)]
 
     def _dropped(self, a: int, b: int) -> list[Event]:
@@ -189,8 +188,7 @@ class Remote:
         starts, ends = array("d", starts), array("d", ends)
         metadata: dict[int, Any] = {}
         for nth, at in enumerate(packed):
-            head, buffers = from_parts(frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
-            value, error = guarded(unpack, head, buffers)
+            value, error = guarded(_unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
             if error is None:
                 results[at], metadata[at] = value
             elif at not in failures:
@@ -243,35 +241,52 @@ class Remote:
         """After its process has ended: read the last words, then settle all it held."""
         events = self.receive()
         begun = self.slate.begun()
-        suspects = [seq for seq in begun if seq > 0]
-        cause = self.process.cause
-        at = now()
-        for seq, since in begun.items():
-            verdict = self.verdicts.get(abs(seq))
-            if verdict is None and seq > 0 and len(suspects) == 1 and not self.verdicts:
-                verdict = Failure("WorkerDied", f"its worker process {cause}", status=CRASHED)
-            if verdict is None and seq < 0 and self._loading_one(-seq):
-                verdict = Failure("WorkerDied", f"its worker process {cause} while it loaded the task", status=CRASHED)
-            if verdict is not None:
-                for piece in self.held.take(abs(seq), abs(seq) + 1):
-                    item = piece.batch.items[piece.low]
-                    events.append(Ended(piece.first_id, item, since, at, None, verdict, None, self.number))
-        if not self.verdicts:
-            # Several tasks ran in it and nothing says whose fault it was: each runs again on its own.
-            # A batch that was being loaded is sent again one by one for the same reason.
-            for seq in begun:
-                if seq < 0:
-                    events += _one_by_one(self._batch_at(-seq))
-                else:
-                    events += [Returned(p.tasks()._replace(alone=True)) for p in self.held.take(seq, seq + 1)]
+        if self.verdicts:
+            for seq, since in begun.items():
+                if (verdict := self.verdicts.get(abs(seq))) is not None:
+                    events += self._settle(self.held.take(abs(seq), abs(seq) + 1), since, verdict)
+        elif not self.orphaned:
+            events += self._blame(begun)
         events += [Raised(task_id, None) for task_id in self._failed.values()]
         return events + [Returned(p.tasks()) for p in self.held.take_all()]
 
-    def _loading_one(self, seq: int) -> bool:
+    def _blame(self, begun: dict[int, float]) -> list[Event]:
+        """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
+        own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
+        severed = self.severed or self.process.exit_code == worker.LOST
+        cause = "closed its connection to the parent process" if severed else self.process.cause
+        if severed and self.slots == 1:  # also what ended in it after the last report
+            suspects = self.held.take(1, max((abs(seq) for seq in begun), default=0) + 1)
+        elif severed:
+            suspects = self.held.take_all()
+        else:
+            suspects = [
+                piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
+            ]
+        if sum(p.high - p.low for p in suspects) != 1:
+            return _one_by_one(suspects, alone=severed or self.slots > 1)
+        seq = suspects[0].seq
+        when = " while it loaded the task" if -seq in begun else ""
+        since = begun.get(seq, begun.get(-seq, self.heard_at))
+        failure = Failure("WorkerDied", f"its worker process {cause}{when}", status=CRASHED)
+        return self._settle(suspects, since, failure)
+
+    def _settle(self, pieces: list[Piece], since: float, failure: Failure) -> list[Event]:
+        at = now()
+        items = [(p.first_id, p.batch.items[p.low]) for p in pieces]
+        return [Ended(task_id, item, since, at, None, failure, None, self.number) for task_id, item in items]
+
+    def silent_since(self) -> float:
+        """Since when it has had tasks, and begun none; infinite where that is not so."""
+        waits = self.ready and len(self.held) and not self.slate.begun()
+        return self.heard_at if waits else math.inf
+
+    def loads_one(self, seq: int) -> bool:
+        """True if the batch whose first task has this seq has no other."""
         pieces = self._batch_at(seq)
         for piece in pieces:
             self.held.add(piece.seq, piece.tasks())
-        return len(pieces) == 1 and pieces[0].high - pieces[0].low == 1
+        return sum(p.high - p.low for p in pieces) == 1
 
     def _batch_at(self, seq: int) -> list[Piece]:
         """Take the pieces of the batch whose first task has this seq."""
@@ -284,7 +299,8 @@ class Remote:
     def cancel_running(self) -> None:
         """Blame nobody: what runs is cancelled by us."""
         for seq in self.slate.begun():
-            self.verdicts[abs(seq)] = Failure("", "", status=CANCELLED)
+            if seq > 0:
+                self.verdicts[seq] = Failure("", "", status=CANCELLED)
 
     def close(self) -> None:
         self.channel.close()
@@ -292,5 +308,10 @@ class Remote:
         self.process.close()
 
 
-def _one_by_one(pieces: list[Piece]) -> list[Event]:
-    return [Returned(p.tasks().part(i, i + 1)) for p in pieces for i in range(p.high - p.low)]
+def _unpacked(parts: list[memoryview], fds: list[int]) -> Any:
+    return unpack(*from_parts(parts, fds))
+
+
+def _one_by_one(pieces: list[Piece], alone: bool = False) -> list[Event]:
+    tasks = [p.tasks() for p in pieces]
+    return [Returned(t.part(i, i + 1)._replace(alone=alone or t.alone)) for t in tasks for i in range(len(t.items))]

@@ -20,7 +20,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended, attempt, describe, failure_from, guarded
@@ -29,7 +29,7 @@ from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.crew import Crew, LoopCrew, Slot, ThreadCrew
 from worker_dispatcher.records import Failure
-from worker_dispatcher.wire import from_parts, is_plain, pack, to_parts, unpack
+from worker_dispatcher.wire import LARGE, from_parts, is_plain, pack, to_parts, unpack
 
 __all__ = [
     "BROKEN",
@@ -37,6 +37,7 @@ __all__ = [
     "DROPPED",
     "EXCEPTION",
     "HEAD",
+    "LOST",
     "READY",
     "REPORT",
     "SETUP",
@@ -44,6 +45,7 @@ __all__ = [
     "WORK",
     "Host",
     "Reports",
+    "Sealed",
     "Solo",
     "is_loading",
     "main",
@@ -58,6 +60,9 @@ _REPORT_BYTES = 1 << 20  # of packed results that may wait
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 _EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
 
+LOST = 74  # exit code of a worker whose channel was closed under it
+_SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are
+
 _loading = False
 
 
@@ -70,14 +75,33 @@ def _load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseExcepti
     global _loading
     _loading = True
     try:
-        head, buffers = from_parts(parts, fds)
-        return guarded(unpack, head, buffers)
+        return guarded(lambda: unpack(*from_parts(parts, fds)))
     finally:
         _loading = False
 
 
+def _unloadable(setup: Setup, error: BaseException) -> Failure:
+    failure = failure_from(setup.call, error)
+    return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
+
+
+class Sealed(NamedTuple):
+    """A result and its metadata, packed, in place of the result. fds: to be sent and closed."""
+
+    parts: list[bytes | memoryview]
+    fds: list[int]
+
+    @staticmethod
+    def of(value: Any) -> Sealed:
+        """Runs user code. Test-loaded here, where a load that raises, exits or kills hurts only this task."""
+        packed = pack(value)
+        if not packed.plain:
+            unpack(packed.head, packed.buffers)
+        return Sealed(*to_parts(packed))
+
+
 class Reports:
-    """Ended attempts on their way to the parent, a column each. Used by the main thread only."""
+    """Ended attempts on their way to the parent, a column each. Used by the main thread only, but for `seal`."""
 
     def __init__(self, channel: Channel, setup: Setup) -> None:
         self._channel, self._setup = channel, setup
@@ -96,12 +120,28 @@ class Reports:
         self._bytes = 0
         self._exceptions: list[tuple[int, BaseException]] = []
 
+    def seal(self, ended: Ended) -> Ended:
+        """Pack what is more than a small builtin; what cannot be packed or loaded becomes the task's error.
+
+        Runs user code, so it belongs to the task: called while the slate still names it. Any thread.
+        """
+        result, metadata = ended.result, ended.metadata
+        if metadata is None and is_plain((result,)) and not (type(result) in (str, bytes) and len(result) > LARGE):
+            return ended
+        sealed, error = guarded(Sealed.of, (result, metadata))
+        if error is None:
+            return ended._replace(result=sealed, metadata=None)
+        failure = ended.failure  # if it failed anyway, its metadata is lost, its own error is not
+        if failure is None:
+            failure = failure_from(self._setup.call, error)
+            failure = failure._replace(message=f"the result cannot be sent to the parent process: {failure.message}")
+        return ended._replace(result=None, metadata=None, failure=failure)
+
     def add(self, seq: int, slot: int, ended: Ended) -> None:
-        """Take in one ended attempt. What cannot be packed or loaded becomes its error."""
-        result, failure, metadata = ended.result, ended.failure, ended.metadata
-        if metadata is not None or not is_plain((result,)) or (type(result) in (str, bytes) and len(result) > 65536):
-            failure = self._pack(len(self.seqs), result, metadata, failure)
-            result = None
+        """Take in one ended attempt, sealed or not."""
+        result, failure = ended.result, ended.failure
+        if ended.metadata is not None or type(result) not in _SMALL:
+            result, failure = self._add_packed(ended)
         if failure is not None:
             if failure.exception is not None:
                 self._exceptions.append((seq, failure.exception))
@@ -112,22 +152,17 @@ class Reports:
         self._ends.append(ended.ended)
         self._results.append(result)
 
-    def _pack(self, at: int, result: Any, metadata: Any, failure: Failure | None) -> Failure | None:
-        packed, error = guarded(pack, (result, metadata))
-        if error is None and not packed.plain:
-            # Test-loaded here, where a load that raises, exits or kills hurts only this task.
-            _, error = guarded(unpack, packed.head, packed.buffers)
-        if error is not None:
-            if failure is not None:
-                return failure  # it failed anyway: its metadata is lost, its own error is not
-            failure = failure_from(self._setup.call, error)
-            return failure._replace(message=f"the result cannot be sent to the parent process: {failure.message}")
-        parts, fds = to_parts(packed)
-        self._packed.append(at)
-        self._parts += parts
-        self._fds += fds
-        self._bytes += sum(map(len, parts))
-        return failure
+    def _add_packed(self, ended: Ended) -> tuple[Any, Failure | None]:
+        if type(ended.result) is not Sealed:
+            ended = self.seal(ended)
+        sealed = ended.result
+        if type(sealed) is not Sealed:
+            return sealed, ended.failure
+        self._packed.append(len(self.seqs))
+        self._parts += sealed.parts
+        self._fds += sealed.fds
+        self._bytes += sum(map(len, sealed.parts))
+        return None, ended.failure
 
     @property
     def full(self) -> bool:
@@ -214,17 +249,14 @@ class Solo:
         elif count > 1:
             self._channel.send(UNLOADABLE, [HEAD.pack(seq, first, count)])
         else:
-            failure = failure_from(self._setup.call, error)
-            failure = failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
-            self._reports.add(seq, 0, Ended(at, now(), None, failure, None))
+            self._reports.add(seq, 0, Ended(at, now(), None, _unloadable(self._setup, error), None))
             self._reports.send()
         self._rest()
 
     def _rest(self) -> None:
         self._slate.running[0] = 0
         self._slate.deadline[0] = math.inf
-        for stream in (sys.stdout, sys.stderr):
-            guarded(stream.flush)
+        _flush()
 
     def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
         call, caller, reports, slate = self._setup.call, self._caller, self._reports, self._slate
@@ -252,6 +284,7 @@ class Solo:
         self._report(timeout)
 
     def _report(self, timeout: float | None) -> None:
+        _flush()  # what reported tasks have printed is not lost when a later one ends the process
         if timeout is not None:
             self._slate.deadline[0] = now() + _SEND_GRACE
         self._reports.send()
@@ -264,14 +297,15 @@ class Host:
     """
 
     def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
-        self._channel, self._slate = channel, slate
+        self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._signalled = False
         self._next = 0
         kind = LoopCrew if setup.coroutine else ThreadCrew
-        self._pid = os.getpid()
-        self._crew: Crew = kind(setup, len(slate.running), self._new_slot, slate.halt, self._signal)
+        size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
+        self._loader = size
+        self._crew: Crew = kind(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
 
     def _new_slot(self) -> Slot:
         at, slate = self._next, self._slate
@@ -279,8 +313,6 @@ class Host:
         return Slot(at, slate.running[at : at + 1], slate.started[at : at + 1], slate.deadline[at : at + 1])
 
     def _signal(self) -> None:
-        if os.getpid() != self._pid:
-            os._exit(0)  # a task forked and its child came back here
         if not self._signalled:
             self._signalled = True
             os.eventfd_write(self._wake, 1)
@@ -302,16 +334,25 @@ class Host:
             self._drop(self._crew.drop())
             return
         seq, first, count = HEAD.unpack(frame.parts[0])
-        items, error = _load(frame.parts[1:], frame.fds)
+        items, error = self._load(seq, frame)
         if error is None:
             self._crew.feed(seq, first, items)
         elif count > 1:
             self._channel.send(UNLOADABLE, [HEAD.pack(seq, first, count)])
         else:
-            type_name, message, traceback = describe(error)
-            failure = Failure(type_name, f"the task cannot be loaded in the worker: {message}", traceback)
-            self._reports.add(seq, 0, Ended(now(), now(), None, failure, None))
+            self._reports.add(seq, 0, Ended(now(), now(), None, _unloadable(self._setup, error), None))
             self._reports.send()
+
+    def _load(self, seq: int, frame: Frame) -> tuple[Any, BaseException | None]:
+        at, slate, row = now(), self._slate, self._loader
+        slate.started[row] = at
+        if self._setup.timeout is not None:
+            slate.deadline[row] = at + self._setup.timeout
+        slate.running[row] = -seq
+        loaded = _load(frame.parts[1:], frame.fds)
+        slate.running[row] = 0
+        slate.deadline[row] = math.inf
+        return loaded
 
     def _report(self) -> None:
         # In this order: a signal after the flag is down writes anew, one before it is drained below. The other
@@ -326,7 +367,7 @@ class Host:
                 reports.send()
         reports.send()
         self._drop([bailed.popleft() for _ in range(len(bailed))])
-        guarded(sys.stdout.flush)
+        _flush()
 
     def _drop(self, seqs: list[int]) -> None:
         for seq in seqs:
@@ -353,9 +394,16 @@ def main(socket_fd: int, slate_fd: int) -> None:
             worker._work(frame) if isinstance(worker, Solo) else worker._take(frame)
         worker.serve()
     except Gone:
-        return
+        _, closed_under_us = guarded(os.fstat, socket_fd)
+        if closed_under_us:
+            os._exit(LOST)
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        _flush()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
             guarded(stream.flush)
 
 
