@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from time import perf_counter
 
 from benchmarks import harness, rivals
-
-
-def noop(item: int) -> int:
-    return item
-
-
-def timed_noop(item: int) -> harness.Record:
-    start = perf_counter()
-    return item, start, perf_counter()
+from benchmarks.trivial import noop, timed_noop
 
 
 def check(items: Sequence[int], results: Sequence[int]) -> None:

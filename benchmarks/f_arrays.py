@@ -4,42 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from benchmarks import harness, rivals
-
-MB = 1_000_000
-Array = np.ndarray[Any, np.dtype[np.float64]]
-
-
-def plus_one(array: Array) -> Array:
-    return array + 1.0
-
-
-def timed_plus_one(array: Array) -> harness.Record:
-    start = perf_counter()
-    return array + 1.0, start, perf_counter()
-
-
-def ten(value: int) -> Array:
-    return np.full(10 * MB // 8, float(value))
-
-
-def hundred(value: int) -> Array:
-    return np.full(100 * MB // 8, float(value))
-
-
-def timed_ten(value: int) -> harness.Record:
-    start = perf_counter()
-    return ten(value), start, perf_counter()
-
-
-def timed_hundred(value: int) -> harness.Record:
-    start = perf_counter()
-    return hundred(value), start, perf_counter()
+from benchmarks.arrays import MB, Array, hundred, plus_one, ten, timed_hundred, timed_plus_one, timed_ten
 
 
 def check_plus_one(items: Sequence[Array], results: Sequence[Array]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from benchmarks import harness, rivals
-from benchmarks.a_noop import check, noop, timed_noop
+from benchmarks.a_noop import check
+from benchmarks.trivial import noop, timed_noop
 
 MODULES = {"ProcessPoolExecutor": "concurrent.futures.process", "multiprocessing.Pool": "multiprocessing.pool"}
 
