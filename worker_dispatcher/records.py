@@ -7,6 +7,7 @@ Dicts as `get_logs()` gives them are made when somebody asks.
 
 from __future__ import annotations
 
+import bisect
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -93,6 +94,8 @@ class Ledger:
         self.metadata: dict[int, dict[Any, Any]] = {}
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.settled = 0
+        self._tick_firsts: list[int] = []  # id of the first task of each tick; none with fixed workers
+        self._tick_dues: list[float] = []
 
     def __len__(self) -> int:
         return len(self.status)
@@ -192,7 +195,7 @@ class Ledger:
         at = task_id - 1
         started, ended = self.started[at], self.ended[at]
         worker = self.worker[at]
-        return {
+        entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),
             "ended_at": self.anchor.wall_at(ended),
@@ -205,6 +208,19 @@ class Ledger:
             "worker": worker or None,
             "pid": self.pids.get(worker),
         }
+        if self._tick_firsts:
+            tick = bisect.bisect_right(self._tick_firsts, task_id) - 1
+            due = self._tick_dues[tick]
+            entry["scheduled_at"] = self.anchor.wall_at(due)
+            entry["queue_delay"] = started - due
+            entry["response_time"] = ended - due
+            entry["interval"] = tick
+        return entry
+
+    def open_tick(self, first: int, due: float) -> None:
+        """Tasks from this id on are meant to start at `due` (monotonic), up to the next tick's first."""
+        self._tick_firsts.append(first)
+        self._tick_dues.append(due)
 
     def logs(self) -> list[dict[str, Any]]:
         """All entries of `get_logs()`, in id order."""

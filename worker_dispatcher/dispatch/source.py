@@ -219,7 +219,9 @@ class TaskSource:
         while self._later and self._later[0][0] <= at:
             self.put_back(heapq.heappop(self._later)[2])
         while self._tick is not None and self._began + self._tick[0] <= at:
-            count = self._tick[1]
+            offset, count = self._tick
+            if count is not None:
+                self._ledger.open_tick(int(self._released) + 1, self._began + offset)
             self._released = math.inf if count is None else self._released + count
             self._tick = next(self._ticks, None)
 
