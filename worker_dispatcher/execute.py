@@ -86,11 +86,12 @@ def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known
     return function(**{name: known[name] for name in style.names})
 
 
-def attempt(call: Call, caller: Callable[[int, Any, dict[Any, Any]], Any], task_id: int, task: Any) -> Ended:
-    """Run one attempt of one task; never raises."""
+def attempt(
+    call: Call, caller: Callable[[int, Any, dict[Any, Any]], Any], task_id: int, task: Any, started: float
+) -> Ended:
+    """Run one attempt of one task; never raises. started: the moment it was decided that it may start."""
     metadata: dict[Any, Any] = {}
     ended = None
-    started = now()
     try:
         result = caller(task_id, task, metadata)
         ended = now()
@@ -102,12 +103,11 @@ def attempt(call: Call, caller: Callable[[int, Any, dict[Any, Any]], Any], task_
 
 
 async def attempt_async(
-    call: Call, caller: Callable[[int, Any, dict[Any, Any]], Awaitable[Any]], task_id: int, task: Any
+    call: Call, caller: Callable[[int, Any, dict[Any, Any]], Awaitable[Any]], task_id: int, task: Any, started: float
 ) -> Ended:
     """`attempt` for a coroutine function. Cancelling the loop's own task still ends it (CancelledError comes out)."""
     metadata: dict[Any, Any] = {}
     ended = None
-    started = now()
     try:
         result = await caller(task_id, task, metadata)
         ended = now()

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import functools
 import itertools
 import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import Ended, attempt, attempt_async
+from worker_dispatcher.execute import Ended, attempt, attempt_async, failure_from
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import TIMEOUT, Failure
 
@@ -29,15 +30,37 @@ _LOOP_GRACE = 0.3  # seconds a cancelled coroutine may take to end before its lo
 class Slot:
     """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads.
 
-    abandoned: set by the watcher; what the slot reports after that is not heard.
+    Shared: abandoned, with running and what is reported, under mutex.
+    abandoned: set by the watcher while a task runs; what becomes of that task is not heard.
     """
 
-    __slots__ = ("abandoned", "deadline", "number", "running", "started", "thread")
+    __slots__ = ("abandoned", "deadline", "mutex", "number", "running", "started", "thread")
 
     def __init__(self, number: int, running: Any, started: Any, deadline: Any) -> None:
         self.number, self.running, self.started, self.deadline = number, running, started, deadline
         self.abandoned = False
+        self.mutex = _thread.allocate_lock()
         self.thread: threading.Thread | None = None
+
+    def settle(self, where: deque[Any], what: Any) -> bool:
+        """Say how the slot's task ended, unless the slot was given up: then False, and nobody hears of it."""
+        # One step with the watcher's: a task is either reported or given up, and never both or neither.
+        with self.mutex:
+            if self.abandoned:
+                return False
+            where.append(what)
+            self.running[0] = 0
+            self.deadline[0] = math.inf
+            return True
+
+    def give_up(self, at: float = math.inf) -> int:
+        """Stop hearing the slot if its task is over its time at a moment; the task's seq, 0 if it is not."""
+        with self.mutex:
+            seq = int(self.running[0])
+            if not seq or self.deadline[0] > at:
+                return 0
+            self.abandoned = True
+            return seq
 
 
 class Done(NamedTuple):
@@ -150,9 +173,8 @@ class ThreadCrew:
                 if not self._alive:
                     raise
 
-    def replace(self, slot: Slot) -> None:
-        """Give up on the thread of a slot; another takes its place when there is work."""
-        slot.abandoned = True
+    def replace(self) -> None:
+        """A thread in the place of one that was given up."""
         if not self._closed:
             self._start()
 
@@ -175,21 +197,17 @@ class ThreadCrew:
                 deadline[0] = at + timeout
             running[0] = seq
             if halt[0] or at >= stop_at:
-                running[0] = 0
-                deadline[0] = math.inf
-                self.bailed.append(seq)
+                if not slot.settle(self.bailed, seq):
+                    return
                 wake()
                 continue
-            ended = attempt(call, caller, task_id, item)
+            ended = attempt(call, caller, task_id, item, at)
             if os.getpid() != pid:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew
             if slot.abandoned:
                 return
-            ended = seal(ended)
-            done.append(Done(slot, seq, ended))
-            running[0] = 0
-            if timeout is not None:
-                deadline[0] = math.inf
+            if not slot.settle(done, Done(slot, seq, seal(ended))):
+                return
             wake()
             del claim, item, ended  # a waiting thread must not keep a result alive
 
@@ -219,9 +237,9 @@ class ThreadCrew:
 
 
 class LoopCrew:
-    """Up to `size` coroutines at once on one event loop in one daemon thread.
+    """Up to `size` coroutines at once on one event loop in one daemon thread, each as an asyncio task of its own.
 
-    The loop's thread owns _active and every runner; feed, drop and close hand over with call_soon_threadsafe.
+    The loop's thread owns everything but claims; feed and close hand over with call_soon_threadsafe.
     A coroutine over its time is cancelled by the loop; one that does not let go for _LOOP_GRACE seconds more
     shows in its row's deadline, for whoever watches the rows.
     """
@@ -241,90 +259,112 @@ class LoopCrew:
         self.bailed: deque[int] = deque()
         self._claims = Claims()
         self._free: list[Slot] = []
-        self._made = 0
-        self._runners: set[asyncio.Task[None]] = set()
+        self._running: dict[Slot, asyncio.Task[Ended | None]] = {}
+        self._timers: dict[Slot, asyncio.TimerHandle] = {}
+        self._late: set[Slot] = set()
+        self._closing = False
         self._loop = asyncio.new_event_loop()
         self._caller = setup.call.caller()
         self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop
+        asyncio.set_event_loop(loop)
         try:
-            self._loop.run_forever()
+            loop.run_forever()
+            if left := asyncio.all_tasks(loop):
+                for task in left:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=_LOOP_GRACE))
+            loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            self._loop.close()
+            loop.close()
 
     def feed(self, seq: int, first: int, items: Sequence[Any]) -> None:
         self._claims.add(seq, first, items)
         self._loop.call_soon_threadsafe(self._grow, len(items))
 
     def _grow(self, tasks: int) -> None:
-        for _ in range(min(tasks, self._size - len(self._runners))):
-            if not self._free:
-                self._made += 1
-                self._free.append(self._new_slot())
-            runner = self._loop.create_task(self._run(self._free.pop()))
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
+        for _ in range(min(tasks, self._size - len(self._running))):
+            self._next(self._free.pop() if self._free else self._new_slot())
 
-    async def _run(self, slot: Slot) -> None:
-        stop_at, pid = self._setup.stop_at or math.inf, os.getpid()
-        while (claim := self._claims.next()) is not None:
-            seq, task_id, item = claim
-            at = slot.started[0] = now()
-            slot.running[0] = seq
-            if self._halt[0] or at >= stop_at:
-                slot.running[0] = 0
-                self.bailed.append(seq)
-                self._wake()
-                continue
-            ended = await self._attempt(slot, task_id, item)
-            if os.getpid() != pid:
-                os._exit(0)
-            if slot.abandoned:
-                return
-            ended = self._seal(ended)
-            self.done.append(Done(slot, seq, ended))
-            slot.running[0] = 0
-            slot.deadline[0] = math.inf
+    def _next(self, slot: Slot) -> None:
+        """Begin the next task in this slot, or let it rest."""
+        claim = None if self._closing else self._claims.next()
+        if claim is None:
+            # In one step with the look at the claims: a `_grow` in between would count this slot as busy.
+            self._running.pop(slot, None)
+            self._free.append(slot)
+            return
+        task = self._running[slot] = self._loop.create_task(self._begin(slot, *claim))
+        task.add_done_callback(functools.partial(self._over, slot, claim[0], claim[1]))
+
+    async def _begin(self, slot: Slot, seq: int, task_id: int, item: Any) -> Ended | None:
+        timeout, pid = self._setup.timeout, os.getpid()
+        at = slot.started[0] = now()
+        if timeout is not None:
+            slot.deadline[0] = at + timeout + _LOOP_GRACE
+        slot.running[0] = seq
+        if self._halt[0] or at >= (self._setup.stop_at or math.inf):
+            return None
+        if timeout is not None:
+            self._timers[slot] = self._loop.call_later(timeout, self._cancel, slot)
+        ended = await attempt_async(self._setup.call, self._caller, task_id, item, at)
+        if os.getpid() != pid:
+            os._exit(0)  # the task forked and its child came back here: it is not one of this crew
+        return ended
+
+    def _cancel(self, slot: Slot) -> None:
+        self._late.add(slot)
+        self._running[slot].cancel()
+
+    def _over(self, slot: Slot, seq: int, task_id: int, task: asyncio.Task[Ended | None]) -> None:
+        if (timer := self._timers.pop(slot, None)) is not None:
+            timer.cancel()
+        late = slot in self._late
+        self._late.discard(slot)
+        if self._closing:
+            return  # whoever closes has settled what ran
+        ended = self._cut_short(slot, task_id, late) if late or task.cancelled() else task.result()
+        if ended is None:
+            heard = slot.settle(self.bailed, seq)
+        else:
+            heard = slot.settle(self.done, Done(slot, seq, self._seal(ended)))
+        if heard:
             self._wake()
-        self._free.append(slot)
+            self._next(slot)
 
-    async def _attempt(self, slot: Slot, task_id: int, item: Any) -> Ended:
-        timeout, work = self._setup.timeout, attempt_async(self._setup.call, self._caller, task_id, item)
-        if timeout is None:
-            return await work
-        started = now()
-        slot.deadline[0] = started + timeout + _LOOP_GRACE
-        task = self._loop.create_task(_awaited(work))
-        done, _ = await asyncio.wait((task,), timeout=timeout)
-        if not done:
-            task.cancel()
-            await asyncio.wait((task,))
-            if task.cancelled():
-                late = TaskTimeout(task_id, timeout)
-                failure = Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
-                return Ended(started, now(), None, failure, None)
-        return task.result()
+    def _cut_short(self, slot: Slot, task_id: int, late: bool) -> Ended:
+        """A coroutine over its time, whatever it made of its cancellation, or one that cancelled itself."""
+        timeout = self._setup.timeout
+        if late and timeout is not None:
+            error = TaskTimeout(task_id, timeout)
+            failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
+        else:
+            failure = failure_from(self._setup.call, asyncio.CancelledError("the task cancelled itself"))
+        return Ended(slot.started[0], now(), None, failure, None)
+
+    def blocked_by(self) -> Slot | None:
+        """The slot whose coroutine runs at this moment. From any thread: for a loop that stands still."""
+        current = asyncio.current_task(self._loop)
+        return next((slot for slot, task in list(self._running.items()) if task is current), None)
 
     def drop(self) -> list[int]:
         return self._claims.drop()
 
+    def leave(self) -> None:
+        """Cancel what runs and stop the loop as soon as it can be stopped. Returns at once."""
+        try:
+            self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:
+            pass  # it is closed
+
     def close(self) -> None:
-        """Cancel what runs and stop the loop; a loop that is blocked is left behind as a daemon."""
-        if not self._loop.is_closed():
-            try:
-                self._loop.call_soon_threadsafe(self._finish)
-            except RuntimeError:
-                return  # it closed meanwhile
-            self._thread.join(_LOOP_GRACE)
+        """`leave`, and wait a little; a loop that is blocked is left behind as a daemon."""
+        self.leave()
+        self._thread.join(_LOOP_GRACE + 0.1)
 
     def _finish(self) -> None:
-        for runner in self._runners:
-            runner.cancel()
-        self._loop.call_soon(self._loop.call_soon, self._loop.stop)
-
-
-async def _awaited(work: Coroutine[Any, Any, Ended]) -> Ended:
-    return await work
+        self._closing = True
+        self._loop.stop()

@@ -79,12 +79,11 @@ class ThreadPool:
         self._full = True
 
     def wait(self, until: float) -> list[Event]:
-        if not self._crew.done and not self._crew.bailed:
-            due = min(until, self._scan_at)
-            try:
-                self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
-            except queue.Empty:
-                pass
+        due = 0.0 if self._crew.done or self._crew.bailed else min(until, self._scan_at)
+        try:
+            self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
+        except queue.Empty:
+            pass
         self._signalled = False
         events = self._drain()
         if now() >= self._scan_at:
@@ -96,8 +95,6 @@ class ThreadPool:
         done, bailed = self._crew.done, self._crew.bailed
         for _ in range(len(done)):
             slot, seq, (started, ended, result, failure, metadata) = done.popleft()
-            if slot.abandoned:
-                continue
             task_id, item = self._tasks.pop(seq)
             events.append(Ended(task_id, item, started, ended, result, failure, metadata, slot.number))
         for _ in range(len(bailed)):
@@ -109,21 +106,19 @@ class ThreadPool:
         return Returned(Batch(task_id, (item,)))
 
     def _watch(self) -> list[Event]:
-        """Settle what is over its time. Anything that ends in the same moment is either drained before or ignored."""
+        """Settle what is over its time. What ends in this very moment is heard of later, or given up: never both."""
         timeout = self._setup.timeout
         assert timeout is not None
-        at, events = now(), []
+        at = now()
+        events: list[Event] = []
         late = [slot for slot in self._slots if slot.deadline[0] <= at and slot.running[0]]
         if late and self._setup.coroutine:
-            return self._leave_loop(at)
+            return self._leave_loop(late)
         for slot in late:
-            events += self._drain()
-            seq, due = slot.running[0], slot.deadline[0]
-            if not seq or due > at:
-                continue
-            self._crew.replace(slot)
-            self._slots.remove(slot)
-            events.append(self._timed_out(seq, slot))
+            if seq := slot.give_up(at):
+                self._crew.replace()
+                self._slots.remove(slot)
+                events.append(self._timed_out(seq, slot))
         self._scan_at = min(
             min((slot.deadline[0] for slot in self._slots), default=math.inf), at + timeout if self._tasks else math.inf
         )
@@ -136,16 +131,17 @@ class ThreadPool:
         failure = Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
         return Ended(task_id, item, slot.started[0], now(), None, failure, None, slot.number)
 
-    def _leave_loop(self, at: float) -> list[Event]:
-        """A coroutine blocks its loop: leave loop and thread behind; the others begin again on a new one."""
+    def _leave_loop(self, late: list[Slot]) -> list[Event]:
+        """A coroutine does not let go: leave loop and thread behind; the others begin again on a new one."""
+        # Where one stands in the way of all, the others are late through no fault of theirs.
+        blocker = self._crew.blocked_by()
+        blamed = [blocker] if blocker in late else late
         self._halt[0] = 1
         self._crew.drop()
+        given_up = {slot: seq for slot in self._slots if (seq := slot.give_up())}
+        self._crew.leave()
         events = self._drain()
-        for slot in self._slots:
-            slot.abandoned = True
-            seq = slot.running[0]
-            if seq in self._tasks and slot.deadline[0] <= at:
-                events.append(self._timed_out(seq, slot))
+        events += [self._timed_out(seq, slot) for slot, seq in given_up.items() if slot in blamed]
         events += [self._give_back(seq) for seq in list(self._tasks)]
         self._halt = [0]
         self._new_crew()
@@ -156,12 +152,11 @@ class ThreadPool:
         self._halt[0] = 1
         for seq in self._crew.drop():
             self._crew.bailed.append(seq)
-        events = self._drain()
-        for slot in self._slots:
-            slot.abandoned = True
-        running = {slot.running[0]: slot for slot in self._slots if slot.running[0] in self._tasks}
-        at = now()
-        for seq, slot in running.items():
+        running = {slot: seq for slot in self._slots if (seq := slot.give_up())}
+        events, at = self._drain(), now()
+        for slot, seq in running.items():
+            if slot.started[0] >= (self._setup.stop_at or math.inf):
+                continue  # it was about to turn back
             task_id, item = self._tasks.pop(seq)
             failure = Failure("", "", status=CANCELLED)
             events.append(Ended(task_id, item, slot.started[0], at, None, failure, None, slot.number))

@@ -273,7 +273,7 @@ class Solo:
                 reports.send()
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
                 return
-            ended = attempt(call, caller, task_id, item)
+            ended = attempt(call, caller, task_id, item, at)
             if self._forked:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
             add(seq, 0, ended)
@@ -332,6 +332,7 @@ class Host:
     def _take(self, frame: Frame) -> None:
         if frame.kind == DROP:
             self._drop(self._crew.drop())
+            self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
             return
         seq, first, count = HEAD.unpack(frame.parts[0])
         items, error = self._load(seq, frame)

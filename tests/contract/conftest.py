@@ -1,0 +1,77 @@
+"""What the contract tests share: every shape of a run, a stage for races, and short ways to start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from staging import SHAPES, Notes, Shape
+
+import worker_dispatcher
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> Shape:
+    """Every way to run."""
+    return SHAPES[request.param]
+
+
+@pytest.fixture(params=[name for name, shape in SHAPES.items() if not shape.coroutine])
+def plain_shape(request: pytest.FixtureRequest) -> Shape:
+    """Every way to run plain functions."""
+    return SHAPES[request.param]
+
+
+@pytest.fixture(params=[name for name, shape in SHAPES.items() if shape.in_processes])
+def process_shape(request: pytest.FixtureRequest) -> Shape:
+    """Every way to run in worker processes."""
+    return SHAPES[request.param]
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    return Notes(tmp_path / "notes")
+
+
+def config_for(
+    shape: Shape, function: Any, items: Any, worker: dict[str, Any] | None = None, top: Any = None, **task: Any
+) -> dict[str, Any]:
+    return {
+        "task": {"list": items, "function": shape.function(function), **task},
+        "worker": {"number": 4, **shape.options, **(worker or {})},
+        "verbose": False,
+        **(top or {}),
+    }
+
+
+@pytest.fixture
+def make_config() -> Callable[..., dict[str, Any]]:
+    """make_config(shape, function, list, worker options, top-level options, **rest of `task`): a quiet config."""
+    return config_for
+
+
+@pytest.fixture
+def run() -> Callable[..., list[Any]]:
+    """`start` of make_config's config."""
+
+    def start(*args: Any, **kwargs: Any) -> list[Any]:
+        return worker_dispatcher.start(config_for(*args, **kwargs))
+
+    return start
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """script(arguments, input=None): Python run in tmp_path as a program of its own."""
+
+    def call(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, input=text, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return call
