@@ -18,9 +18,17 @@ def print(*values: object, **options: Any) -> None:
     """The builtin print, flushed at once; a closed or missing output is no error."""
     options.setdefault("flush", True)
     try:
-        builtins.print(*values, **options)
+        try:
+            builtins.print(*values, **options)
+        except UnicodeEncodeError:  # a ValueError too, but somebody is listening
+            builtins.print(*map(_in_ascii, values), **options)
     except (OSError, ValueError, AttributeError):
         pass  # nobody is listening
+
+
+def _in_ascii(value: object) -> str:
+    plain = str(value).translate(str.maketrans("├─└│", "|-`|"))
+    return plain.encode("ascii", "backslashreplace").decode()
 
 
 class Banner:
@@ -104,10 +112,7 @@ class Banner:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        try:
-            print(line)
-        except UnicodeEncodeError:
-            print(line.translate(str.maketrans("├─└│", "|-`|")))
+        print(line)
 
 
 def _iso(wall: float) -> str:

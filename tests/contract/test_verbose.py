@@ -1,0 +1,131 @@
+"""The block on the terminal, line by line as 1.x shows it."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+import worker_dispatcher as wd
+
+MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d"
+
+
+def expected_opening(shape, tasks, runtime="Unlimited", workers=4):
+    cores = len(os.sched_getaffinity(0))
+    kind = {"threads": "Threading", "processes": "Processing"}.get(shape.name.split("-")[-1], "Parallel Processing")
+    kind = "Parallel Processing" if shape.is_grid else kind
+    processes = min(4, cores)
+    lines = [
+        "",
+        "Worker Dispatcher Configuration:",
+        f"- Local CPU core: {cores}",
+        f"- Tasks Count: {tasks}",
+        f"- Runtime: {runtime}",
+        "- Dispatch Mode: Fixed Workers (Default)",
+        "- Concurrency Info:",
+        f"  ├─ Execution Type: {kind}",
+    ]
+    if shape.is_grid:
+        queue = "On" if shape.options["parallel_processing"].get("use_queue") else "Off"
+        lines += [
+            f"  ├─ Task Queue: {queue}",
+            "  ├─ Configured Workers: 4 Worker(s)",
+            "  ├─ Pool Structure:",
+            f"  │  └─ Main Pool : {processes} Process(es)",
+            f"  │     └─ Sub Pool : {-(-4 // processes)} Thread(s)",
+            f"  └─ Total Concurrency: 4 ({processes}p x {-(-4 // processes)}t) Active Worker(s)",
+        ]
+    else:
+        unit = "Process(es)" if shape.in_processes else "Thread(s)"
+        lines += [
+            "  ├─ Configured Workers: 4 Worker(s)",
+            "  ├─ Pool Structure:",
+            f"  │  └─ Main Pool : 4 {unit}",
+            "  └─ Total Concurrency: 4 Active Worker(s)",
+        ]
+    return lines
+
+
+def split_block(text):
+    """(lines before the start line, lines from the end line on) of what was printed."""
+    lines = text.split("\n")
+    start = next(at for at, line in enumerate(lines) if line.startswith("--- Start"))
+    end = next(at for at, line in enumerate(lines) if line.startswith("--- End"))
+    assert re.fullmatch(f"--- Start to dispatch workers at {MOMENT} ---", lines[start])
+    assert re.fullmatch(f"--- End of worker dispatch at {MOMENT}---", lines[end])
+    assert lines[start - 1] == lines[start + 1] == lines[end - 1] == lines[end + 1] == ""
+    return lines[: start - 1], lines[end + 2 :]
+
+
+def test_the_block_of_a_finished_run(shape, run, capfd):
+    run(shape, lambda id: id, 6, top={"verbose": True})
+
+    opening, closing = split_block(capfd.readouterr().out)
+    assert opening == expected_opening(shape, 6)
+    assert re.fullmatch(r"Spend Time: \d+\.\d{6} sec", closing[0])
+    assert closing[1:4] == ["Completed Tasks Count: 6", "Uncompleted Tasks Count: 0", "Undispatched Tasks Count: 0"]
+
+
+@pytest.mark.leaves_threads(4)
+def test_the_counts_of_a_run_that_was_cut_short_add_up(shape, run, notes, capfd):
+    def stays(id):
+        if id > 2:
+            yield notes.has("the end")
+        return id
+
+    run(shape, stays, 20, top={"verbose": True, "runtime": 0.5})
+    notes.add("the end")
+
+    opening, closing = split_block(capfd.readouterr().out)
+    assert opening == expected_opening(shape, 20, runtime="0.5 sec")
+    counts = wd.get_result_info()["counts"]
+    assert closing[1:4] == [
+        f"Completed Tasks Count: {counts['ok']}",
+        "Uncompleted Tasks Count: 4",
+        f"Undispatched Tasks Count: {counts['not_run']}",
+    ]
+    assert counts["ok"] + 4 + counts["not_run"] == 20
+
+
+def test_the_number_of_tasks_of_a_lazy_list_is_unknown(shape, run, capfd):
+    run(shape, lambda id: id, iter(range(3)), top={"verbose": True})
+
+    opening, closing = split_block(capfd.readouterr().out)
+    assert opening == expected_opening(shape, "Unknown")
+    assert "Completed Tasks Count: 3" in closing
+
+
+def test_a_quiet_run_prints_nothing(shape, run, capfd):
+    run(shape, lambda id: id, 3)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_tasks_print_is_not_lost(shape, run, capfd):
+    def say(id):
+        print(f"task {id} speaks")
+
+    run(shape, say, 20)
+
+    said = re.findall(r"task \d+ speaks", capfd.readouterr().out)  # threads may share a line: that is Python's print
+    assert sorted(said) == sorted(f"task {n} speaks" for n in range(1, 21))
+
+
+def test_debug_tells_names_and_types_and_never_values(shape, run, capfd):
+    run(shape, lambda id: id, ["secret item"], config={"password": "secret config"}, top={"debug": True})
+
+    said = capfd.readouterr().out
+    assert "secret" not in said
+    assert "[debug]" in said
+
+
+def test_an_output_that_cannot_show_the_lines_gets_plain_ones(script, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    code = "import worker_dispatcher as w; w.start({'task': {'list': 2, 'function': lambda id: id}})"
+
+    done = script("-c", code)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "|- Execution Type: Threading" in done.stdout
