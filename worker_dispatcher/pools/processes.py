@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.errors import RunError, TaskTimeout
+from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
@@ -22,7 +22,6 @@ from worker_dispatcher.pools import worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import Batching
 from worker_dispatcher.pools.remote import Remote
-from worker_dispatcher.records import TIMEOUT, Failure
 from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
 
 __all__ = ["ProcessPool"]
@@ -31,7 +30,7 @@ _SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when 
 _STUCK_AFTER = 0.005  # seconds without a word after which an idle worker may take another's waiting tasks
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
 _SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
-_SILENCE = 2.0  # seconds beyond its timeout that a worker with tasks may begin none of them
+_SILENCE = 0.5  # seconds beyond its timeout that a worker with tasks may begin none of them
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
 _EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
@@ -325,7 +324,8 @@ class ProcessPool:
                     else:
                         self._kill_late(remote)
             elif remote.silent_since() < at - timeout - _SILENCE:
-                self._give_up(remote)  # stopped or frozen between two tasks: what it holds was never begun
+                remote.frozen = True  # stopped between two tasks
+                self._give_up(remote)
             elif remote.closing_at == math.inf:
                 soonest = min(soonest, remote.slate.next_deadline())
         self._scan_at = soonest
@@ -340,11 +340,9 @@ class ProcessPool:
         timeout = self._setup.timeout
         assert timeout is not None
         late = remote.slate.overdue(now())
-        for _, seq in late:
-            if seq > 0 or remote.loads_one(-seq):
-                text = f"ran longer than its timeout of {timeout:g} s"
-                error = TaskTimeout(0, timeout)
-                remote.verdicts[abs(seq)] = Failure("TaskTimeout", text, exception=error, status=TIMEOUT)
+        remote.frozen = bool(late) and not remote.answered and not remote.alone
+        for _, seq in late if not remote.frozen else ():
+            remote.condemn(seq, f"ran longer than its timeout of {timeout:g} s")
         if late:
             self._give_up(remote)
         else:

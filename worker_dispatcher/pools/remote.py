@@ -19,7 +19,7 @@ from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned
 from worker_dispatcher.pools.held import Held, Piece
-from worker_dispatcher.records import CANCELLED, CRASHED, Failure
+from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
@@ -31,14 +31,17 @@ class Remote:
     Owned by the pool's driving thread. number: of its first slot, for the records.
     alone: it runs a task that must have no company. closing_at: when it will be killed, or infinite.
     severed: it is killed because it lives, but its channel does not. orphaned: its fork server took it along.
+    frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
+    heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, keeps_exceptions: bool) -> None:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
-        self.gone = self.severed = self.orphaned = False
-        self.heard_at = now()
+        self.gone = self.severed = self.orphaned = self.frozen = False
+        self.answered = True
+        self.heard_at = self.said_at = now()
         self.closing_at = math.inf
         self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
         self._seq = 1
@@ -71,7 +74,7 @@ class Remote:
         self.held.add(seq, batch)
         self.alone = batch.alone
         if len(self.held) == len(batch.items):
-            self.heard_at = now()
+            self.heard_at = self.said_at = now()
         try:
             self._send(worker.WORK, [worker.HEAD.pack(seq, batch.first, len(batch.items)), *parts], fds)
         finally:
@@ -86,7 +89,7 @@ class Remote:
 
     @property
     def revoking(self) -> bool:
-        return self._revoked_at < math.inf or bool(self._ghosts)
+        return self._revoked_at < math.inf or bool(self._ghosts) or not self.answered
 
     @property
     def settles_at(self) -> float:
@@ -99,6 +102,7 @@ class Remote:
             self.slate.halt[0] = 1
             self._revoked_at = now()
         else:
+            self.answered = False
             self._send(worker.DROP, [], [])
             self.heard_at = now()
 
@@ -140,12 +144,13 @@ class Remote:
         return events
 
     def _understand(self, frame: Frame) -> list[Event]:
-        self.heard_at = now()
+        self.heard_at = self.said_at = now()
         if frame.kind == worker.REPORT:
             events = self._report(frame)
             self._lift()
             return events
         if frame.kind == worker.DROPPED:
+            self.answered = True
             return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
         if frame.kind == worker.UNLOADABLE:
             seq, _, count = worker.HEAD.unpack(frame.parts[0])
@@ -253,23 +258,33 @@ class Remote:
     def _blame(self, begun: dict[int, float]) -> list[Event]:
         """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
         own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
-        severed = self.severed or self.process.exit_code == worker.LOST
-        cause = "closed its connection to the parent process" if severed else self.process.cause
-        if severed and self.slots == 1:  # also what ended in it after the last report
-            suspects = self.held.take(1, max((abs(seq) for seq in begun), default=0) + 1)
-        elif severed:
-            suspects = self.held.take_all()
-        else:
-            suspects = [
-                piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
-            ]
+        if self.frozen or self.severed or self.process.exit_code == worker.LOST:
+            return self._suspect(begun)
+        suspects = [
+            piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
+        ]
         if sum(p.high - p.low for p in suspects) != 1:
-            return _one_by_one(suspects, alone=severed or self.slots > 1)
+            return _one_by_one(suspects, alone=self.slots > 1)
         seq = suspects[0].seq
         when = " while it loaded the task" if -seq in begun else ""
-        since = begun.get(seq, begun.get(-seq, self.heard_at))
-        failure = Failure("WorkerDied", f"its worker process {cause}{when}", status=CRASHED)
-        return self._settle(suspects, since, failure)
+        failure = Failure("WorkerDied", f"its worker process {self.process.cause}{when}", status=CRASHED)
+        return self._settle(suspects, begun.get(seq, begun.get(-seq, self.said_at)), failure)
+
+    def _suspect(self, begun: dict[int, float]) -> list[Event]:
+        """It stood still or lost its channel, and the task that did it may have ended before that was noticed.
+        So each that may have run is run again, and judged, on its own."""
+        last = max((abs(seq) for seq in begun), default=0) if self.slots == 1 else self._seq
+        suspects = self.held.take(1, last + 1)
+        if not self.alone:
+            return _one_by_one(suspects, alone=True)
+        failure = Failure(
+            "WorkerDied", "its worker process closed its connection to the parent process", status=CRASHED
+        )
+        if self.frozen:
+            failure = Failure(
+                "TaskTimeout", "its worker process stood still for longer than its timeout", status=TIMEOUT
+            )
+        return self._settle(suspects, self.said_at, failure)
 
     def _settle(self, pieces: list[Piece], since: float, failure: Failure) -> list[Event]:
         at = now()
@@ -279,9 +294,14 @@ class Remote:
     def silent_since(self) -> float:
         """Since when it has had tasks, and begun none; infinite where that is not so."""
         waits = self.ready and len(self.held) and not self.slate.begun()
-        return self.heard_at if waits else math.inf
+        return self.said_at if waits else math.inf
 
-    def loads_one(self, seq: int) -> bool:
+    def condemn(self, seq: int, why: str) -> None:
+        """Blame its end on a task over its time; seq as the slate has it. A batch being loaded is not one task."""
+        if seq > 0 or self._loads_one(-seq):
+            self.verdicts[abs(seq)] = Failure("TaskTimeout", why, status=TIMEOUT)
+
+    def _loads_one(self, seq: int) -> bool:
         """True if the batch whose first task has this seq has no other."""
         pieces = self._batch_at(seq)
         for piece in pieces:

@@ -315,7 +315,10 @@ class Host:
     def _signal(self) -> None:
         if not self._signalled:
             self._signalled = True
-            os.eventfd_write(self._wake, 1)
+            try:
+                os.eventfd_write(self._wake, 1)
+            except OSError:  # a task has closed it; the main thread, in its poll, would never hear of it
+                os._exit(LOST)
 
     def serve(self) -> None:
         poll = select.poll()
