@@ -81,17 +81,27 @@ class Run:
 
     def _pour(self, tasks: Intake) -> None:
         """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another."""
-        helper = threading.Thread(target=self._work, name="dispatch", daemon=True)
-        helper.start()
-        tasks.pour()
-        if isinstance(tasks.error, KeyboardInterrupt):
-            self._driver.ask_to_stop("interrupt")
-        while helper.is_alive():
+        over = threading.Event()
+
+        def work() -> None:
             try:
-                helper.join()
+                self._work()
+            finally:
+                over.set()
+
+        helper = threading.Thread(target=work, name="dispatch", daemon=True)
+        helper.start()
+        while not over.is_set():
+            try:
+                tasks.pour()  # at once, when it has ended before
+                if isinstance(tasks.error, KeyboardInterrupt):
+                    self._driver.ask_to_stop("interrupt")
+                # Not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended.
+                over.wait()
             except KeyboardInterrupt as error:
-                self._driver.ask_to_stop("interrupt")
-                self._driver.error = error
+                tasks.error = error
+                tasks.end()
+        helper.join()
 
     def _finish(self) -> None:
         self._driver.book_left_over()

@@ -127,6 +127,8 @@ class Intake(TaskList):
 
     def pour(self) -> None:
         """Draw until the iterable or the run ends. Called in the caller's thread; keeps what the iterable raises."""
+        if self._over:
+            return
         try:
             for item in self._items:
                 if not self._put(item):
