@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import atexit
 import itertools
 import marshal
 import os
@@ -146,9 +147,16 @@ class _ForkServer:
             raise
         finally:
             theirs.close()
-        if self._control is not None:
+        if self._control is None:
+            atexit.register(self._release)
+        else:
             self._control.close()
         self._control, self._owner = Channel(ours, blocking=True), os.getpid()
+
+    def _release(self) -> None:
+        """At the end of the interpreter: the server ends with its control socket, which nobody else would close."""
+        if self._control is not None:
+            self._control.close()
 
     def _bury(self) -> None:
         assert self._control is not None
