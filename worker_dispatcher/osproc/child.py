@@ -104,7 +104,7 @@ def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
     edges = [*sorted({2, *fds}), 1 << 20]
     for low, above in itertools.pairwise(edges):  # what the server holds goes first, so that a low limit is enough
         os.closerange(low + 1, above)
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds]
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _ORDER + 1) for fd in fds]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for fd, at in zip(high, (_SOCKET, _SLATE, 1, 2), strict=True):
         os.dup2(fd, at, inheritable=at < 3)
