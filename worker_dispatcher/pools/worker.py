@@ -384,8 +384,7 @@ def main(socket_fd: int, slate_fd: int) -> None:
     try:
         slate = Slate.of(slate_fd)
         frames = channel.receive()
-        parts, fds = frames[0].parts, frames[0].fds
-        setup, error = _load(parts, fds)
+        setup, error = _load(frames[0].parts, frames[0].fds)
         if error is not None:
             type_name, message, traceback = describe(error)
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
@@ -397,10 +396,11 @@ def main(socket_fd: int, slate_fd: int) -> None:
         for frame in frames[1:]:
             worker._work(frame) if isinstance(worker, Solo) else worker._take(frame)
         worker.serve()
-    except Gone:
-        _, closed_under_us = guarded(os.fstat, socket_fd)
-        if closed_under_us:
+    except (Gone, OSError) as error:
+        if guarded(os.fstat, socket_fd)[1] is not None:  # a task has closed it
             os._exit(LOST)
+        if not isinstance(error, Gone):
+            raise
     finally:
         _flush()
 
