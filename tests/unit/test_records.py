@@ -1,0 +1,96 @@
+"""The ledger: columns in, log entries out."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker_dispatcher.clock import Anchor
+from worker_dispatcher.errors import BookingError
+from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, Failure, Ledger, TaskFailure
+
+
+@pytest.fixture
+def ledger():
+    return Ledger(Anchor(wall=1000.0, monotonic=10.0))
+
+
+def test_a_run_of_tasks_is_settled_a_column_at_a_time(ledger):
+    ledger.draw(4)
+    ledger.settle_run(2, [11.0, 12.0], [11.5, 13.0], ["b", "c"], 7)
+
+    assert ledger.results == [None, "b", "c", None]
+    assert ledger.open_ids() == [1, 4]
+    assert ledger.settled == 2
+    log = ledger.log(3)
+    assert (log["task_id"], log["started_at"], log["ended_at"], log["duration"]) == (3, 1002.0, 1003.0, 1.0)
+    assert (log["status"], log["worker"], log["attempts"], log["error"], log["metadata"]) == ("ok", 7, 1, None, {})
+
+
+def test_a_run_that_overlaps_what_is_settled_changes_nothing(ledger):
+    ledger.draw(3)
+    ledger.settle(2, OK, 11.0, 12.0, result="x")
+    with pytest.raises(BookingError, match="task #2: is settled already, as ok"):
+        ledger.settle_run(1, [0.0] * 3, [0.0] * 3, [1, 2, 3], 1)
+
+    assert ledger.results == [None, "x", None]
+    assert ledger.settled == 1
+
+
+@pytest.mark.parametrize("task_id", [0, -1, 3])
+def test_a_task_that_was_never_given_out_cannot_be_settled(ledger, task_id):
+    ledger.draw(2)
+    with pytest.raises(BookingError, match="never given out"):
+        ledger.settle(task_id, OK, 0.0, 0.0)
+
+
+def test_a_failure_stands_in_the_results_and_in_the_log(ledger):
+    ledger.draw(1)
+    ledger.attempts[1] = 3
+    ledger.settle(1, CRASHED, 11.0, 12.0, failure=Failure("WorkerDied", "killed", "trace"), worker=2)
+    ledger.pids[2] = 4711
+
+    [result] = ledger.results
+    error = {"type": "WorkerDied", "message": "killed", "traceback": "trace"}
+    assert (result.task_id, result.status, result.error, result.attempts) == (1, "crashed", error, 3)
+    assert result.traceback == "trace"
+    assert not result
+    assert repr(result) == "<TaskFailure #1 crashed: WorkerDied: killed>"
+    log = ledger.log(1)
+    assert log["result"] is result
+    assert (log["error"], log["attempts"], log["pid"]) == (error, 3, 4711)
+
+
+def test_a_task_that_did_not_run_has_a_result_and_no_log(ledger):
+    ledger.draw(2)
+    ledger.settle(1, NOT_RUN, 0.0, 0.0)
+    ledger.settle(2, OK, 11.0, 12.0, result=5)
+
+    assert [log["task_id"] for log in ledger.logs()] == [2]
+    assert (ledger.results[0].status, ledger.results[0].attempts, ledger.results[0].error) == ("not_run", 0, None)
+    assert ledger.ids_with(NOT_RUN) == [1]
+    assert ledger.counts()["not_run"] == ledger.counts()["ok"] == 1
+
+
+def test_a_task_can_fail_later_in_its_on_all_done(ledger):
+    ledger.draw(1)
+    ledger.settle(1, OK, 11.0, 12.0, result=5)
+    ledger.fail_later(1, Failure("KeyError", "'x'"))
+
+    assert ledger.results[0].error["type"] == "KeyError"
+    assert ledger.log(1)["status"] == "error"
+    assert ledger.counts()["ok"] == 0
+
+
+def test_logs_are_made_anew_each_time(ledger):
+    ledger.draw(1)
+    ledger.settle(1, ERROR, 11.0, 12.0, failure=Failure("E", "m"))
+    ledger.log(1)["metadata"]["mine"] = 1
+
+    assert ledger.log(1)["metadata"] == {}
+
+
+def test_task_failures_compare_by_what_they_say():
+    error = {"type": "E", "message": "m", "traceback": ""}
+    assert TaskFailure(1, "error", error, 1) == TaskFailure(1, "error", dict(error), 2)
+    assert TaskFailure(1, "error", error, 1) != TaskFailure(2, "error", error, 1)
+    assert TaskFailure(1, "error", error, 1) != "error"
