@@ -63,19 +63,25 @@ class Run:
         self._banner.opening()
         if isinstance(self._tasks, Intake):
             self._pour(self._tasks)
-        else:
-            self._work()
-        self._finish()
+        with interrupts_ask(lambda: self._driver.ask_to_stop("interrupt")):
+            if not isinstance(self._tasks, Intake):
+                self._work()
+            if self._driver.error is not None:
+                self._finish()  # in here, so that another Ctrl-C cannot cost what is kept
+        if not self.done:
+            self._all_done()
+            self._finish()
+        if self._driver.error is not None:
+            raise self._driver.error
+        if self._thread is None:
+            self._warn(4)  # past drive and start, to the line of the user
         return self
 
     def _work(self) -> None:
-        with interrupts_ask(lambda: self._driver.ask_to_stop("interrupt")):
-            try:
-                self._driver.run(lambda: open_pool(self._plan))
-            except KeyboardInterrupt as error:
-                self._driver.error = error
-            except Exception as error:
-                self._driver.error = error
+        try:
+            self._driver.run(lambda: open_pool(self._plan))
+        except (Exception, KeyboardInterrupt) as error:
+            self._driver.error = error
         if self._driver.stopped == "interrupt" and self._driver.error is None:
             self._driver.error = KeyboardInterrupt()
 
@@ -104,19 +110,12 @@ class Run:
         helper.join()
 
     def _finish(self) -> None:
+        """Close the books: from here on nothing of the run changes."""
         self._driver.book_left_over()
-        error = self._driver.error
-        ledger = self._ledger
-        last = max(ledger.started_ids(), default=0) if self._driver.stopped else len(ledger)
-        if error is None:
-            self._all_done()
-        self._results = ledger.results[:last]
+        last = max(self._ledger.started_ids(), default=0) if self._driver.stopped else len(self._ledger)
+        self._results = self._ledger.results[:last]
         self._end()
         self._banner.closing(self.info, self.ended_wall)
-        if self._driver.error is not None:
-            raise self._driver.error
-        if self._thread is None:
-            self._warn(5)  # past drive and start, to the line of the user
 
     def _all_done(self) -> None:
         callback = self._config.task.callback.on_all_done
