@@ -106,6 +106,9 @@ class _Server:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if not order["fresh"]:
                 import_entry(order)
+            # The descriptors that its start needs are had before it is forked: a worker that is refused never ran.
+            for end in os.pipe():
+                os.close(end)
             pid = os.fork()
             if pid == 0:
                 self._child(order, frame.fds)

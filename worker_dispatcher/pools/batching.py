@@ -1,10 +1,15 @@
-"""How many tasks go into a batch: by the measured time per task, so that tiny ones travel by the hundred."""
+"""How many tasks go into a batch, by the measured time per task; and how they are packed."""
 
 from __future__ import annotations
 
-from worker_dispatcher.pools.base import Finished
+import pickle
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["Batching"]
+from worker_dispatcher.pools.base import Finished
+from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
+
+__all__ = ["Batching", "pack_items"]
 
 _BATCH_TIME = 0.0015  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
@@ -40,3 +45,12 @@ class Batching:
         spent = max(event.ends[-1] - event.starts[0], 1e-7) / count
         weight = min(1.0, max(0.3, count / 100))
         self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
+
+
+def pack_items(items: Sequence[Any]) -> tuple[int, list[bytes | memoryview], list[int]]:
+    """(bytes, parts and descriptors to send) of a batch's items. Runs user code."""
+    if isinstance(items, range) or is_plain(items):
+        packed = Packed(pickle.dumps(items, 5), (), True)
+    else:
+        packed = pack(list(items))
+    return packed.size, *to_parts(packed)

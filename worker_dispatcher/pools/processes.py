@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import select
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
@@ -20,9 +18,9 @@ from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
 from worker_dispatcher.pools import worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
-from worker_dispatcher.pools.batching import Batching
+from worker_dispatcher.pools.batching import Batching, pack_items
 from worker_dispatcher.pools.remote import Remote
-from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
+from worker_dispatcher.wire import pack, to_parts
 
 __all__ = ["ProcessPool"]
 
@@ -32,6 +30,7 @@ _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of
 _SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
 _SILENCE = 0.5  # seconds beyond its timeout that a worker with tasks may begin none of them
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
+_LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
 _EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
 
@@ -105,7 +104,7 @@ class ProcessPool:
         )
 
     def _give(self, remote: Remote, batch: Batch) -> None:
-        sent, error = guarded(_pack_items, batch.items)
+        sent, error = guarded(pack_items, batch.items)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):
@@ -363,6 +362,7 @@ class ProcessPool:
     def stop(self) -> list[Event]:
         for remote in self._remotes:
             remote.slate.halt[0] = 1
+        self._listen_while(self._unreported, _LAST_WORDS)
         for remote in list(self._remotes):
             self._events += remote.receive()
             remote.cancel_running()
@@ -371,12 +371,22 @@ class ProcessPool:
         events, self._events = self._events, []
         return [e for e in events if not isinstance(e, Broken)]
 
-    def _await_ends(self, grace: float) -> None:
-        """Read on until every worker is reaped, or the time is over."""
+    def _listen_while(self, wanted: Callable[[], object], grace: float) -> None:
+        """Take in what comes while it is wanted, for so many seconds at most."""
         until = now() + grace
-        while (self._remotes or self._dying) and (left := until - now()) > 0:
+        while wanted() and (left := until - now()) > 0:
             for fd, _ in self._poll.poll(math.ceil(left * 1000)):
                 self._attend(fd)
+
+    def _unreported(self) -> bool:
+        return any(len(r.held) > len(r.slate.begun()) for r in self._remotes)
+
+    def _workers_left(self) -> bool:
+        return bool(self._remotes or self._dying)
+
+    def _await_ends(self, grace: float) -> None:
+        """Read on until every worker is reaped, or the time is over."""
+        self._listen_while(self._workers_left, grace)
         for remote in self._remotes + self._dying:
             self._finish(remote)
 
@@ -386,7 +396,10 @@ class ProcessPool:
         self._closed = True
         for remote in self._remotes:
             self._let_go(remote)
-        self._await_ends_gently()
+        self._listen_while(self._workers_left, _EXIT_GRACE)
+        for remote in self._remotes + self._dying:
+            remote.kill()
+        self._await_ends(_EXIT_GRACE)
         self._starter.close()
         for fd in [*self._greeting_fds, self._wake]:
             if fd >= 0:
@@ -398,21 +411,3 @@ class ProcessPool:
         if self._by_fd.pop(fd, None) is not None:
             self._poll.unregister(fd)
         remote.channel.hang_up()
-
-    def _await_ends_gently(self) -> None:
-        until = now() + _EXIT_GRACE
-        while (self._remotes or self._dying) and (left := until - now()) > 0:
-            for fd, _ in self._poll.poll(math.ceil(left * 1000)):
-                self._attend(fd)
-        for remote in self._remotes + self._dying:
-            remote.kill()
-        self._await_ends(_EXIT_GRACE)
-
-
-def _pack_items(items: Sequence[Any]) -> tuple[int, list[bytes | memoryview], list[int]]:
-    """(bytes, parts and descriptors to send) of a batch's items. Runs user code."""
-    if isinstance(items, range) or is_plain(items):
-        packed = Packed(pickle.dumps(items, 5), (), True)
-    else:
-        packed = pack(list(items))
-    return packed.size, *to_parts(packed)
