@@ -108,3 +108,39 @@ def test_ctrl_c_ends_the_run_keeps_its_logs_and_the_next_run_works(
     assert lines[0].endswith("[0, 1, 2]")
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
+
+
+BLOCKED = """
+import time
+import worker_dispatcher
+
+class Tasks:
+    def __iter__(self):
+        yield 1
+        print("blocked", flush=True)
+        time.sleep(600)
+    {length}
+
+try:
+    worker_dispatcher.start({{"task": {{"list": Tasks(), "function": str}}, "worker": {shape}, "verbose": False}})
+except KeyboardInterrupt:
+    print("interrupted", worker_dispatcher.get_results(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("length", ["", "def __len__(self): return 5"], ids=["lazy", "sized"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ctrl_c_reaches_a_task_list_that_blocks(
+    tmp_path: Path, ended: list[subprocess.Popen[str]], shape: str, length: str
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(BLOCKED.format(shape=SHAPES[shape], length=length))
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    ended.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "blocked\n"
+    time.sleep(0.2)  # the first task ends meanwhile
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=15)
+    # Sized, the list is drawn by the thread that drives: the stop may come before its first task has run.
+    assert out.startswith("interrupted [" if length else "interrupted ['1']")

@@ -61,10 +61,10 @@ class Run:
     def drive(self) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
         self._banner.opening()
-        if isinstance(self._tasks, Intake):
-            self._pour(self._tasks)
-        with interrupts_ask(lambda: self._driver.ask_to_stop("interrupt")):
-            if not isinstance(self._tasks, Intake):
+        with interrupts_ask(self._interrupted):
+            if isinstance(self._tasks, Intake):
+                self._pour(self._tasks)
+            else:
                 self._work()
             if self._driver.error is not None:
                 self._finish()  # in here, so that another Ctrl-C cannot cost what is kept
@@ -76,6 +76,10 @@ class Run:
         if self._thread is None:
             self._warn(4)  # past drive and start, to the line of the user
         return self
+
+    def _interrupted(self) -> None:
+        self._driver.ask_to_stop("interrupt")
+        self._tasks.interrupt()
 
     def _work(self) -> None:
         try:
@@ -97,16 +101,14 @@ class Run:
 
         helper = threading.Thread(target=work, name="dispatch", daemon=True)
         helper.start()
-        while not over.is_set():
-            try:
-                tasks.pour()  # at once, when it has ended before
-                if isinstance(tasks.error, KeyboardInterrupt):
-                    self._driver.ask_to_stop("interrupt")
-                # Not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended.
-                over.wait()
-            except KeyboardInterrupt as error:
-                tasks.error = error
-                tasks.end()
+        try:
+            tasks.pour()
+        except BaseException as error:  # a signal handler of the host program raised it
+            tasks.error = error
+            tasks.end()
+        if isinstance(tasks.error, KeyboardInterrupt):
+            self._driver.ask_to_stop("interrupt")
+        over.wait()  # not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended
         helper.join()
 
     def _finish(self) -> None:

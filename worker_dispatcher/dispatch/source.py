@@ -20,11 +20,15 @@ __all__ = ["Intake", "TaskList", "TaskSource", "task_list"]
 
 
 class TaskList:
-    """The user's tasks, each drawn once, in order. total: how many there are, None if unknown."""
+    """The user's tasks, each drawn once, in order. total: how many there are, None if unknown.
+
+    drawing: the user's iterator is running; the one place in a run where Ctrl-C may raise.
+    """
 
     def __init__(self, total: int | None) -> None:
         self.total = total
         self.drawn = 0
+        self.drawing = False
         self.error: BaseException | None = None  # what the user's iterator raised; nothing is drawn after it
         self.wake: Callable[[], None] = lambda: None  # tells the driver that there is something to draw
 
@@ -46,6 +50,27 @@ class TaskList:
     def left_over(self) -> int:
         """How many tasks the user's iterable has given that were never drawn, once the run has ended."""
         return 0
+
+    def interrupt(self) -> None:
+        """Ctrl-C, in the thread that draws: KeyboardInterrupt if it is in the user's code, else nothing."""
+        if self.drawing:
+            self.drawing = False  # once: the next one may find us in our own code already
+            raise KeyboardInterrupt
+
+    def _next(self, items: Iterator[Any]) -> Any:
+        """The next task, or _NO_MORE. What the iterator raises is kept in `error`."""
+        try:
+            self.drawing = True
+            found = next(items, _NO_MORE)
+            self.drawing = False
+        except BaseException as error:
+            self.drawing = False
+            self.error = error
+            return _NO_MORE
+        return found
+
+
+_NO_MORE = object()
 
 
 class _Sequence(TaskList):
@@ -80,14 +105,11 @@ class _Sized(TaskList):
     def draw(self, count: int) -> Sequence[Any]:
         found: list[Any] = []
         for _ in range(count):
-            try:
-                found.append(next(self._iterator))
-            except StopIteration:
-                self.total = self.drawn + len(found)
+            if (item := self._next(self._iterator)) is _NO_MORE:
+                if self.error is None:
+                    self.total = self.drawn + len(found)
                 break
-            except BaseException as error:
-                self.error = error
-                break
+            found.append(item)
         self.drawn += len(found)
         return found
 
@@ -101,7 +123,7 @@ class Intake(TaskList):
 
     def __init__(self, items: Iterable[Any], at_least: int) -> None:
         super().__init__(None)
-        self._items = items
+        self._items = itertools.chain.from_iterable((items,))  # asks the iterable for its iterator at the first task
         self._room = at_least
         self._buffer: deque[Any] = deque()
         self._changed = threading.Condition()
@@ -129,14 +151,9 @@ class Intake(TaskList):
         """Draw until the iterable or the run ends. Called in the caller's thread; keeps what the iterable raises."""
         if self._over:
             return
-        try:
-            for item in self._items:
-                if not self._put(item):
-                    break
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.end()
+        while (item := self._next(self._items)) is not _NO_MORE and self._put(item):
+            pass
+        self.end()
 
     def _put(self, item: Any) -> bool:
         with self._changed:
