@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["clock", "errors", "worker_died"], 0),
     **dict.fromkeys(["config", "records", "retry", "timers", "limiter", "wire"], 1),
-    **dict.fromkeys(["osproc", "execute", "report", "journal"], 2),
+    **dict.fromkeys(["osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["dispatch", "engine", "workpool"], 4),
     **dict.fromkeys(["last_run", "cli", "worker_dispatcher"], 5),

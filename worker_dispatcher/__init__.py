@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         start,
     )
     from worker_dispatcher.records import TaskFailure
-    from worker_dispatcher.report.verdict import result_is_success
+    from worker_dispatcher.reports.verdict import result_is_success
     from worker_dispatcher.worker_died import WorkerDied
 
     default_config: dict[str, Any]
@@ -58,7 +58,7 @@ _HOMES = {
     "get_tps": "last_run",
     "launch": "last_run",
     "print": "dispatch.banner",
-    "result_is_success": "report.verdict",
+    "result_is_success": "reports.verdict",
     "start": "last_run",
     "task_function_sample": "config",
 }

@@ -115,8 +115,8 @@ def get_tps(
     debug: bool = False,
     **more: Any,
 ) -> Any:
-    """The TPS report of the last run, or of logs; see report.tps.get_tps."""
-    from worker_dispatcher.report.tps import get_tps as report
+    """The TPS report of the last run, or of logs; see reports.tps.get_tps."""
+    from worker_dispatcher.reports.tps import get_tps as report
 
     given = get_logs() if logs is None else logs
     return report(

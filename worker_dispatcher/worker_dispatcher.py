@@ -12,7 +12,7 @@ from worker_dispatcher.last_run import (
     get_tps,
     start,
 )
-from worker_dispatcher.report.verdict import result_is_success
+from worker_dispatcher.reports.verdict import result_is_success
 
 __all__ = [
     "callback_sample",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker_dispatcher.report.tps import get_tps
+from worker_dispatcher.reports.tps import get_tps
 
 Log = dict[str, Any]
 

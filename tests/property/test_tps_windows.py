@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker_dispatcher.report import peak as peak_module
-from worker_dispatcher.report.peak import find_peak, scan_peaks
-from worker_dispatcher.report.percentiles import nearest_rank, percentiles_of
-from worker_dispatcher.report.rate import in_flight, peak_rate, steady_tps
-from worker_dispatcher.report.rows import Rows
+from worker_dispatcher.reports import peak as peak_module
+from worker_dispatcher.reports.peak import find_peak, scan_peaks
+from worker_dispatcher.reports.percentiles import nearest_rank, percentiles_of
+from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
+from worker_dispatcher.reports.rows import Rows
 
 Pairs = list[tuple[float, float]]
 

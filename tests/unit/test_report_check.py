@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher.report.check import GRAMMAR, Finding, check
-from worker_dispatcher.report.rows import Rows
-from worker_dispatcher.report.tps import tps_of_rows
+from worker_dispatcher.reports.check import GRAMMAR, Finding, check
+from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.tps import tps_of_rows
 
 # A hundred tasks, one each tenth of a second, of 0.01 to 1 s; every tenth fails; answered 0.1 s later than they took.
 TOOK = [n / 100 for n in range(1, 101)]

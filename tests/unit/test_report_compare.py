@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker_dispatcher.report.compare import compare
-from worker_dispatcher.report.rows import Rows
+from worker_dispatcher.reports.compare import compare
+from worker_dispatcher.reports.rows import Rows
 
 
 def run(count: int, mean: float, seed: int, failing: float = 0.0, queue: float | None = None) -> Rows:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker_dispatcher.report.failures import ErrorGroup, group_errors
-from worker_dispatcher.report.rows import Rows
+from worker_dispatcher.reports.failures import ErrorGroup, group_errors
+from worker_dispatcher.reports.rows import Rows
 
 GOOD = {"task_id": 1, "started_at": 10.0, "ended_at": 11.5, "duration": 1.25, "result": True, "metadata": {}}
 NAN, INF = float("nan"), float("inf")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker_dispatcher.report.failures import ErrorGroup
-from worker_dispatcher.report.rows import Rows
-from worker_dispatcher.report.tps import get_tps, tps_of_rows
+from worker_dispatcher.reports.failures import ErrorGroup
+from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.tps import get_tps, tps_of_rows
 
 
 def log(task_id: int, start: float, end: float, result: Any = True, **more: Any) -> dict[str, Any]:

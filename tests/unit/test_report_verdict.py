@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 
-from worker_dispatcher.report.verdict import result_is_success, row_is_success, successes
+from worker_dispatcher.reports.verdict import result_is_success, row_is_success, successes
 
 
 def made_up(module: str, name: str, **attributes: Any) -> Any:
@@ -105,7 +105,7 @@ def test_neither_the_room_nor_the_rule_loads_numpy_or_an_http_library() -> None:
     script = """
 import sys
 before = set(sys.modules)
-import worker_dispatcher.report, worker_dispatcher.report.verdict as verdict
+import worker_dispatcher.reports, worker_dispatcher.reports.verdict as verdict
 verdict.result_is_success(object())
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(sorted(loaded & {"numpy", "requests", "httpx", "aiohttp"}))

@@ -259,7 +259,7 @@ class Run:
 
     def tps(self, **options: Any) -> dict[str, Any]:
         """`get_tps` over this run."""
-        from worker_dispatcher.report.tps import get_tps
+        from worker_dispatcher.reports.tps import get_tps
 
         return get_tps(self.logs, **options)
 

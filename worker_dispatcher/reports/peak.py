@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.report.rate import steepest
-from worker_dispatcher.report.rows import Rows
+from worker_dispatcher.reports.rate import steepest
+from worker_dispatcher.reports.rows import Rows
 
 __all__ = ["Peak", "Scan", "find_peak", "scan_peaks"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.report.rows import Floats, Rows
-from worker_dispatcher.report.summary import Span, rate_of, render_summary
+from worker_dispatcher.reports.rows import Floats, Rows
+from worker_dispatcher.reports.summary import Span, rate_of, render_summary
 
 __all__ = ["Intervals", "checked_interval", "default_interval"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from worker_dispatcher.report.rows import Floats, Rows
+from worker_dispatcher.reports.rows import Floats, Rows
 
 __all__ = ["in_flight", "peak_rate", "steady_tps", "steepest"]
 

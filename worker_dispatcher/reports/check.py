@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from worker_dispatcher.report.percentiles import percentile_name
-from worker_dispatcher.report.rate import peak_rate
-from worker_dispatcher.report.rows import Rows
-from worker_dispatcher.report.tps import tps_of_rows
+from worker_dispatcher.reports.percentiles import percentile_name
+from worker_dispatcher.reports.rate import peak_rate
+from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.tps import tps_of_rows
 
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
 

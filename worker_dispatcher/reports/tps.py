@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker_dispatcher.report.failures import render_errors
-from worker_dispatcher.report.intervals import Intervals, checked_interval, default_interval
-from worker_dispatcher.report.peak import Peak, find_peak, scan_peaks
-from worker_dispatcher.report.percentiles import PERCENTILES, percentile_tables
-from worker_dispatcher.report.rate import in_flight, peak_rate, steady_tps
-from worker_dispatcher.report.rows import Rows
-from worker_dispatcher.report.summary import summary_of_run, summary_of_window
+from worker_dispatcher.reports.failures import render_errors
+from worker_dispatcher.reports.intervals import Intervals, checked_interval, default_interval
+from worker_dispatcher.reports.peak import Peak, find_peak, scan_peaks
+from worker_dispatcher.reports.percentiles import PERCENTILES, percentile_tables
+from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
+from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.summary import summary_of_run, summary_of_window
 
 __all__ = ["Emit", "get_tps", "tps_of_rows"]
 

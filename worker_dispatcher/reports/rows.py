@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from worker_dispatcher.report.failures import Error, ErrorGroup, error_of_log, group_errors
-from worker_dispatcher.report.verdict import successes
+from worker_dispatcher.reports.failures import Error, ErrorGroup, error_of_log, group_errors
+from worker_dispatcher.reports.verdict import successes
 
 __all__ = ["Floats", "Rows"]
 
@@ -29,7 +29,7 @@ class Rows:
     """The well-formed rows of a run, one entry per row in each column, in log order.
 
     starts, ends: seconds, finite, starts <= ends; times: seconds that the task itself took (a log's `duration`)
-    ok: the row is a success (report.verdict)
+    ok: the row is a success (reports.verdict)
     response_times, queue_delays: seconds, NaN where a row has none; None if no row has one
     errors: of the rows that are not ok, largest group first
     invalidity: malformed rows, which are in no column

@@ -1,4 +1,4 @@
-"""report: what a run's records say, as pure functions; floor 2.
+"""reports: what a run's records say, as pure functions; floor 2.
 
     logs (dicts) ──Rows.from_logs──┐
                                    ├── Rows ── tps_of_rows ── a dict of plain numbers ── check ── Verdict

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from worker_dispatcher.report.rows import Floats, Rows
+from worker_dispatcher.reports.rows import Floats, Rows
 
 __all__ = ["Span", "rate_of", "render_summary", "summary_of_run", "summary_of_window"]
 

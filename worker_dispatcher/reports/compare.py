@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker_dispatcher.report.percentiles import nearest_rank, percentile_name
-from worker_dispatcher.report.rate import steady_tps
-from worker_dispatcher.report.rows import Floats, Rows
-from worker_dispatcher.report.summary import summary_of_run
+from worker_dispatcher.reports.percentiles import nearest_rank, percentile_name
+from worker_dispatcher.reports.rate import steady_tps
+from worker_dispatcher.reports.rows import Floats, Rows
+from worker_dispatcher.reports.summary import summary_of_run
 
 __all__ = ["Comparison", "Difference", "compare"]
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from worker_dispatcher.report.rows import Floats, Rows
+from worker_dispatcher.reports.rows import Floats, Rows
 
 __all__ = ["PERCENTILES", "nearest_rank", "percentile_name", "percentile_tables", "percentiles_of"]
 
