@@ -145,25 +145,31 @@ def _retry_allowed(retry_on: Any, error: BaseException) -> bool:
     if retry_on is None:
         return True
     if isinstance(retry_on, tuple):
-        return isinstance(error, retry_on)
-    verdict, raised = guarded(lambda: bool(retry_on(error)))
+        verdict, raised = guarded(isinstance, error, retry_on)  # a metaclass may have its own idea of it
+    else:
+        verdict, raised = guarded(lambda: bool(retry_on(error)))
     return raised is None and bool(verdict)
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
     """Type name, message and traceback of any exception, however odd, each of bounded length."""
-    type_name, _ = guarded(lambda: "".join((type(error).__name__,)))
     message, broken = guarded(lambda: "".join((str(error),)))  # of the exact type: slicing it runs no user code
     if broken is not None:
-        message = f"<its text cannot be shown: __str__ raised {type(broken).__name__}>"
+        message = f"<its text cannot be shown: __str__ raised {_name(broken)}>"
     text, broken = guarded(_traceback_text, error)
     if broken is not None:
-        text = f"<its traceback cannot be shown: {type(broken).__name__}>"
+        text = f"<its traceback cannot be shown: {_name(broken)}>"
     return (
-        _printable((type_name or "BaseException")[:200]),
+        _printable(_name(error)),
         _printable(_head(message, MESSAGE_LIMIT)),
         _printable(_tail(text, TRACEBACK_LIMIT)),
     )
+
+
+def _name(error: BaseException) -> str:
+    # A metaclass may make it anything. Joined, it is of the exact type str: cutting it runs no user code.
+    name, _ = guarded(lambda: "".join((type(error).__name__,)))
+    return (name or "BaseException")[:200]
 
 
 def _traceback_text(error: BaseException) -> str:
@@ -175,7 +181,7 @@ def _traceback_text(error: BaseException) -> str:
         text, broken = guarded(lambda link=link: "".join(tracebacks.format_exception(link, chain=False)))
         if broken is not None:
             frames = "".join(tracebacks.format_tb(link.__traceback__))
-            text = f"Traceback (most recent call last):\n{frames}{type(link).__name__}: <cannot be shown>\n"
+            text = f"Traceback (most recent call last):\n{frames}{_name(link)}: <cannot be shown>\n"
         parts.append(_tail(text, TRACEBACK_LIMIT // 2))
         if link.__cause__ is not None:
             link, joint = link.__cause__, "\nThe above exception was the direct cause of the following exception:\n\n"

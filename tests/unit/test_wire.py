@@ -1,0 +1,266 @@
+"""Values as bytes: what is plain, what travels beside the pickle, what stands on shared pages, and who closes what."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import errno
+import mmap
+import os
+import pickle
+import resource
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from worker_dispatcher.wire import (
+    LARGE,
+    Packed,
+    from_parts,
+    is_plain,
+    map_buffers,
+    pack,
+    share_buffers,
+    to_parts,
+    unpack,
+)
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Text(str):
+    pass
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def across(value):
+    """The value as another process would get it."""
+    packed = pack(value)
+    parts, fds = to_parts(packed)
+    return unpack(*from_parts([memoryview(bytes(part)) for part in parts], fds))
+
+
+@pytest.mark.parametrize("values", [[], [None, True, 1, 1.5, "a", b"b", 2j], (2**200, "\ud800")])
+def test_builtin_scalars_are_plain(values):
+    assert is_plain(values)
+
+
+@pytest.mark.parametrize("value", [Number.ONE, Text("a"), [1], (), {}, bytearray(b"a"), np.float64(1), int, object()])
+def test_anything_else_is_not_plain(value):
+    assert not is_plain([1, value])
+
+
+@pytest.mark.parametrize("value", [None, [], {"a": (1, [2.5, {3}])}, frozenset({1}), bytearray(b"ab"), "\udcff", b""])
+def test_containers_of_builtins_are_packed_plain(value):
+    packed = pack(value)
+    assert packed.plain
+    assert packed.buffers == []
+    loaded = unpack(packed.head)
+    assert loaded == value
+    assert type(loaded) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value", [Number.ONE, Fraction(1, 3), [datetime.date(2020, 1, 2)], {"f": len}, ValueError("x")]
+)
+def test_what_names_a_class_or_function_is_not_packed_plain(value):
+    packed = pack(value)
+    assert not packed.plain
+    assert repr(unpack(packed.head, packed.buffers)) == repr(value)
+
+
+@pytest.mark.parametrize("value", ["x" * 0x93, b"\x93" * 10, 0x93, "\u0493"])
+def test_the_byte_that_marks_a_name_may_be_in_the_data(value):
+    assert across(value) == value
+
+
+def test_functions_and_classes_that_have_no_module_travel_by_value():
+    class Local:
+        def __init__(self, x):
+            self.x = x
+
+    factor = 3
+    packed = pack([Local(2), lambda x: x * factor])
+    assert not packed.plain
+    loaded, function = pickle.loads(packed.head, buffers=packed.buffers)
+    assert loaded.x == 2
+    assert function(5) == 15
+
+
+class Raises:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt(), SystemExit(3)])
+def test_the_error_of_a_value_that_cannot_be_packed_is_its_own(error):
+    with pytest.raises(type(error)) as caught:
+        pack([Raises(error)])
+    assert caught.value is error
+
+
+def test_what_nobody_can_pack_is_an_error():
+    with pytest.raises(TypeError, match="lock"):
+        pack(threading.Lock())
+
+
+def test_the_bytes_of_an_array_are_not_in_its_pickle():
+    array = np.arange(1000, dtype="i8")
+    packed = pack(array)
+    assert len(packed.head) < 500
+    assert [len(b) for b in packed.buffers] == [8000]
+    assert packed.size == len(packed.head) + 8000
+    assert np.shares_memory(np.frombuffer(packed.buffers[0], "i8"), array)
+    assert np.shares_memory(unpack(packed.head, packed.buffers), array)
+
+
+ARRAYS = {
+    "empty": np.zeros(0),
+    "no dimension": np.array(7),
+    "one byte": np.ones(1, "u1"),
+    "fortran order": np.arange(12.0).reshape(3, 4).T,
+    "every second": np.arange(100)[::2],
+    "backwards": np.arange(100)[::-1],
+    "large and fortran order": np.arange(40_000).reshape(200, 200).T,
+    "large and every second": np.arange(40_000)[::2],
+    "large, a block of it": np.arange(90_000).reshape(300, 300)[50:250, 50:250],
+    "objects": np.array([1, "a", None], object),
+    "fields": np.zeros(3, [("a", "i4"), ("b", "f8")]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_any_layout_arrive_as_they_were(name):
+    array = ARRAYS[name]
+    loaded = across(array)
+    assert (loaded.shape, loaded.dtype) == (array.shape, array.dtype)
+    assert np.array_equal(loaded, array)
+    assert loaded.flags.writeable
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_an_array_that_may_not_be_written_to_stays_so(size):
+    array = np.zeros(size, "u1")
+    array.flags.writeable = False
+    assert not across(array).flags.writeable
+
+
+@pytest.mark.parametrize(("sizes", "shared"), [([LARGE - 1], 0), ([LARGE], 1), ([LARGE - 1, 0, 1], 1), ([1] * 1000, 0)])
+def test_buffers_travel_in_the_frame_until_they_are_large_in_sum(sizes, shared):
+    buffers = [memoryview(os.urandom(size)) for size in sizes]
+    parts, fds = to_parts(Packed(b"head", buffers, True))
+    assert len(fds) == shared
+    assert (len(parts[2]) == 0) is bool(shared)
+    rest = [*fds, -5]
+    head, loaded = from_parts([memoryview(p) for p in parts], rest)
+    assert bytes(head) == b"head"
+    assert loaded == buffers
+    assert rest == [-5]
+
+
+def test_nothing_but_a_pickle_needs_no_descriptor():
+    parts, fds = to_parts(Packed(b"x" * (2 * LARGE), [], True))
+    assert (parts, fds) == ([b"x" * (2 * LARGE), b"", b""], [])
+    spare = [-5]
+    assert from_parts([memoryview(p) for p in parts], spare) == (parts[0], [])
+    assert spare == [-5]
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_shared_buffers_are_where_arrays_may_stand_and_nobody_else_sees_writes(copied, monkeypatch):
+    if copied:
+        monkeypatch.setattr(resource, "getrlimit", lambda which: (4, 4))
+    contents = [os.urandom(size) for size in (1, 0, 63, 64, 65, LARGE)]
+    fd = share_buffers([memoryview(c) for c in contents])
+    once, again = (map_buffers(os.dup(fd), [len(c) for c in contents]) for _ in range(2))
+    assert once == again == contents
+    addresses = [np.frombuffer(view, "u1").ctypes.data for view in once if len(view)]
+    assert {address % 64 for address in np.diff(addresses)} == {0}
+    once[2][0] ^= 0xFF
+    assert again[2] == contents[2]
+    assert map_buffers(fd, [len(c) for c in contents])[2] == contents[2]
+
+
+def test_a_mapping_holds_one_descriptor_as_long_as_it_lives():
+    before = open_descriptors()
+    (view,) = map_buffers(share_buffers([memoryview(bytes(LARGE))]), [LARGE])
+    assert len(open_descriptors()) == len(before) + 1
+    part = view[5:9]
+    del view
+    assert len(open_descriptors()) == len(before) + 1
+    del part
+    assert open_descriptors() == before
+
+
+def test_once_descriptors_are_scarce_large_buffers_hold_none(monkeypatch):
+    before = open_descriptors()
+    fd = share_buffers([memoryview(b"ab" * LARGE)])
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (4 * fd + 3, 4 * fd + 3))
+    (view,) = map_buffers(fd, [2 * LARGE])
+    assert view == b"ab" * LARGE
+    assert open_descriptors() == before
+    fd = share_buffers([view])
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (4 * fd + 4, 4 * fd + 4))
+    (mapped,) = map_buffers(fd, [2 * LARGE])
+    assert isinstance(mapped.obj, mmap.mmap)
+
+
+def test_short_reads_and_writes_are_gone_on_with(monkeypatch):
+    contents = [os.urandom(10_001), os.urandom(LARGE)]
+    real_write, real_read = os.pwrite, os.preadv
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_write(fd, data[:4099], at))
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: real_read(fd, [into[0][:4099]], at))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (4, 4))
+    assert map_buffers(share_buffers([memoryview(c) for c in contents]), [10_001, LARGE]) == contents
+
+
+def test_a_descriptor_that_did_not_arrive_is_an_error_that_says_so():
+    parts, fds = to_parts(Packed(b"", [memoryview(bytes(LARGE))], True))
+    os.close(fds[0])
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)) as caught:
+        from_parts([memoryview(p) for p in parts], [])
+    assert caught.value.errno == errno.EMFILE
+
+
+def no_memory(*arguments, **named):
+    raise OSError(errno.ENOMEM, "no memory")
+
+
+@pytest.mark.parametrize(("where", "name"), [(os, "ftruncate"), (os, "pwrite"), (mmap, "mmap")])
+def test_no_descriptor_is_left_where_memory_runs_out(where, name, monkeypatch):
+    before = open_descriptors()
+    parts = [memoryview(b""), memoryview(LARGE.to_bytes(8, "little")), memoryview(b"")]
+    fds = [share_buffers([memoryview(bytes(LARGE))])]
+    monkeypatch.setattr(where, name, no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        from_parts(parts, fds) if where is mmap else to_parts(Packed(b"", [memoryview(bytes(LARGE))], True))
+    for fd in fds:
+        os.close(fd)
+    assert open_descriptors() == before
+
+
+def test_inline_buffers_are_the_receivers_own():
+    frame = memoryview(b"".join([b"a" * 64, b"b" * 64]))
+    _, buffers = from_parts([memoryview(b""), memoryview((3).to_bytes(8, "little") * 2), frame], [])
+    buffers[0][0] = 0
+    assert bytes(buffers[1]) == b"bbb"
+    assert frame[0] == ord("a")
+
+
+def test_an_array_that_stands_twice_in_a_value_travels_once():
+    array = np.arange(LARGE)
+    value = {"a": array, "again": array, "small": np.ones(2)}
+    assert [len(b) for b in pack(value).buffers] == [array.nbytes, 16]
+    loaded = across(value)
+    assert loaded["a"] is loaded["again"]
+    assert np.array_equal(loaded["a"], array)
