@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         start,
     )
     from worker_dispatcher.records import TaskFailure
+    from worker_dispatcher.reporting import check, compare, report
+    from worker_dispatcher.reports.report import Report
     from worker_dispatcher.reports.verdict import result_is_success
     from worker_dispatcher.worker_died import WorkerDied
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ConfigError": "errors",
+    "Report": "reports.report",
     "Run": "dispatch.run",
     "RunError": "errors",
     "TaskError": "errors",
@@ -50,6 +53,8 @@ _HOMES = {
     "WorkerDied": "worker_died",
     "WorkerDispatcherError": "errors",
     "callback_sample": "config",
+    "check": "reporting",
+    "compare": "reporting",
     "get_duration": "last_run",
     "get_last_config": "last_run",
     "get_logs": "last_run",
@@ -58,6 +63,7 @@ _HOMES = {
     "get_tps": "last_run",
     "launch": "last_run",
     "print": "dispatch.banner",
+    "report": "reporting",
     "result_is_success": "reports.verdict",
     "start": "last_run",
     "task_function_sample": "config",
@@ -65,6 +71,7 @@ _HOMES = {
 
 __all__ = [
     "ConfigError",
+    "Report",
     "Run",
     "RunError",
     "TaskError",
@@ -74,6 +81,8 @@ __all__ = [
     "WorkerDied",
     "WorkerDispatcherError",
     "callback_sample",
+    "check",
+    "compare",
     "default_config",
     "get_duration",
     "get_last_config",
@@ -83,6 +92,7 @@ __all__ = [
     "get_tps",
     "launch",
     "print",
+    "report",
     "result_is_success",
     "start",
     "task_function_sample",

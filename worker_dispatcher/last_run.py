@@ -20,6 +20,7 @@ __all__ = [
     "get_result_info",
     "get_results",
     "get_tps",
+    "last_run",
     "launch",
     "start",
 ]
@@ -78,6 +79,11 @@ def _refused_here(config: Config) -> str:
         f"worker_dispatcher: start() at {place} was called while a worker process loads this module; nothing was "
         f"started. Put the call under: if __name__ == '__main__':"
     )
+
+
+def last_run() -> Run | None:
+    """The run that finished last in this process; None before any."""
+    return _last
 
 
 def get_results() -> list[Any]:

@@ -33,6 +33,7 @@ class Rows:
     response_times, queue_delays: seconds, NaN where a row has none; None if no row has one
     errors: of the rows that are not ok, largest group first
     invalidity: malformed rows, which are in no column
+    places: where each row stood in what it was read from, so that other columns can be read beside these
     """
 
     starts: Floats
@@ -43,6 +44,7 @@ class Rows:
     queue_delays: Floats | None = None
     errors: Mapping[str, ErrorGroup] = field(default_factory=dict)
     invalidity: int = 0
+    places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -105,7 +107,8 @@ class Rows:
             begun, ended, took, good = begun[valid], ended[valid], took[valid], good[valid]
             response = None if response is None else response[valid]
             queue = None if queue is None else queue[valid]
-        return cls(begun, ended, took, good, _or_none(response), _or_none(queue), errors or {}, dropped)
+        places = np.flatnonzero(valid)
+        return cls(begun, ended, took, good, _or_none(response), _or_none(queue), errors or {}, dropped, places)
 
 
 class _Columns(NamedTuple):

@@ -1,0 +1,77 @@
+"""report, check and compare as users call them: of the last run, where nothing else is named; floor 5."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.last_run import last_run
+
+if TYPE_CHECKING:
+    from worker_dispatcher.reports.check import Verdict
+    from worker_dispatcher.reports.compare import Comparison
+    from worker_dispatcher.reports.report import Report
+
+__all__ = ["check", "compare", "report"]
+
+
+def report(
+    source: object = None,
+    *,
+    title: str | None = None,
+    checks: str | Iterable[str] = (),
+    window: float = 1.0,
+    interval: float = 0,
+    verbose: bool | None = None,
+) -> Report:
+    """A Report of the last run, a Run, a list of logs, a .jsonl file of them, or a Report (which comes back).
+
+    checks: thresholds to show with it, such as "p99<300ms"; window: least seconds of the peak rate; interval: seconds
+    of the intervals in tables, 0 to choose one. Before any run: a report of nothing.
+    verbose: print it as text; None: if the run was verbose, unless a prompt shows it anyway.
+    """
+    from worker_dispatcher.reports.report import Report, make_report
+
+    run = last_run() if source is None else source
+    if isinstance(run, Report):
+        made = run
+    else:
+        made = make_report([] if run is None else run, title=title, checks=checks, window=window, interval=interval)
+    if (_was_verbose(run) and not hasattr(sys, "ps1")) if verbose is None else verbose:
+        say(made.text(ascii_only=_knows_ascii_only()))
+    return made
+
+
+def check(source: object, expressions: str | Iterable[str]) -> Verdict:
+    """Hold a run against thresholds: check(None, ["p99<300ms", "error_rate<1%"]) is true if all hold in the last run.
+
+    source: as `report` takes it, or the dict that get_tps gave. ValueError, with the grammar, for what is no check.
+    """
+    if isinstance(source, Mapping):
+        from worker_dispatcher.reports.check import check as hold
+
+        return hold(source, expressions)
+    return report(source, verbose=False).check(expressions)
+
+
+def compare(a: object, b: object = None) -> Comparison:
+    """Two runs side by side, and which differences are clear. a, b: as `report` takes them; b None: the last run."""
+    from worker_dispatcher.reports.compare import compare as side_by_side
+
+    return side_by_side(report(a, verbose=False).rows, report(b, verbose=False).rows)
+
+
+def _was_verbose(run: object) -> bool:
+    config: Any = getattr(run, "config", None)
+    return isinstance(config, dict) and bool(config.get("verbose"))
+
+
+def _knows_ascii_only() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    try:
+        "▁█…".encode(encoding)
+    except (LookupError, UnicodeEncodeError):
+        return True
+    return False

@@ -1,0 +1,197 @@
+"""Everything that the outputs show of a run, computed once and shared by all of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from worker_dispatcher.reports.check import Verdict, check
+from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.health import Health, generator_health
+from worker_dispatcher.reports.percentiles import PERCENTILES, percentile_name, percentiles_of
+from worker_dispatcher.reports.timeline import Bins, bins_of
+from worker_dispatcher.reports.tps import tps_of_rows
+from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text, shown
+
+__all__ = ["Digest", "Latency", "Slow"]
+
+SHOWN_PERCENTILES = (50, 75, 90, 95, 99, 99.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One row of the latency table. of: 'from start', 'from due time', 'waited to start'; values: seconds by name."""
+
+    of: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """One of the slowest tasks. started: seconds since the run began; response: from its due time, None if unknown."""
+
+    task_id: str
+    worker: str
+    started: float
+    duration: float
+    response: float | None
+    status: str
+    said: str
+
+
+@dataclass(frozen=True, eq=False)
+class Digest:
+    """facts: what was read; checks: thresholds to hold it against; window: least seconds of the peak rate."""
+
+    facts: Facts
+    title: str = "Run report"
+    checks: tuple[str, ...] = ()
+    window: float = 1.0
+    interval: float = 0
+
+    @cached_property
+    def tps(self) -> dict[str, Any]:
+        """The get_tps dict, with intervals."""
+        percents = {*PERCENTILES, *SHOWN_PERCENTILES}
+        return tps_of_rows(
+            self.facts.rows,
+            display_intervals=True,
+            interval=self.interval,
+            percentiles=sorted(percents),
+            window=self.window,
+        )
+
+    def check(self, expressions: str | Iterable[str]) -> Verdict:
+        """Hold the run against thresholds; see reports.check."""
+        counts = dict.fromkeys(("error", "timeout", "crashed", "cancelled", "not_run", "dropped"), 0)
+        known = counts | self.facts.counts if self.facts.info.get("counts") else self.facts.counts
+        return check(self.facts.rows, expressions, counts=known)
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        return self.check(self.checks) if self.checks else None
+
+    @cached_property
+    def health(self) -> Health | None:
+        return generator_health(self.facts)
+
+    @cached_property
+    def bins(self) -> Bins:
+        return bins_of(self.facts)
+
+    @cached_property
+    def latencies(self) -> list[Latency]:
+        """The latency table: nearest rank, then the largest. Empty without a row."""
+        rows = self.facts.rows
+        names = [percentile_name(percent) for percent in SHOWN_PERCENTILES]
+        columns = [
+            ("from start", "execution_time", rows.times),
+            ("from due time", "response_time", rows.response_times),
+            ("waited to start", "queue_delay", rows.queue_delays),
+        ]
+        found = []
+        for label, key, column in columns:
+            table = self.tps["percentiles"].get(key)
+            if column is not None and table:
+                longest = percentiles_of(column, [100])["p100"]
+                found.append(Latency(label, {name: table[name] for name in names} | {"max": longest}))
+        return found
+
+    @cached_property
+    def slowest(self) -> list[Slow]:
+        return [self._slow(row) for row in self.facts.slowest()]
+
+    def _slow(self, row: int) -> Slow:
+        rows, log = self.facts.rows, self.facts.log(row)
+        known = rows.response_times is not None
+        error = log.get("error")
+        said = _error_line(error) if isinstance(error, Mapping) else shown(log.get("result"), 120)
+        return Slow(
+            shown(log.get("task_id"), 40),
+            shown(log.get("worker"), 40) if log.get("worker") is not None else "-",
+            float(rows.starts[row]) - self.facts.began,
+            float(rows.times[row]),
+            float(rows.ends[row] - self.facts.dues[row]) if known else None,
+            shown(log.get("status", "ok"), 40),
+            said,
+        )
+
+    @property
+    def peak_text(self) -> str:
+        """'44.1/s over 2.00 s', '-' without a success."""
+        peak = self.tps["peak_rate"]
+        return f"{rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "-"
+
+    @cached_property
+    def headline(self) -> list[tuple[str, str, str]]:
+        """(name, value, note) of the cards, most wanted first."""
+        tps, counts, rows = self.tps, self.facts.counts, self.facts.rows
+        total, success = tps["count"]["total"], tps["count"]["success"]
+        table = tps["percentiles"].get("execution_time", {})
+        failed = sum(counts.values()) - counts["ok"] - counts.get("not_run", 0) - counts.get("dropped", 0)
+        untrue = int(np.count_nonzero(~rows.ok)) - failed
+        note = f"and {count_text(untrue)} not true" if untrue > 0 else share_text(failed, total)
+        peak = tps["peak_rate"]
+        return [
+            ("Tasks", count_text(sum(counts.values())), f"{count_text(total)} ran"),
+            ("Ok", count_text(counts["ok"]), f"{share_text(success, total)} succeeded"),
+            ("Failed", count_text(failed), note if failed or untrue > 0 else "none"),
+            ("Rate", rate_text(tps["tps"]), "successes, whole run"),
+            ("Peak", rate_text(peak["tps"]) if peak else "-", f"over {seconds_text(peak['duration'])}" if peak else ""),
+            *((name, seconds_text(table[name]) if table else "-", "from start") for name in ("p50", "p95", "p99")),
+            ("Duration", seconds_text(tps["duration"]), "first start to last end"),
+        ]
+
+    @cached_property
+    def outcomes(self) -> list[tuple[str, int]]:
+        return list(self.facts.counts.items())
+
+    @cached_property
+    def settings(self) -> list[tuple[str, str]]:
+        """What was configured, as (dotted name, value); values of tasks and of task.config are left out."""
+        return [(printable(name), value) for name, value in _flat(self.facts.config)]
+
+    @cached_property
+    def machine(self) -> list[tuple[str, str]]:
+        """Where the report was made; empty where the run may have been elsewhere."""
+        if not self.facts.config:
+            return []
+        return [
+            ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+            ("System", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ]
+
+
+_PRIVATE = {"config", "list"}  # under `task`: the user's data
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if prefix == "task." and key in _PRIVATE:
+            found.append((name, _kind(value)))
+        elif isinstance(value, Mapping):
+            found += _flat(value, f"{name}.")
+        else:
+            found.append((name, getattr(value, "__qualname__", None) or shown(value, 80)))
+    return found
+
+
+def _kind(value: Any) -> str:
+    """Type and size of a value that is nobody else's business."""
+    if isinstance(value, int):
+        return count_text(value)
+    name = type(value).__name__
+    return f"{name} of {count_text(len(value))}" if isinstance(value, list | tuple | dict | set | range) else name
+
+
+def _error_line(error: Mapping[str, Any]) -> str:
+    message = shown(error.get("message", ""), 120)
+    kind = shown(error.get("type", ""), 60)
+    return f"{kind}: {message}" if message else kind

@@ -1,0 +1,158 @@
+"""What a report is made of: a run's logs, what else is known of the run, and columns beside those of Rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker_dispatcher.reports.places import FailureGroup, group_failures
+from worker_dispatcher.reports.rows import Floats, Rows
+from worker_dispatcher.reports.wording import shown
+
+__all__ = ["Facts", "RunLike", "facts_of"]
+
+_MOST_FAILURES_SHOWN = 50
+
+
+class RunLike(Protocol):
+    """What is asked of a run. logs, info, config: as get_logs(), get_result_info() and get_last_config() give them."""
+
+    @property
+    def logs(self) -> list[dict[str, Any]]: ...
+    @property
+    def info(self) -> dict[str, Any]: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+
+def facts_of(source: object) -> Facts:
+    """Read a run, a list or tuple of logs, or a file of logs as JSON lines. TypeError for anything else."""
+    if isinstance(source, str | os.PathLike):
+        return _read(Path(source))
+    # By its class: asking an instance for an attribute would make the logs once more.
+    if hasattr(type(source), "logs") and hasattr(type(source), "info"):
+        run = cast(RunLike, source)
+        return Facts(run.logs, run.info, run.config)
+    if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
+        return Facts(source)
+    raise TypeError(
+        f"a report is made of a run, a list of logs or the path of a .jsonl file, got {type(source).__name__}"
+    )
+
+
+def _read(path: Path) -> Facts:
+    """A log on each line; a line {"run": info} is what else is known of the run (as `to_jsonl` writes them)."""
+    logs: list[dict[str, Any]] = []
+    info: dict[str, Any] = {}
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: this is no JSON line: {error}") from None
+            if not isinstance(entry, dict):
+                raise ValueError(f"{path}, line {number}: a log is an object, got {type(entry).__name__}")
+            if entry.keys() == {"run"} and isinstance(entry["run"], dict):
+                info = entry["run"]
+            else:
+                logs.append(entry)
+    return Facts(logs, info)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Everything known of a run. Rows and what follows from it leave out malformed rows.
+
+    logs: dicts as from get_logs(); info: as from get_result_info(), {} if unknown; config: {} if unknown.
+    Columns are made when they are first asked for; all are in row order.
+    """
+
+    logs: Sequence[Mapping[str, Any]]
+    info: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> Rows:
+        return Rows.from_logs(self.logs)
+
+    def log(self, row: int) -> Mapping[str, Any]:
+        return self.logs[int(self.rows.places[row])]
+
+    @cached_property
+    def began(self) -> float:
+        """When the run's first task was due or started, Unix seconds; 0 without a row. Charts count from here."""
+        return float(np.fmin(self.dues.min(), self.rows.starts.min())) if len(self.rows) else 0.0
+
+    @cached_property
+    def ended(self) -> float:
+        return float(self.rows.ends.max()) if len(self.rows) else 0.0
+
+    @cached_property
+    def dues(self) -> Floats:
+        """When each task was meant to start; its start where the log does not say."""
+        waits = self.rows.queue_delays
+        if waits is None:
+            return self.rows.starts
+        return self.rows.starts - np.where(np.isfinite(waits), waits, 0.0)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Tasks by outcome; of the run where that is known, else of the logs. Those not zero, and ok."""
+        known = self.info.get("counts")
+        counts = dict(known) if isinstance(known, Mapping) else Counter(self._statuses)
+        kept = {str(name): int(count) for name, count in counts.items() if count or name == "ok"}
+        return {"ok": 0} | kept
+
+    @property
+    def _statuses(self) -> list[str]:
+        return [shown(log.get("status", "ok"), 40) if isinstance(log, Mapping) else "malformed" for log in self.logs]
+
+    @cached_property
+    def phases(self) -> dict[str, int]:
+        """Logs by phase, where the run had a warm-up or a cool-down; {} where it had none."""
+        named = Counter(log.get("phase") for log in self.logs if isinstance(log, Mapping))
+        named.pop(None, None)
+        return {shown(name, 40): count for name, count in named.items()} if set(named) - {"main"} else {}
+
+    @cached_property
+    def workers(self) -> tuple[NDArray[np.intp], list[str]]:
+        """(which worker ran each row, their names in order); -1 where the log names none."""
+        given = [self.logs[place].get("worker") for place in self.rows.places.tolist()]
+        numbers = sorted({one for one in set(map(_worker_key, given)) if one is not None}, key=_by_number)
+        code = {number: index for index, number in enumerate(numbers)}
+        codes = np.fromiter((code.get(_worker_key(one), -1) for one in given), np.intp, len(given))
+        return codes, [shown(number, 40) for number in numbers]
+
+    @cached_property
+    def failures(self) -> list[FailureGroup]:
+        """Rows that are no success, by type and line of code; all counts are right, only the largest groups kept."""
+        failed = np.flatnonzero(~self.rows.ok)
+        return group_failures(self.log(row) for row in failed.tolist())[:_MOST_FAILURES_SHOWN]
+
+    def slowest(self, most: int = 20) -> list[int]:
+        """Rows that took longest (from when they were due, where that is known), the slowest first."""
+        times = self.rows.times if self.rows.response_times is None else self.rows.ends - self.dues
+        most = min(most, len(times))
+        if not most:
+            return []
+        top = np.argpartition(-times, most - 1)[:most]
+        return [int(row) for row in top[np.argsort(-times[top], kind="stable")]]
+
+
+def _worker_key(worker: Any) -> Any:
+    return worker if worker is None or isinstance(worker, int | str) else shown(worker, 40)
+
+
+def _by_number(worker: Any) -> tuple[bool, float, str]:
+    return (True, 0.0, worker) if isinstance(worker, str) else (False, float(worker), "")

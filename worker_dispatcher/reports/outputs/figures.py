@@ -1,0 +1,263 @@
+"""The page's charts as plain data: what plotly.js is given for each. No plotly is needed to make them.
+
+Texts that a chart shows are read by plotly.js as a small HTML: every text of a task or a worker is escaped here.
+Colours of text and grid are the page's own (page.js), so that a chart follows light and dark.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.lanes import MOST_BARS, busy_shares, idle_tails
+from worker_dispatcher.reports.rows import Floats
+from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time
+from worker_dispatcher.reports.wording import rate_text, seconds_text, share_text, shown
+
+__all__ = ["COLORS", "Figure", "figures_of"]
+
+COLORS = {
+    "succeeded": "#2f8f6b",
+    "failed": "#d1495b",
+    "offered": "#7a869a",
+    "p50": "#4c8ed9",
+    "p95": "#e0952f",
+    "p99": "#b04fc0",
+    "peak": "rgba(224, 149, 47, 0.18)",
+}
+_PERCENTS = (50, 95, 99)
+_MOST_LANES = 64
+
+
+class Figure(NamedTuple):
+    """name: of the element; title, note: text beside it; data, layout: plotly.js; height: pixels; wide: own row."""
+
+    name: str
+    title: str
+    note: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    height: int = 300
+    wide: bool = False
+
+
+class _Unit(NamedTuple):
+    """How a length of time is drawn: seconds times `factor`, named `name`."""
+
+    factor: float
+    name: str
+
+    @staticmethod
+    def of_run(seconds: float) -> _Unit:
+        if seconds >= 3 * 3600:
+            return _Unit(1 / 3600, "hours")
+        return _Unit(1 / 60, "minutes") if seconds >= 600 else _Unit(1.0, "seconds")
+
+    @staticmethod
+    def of_latency(seconds: float) -> _Unit:
+        return _Unit(1.0, "s") if seconds >= 1 else _Unit(1e3, "ms") if seconds >= 1e-3 else _Unit(1e6, "us")
+
+
+def figures_of(digest: Digest) -> list[Figure]:
+    """All charts, in the order of the page; none for a run without a well-formed log."""
+    if not len(digest.facts.rows):
+        return []
+    time = _Unit.of_run(digest.facts.ended - digest.facts.began)
+    workers = [_workers(digest, time)] if digest.facts.workers[1] else []
+    return [_rates(digest, time), _percentiles(digest, time), _spread(digest), _in_flight(digest, time), *workers]
+
+
+def _rates(digest: Digest, time: _Unit) -> Figure:
+    bins = digest.bins
+    middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
+    width = bins.step * time.factor
+    data = [
+        _bars("succeeded", middles, bins.succeeded / bins.step, width),
+        _bars("failed", middles, bins.failed / bins.step, width),
+    ]
+    if digest.facts.rows.queue_delays is not None:
+        data.append(_steps("offered", bins.edges * time.factor, bins.offered / bins.step, COLORS["offered"]))
+    layout = _layout(f"{time.name} since the start", "tasks per second") | {"barmode": "stack", "bargap": 0.05}
+    peak, note = digest.tps["peak_rate"], f"per {seconds_text(bins.step)}; a task counts where it ended"
+    if peak:
+        low = max(0.0, peak["started_at"] - digest.facts.began) * time.factor
+        high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
+        layout["shapes"] = [_window(low, high * time.factor)]
+        note += f"; shaded: the peak, {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}"
+    return Figure("rates", "Tasks per second", note, data, layout)
+
+
+def _percentiles(digest: Digest, time: _Unit) -> Figure:
+    facts, bins = digest.facts, digest.bins
+    columns = [("from start", facts.rows.times, "solid")]
+    if facts.rows.response_times is not None:
+        columns.append(("from due time", facts.rows.response_times, "dot"))
+    lines = {name: percentiles_over_time(facts, column, bins, _PERCENTS) for name, column, _ in columns}
+    unit = _Unit.of_latency(max(float(np.nanmax(line, initial=0)) for found in lines.values() for line in found))
+    middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
+    data = []
+    for name, _, dash in columns:
+        for percent, line in zip(_PERCENTS, lines[name], strict=True):
+            label = f"p{percent}" if name == "from start" else f"p{percent} due"
+            trace = _line(label, middles, _numbers(line * unit.factor), COLORS[f"p{percent}"], dash=dash)
+            data.append(trace | {"mode": "lines+markers", "marker": {"size": 3}})
+    note = f"of the tasks that ended in each {seconds_text(bins.step)}"
+    if len(columns) > 1:
+        note += "; dotted: from when the task was due, which counts its waiting"
+    return Figure("percentiles", "Latency over time", note, data, _layout(f"{time.name} since the start", unit.name))
+
+
+def _spread(digest: Digest) -> Figure:
+    rows = digest.facts.rows
+    columns = [("from start", rows.times, COLORS["p50"])]
+    if rows.response_times is not None:
+        columns.append(("from due time", rows.response_times, COLORS["p95"]))
+    found = histogram(*(column for _, column, _ in columns))
+    unit = _Unit.of_latency(float(found.edges[-1]))
+    # A point for each corner: a bar over a scale of powers has no width of its own.
+    corners = _numbers(np.repeat(found.edges, 2) * unit.factor)
+    data = []
+    for (name, _, color), counts in zip(columns, found.counts, strict=True):
+        heights = [0, *np.repeat(counts, 2).tolist(), 0]
+        data.append(_line(name, corners, heights, color) | {"fill": "tozeroy", "line": {"color": color, "width": 1}})
+    layout = _layout("", "tasks")
+    ticks = _round_lengths(float(found.edges[0]), float(found.edges[-1]))
+    labels = [seconds_text(length).replace(".0 ", " ").replace(".00 ", " ") for length in ticks]
+    layout["xaxis"] |= {"type": "log", "tickvals": [tick * unit.factor for tick in ticks], "ticktext": labels}
+    return Figure("spread", "Latency histogram", "how many tasks took how long; a scale of powers", data, layout)
+
+
+def _round_lengths(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten between two lengths; only the powers where that would be more than nine."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    inside = [length for length in every if low <= length <= high]
+    return inside if len(inside) <= 9 else [length for length in inside if f"{length:e}".startswith("1.")]
+
+
+def _in_flight(digest: Digest, time: _Unit) -> Figure:
+    mean, most = in_flight_over_time(digest.facts, digest.bins)
+    edges = digest.bins.edges * time.factor
+    data = [
+        _steps("most", edges, most, COLORS["p95"]),
+        _steps("mean", edges, mean, COLORS["p50"]) | {"fill": "tozeroy"},
+    ]
+    layout = _layout(f"{time.name} since the start", "tasks")
+    return Figure("in-flight", "In flight", "tasks running at a time", data, layout)
+
+
+def _workers(digest: Digest, time: _Unit) -> Figure:
+    """A row per worker; each task a bar where they can be told apart, else how busy the worker was."""
+    facts = digest.facts
+    names = facts.workers[1]
+    exact = len(facts.rows) <= MOST_BARS and len(names) <= _MOST_LANES
+    data, lanes = _task_bars(digest, time) if exact else _busy(digest, time)
+    layout = _layout(f"{time.name} since the start", "worker")
+    layout["yaxis"] |= {"type": "category", "autorange": "reversed", "fixedrange": True}
+    layout["yaxis"] |= {"categoryorder": "array", "categoryarray": lanes, "showgrid": False}
+    layout |= {"barmode": "overlay", "bargap": 0.2, "hovermode": "closest"}
+    note = "each bar is a task" if exact else "the darker, the busier; too many tasks to draw each"
+    tails = idle_tails(facts)
+    if tails is not None:
+        note += f"; {share_text(tails.idle, 1)} of the workers' time passed idle at the end"
+        if tails.alone > 0.05 * (facts.ended - facts.began):
+            task = html.escape(shown(facts.log(tails.row).get("task_id"), 40))
+            note += f", waiting for worker {html.escape(tails.last)} (task {task}), "
+            note += f"{seconds_text(tails.alone)} after all others"
+    height = min(1200, 110 + 20 * len(lanes))
+    return Figure("workers", "Workers", note, data, layout, height, True)
+
+
+def _task_bars(digest: Digest, time: _Unit) -> tuple[list[dict[str, Any]], list[str]]:
+    facts = digest.facts
+    codes, names = facts.workers
+    lanes = [html.escape(name) for name in names]
+    data = []
+    for name, kind in (("succeeded", facts.rows.ok), ("failed", ~facts.rows.ok)):
+        picked = np.flatnonzero(kind & (codes >= 0))
+        starts = (facts.rows.starts[picked] - facts.began) * time.factor
+        lengths = (facts.rows.ends[picked] - facts.rows.starts[picked]) * time.factor
+        hover = [
+            f"task {html.escape(shown(facts.log(row).get('task_id'), 40))}, {seconds_text(took)}"
+            for row, took in zip(picked.tolist(), facts.rows.times[picked].tolist(), strict=True)
+        ]
+        color = COLORS[name]
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": name,
+                "base": _numbers(starts),
+                "x": _numbers(lengths),
+                "y": [lanes[code] for code in codes[picked].tolist()],
+                "hovertext": hover,
+                "hoverinfo": "text",
+                "marker": {"color": color, "line": {"color": "rgba(255, 255, 255, 0.5)", "width": 0.5}},
+            }
+        )
+    return data, lanes
+
+
+def _busy(digest: Digest, time: _Unit) -> tuple[list[dict[str, Any]], list[str]]:
+    busy = busy_shares(digest.facts)
+    lanes = [html.escape(name) for name in busy.names]
+    trace = {
+        "type": "heatmap",
+        "x": _numbers(busy.edges * time.factor),
+        "y": lanes,
+        "z": [_numbers(np.round(100 * row, 1)) for row in busy.shares],
+        "zmin": 0,
+        "zmax": 100,
+        "colorscale": [[0, "rgba(76, 142, 217, 0.06)"], [1, "#1f5fa8"]],
+        "hovertemplate": "worker %{y}: %{z} % busy<extra></extra>",
+        "showscale": False,
+    }
+    return [trace], lanes
+
+
+def _bars(name: str, x: list[float | None], y: Floats, width: float) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "name": name,
+        "x": x,
+        "y": _numbers(y),
+        "width": width,
+        "marker": {"color": COLORS[name], "line": {"width": 0}},
+    }
+
+
+def _line(name: str, x: list[float | None], y: list[Any], color: str, *, dash: str = "solid") -> dict[str, Any]:
+    line = {"color": color, "dash": dash, "width": 1.6}
+    return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "line": line}
+
+
+def _steps(name: str, edges: Floats, heights: Floats | NDArray[Any], color: str) -> dict[str, Any]:
+    """A line that is level over each bin."""
+    trace = _line(name, _numbers(edges), _numbers(np.append(heights, heights[-1:])), color)
+    trace["line"]["shape"] = "hv"
+    return trace
+
+
+def _layout(x: str, y: str) -> dict[str, Any]:
+    return {
+        "xaxis": {"title": {"text": x, "standoff": 8}, "zeroline": False, "automargin": True},
+        "yaxis": {"title": {"text": y, "standoff": 8}, "rangemode": "tozero", "automargin": True},
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        "hovermode": "x unified",
+    }
+
+
+def _window(low: float, high: float) -> dict[str, Any]:
+    shade = {"type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": high, "y0": 0, "y1": 1}
+    return shade | {"fillcolor": COLORS["peak"], "line": {"width": 0}, "layer": "below"}
+
+
+def _numbers(values: Floats | NDArray[Any]) -> list[float | None]:
+    """Short numbers, None for NaN: a page with a million digits is slow, and JSON knows no NaN."""
+    return [None if value != value else float(f"{value:.6g}") for value in np.asarray(values, np.float64).tolist()]

@@ -1,0 +1,91 @@
+"""A report as one JSON document, and logs as JSON lines from which a report can be made again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.verdict import row_is_success
+from worker_dispatcher.reports.wording import shown
+
+__all__ = ["report_as_data", "write_json", "write_jsonl"]
+
+_LONGEST = 10_000  # characters of the text that stands for a value that JSON cannot hold
+
+
+def report_as_data(digest: Digest) -> dict[str, Any]:
+    """Everything the page shows but the charts, as dicts, lists, text and finite numbers."""
+    facts, health, verdict = digest.facts, digest.health, digest.verdict
+    return {
+        "title": digest.title,
+        "counts": facts.counts,
+        "phases": facts.phases,
+        "tps": digest.tps,
+        "latencies": {row.of: dict(row.values) for row in digest.latencies},
+        "generator": None if health is None else {"ok": health.ok, "verdict": health.sentence},
+        "checks": None if verdict is None else [_finding(finding) for finding in verdict.findings],
+        "failures": [
+            {
+                "count": group.count,
+                "type": group.type,
+                "place": group.place,
+                "message": group.message,
+                "task_ids": group.task_ids,
+            }
+            for group in facts.failures
+        ],
+        "slowest": [{name: getattr(slow, name) for name in type(slow).__dataclass_fields__} for slow in digest.slowest],
+        "config": dict(digest.settings),
+        "machine": dict(digest.machine),
+    }
+
+
+def _finding(finding: Any) -> dict[str, Any]:
+    return {"check": finding.expression, "observed": finding.observed, "limit": finding.limit, "holds": finding.holds}
+
+
+def write_json(digest: Digest, file: TextIO) -> None:
+    """ASCII only: whatever a task said is escaped, so that no reader chokes on it."""
+    json.dump(report_as_data(digest), file, indent=1, allow_nan=False)
+    file.write("\n")
+
+
+def write_jsonl(facts: Facts, file: TextIO) -> None:
+    """A line per log, then a line of what else is known of the run. `report(path)` reads it.
+
+    A value that JSON cannot hold is written as text. If that would make a success of a row that is none (an HTTP
+    response with status 500 is not true, its text is), `result` is null and the text stands in `result_text`.
+    """
+    for log in facts.logs:
+        if isinstance(log, Mapping):
+            file.write(json.dumps(_line(log), allow_nan=False) + "\n")
+    if facts.info:
+        file.write(json.dumps({"run": _plain(facts.info)}, allow_nan=False) + "\n")
+
+
+def _line(log: Mapping[str, Any]) -> dict[str, Any]:
+    line = {shown(key): _plain(value) for key, value in log.items()}
+    if "result" in log and row_is_success(line) and not row_is_success(log):
+        line |= {"result": None, "result_text": line["result"]}
+    return line
+
+
+def _plain(value: Any) -> Any:
+    """The value if JSON gives it back as it is, but for tuples and keys; else its text."""
+    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
+        return value
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        if type(value) is dict and len(value) <= 1000:
+            return {shown(key): shown(one, _LONGEST) if not _is_plain(one) else one for key, one in value.items()}
+        return shown(value, _LONGEST)
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or type(value) in (str, int, bool)

@@ -1,0 +1,234 @@
+"""A report as one HTML file that needs no network: interactive charts and tables, light and dark, desk and phone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from worker_dispatcher.reports.check import Finding
+from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.outputs.extras import load
+from worker_dispatcher.reports.outputs.figures import Figure, figures_of
+from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text
+
+__all__ = ["page_text"]
+
+# Nothing is loaded and nothing is sent, whatever a task's text may try.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+
+
+def page_text(digest: Digest) -> str:
+    """The page; about 5 MB, nearly all of it plotly.js. ImportError without plotly."""
+    library = load("plotly.offline", "report", "an HTML report").get_plotlyjs()
+    drawn = figures_of(digest)
+    parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn)]
+    if drawn:
+        data = [{"name": figure.name, "data": figure.data, "layout": figure.layout} for figure in drawn]
+        parts += [
+            f'<script type="application/json" id="figures">{_in_script(json.dumps(data, allow_nan=False))}</script>',
+            f"<script>{_closed_nowhere(library)}</script>",
+            f"<script>{_source('page.js')}</script>",
+        ]
+    return "\n".join([*parts, "</body>", "</html>", ""])
+
+
+def _in_script(text: str) -> str:
+    """JSON with nothing in it that ends a script or starts a comment; json.dumps has made it ASCII already."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _closed_nowhere(code: str) -> str:
+    return code.replace("</script", "<\\/script")
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _safe(text: str) -> str:
+    return escape(printable(text))
+
+
+def _head(digest: Digest) -> list[str]:
+    return [
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{_safe(digest.title)}</title>",
+        f"<style>{_source('page.css')}</style>",
+        "</head>",
+    ]
+
+
+def _body(digest: Digest, drawn: Sequence[Figure]) -> Iterator[str]:
+    yield from _opening(digest)
+    yield from _cards(digest)
+    if digest.verdict is not None:
+        yield from _checks(digest)
+    yield from _charts(drawn)
+    yield '<div class="pair">'
+    yield from _latencies(digest)
+    yield from _outcomes(digest)
+    yield "</div>"
+    yield from _failures(digest)
+    yield from _slowest(digest)
+    yield from _settings(digest)
+    yield f'<footer class="quiet">Made by worker_dispatcher from {count_text(len(digest.facts.logs))} logs.</footer>'
+
+
+def _opening(digest: Digest) -> Iterator[str]:
+    health, tps = digest.health, digest.tps
+    if health is not None and not health.ok:
+        yield f'<p class="banner" role="alert">{_safe(health.sentence)}</p>'
+    yield f"<h1>{_safe(digest.title)}</h1>"
+    if tps["count"]["total"]:
+        yield f'<p class="quiet">{_moment(tps["started_at"])}, for {seconds_text(tps["duration"])}</p>'
+    else:
+        yield '<p class="quiet">No task ran.</p>'
+    if health is not None and health.ok:
+        yield f'<p class="banner good">{_safe(health.sentence)}</p>'
+    if digest.facts.phases:
+        shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
+        yield f'<p class="quiet">Phases: {_safe(shown)}; the numbers are of the main phase.</p>'
+    invalid = tps["count"]["invalidity"]
+    if invalid:
+        yield f'<p class="quiet">{count_text(invalid)} malformed logs are left out.</p>'
+
+
+def _moment(wall: float) -> str:
+    try:
+        return datetime.fromtimestamp(wall, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    except (OverflowError, OSError, ValueError):  # logs may say anything
+        return f"{wall:g}"
+
+
+def _cards(digest: Digest) -> Iterator[str]:
+    yield '<div class="cards">'
+    for name, value, note in digest.headline:
+        bad = ' class="card bad"' if name == "Failed" and value != "0" else ' class="card"'
+        quiet = f'<span class="quiet">{_safe(note)}</span>'
+        yield f'<div{bad}><span class="quiet">{_safe(name)}</span><b>{_safe(value)}</b>{quiet}</div>'
+    yield "</div>"
+
+
+def _checks(digest: Digest) -> Iterator[str]:
+    found = digest.verdict.findings if digest.verdict is not None else ()
+    rows = [
+        (("holds", "good") if one.holds else ("FAILS", "bad"), (one.expression, ""), (_observed(one), ""))
+        for one in found
+    ]
+    yield from _table("Checks", "", ["", "check", "observed"], rows)
+
+
+def _observed(finding: Finding) -> str:
+    if finding.observed is None:
+        return "no data"
+    if finding.expression.lstrip().startswith("error_rate"):
+        return f"{finding.observed:.2%}"
+    return {"s": seconds_text, "/s": rate_text}.get(finding.unit, count_text)(finding.observed)
+
+
+def _charts(drawn: Sequence[Figure]) -> Iterator[str]:
+    if drawn:
+        yield "<noscript><p>The charts need JavaScript; the tables below do not.</p></noscript>"
+    yield '<div class="charts">'
+    for figure in drawn:
+        wide = ' class="wide"' if figure.wide else ""
+        yield f'<section{wide}><h2>{figure.title}</h2><p class="quiet">{figure.note}</p>'
+        yield f'<div class="chart" id="{figure.name}" style="height:{figure.height}px"></div></section>'
+    yield "</div>"
+
+
+def _latencies(digest: Digest) -> Iterator[str]:
+    table = digest.latencies
+    names = list(table[0].values) if table else []
+    rows = [((row.of, "word"), *((seconds_text(value), "number") for value in row.values.values())) for row in table]
+    yield from _table("Latency", "nearest rank, all tasks that ran", ["", *names], rows)
+
+
+def _outcomes(digest: Digest) -> Iterator[str]:
+    total = sum(digest.facts.counts.values())
+    rows = [
+        ((name, ""), (count_text(count), "number"), (share_text(count, total), "number"))
+        for name, count in digest.outcomes
+    ]
+    yield from _table("Outcomes", "", ["", "tasks", "share"], rows)
+
+
+def _failures(digest: Digest) -> Iterator[str]:
+    groups = digest.facts.failures
+    if not groups:
+        return
+    rows = [
+        (
+            (count_text(group.count), "number"),
+            (printable(group.type, 80), "word"),
+            (group.place, "word"),
+            (printable(group.message, 300), "text"),
+            (", ".join(f"#{task_id}" for task_id in group.task_ids), "ids"),
+        )
+        for group in groups
+    ]
+    yield from _table("Failures", "by type and line of code", ["tasks", "type", "line", "first message", "first"], rows)
+
+
+def _slowest(digest: Digest) -> Iterator[str]:
+    known = any(slow.response is not None for slow in digest.slowest)
+    names = ["task", "worker", "started at", "took", *(["from due"] if known else []), "status", "result or error"]
+    rows = [
+        (
+            (slow.task_id, ""),
+            (slow.worker, ""),
+            (seconds_text(slow.started), "number"),
+            (seconds_text(slow.duration), "number"),
+            *([(seconds_text(slow.response), "number")] if known else []),
+            (slow.status, "" if slow.status == "ok" else "bad"),
+            (slow.said, "text"),
+        )
+        for slow in digest.slowest
+    ]
+    yield from _table("Slowest tasks", "", names, rows)
+
+
+def _settings(digest: Digest) -> Iterator[str]:
+    rows = [((name, ""), (value, "text")) for name, value in [*digest.machine, *digest.settings]]
+    if rows:
+        yield "<section><details><summary>Configuration and machine</summary>"
+        yield from _rows([], rows)
+        yield "</details></section>"
+
+
+Cell = tuple[str, str]
+"""(text, class of the cell). Any text: it is escaped where it is written."""
+
+
+def _table(title: str, note: str, names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    listed = list(rows)
+    yield f'<section><h2>{_safe(title)}</h2><p class="quiet">{_safe(note) if listed else "nothing to show"}</p>'
+    if listed:
+        yield from _rows(names, listed)
+    yield "</section>"
+
+
+def _rows(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    yield '<div class="scroll"><table>'
+    if names:
+        kinds = [kind if kind == "number" else "" for _, kind in rows[0]]
+        yield f"<tr>{''.join(map(_heading, names, kinds))}</tr>"
+    for row in rows:
+        yield f"<tr>{''.join(_cell(text, kind) for text, kind in row)}</tr>"
+    yield "</table></div>"
+
+
+def _heading(name: str, kind: Any) -> str:
+    return f'<th class="{kind}">{_safe(name)}</th>' if kind else f"<th>{_safe(name)}</th>"
+
+
+def _cell(text: str, kind: str) -> str:
+    return f'<td class="{kind}">{_safe(text)}</td>' if kind else f"<td>{_safe(text)}</td>"

@@ -1,0 +1,100 @@
+"""A report as text for a terminal: what came of the tasks, how long they took, the rate over time, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text, sparkline
+
+__all__ = ["report_text"]
+
+_MOST_GROUPS = 10
+
+
+def report_text(digest: Digest, *, ascii_only: bool = False) -> str:
+    """Lines under about 100 characters, without a last line end. ascii_only: for outputs that know nothing else."""
+    lines = [
+        *_first_lines(digest),
+        *_outcomes(digest),
+        *_latencies(digest),
+        *_rate(digest, ascii_only),
+        *_failures(digest),
+        *_checks(digest),
+    ]
+    text = "\n".join(lines)
+    return text.encode("ascii", "backslashreplace").decode() if ascii_only else text
+
+
+def _first_lines(digest: Digest) -> Iterator[str]:
+    health, tps = digest.health, digest.tps
+    if health is not None and not health.ok:
+        yield f"WARNING: {health.sentence}"
+        yield ""
+    counts = digest.facts.counts
+    yield (
+        f"{count_text(sum(counts.values()))} tasks in {seconds_text(tps['duration'])}   "
+        f"{rate_text(tps['tps'])}, peak {digest.peak_text}   in flight {count_text(tps['in_flight']['max'])}"
+    )
+    if digest.facts.phases:
+        shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
+        yield f"phases: {shown}; the numbers are of the main phase"
+    if health is not None and health.ok:
+        yield health.sentence
+
+
+def _outcomes(digest: Digest) -> Iterator[str]:
+    counts = digest.facts.counts
+    total = sum(counts.values())
+    yield ""
+    for name, count in digest.outcomes:
+        yield f"{name:<16}{count_text(count):>12}{share_text(count, total):>10}"
+    invalid = digest.tps["count"]["invalidity"]
+    if invalid:
+        yield f"{'malformed':<16}{count_text(invalid):>12}   logs, left out"
+
+
+def _latencies(digest: Digest) -> Iterator[str]:
+    table = digest.latencies
+    if not table:
+        return
+    yield ""
+    yield f"{'latency':<16}" + "".join(f"{name:>11}" for name in table[0].values)
+    for row in table:
+        yield f"{row.of:<16}" + "".join(f"{seconds_text(value):>11}" for value in row.values.values())
+
+
+def _rate(digest: Digest, ascii_only: bool) -> Iterator[str]:
+    bins = digest.bins
+    ended = bins.succeeded + bins.failed
+    if not ended.any():
+        return
+    per_line = -(-len(ended) // 60)  # joined so that the line fits
+    sums = [int(ended[low : low + per_line].sum()) for low in range(0, len(ended), per_line)]
+    length = bins.step * per_line
+    yield ""
+    yield f"ended per second {sparkline(sums, ascii_only=ascii_only)}"
+    yield f"                 up to {rate_text(max(sums) / length)}; {seconds_text(length)} each"
+
+
+def _failures(digest: Digest) -> Iterator[str]:
+    groups = digest.facts.failures
+    if not groups:
+        return
+    yield ""
+    yield "failures"
+    for group in groups[:_MOST_GROUPS]:
+        ids = ", ".join(f"#{printable(str(task_id), 20)}" for task_id in group.task_ids[:3])
+        kind, message = printable(group.type, 30), printable(group.message, 60)
+        yield f"  {count_text(group.count):>8}  {kind}  {printable(group.place, 40)}  {message}  {ids}".rstrip()
+    if len(groups) > _MOST_GROUPS:
+        yield f"  and {len(groups) - _MOST_GROUPS} more kinds"
+
+
+def _checks(digest: Digest) -> Iterator[str]:
+    if digest.verdict is None:
+        return
+    yield ""
+    yield "checks"
+    for finding in digest.verdict.findings:
+        yield f"  {finding}"

@@ -1,0 +1,70 @@
+"""Failures grouped by their type and by the line of code they came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_dispatcher.reports.failures import error_of_log
+
+__all__ = ["FALSY", "FailureGroup", "group_failures", "place_of"]
+
+FALSY = "(result not true)"
+"""The type of a row that ended ok and is no success all the same: it returned False, None, an HTTP 500, ..."""
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
+_HEAD = "Traceback (most recent call last):"
+_NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")
+_SLASH = re.compile(r"[/\\]")
+_IDS_KEPT = 5
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """count: rows; type: of the exception; place: 'file.py:12' or ''; message, task_ids: of the first ones."""
+
+    type: str
+    place: str
+    message: str
+    count: int = 0
+    task_ids: list[int | str] = field(default_factory=list)
+
+
+def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
+    """Group the logs of rows that are no success. Largest group first; ties in order of appearance."""
+    groups: dict[tuple[str, str], FailureGroup] = {}
+    places: dict[str, str] = {}  # a million tasks fail in a few ways
+    for log in logs:
+        kind, message, task_id = error_of_log(log) or (FALSY, "", log.get("task_id"))
+        traceback = _traceback(log)
+        place = places.get(traceback)
+        if place is None:
+            place = places[traceback] = place_of(traceback)
+        group = groups.get((kind, place))
+        if group is None:
+            group = groups[kind, place] = FailureGroup(kind, place, message)
+        group.count += 1
+        if task_id is not None and len(group.task_ids) < _IDS_KEPT:
+            group.task_ids.append(task_id if isinstance(task_id, int) else str(task_id))
+    return sorted(groups.values(), key=lambda group: -group.count)
+
+
+def place_of(traceback: str) -> str:
+    """'file.py:12': the last line of the user's own code in a traceback as text, else its last line; '' without one.
+
+    A library's frame says little to who called it with a wrong value. Of chained exceptions the last one counts.
+    """
+    frames = _FRAME.findall(traceback[max(0, traceback.rfind(_HEAD)) :])
+    if not frames:
+        return ""
+    own = [frame for frame in frames if not _NOT_OURS.search(frame[0])]
+    file, line = (own or frames)[-1]
+    return f"{_SLASH.split(file)[-1]}:{line}"
+
+
+def _traceback(log: Mapping[str, Any]) -> str:
+    error = log.get("error")
+    text = error.get("traceback") if isinstance(error, Mapping) else ""
+    return text if isinstance(text, str) else ""

@@ -1,0 +1,112 @@
+"""Report: what a run's records say, to be read, written to files or held against thresholds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from worker_dispatcher.reports.check import Verdict
+from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.facts import Facts, facts_of
+from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
+from worker_dispatcher.reports.outputs.page import page_text
+from worker_dispatcher.reports.outputs.table import write_csv
+from worker_dispatcher.reports.outputs.text import report_text
+from worker_dispatcher.reports.rows import Rows
+
+__all__ = ["RawFields", "Report", "make_report"]
+
+FilePath: TypeAlias = "str | os.PathLike[str]"
+RawFields: TypeAlias = "Mapping[str, str | Callable[[dict[Any, Any]], Any]] | Sequence[str]"
+"""Extra columns from what tasks noted: {column: key of metadata, or function of metadata}, or a list of keys."""
+
+
+def make_report(
+    source: object,
+    *,
+    title: str | None = None,
+    checks: str | Iterable[str] = (),
+    window: float = 1.0,
+    interval: float = 0,
+) -> Report:
+    """A report of a run, a list of logs, or a .jsonl file of them.
+
+    checks: thresholds shown with the rest (`reports.check` has the grammar); window: least seconds of the peak rate;
+    interval: seconds of the intervals in tables, 0 to choose one.
+    TypeError for a source that is none; ValueError for a check, window or interval that is none, when it is used.
+    """
+    asked = (checks,) if isinstance(checks, str) else tuple(checks)
+    return Report(Digest(facts_of(source), title or "Run report", asked, window, interval))
+
+
+class Report:
+    """What a run's records say. Made of a finished run it does not change; its numbers are made when first asked for.
+
+    str() gives the text for a terminal; `check` a Verdict; the to_... methods write one file each and return its path.
+    Files are overwritten. A form whose package is missing raises ImportError, naming the extra that has it.
+    """
+
+    def __init__(self, digest: Digest) -> None:
+        self._digest = digest
+
+    @property
+    def facts(self) -> Facts:
+        """The logs, and what else is known of the run."""
+        return self._digest.facts
+
+    @property
+    def rows(self) -> Rows:
+        """The columns that the numbers come from."""
+        return self._digest.facts.rows
+
+    @property
+    def tps(self) -> dict[str, Any]:
+        """What get_tps(display_intervals=True) gives."""
+        return self._digest.tps
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Of the checks that the report was made with; None without any."""
+        return self._digest.verdict
+
+    def check(self, expressions: str | Iterable[str]) -> Verdict:
+        """Hold the run against thresholds: check(["p99<300ms", "error_rate<1%"]) is true if all hold."""
+        return self._digest.check(expressions)
+
+    def as_data(self) -> dict[str, Any]:
+        """What `to_json` writes."""
+        return report_as_data(self._digest)
+
+    def text(self, *, ascii_only: bool = False) -> str:
+        return report_text(self._digest, ascii_only=ascii_only)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    __repr__ = __str__  # so that a prompt shows it
+
+    def to_html(self, path: FilePath) -> Path:
+        """One page with interactive charts that needs no network; 5 MB. Extra [report]."""
+        page = page_text(self._digest)  # before the file is touched: plotly may not be there
+        Path(path).write_text(page, encoding="utf-8")
+        return Path(path)
+
+    def to_json(self, path: FilePath) -> Path:
+        """All numbers as one JSON document."""
+        with Path(path).open("w", encoding="ascii") as file:
+            write_json(self._digest, file)
+        return Path(path)
+
+    def to_jsonl(self, path: FilePath) -> Path:
+        """The logs, one JSON object a line; `report(path)` reads them again."""
+        with Path(path).open("w", encoding="ascii") as file:
+            write_jsonl(self._digest.facts, file)
+        return Path(path)
+
+    def to_csv(self, path: FilePath) -> Path:
+        """The logs, one row a task."""
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            write_csv(self._digest.facts, file)
+        return Path(path)
