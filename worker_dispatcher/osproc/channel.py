@@ -74,7 +74,7 @@ class Channel:
             sent = self._write(data, fds)
             data, fds = data[sent:], () if sent else fds
         if len(data):
-            self._out.append((data, [os.dup(fd) for fd in fds]))
+            self._out.append((data, _duplicates(fds)))
             self.flush()
 
     def _write(self, data: memoryview, fds: Sequence[int]) -> int:
@@ -103,7 +103,7 @@ class Channel:
 
     def receive(self) -> list[Frame]:
         """Every whole frame that is there (a blocking channel waits for one). Raises Gone at the end of the stream
-        when nothing more can be read; frames that came before it are given first."""
+        or where what comes is no frame; frames that came before it are given first."""
         while True:
             frames = self._parse()
             if frames:
@@ -145,17 +145,21 @@ class Channel:
         at, end = 0, len(self._buffer)
         while end - at >= _HEAD.size:
             kind, fd_count, part_count, total = _HEAD.unpack_from(self._buffer, at)
-            if kind & ~0xFFFF != _MARK:
-                raise Gone
-            start = at + _HEAD.size
-            if end - start < total:
+            start, offset = at + _HEAD.size, _SIZE.size * part_count
+            sound = kind & ~0xFFFF == _MARK and offset <= total
+            if sound and end - start < total:
                 break
-            whole = memoryview(bytes(memoryview(self._buffer)[start : start + total]))
-            sizes = [_SIZE.unpack_from(whole, i * _SIZE.size)[0] for i in range(part_count)]
-            parts, offset = [], _SIZE.size * part_count
-            for size in sizes:
-                parts.append(whole[offset : offset + size])
-                offset += size
+            parts = []
+            if sound:
+                whole = memoryview(bytes(memoryview(self._buffer)[start : start + total]))
+                for i in range(part_count):
+                    size = _SIZE.unpack_from(whole, i * _SIZE.size)[0]
+                    parts.append(whole[offset : offset + size])
+                    offset += size
+            if not sound or offset != total:
+                if frames:  # they are given first; what is wrong comes up again
+                    break
+                raise Gone
             frames.append(Frame(kind & 0xFFFF, parts, self._fds.popleft() if fd_count and self._fds else []))
             at = start + total
         if at:
@@ -182,3 +186,15 @@ class Channel:
                 os.close(fd)
         self._out.clear()
         self._fds.clear()
+
+
+def _duplicates(fds: Sequence[int]) -> list[int]:
+    found: list[int] = []
+    try:
+        for fd in fds:
+            found.append(os.dup(fd))
+    except OSError:
+        for fd in found:
+            os.close(fd)
+        raise
+    return found
