@@ -20,14 +20,18 @@ FILES = 8
 
 class Stream:
     """A one-way stream with the kernel's rules: descriptors come with the first byte of their write, and a read that
-    meets some stops at the end of that write. `room`, `ready`: bytes it will still take and give."""
+    meets some stops at the end of that write. room, ready: bytes it will still take and give; refusals: how many
+    writes it takes nothing of."""
 
     def __init__(self) -> None:
         self.writes: deque[tuple[bytes, list[int]]] = deque()
-        self.room = self.ready = 0
+        self.room = self.ready = self.refusals = 0
         self.ended = False
 
     def write(self, data: memoryview, fds: list[int]) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            raise InterruptedError
         taken = bytes(data[: self.room])
         if not taken:
             raise BlockingIOError
@@ -110,6 +114,7 @@ frames = st.tuples(
 steps = st.one_of(
     st.tuples(st.just("send"), frames),
     st.tuples(st.sampled_from(["flush", "receive"]), st.integers(0, 120)),
+    st.tuples(st.just("refuse"), st.integers(1, 3)),
 )
 
 
@@ -120,6 +125,8 @@ def exchange(sender: Channel, receiver: Channel, stream: Stream, files: list[int
             kind, parts, numbers = value
             sender.send(kind, parts, [files[n] for n in numbers])
             sent.append((kind, parts, [os.fstat(files[n]).st_ino for n in numbers]))
+        elif what == "refuse":
+            stream.refusals = value
         elif what == "flush":
             stream.room += value
             sender.flush()
@@ -151,7 +158,7 @@ def test_frames_arrive_as_sent_however_the_stream_cuts_them(steps, files):
     sent, received = exchange(sender, receiver, stream, files, steps)
     assert received == sent[: len(received)]
 
-    stream.room = stream.ready = 1 << 20
+    stream.room, stream.ready, stream.refusals = 1 << 20, 1 << 20, 0
     sender.flush()
     assert not sender.wanted
     assert not take(receiver, received)

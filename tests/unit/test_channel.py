@@ -255,6 +255,22 @@ def test_descriptors_that_this_process_cannot_open_are_missing_from_their_frame_
     assert [closed_after(f.fds) for f in frames] == [[identity(files[0])][:room], [], [identity(files[2])]]
 
 
+def test_descriptors_that_could_not_be_opened_are_not_made_up_for_by_the_next_frame_s(sockets, files):
+    one, two = socket.socketpair()
+    with one, two:
+        Channel(one, blocking=True).send(1, [b"a"], files[:1])
+        frame = two.recv(1000)
+    channel = Channel(sockets[1], blocking=False)
+    socket.send_fds(sockets[0], [frame[:20]], files[:1])
+    with only_so_many_more_descriptors(0):
+        assert channel.receive() == []
+    sockets[0].send(frame[20:])
+    socket.send_fds(sockets[0], [frame], files[1:2])
+    frames = channel.receive()
+    assert told(frames) == [(1, [b"a"])] * 2
+    assert [closed_after(f.fds) for f in frames] == [[], [identity(files[1])]]
+
+
 def test_a_frame_that_cannot_wait_for_want_of_descriptors_leaves_nothing_behind(ends, files):
     left, right = ends
     while not left.wanted:

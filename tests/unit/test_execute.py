@@ -73,7 +73,7 @@ def test_a_function_gets_exactly_what_it_names():
 
 
 @pytest.mark.parametrize(
-    "style", [CallStyle(True), CallStyle(), CallStyle(names=("id",)), ANY, CallStyle(names=ANY.names[::-1])]
+    "style", [CallStyle(True), CallStyle(), CallStyle(names=("config", "task")), ANY, CallStyle(names=ANY.names[::-1])]
 )
 def test_every_style_has_a_caller_that_calls_just_so(style):
     got = []

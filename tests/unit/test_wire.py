@@ -97,16 +97,20 @@ def test_functions_and_classes_that_have_no_module_travel_by_value():
 class Raises:
     def __init__(self, error: BaseException) -> None:
         self.error = error
+        self.asked = 0
 
     def __reduce__(self):
+        self.asked += 1
         raise self.error
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt(), SystemExit(3)])
 def test_the_error_of_a_value_that_cannot_be_packed_is_its_own(error):
+    value = Raises(error)
     with pytest.raises(type(error)) as caught:
-        pack([Raises(error)])
+        pack([value])
     assert caught.value is error
+    assert isinstance(error, Exception) or value.asked == 1  # who is told to stop does not try another pickler
 
 
 def test_what_nobody_can_pack_is_an_error():

@@ -1,0 +1,96 @@
+"""What a worker is told at its start: the parent as it is at that moment, in a form that can be sent."""
+
+from __future__ import annotations
+
+import collections
+import marshal
+import os
+import resource
+import sys
+
+import pytest
+
+from worker_dispatcher.osproc.child import import_entry, order_for
+
+
+def order(**environment: str) -> dict:
+    return order_for("collections:OrderedDict", fresh=False, environment=environment)
+
+
+def test_an_order_can_be_marshalled(monkeypatch):
+    class Path(str):
+        pass
+
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("/odd")])
+    monkeypatch.setattr(sys, "argv", [Path("script"), "-v"])
+    made = order()
+    assert marshal.loads(marshal.dumps(made)) == made
+    assert made["path"] == sys.path
+    assert made["argv"] == ["script"]
+
+
+def test_an_order_tells_the_environment_with_what_is_set_on_top(monkeypatch):
+    monkeypatch.setenv("LEFT_ALONE", "parent")
+    monkeypatch.setenv("CHANGED", "parent")
+    made = order(CHANGED="worker", ADDED="worker")["environment"]
+    assert (made["LEFT_ALONE"], made["CHANGED"], made["ADDED"]) == ("parent", "worker", "worker")
+    assert made == {**os.environ, "CHANGED": "worker", "ADDED": "worker"}
+    assert os.environ["CHANGED"] == "parent"
+    assert "ADDED" not in os.environ
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o027, 0o777])
+def test_an_order_tells_the_umask_and_leaves_it(umask):
+    before = os.umask(umask)
+    try:
+        assert order()["umask"] == umask
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+
+
+def test_the_usual_umask_is_taken_where_the_system_does_not_tell(monkeypatch, tmp_path):
+    from worker_dispatcher.osproc import child
+
+    (tmp_path / "status").write_text("Name:\tpython\n")
+    monkeypatch.setattr(child, "open", lambda path: (tmp_path / "status").open(), raising=False)
+    assert order()["umask"] == 0o022
+
+
+def test_an_order_tells_the_folder_even_if_it_is_gone(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert order()["folder"] == str(tmp_path)
+
+    def gone() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert order()["folder"] == "/"
+
+
+def test_an_order_tells_the_limits_as_they_are_now():
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    other = 0 if soft else hard
+    resource.setrlimit(resource.RLIMIT_CORE, (other, hard))
+    try:
+        assert order()["limits"]["CORE"] == (other, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    assert order()["limits"]["NOFILE"] == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_an_order_names_the_entry_and_the_interpreter(fresh):
+    made = order_for("collections:OrderedDict", fresh=fresh, environment={})
+    assert made["fresh"] is fresh
+    assert made["executable"] == sys.executable
+    assert made["prefix"] == (sys.prefix, sys.exec_prefix)
+    assert import_entry(made) is collections.OrderedDict
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"), [("no_such_module_at_all:f", ImportError), ("collections:f", AttributeError)]
+)
+def test_an_entry_that_is_not_there_is_an_error(entry, error):
+    with pytest.raises(error):
+        import_entry({"entry": entry})
