@@ -8,6 +8,7 @@ Dicts as `get_logs()` gives them are made when somebody asks.
 from __future__ import annotations
 
 import bisect
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -94,14 +95,16 @@ class Ledger:
         self.metadata: dict[int, dict[Any, Any]] = {}
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.settled = 0
-        self._tick_firsts: list[int] = []  # id of the first task of each tick; none with fixed workers
-        self._tick_dues: list[float] = []
+        self.due = array("d")  # monotonic seconds; empty with fixed workers
+        self._interval_firsts: list[int] = []  # id of the first task of each interval that has any
+        self._interval_numbers: list[int] = []
+        self.measured_from, self.measured_until = -math.inf, math.inf  # due times that statistics are about
 
     def __len__(self) -> int:
         return len(self.status)
 
-    def draw(self, count: int) -> int:
-        """Make room for `count` more tasks; the id of the first."""
+    def draw(self, count: int, dues: array[float] | None = None) -> int:
+        """Make room for `count` more tasks; the id of the first. dues: when each is meant to start (monotonic)."""
         first = len(self.status) + 1
         self.status.extend(bytes(count))
         blank = array("d", bytes(8 * count))
@@ -109,6 +112,8 @@ class Ledger:
         self.ended.extend(blank)
         self.worker.extend(array("l", bytes(array("l").itemsize * count)))
         self.results.extend([None] * count)
+        if dues is not None:
+            self.due.extend(dues)
         return first
 
     def settle_run(
@@ -208,19 +213,24 @@ class Ledger:
             "worker": worker or None,
             "pid": self.pids.get(worker),
         }
-        if self._tick_firsts:
-            tick = bisect.bisect_right(self._tick_firsts, task_id) - 1
-            due = self._tick_dues[tick]
+        if at < len(self.due):
+            due = self.due[at]
             entry["scheduled_at"] = self.anchor.wall_at(due)
             entry["queue_delay"] = started - due
             entry["response_time"] = ended - due
-            entry["interval"] = tick
+            entry["interval"] = self._interval_numbers[bisect.bisect_right(self._interval_firsts, task_id) - 1]
+            entry["phase"] = self._phase(due)
         return entry
 
-    def open_tick(self, first: int, due: float) -> None:
-        """Tasks from this id on are meant to start at `due` (monotonic), up to the next tick's first."""
-        self._tick_firsts.append(first)
-        self._tick_dues.append(due)
+    def _phase(self, due: float) -> str:
+        if due < self.measured_from:
+            return "warmup"
+        return "cooldown" if due >= self.measured_until else "main"
+
+    def open_interval(self, number: int, first: int) -> None:
+        """Tasks from this id on belong to interval `number`, up to the next interval's first."""
+        self._interval_firsts.append(first)
+        self._interval_numbers.append(number)
 
     def logs(self) -> list[dict[str, Any]]:
         """All entries of `get_logs()`, in id order."""

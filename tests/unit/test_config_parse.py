@@ -250,7 +250,7 @@ def test_a_count_is_a_task_list(count: int) -> None:
         (3.0, "must be an iterable or a whole count, got float 3.0"),
         (np.float64(3), "got float64 3.0"),
         (float("nan"), "got float nan"),
-        (None, "got None; give an iterable of tasks, or how many tasks to make, or leave it out for none"),
+        (None, "None makes tasks without end, and needs frequency_mode with duration or stages; give an iterable"),
         (object(), "got object; give an iterable of tasks"),
         (len, "call it, if it makes the tasks"),
         (generator, "call it, if it makes the tasks"),
@@ -600,6 +600,15 @@ def test_merged_is_the_whole_config_with_the_users_own_values() -> None:
         "interval": 1,
         "accumulated_workers": 0,
         "max_workers": None,
+        "pacing": None,
+        "rate": None,
+        "stages": None,
+        "duration": None,
+        "seed": None,
+        "on_saturation": "queue",
+        "warmup": 0.0,
+        "cooldown": 0.0,
+        "abort_on": (),
     }
     assert whole["task"]["callback"] == {"on_done": False, "on_all_done": False}
     assert whole["task"]["backoff"] == {"initial": 0, "factor": 2, "maximum": 60, "jitter": 0.1}

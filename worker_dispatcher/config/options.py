@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from worker_dispatcher.config.declare import option, section
+from worker_dispatcher.config.pacing import pacing, rate, stages
 from worker_dispatcher.config.rules import (
     anything,
     callback,
@@ -19,6 +20,7 @@ from worker_dispatcher.config.rules import (
     retryable,
     seconds,
     task_function,
+    texts,
     whole,
 )
 from worker_dispatcher.config.samples import task_function_sample
@@ -51,15 +53,6 @@ NOT_YET = frozenset(
         "worker.init",
         "worker.max_tasks_per_worker",
         "worker.memory_limit",
-        "worker.frequency_mode.abort_on",
-        "worker.frequency_mode.cooldown",
-        "worker.frequency_mode.duration",
-        "worker.frequency_mode.on_saturation",
-        "worker.frequency_mode.pacing",
-        "worker.frequency_mode.rate",
-        "worker.frequency_mode.seed",
-        "worker.frequency_mode.stages",
-        "worker.frequency_mode.warmup",
     }
 )
 
@@ -112,10 +105,10 @@ class CallbackOptions:
 class TaskOptions:
     """What to run, and what to do when it fails."""
 
-    list: Iterable[Any] | int = option(
+    list: Iterable[Any] | int | None = option(
         [],
         items(),
-        "The tasks: any iterable, drawn from while the run goes on, or how many to make.",
+        "The tasks: any iterable, drawn from while the run goes on, or how many to make; None makes them without end.",
         private=True,
     )
     function: Callable[..., Any] = option(
@@ -186,6 +179,43 @@ class FrequencyMode:
         None,
         whole("give the most tasks that may run at once, or None for no cap", least=1, optional=True),
         "The most tasks that may run at the same time.",
+    )
+    pacing: str | tuple[float, ...] | None = option(
+        None,
+        pacing(),
+        "How the tasks of one interval lie in it, or when each task is due; None is `'burst'`, with a rate `'even'`.",
+    )
+    rate: float | None = option(
+        None,
+        rate(),
+        "Tasks per second instead of `worker.number` per interval, such as 250 or `'90/min'`.",
+    )
+    stages: tuple[tuple[float, float, bool], ...] | None = option(
+        None,
+        stages(),
+        "Ramps `(seconds, rate)` from the rate before, and steps `{'duration': 10, 'rate': 50, 'step': True}`.",
+    )
+    duration: float | None = option(
+        None,
+        seconds("give seconds such as 60, or None for no end", optional=True),
+        "Seconds after which no task is released; a list that is shorter begins again.",
+    )
+    seed: int | None = option(
+        None,
+        whole("give a number that makes random pacings the same each time, or None", least=0, optional=True),
+        "Makes `'random'` and `'poisson'` the same each time.",
+    )
+    on_saturation: Literal["queue", "drop"] = option(
+        "queue",
+        one_of("queue", "drop"),
+        "What happens to a task that is due while all workers are busy: `'queue'` starts it late, `'drop'` never.",
+    )
+    warmup: float = option(0.0, seconds("0 is none", least=0), "Seconds at the start that the statistics leave out.")
+    cooldown: float = option(0.0, seconds("0 is none", least=0), "Seconds at the end that the statistics leave out.")
+    abort_on: tuple[str, ...] = option(
+        (),
+        texts("give checks such as 'error_rate>50% for 10s'"),
+        "Stop the run when one of these comes true, such as `'error_rate>50% for 10s'`.",
     )
 
 

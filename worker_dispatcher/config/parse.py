@@ -17,6 +17,7 @@ from worker_dispatcher.config.describe import Refused, brief, got, named
 from worker_dispatcher.config.legacy import LEGACY
 from worker_dispatcher.config.options import NOT_YET, Config
 from worker_dispatcher.config.spelling import unknown
+from worker_dispatcher.config.together import conflicts
 from worker_dispatcher.errors import ConfigError
 
 __all__ = ["merged", "parse"]
@@ -119,6 +120,8 @@ def _read(raw: object) -> _Reading:
     if reading.problems:
         raise ConfigError(reading.problems)
     reading.translate()
+    if problems := conflicts(reading.kept):
+        raise ConfigError(problems)
     return reading
 
 

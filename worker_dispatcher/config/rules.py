@@ -16,6 +16,7 @@ from worker_dispatcher.config.describe import Refused, brief, got
 from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style, is_coroutine_function
 
 __all__ = [
+    "LONGEST_WAIT",
     "Rule",
     "anything",
     "callback",
@@ -26,6 +27,7 @@ __all__ = [
     "retryable",
     "seconds",
     "task_function",
+    "texts",
     "whole",
 ]
 
@@ -119,6 +121,22 @@ def one_of(*words: str, optional: bool = False) -> Rule:
     return Rule(expected, accept)
 
 
+def texts(fix: str) -> Rule:
+    """Any number of texts, kept as a tuple; one may stand alone."""
+
+    def accept(value: object) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return (value,)
+        if not isinstance(value, tuple | list):
+            raise Refused(f"must be a list of texts, got {got(value)}; {fix}")
+        for one in value:
+            if not isinstance(one, str):
+                raise Refused(f"must be a list of texts, got {got(one)} in it; {fix}")
+        return tuple(value)
+
+    return Rule("list of texts", accept)
+
+
 def task_function() -> Rule:
     """A callable that can be given the task; see signature.call_style."""
 
@@ -172,14 +190,14 @@ def retryable() -> Rule:
 
 
 def items() -> Rule:
-    """The tasks: any iterable, kept as the same object and not looked into, or a count, kept as an int."""
+    """The tasks: any iterable, kept as the same object and not looked into, a count, kept as an int, or None."""
     return Rule("iterable or int >= 0", _items)
 
 
-def _items(value: Any) -> Iterable[Any] | int:
+def _items(value: Any) -> Iterable[Any] | int | None:
     fix = "give an iterable of tasks, or how many tasks to make"
     if value is None:
-        raise Refused(f"must be an iterable or a count, got None; {fix}, or leave it out for none")
+        return None  # whether that makes sense is seen together with other options
     if isinstance(value, str | bytes | bytearray):
         # Its characters would become the tasks. The text may be the payload itself, so it is not shown.
         raise Refused(f"must be an iterable of tasks, got {type(value).__name__}; write [value] to make it one task")

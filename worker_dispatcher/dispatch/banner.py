@@ -9,7 +9,7 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.dispatch.plan import Plan
-from worker_dispatcher.dispatch.schedule import Bursts
+from worker_dispatcher.dispatch.schedule import Growing, Paced
 
 __all__ = ["Banner", "print"]
 
@@ -80,19 +80,31 @@ class Banner:
         return [*lines, "", f"--- Start to dispatch workers at {_iso(self._anchor.wall)} ---", ""]
 
     def _mode_lines(self) -> list[str]:
-        schedule, frequency = self._plan.schedule, self._config.worker.frequency_mode
-        if not isinstance(schedule, Bursts):
+        schedule, frequency, tasks = self._plan.schedule, self._config.worker.frequency_mode, self._plan.tasks
+        if not schedule.timed:
             return ["- Dispatch Mode: Fixed Workers (Default)"]
-        tasks = self._plan.tasks
-        peak = "Unknown" if tasks is None else min(schedule.largest(tasks), self._plan.workers)
+        peak: object = "Unknown"
+        if isinstance(schedule, Paced) and isinstance(schedule.curve, Growing) and tasks is not None:
+            peak = min(schedule.curve.largest(tasks), self._plan.workers)
         return [
             "- Dispatch Mode: Frequency Mode",
             f"  ├─ Interval Seconds: {frequency.interval:g}",
+            *self._load_lines(),
             f"  ├─ Accumulated Workers: {frequency.accumulated_workers}",
             "  └─ Max Concurrency:",
             f"     ├─ Configured Max Workers: {frequency.max_workers}",
             f"     └─ Estimated Peak: {peak}",
         ]
+
+    def _load_lines(self) -> list[str]:
+        """What 1.x does not know, where it was given."""
+        frequency = self._config.worker.frequency_mode
+        pacing = "trace" if isinstance(frequency.pacing, tuple) else frequency.pacing
+        stages = frequency.stages and " ".join(f"{duration:g}s:{rate:g}/s" for duration, rate, _ in frequency.stages)
+        rate = frequency.rate and f"{frequency.rate:g}/s"
+        duration = frequency.duration and f"{frequency.duration:g} sec"
+        known = {"Rate": rate, "Stages": stages, "Pacing": pacing, "Duration": duration}
+        return [f"  ├─ {name}: {value}" for name, value in known.items() if value]
 
     def closing(self, info: dict[str, Any], wall: float) -> None:
         if not self._config.verbose:

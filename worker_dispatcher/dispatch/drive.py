@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.plan import Load, Plan
 from worker_dispatcher.dispatch.source import TaskList, TaskSource
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
-from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
 
 __all__ = ["Driver"]
 
@@ -22,6 +22,8 @@ _STOP_TEXTS = {
     "failures": "was running when the run was stopped because other tasks had failed",
     "cancel": "was running when the run was cancelled",
 }
+_LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
+_FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
 _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
 
 
@@ -67,6 +69,8 @@ class Driver:
         self.ledger.pids = pool.pids  # grows with the pool, so that the log of a running run has them too
         try:
             self._tasks.wake = pool.wake
+            if self._plan.load is not None:
+                self._open_load(pool, self._plan.load)
             self._drive(pool)
             if self.stopped is not None:
                 self._finish_early(pool)
@@ -80,6 +84,7 @@ class Driver:
     def _drive(self, pool: Pool) -> None:
         stop_at = self._plan.setup.stop_at or math.inf
         source, ledger = self._source, self.ledger
+        drops = self._plan.load is not None and self._plan.load.drops
         while True:
             # The first reason stands: a run that failed in its last moment still raises.
             self.stopped = self.stopped or self._asked or ("runtime" if now() >= stop_at else None)
@@ -87,14 +92,37 @@ class Driver:
                 break
             source.release()
             pool.feed(source)
-            if self._tasks.ended and ledger.settled == len(ledger):
+            due = source.next_due()
+            if drops:
+                due = min(due, self._drop_late(now() - _FREE_SOON))
+            if source.ended and ledger.settled == len(ledger):
                 break
-            for event in pool.wait(min(stop_at, source.next_due() or math.inf)):
+            for event in pool.wait(min(stop_at, due)):
                 self._take(event)
         if self.stopped == "failures" and self._raises:
             self._await_exception(pool)
         if self._tasks.error is not None and self.error is None:
             self.error = self._tasks.error
+
+    def _open_load(self, pool: Pool, load: Load) -> None:
+        """The run's time begins once the first workers are ready, so that starting them makes no task late."""
+        workers, stop_at = max(1, self._source.first_tick()), self._plan.setup.stop_at or math.inf
+        while not pool.prepare(workers) and self._asked is None and self.stopped is None and now() < stop_at:
+            for event in pool.wait(stop_at):
+                self._take(event)
+        began = now() + _LEAD
+        self._source.begin(began)
+        self.ledger.measured_from = began + load.warmup
+        if load.duration is not None:
+            self.ledger.measured_until = began + load.duration - load.cooldown
+
+    def _drop_late(self, before: float) -> float:
+        """Settle as dropped what found no free worker; when to look again (monotonic)."""
+        while (batch := self._source.take_late(before)) is not None:
+            for task_id in range(batch.first, batch.first + len(batch.items)):
+                self.ledger.settle(task_id, DROPPED, 0.0, 0.0)
+                self._tell(task_id, 1)
+        return self._source.due() + _FREE_SOON
 
     # Events
 
@@ -193,6 +221,12 @@ class Driver:
             self._tell(task_id, 1)
         if self._raises and self._last_failed is not None and self.error is None and why != "interrupt":
             self.error = self._dressed(*self._last_failed, self._last_failed[1].exception)
+
+    def close_load(self) -> None:
+        """Without a planned end, the time to cool down counts back from the last due time."""
+        load, due = self._plan.load, self.ledger.due
+        if load is not None and load.duration is None and load.cooldown and due:
+            self.ledger.measured_until = due[-1] - load.cooldown
 
     def book_left_over(self) -> None:
         """Give the tasks that were taken out of the user's iterable, and never drawn, their outcome: not run."""

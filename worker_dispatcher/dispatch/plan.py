@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, is_coroutine_function
 from worker_dispatcher.dispatch.machine import usable_cores
-from worker_dispatcher.dispatch.schedule import AllAtOnce, Bursts, Schedule
+from worker_dispatcher.dispatch.schedule import AllAtOnce, Curve, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
 from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 
-__all__ = ["Plan", "make_plan", "open_pool"]
+__all__ = ["Load", "Plan", "make_plan", "open_pool"]
 
 _NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What frequency mode adds to a run. duration: seconds from its first due time to its end, None if unknown.
+
+    drops: a task that finds all workers busy is not run. warmup, cooldown: seconds left out of the statistics.
+    """
+
+    duration: float | None
+    drops: bool
+    warmup: float
+    cooldown: float
+    abort_on: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,7 @@ class Plan:
     retry: RetryPolicy
     method: str | None
     environment: Mapping[str, str] = field(repr=False, default_factory=dict)
+    load: Load | None = None
 
     @property
     def workers(self) -> int:
@@ -57,10 +72,11 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         slots,
         cores,
         tasks,
-        _setup(config, anchor),
+        _setup(config, anchor, timed=schedule.timed),
         RetryPolicy(config.task.retries, config.task.backoff),
         config.worker.start_method,
         _environment(config.worker.blas_threads, cores, processes),
+        _load(config) if schedule.timed else None,
     )
 
 
@@ -69,7 +85,35 @@ def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule,
     frequency = config.worker.frequency_mode
     if not frequency.enabled:
         return AllAtOnce(), number
-    return Bursts(number, frequency.interval, frequency.accumulated_workers), frequency.max_workers or _NO_CAP
+    interval, duration = frequency.interval, frequency.duration
+    most = frequency.max_workers or _NO_CAP
+    if isinstance(frequency.pacing, tuple):
+        return Trace(frequency.pacing, interval, duration), most
+    curve: Curve = Growing(number, frequency.accumulated_workers)
+    if frequency.rate is not None:
+        curve = Steady(frequency.rate)
+    elif frequency.stages is not None:
+        curve = _stages(frequency.stages)
+    pacing = frequency.pacing or ("burst" if isinstance(curve, Growing) else "even")
+    return Paced(curve, pacing, interval, duration, frequency.seed), most
+
+
+def _stages(given: Iterable[tuple[float, float, bool]]) -> Stages:
+    stages, before = [], 0.0
+    for duration, rate, step in given:
+        stages.append(Stage(duration, rate if step else before, rate))
+        before = rate
+    return Stages(tuple(stages))
+
+
+def _load(config: Config) -> Load:
+    frequency = config.worker.frequency_mode
+    duration = frequency.duration
+    if frequency.stages is not None:
+        whole = _stages(frequency.stages).duration
+        duration = whole if duration is None else min(whole, duration)
+    drops = frequency.on_saturation == "drop"
+    return Load(duration, drops, frequency.warmup, frequency.cooldown, frequency.abort_on)
 
 
 def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...]]:
@@ -83,7 +127,7 @@ def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...
     return "threads", (number,)
 
 
-def _setup(config: Config, anchor: Anchor) -> Setup:
+def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
     task = config.task
     on_done = task.callback.on_done
     call = Call(
@@ -97,7 +141,7 @@ def _setup(config: Config, anchor: Anchor) -> Setup:
         anchor,
     )
     stop_at = anchor.monotonic + config.runtime if config.runtime is not None else None
-    return Setup(call, is_coroutine_function(task.function), task.timeout, stop_at)
+    return Setup(call, is_coroutine_function(task.function), task.timeout, stop_at, timed)
 
 
 def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:

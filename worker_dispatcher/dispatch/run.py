@@ -17,7 +17,7 @@ from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.source import Intake, task_list
 from worker_dispatcher.errors import ConfigError, TaskFailuresWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
-from worker_dispatcher.records import NOT_RUN, Failure, Ledger
+from worker_dispatcher.records import DROPPED, NOT_RUN, Failure, Ledger
 from worker_dispatcher.wire import pack
 
 __all__ = ["Run"]
@@ -35,7 +35,9 @@ class Run:
         self._config = config
         self._anchor = Anchor.take()
         self._ledger = Ledger(self._anchor)
-        self._tasks = task_list(config.task.list, config.worker.number or 4)
+        frequency = config.worker.frequency_mode
+        cycle = frequency.enabled and (frequency.duration is not None or frequency.stages is not None)
+        self._tasks = task_list(config.task.list, config.worker.number or 4, cycle=cycle)
         self._plan = make_plan(config, self._tasks.total, self._anchor)
         if self._plan.kind != "threads":
             _check_sendable(config)
@@ -114,6 +116,7 @@ class Run:
     def _finish(self) -> None:
         """Close the books: from here on nothing of the run changes."""
         self._driver.book_left_over()
+        self._driver.close_load()
         last = max(self._ledger.started_ids(), default=0) if self._driver.stopped else len(self._ledger)
         self._results = self._ledger.results[:last]
         self._end()
@@ -212,7 +215,7 @@ class Run:
                     return
                 first, count = self._news.popleft()
             for task_id in range(first, first + count):
-                if self._ledger.status[task_id - 1] != NOT_RUN:
+                if self._ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
                     yield self._ledger.log(task_id)
 
     def __await__(self) -> Generator[Any, None, Run]:
@@ -250,7 +253,7 @@ class Run:
             "duration": duration,
             "counts": counts,
             "not_run": not_run,
-            "dropped": [],
+            "dropped": self._ledger.ids_with(DROPPED),
         }
 
     @property

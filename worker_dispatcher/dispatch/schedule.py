@@ -1,53 +1,234 @@
-"""When tasks may start: pure data, no clock. A schedule gives ticks: (seconds since the run began, how many tasks).
+"""When tasks may start: pure data, no clock, no thread.
 
-All at once is the schedule of fixed workers; bursts are frequency mode. Another pacing is another class here.
+A schedule is a curve (how many tasks are due by when) and a pacing (how the tasks of one interval lie in it):
+
+    Growing   `number` tasks an interval, and so many more with each      'burst'    all at its start
+    Steady    a rate                                                      'even'     at equal distances
+    Stages    ramps and steps of a rate, then the end                     'random'   anywhere, the number is exact
+                                                                          'poisson'  independently of each other
+
+`AllAtOnce` is the schedule of fixed workers; `Trace` replays given offsets.
 """
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
-from collections.abc import Iterator
+import random
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["AllAtOnce", "Bursts", "Schedule"]
+__all__ = ["AllAtOnce", "Curve", "Growing", "Paced", "Schedule", "Stage", "Stages", "Steady", "Trace"]
+
+_ROUNDING = 1e-9  # tasks: what a count may lack through floating point and still be whole
 
 
 class Schedule(Protocol):
-    def ticks(self) -> Iterator[tuple[float, int | None]]:
-        """(offset in seconds, tasks released), offsets never decreasing; None releases all there are."""
+    timed: bool  # False: everything may start at once, and `ticks` has nothing to say
+
+    def ticks(self) -> Iterator[tuple[int, array[float]]]:
+        """For each interval that has tasks: its number, from 0, and when they are due, in seconds since the run
+        began. Never decreasing."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllAtOnce:
     """Fixed workers: every task may start as soon as a worker is free."""
 
-    def ticks(self) -> Iterator[tuple[float, int | None]]:
-        yield 0.0, None
+    timed = False
+
+    def ticks(self) -> Iterator[tuple[int, array[float]]]:
+        return iter(())
+
+
+class Curve(Protocol):
+    """How many tasks are due by when: a count that never falls."""
+
+    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
+        """(count at the start, count at the end) of interval 0, 1, ... of so many seconds."""
+
+    def when(self, tick: int, length: float, count: float) -> float:
+        """The moment, in seconds, at which the count is reached; it lies in interval `tick`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bursts:
-    """`number` tasks at each multiple of `interval` seconds, then as many more each time as `accumulated` says
-    (rounded down, may be negative; never fewer than one task a tick)."""
+class Growing:
+    """`number` tasks in the first interval, then as many more each time as `accumulated` says (rounded down, may be
+    negative; never fewer than one task)."""
 
     number: int
-    interval: float
     accumulated: float = 0
 
-    def ticks(self) -> Iterator[tuple[float, int | None]]:
-        step = math.floor(self.accumulated)
+    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
+        low, step = 0, math.floor(self.accumulated)
         for tick in itertools.count():
-            # A multiple, not a running sum: the thousandth tick is as exact as the first.
-            yield tick * self.interval, max(1, self.number + tick * step)
+            high = low + self.size(tick, step)
+            yield low, high
+            low = high
+
+    def size(self, tick: int, step: int | None = None) -> int:
+        """How many tasks interval `tick` has."""
+        return max(1, self.number + tick * (math.floor(self.accumulated) if step is None else step))
+
+    def when(self, tick: int, length: float, count: float) -> float:
+        # A multiple, not a running sum: the thousandth interval begins as exactly as the first.
+        return (tick + count / self.size(tick)) * length
 
     def largest(self, tasks: int) -> int:
-        """The most tasks of one tick, for a run of so many tasks."""
+        """The most tasks of one interval, for a run of so many tasks."""
         most, left = 0, tasks
-        for _, count in self.ticks():
-            most = max(most, min(left, count or 0))
-            left -= count or 0
+        for tick in itertools.count():
+            count = self.size(tick)
+            most, left = max(most, min(left, count)), left - count
             if left <= 0 or (self.accumulated < 1 and most >= min(tasks, self.number)):
                 return most
-        return most
+        raise AssertionError("an endless loop has ended")
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """`rate` tasks a second."""
+
+    rate: float
+
+    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
+        for tick in itertools.count():
+            yield self.rate * (tick * length), self.rate * ((tick + 1) * length)
+
+    def when(self, tick: int, length: float, count: float) -> float:
+        return (self.rate * (tick * length) + count) / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """From one rate to another (tasks a second), evenly, within `duration` seconds."""
+
+    duration: float
+    start: float
+    end: float
+
+    def count(self, seconds: float) -> float:
+        """How many tasks are due within the first seconds of it."""
+        return self.start * seconds + (self.end - self.start) * seconds * seconds / (2 * self.duration)
+
+    def seconds(self, count: float) -> float:
+        """When so many are due: the inverse of `count`."""
+        slope = (self.end - self.start) / self.duration
+        # The root of slope/2 t^2 + start t - count, in the form that does not cancel when the slope is small.
+        root = math.sqrt(max(0.0, self.start * self.start + 2 * slope * count))
+        return min(self.duration, 2 * count / (self.start + root)) if self.start + root else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """One stage after the other; then no task is due any more."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def duration(self) -> float:
+        return sum(stage.duration for stage in self.stages)
+
+    def _bounds(self) -> tuple[list[float], list[float]]:
+        """When each stage begins, and how many tasks are due before it; each list ends with the end of the last."""
+        times = list(itertools.accumulate((stage.duration for stage in self.stages), initial=0.0))
+        counts = list(itertools.accumulate((s.count(s.duration) for s in self.stages), initial=0.0))
+        return times, counts
+
+    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
+        low = 0.0
+        for tick in range(math.ceil(self.duration / length - _ROUNDING)):
+            high = self._count((tick + 1) * length)
+            yield low, high
+            low = high
+
+    def _count(self, seconds: float) -> float:
+        times, counts = self._bounds()
+        at = min(bisect.bisect_right(times, seconds), len(self.stages)) - 1
+        return counts[at] + self.stages[at].count(min(seconds - times[at], self.stages[at].duration))
+
+    def when(self, tick: int, length: float, count: float) -> float:
+        times, counts = self._bounds()
+        due = self._count(tick * length) + count
+        at = min(bisect.bisect_right(counts, due), len(self.stages)) - 1
+        return times[at] + self.stages[at].seconds(due - counts[at])
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """The tasks of a curve, an interval (seconds) at a time. duration: nothing is due at or after it (seconds).
+
+    Random pacings draw from one generator, in order: with a seed, the same schedule each time.
+    """
+
+    curve: Curve
+    pacing: str
+    interval: float
+    duration: float | None = None
+    seed: int | None = None
+    timed = True
+
+    def ticks(self) -> Iterator[tuple[int, array[float]]]:
+        chance = random.Random(self.seed)
+        arrivals = _Arrivals(chance)
+        for tick, (low, high) in enumerate(self.curve.intervals(self.interval)):
+            if self.duration is not None and tick * self.interval >= self.duration:
+                return
+            counts = self._counts(low, high, chance, arrivals)
+            due = array("d", (self._when(tick, count - low) for count in counts))
+            while self.duration is not None and len(due) and due[-1] >= self.duration:
+                due.pop()
+            if due:
+                yield tick, due
+
+    def _when(self, tick: int, count: float) -> float:
+        # The interval's own start is exact; what floating point makes of its end must not reach into the next one.
+        begin = tick * self.interval
+        if count <= 0 or self.pacing == "burst":
+            return begin
+        return min(max(begin, self.curve.when(tick, self.interval, count)), begin + self.interval)
+
+    def _counts(self, low: float, high: float, chance: random.Random, arrivals: _Arrivals) -> Sequence[float]:
+        """Where on the curve the tasks of one interval lie."""
+        if self.pacing == "poisson":
+            return arrivals.until(high)
+        whole = range(math.ceil(low - _ROUNDING), math.ceil(high - _ROUNDING))
+        if self.pacing == "random":
+            return sorted(chance.uniform(low, high) for _ in whole)
+        return whole
+
+
+class _Arrivals:
+    """A Poisson process of rate 1. Through a curve's inverse it becomes one of that curve's rate (time change)."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._next = chance.expovariate(1.0)
+
+    def until(self, count: float) -> list[float]:
+        found = []
+        while self._next < count:
+            found.append(self._next)
+            self._next += self._chance.expovariate(1.0)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Given offsets (seconds, sorted), replayed; intervals of so many seconds only number them."""
+
+    offsets: tuple[float, ...]
+    interval: float
+    duration: float | None = None
+    timed = True
+
+    def ticks(self) -> Iterator[tuple[int, array[float]]]:
+        low, end = 0, bisect.bisect_left(self.offsets, math.inf if self.duration is None else self.duration)
+        while low < end:
+            tick = int(self.offsets[low] / self.interval)  # not one by one: a trace may have long gaps
+            high = max(low + 1, min(end, bisect.bisect_left(self.offsets, (tick + 1) * self.interval)))
+            yield tick, array("d", self.offsets[low:high])
+            low = high

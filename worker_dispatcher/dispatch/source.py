@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 import math
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,7 +18,9 @@ from worker_dispatcher.execute import guarded
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
 
-__all__ = ["Intake", "TaskList", "TaskSource", "task_list"]
+__all__ = ["AHEAD", "Intake", "TaskList", "TaskSource", "task_list"]
+
+AHEAD = 0.05  # seconds before its due that a task is released: what a batch takes to reach a worker, with a margin
 
 
 class TaskList:
@@ -71,6 +75,7 @@ class TaskList:
 
 
 _NO_MORE = object()
+_ENDLESS = 1 << 62  # more tasks than any run will have
 
 
 class _Sequence(TaskList):
@@ -87,12 +92,33 @@ class _Sequence(TaskList):
 
 
 class _Counted(TaskList):
-    """A count: that many tasks, each an empty dict of its own."""
+    """A count, or None for no end: that many tasks, each an empty dict of its own."""
+
+    def available(self) -> int:
+        return _ENDLESS if self.total is None else super().available()
 
     def draw(self, count: int) -> Sequence[Any]:
         count = min(count, self.available())
         self.drawn += count
         return [{} for _ in range(count)]
+
+
+class _Cycled(TaskList):
+    """What knows its length, begun again at its end. Advanced in the driver's thread."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        super().__init__(None)
+        self._items = itertools.chain.from_iterable(itertools.repeat(items))
+
+    def available(self) -> int:
+        return 0 if self.error is not None else _ENDLESS
+
+    def draw(self, count: int) -> Sequence[Any]:
+        found: list[Any] = []
+        while len(found) < count and (item := self._next(self._items)) is not _NO_MORE:
+            found.append(item)
+        self.drawn += len(found)
+        return found
 
 
 class _Sized(TaskList):
@@ -179,14 +205,19 @@ class Intake(TaskList):
         return len(self._buffer)
 
 
-def task_list(given: Any, workers: int) -> TaskList:
-    """The tasks of a checked `task.list`. workers: how many tasks at least an Intake holds ready."""
+def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
+    """The tasks of a checked `task.list`. workers: how many tasks at least an Intake holds ready.
+
+    cycle: what knows its length begins again at its end, and the schedule ends the run.
+    """
+    if isinstance(given, int) or given is None:
+        return _Counted(None if cycle else given)
     if isinstance(given, (list, tuple)):
-        return _Sequence(tuple(given))
-    if isinstance(given, int):
-        return _Counted(given)
+        given = tuple(given)
     length, error = guarded(lambda: len(given))  # a range may be longer than len() can say
-    if isinstance(given, range) and error is None:
+    if error is None and cycle and length:
+        return _Cycled(given)
+    if isinstance(given, (tuple, range)) and error is None:
         return _Sequence(given)
     if error is None:
         return _Sized(given, length)
@@ -196,23 +227,56 @@ def task_list(given: Any, workers: int) -> TaskList:
 class TaskSource:
     """The pool's source: what came back first, then fresh tasks as the schedule releases them.
 
-    Used by the driver's thread only. The run's time begins at the first `release`.
+    Used by the driver's thread only. Tasks are released AHEAD of their dues, so that a worker has each in hand and
+    can start it on time.
     """
 
     def __init__(self, tasks: TaskList, ledger: Ledger, schedule: Schedule) -> None:
-        self._tasks, self._ledger = tasks, ledger
+        self._tasks, self._ledger, self._schedule = tasks, ledger, schedule
         self._ticks = schedule.ticks()
-        self._tick: tuple[float, int | None] | None = next(self._ticks, None)
+        self._more = schedule.timed  # intervals to come
+        self._dues: deque[array[float]] = deque()  # of fresh tasks, released or not, an interval each
+        self._at = 0  # how many of the first interval have been taken
+        self._scheduled = 0  # tasks that the intervals so far have had
         self._began: float | None = None
-        self._released = 0.0  # tasks the schedule has let go so far; infinite once it lets go of all
         self._back: deque[Batch] = deque()
         self._back_count = 0
         self._alone: deque[Batch] = deque()
         self._later: list[tuple[float, int, Batch]] = []
         self._order = itertools.count()
+        self._horizon = math.inf if not schedule.timed else -math.inf
+
+    def first_tick(self) -> int:
+        """How many tasks are due at the very start; 0 without a schedule. Before `begin`."""
+        offsets = next(self._schedule.ticks(), (0, array("d")))[1]
+        return bisect.bisect_right(offsets, offsets[0]) if offsets else 0
+
+    def begin(self, at: float) -> None:
+        """The run's time begins at a moment (monotonic)."""
+        self._began = at
+        self._load()
+
+    def _load(self) -> bool:
+        """Have one more interval at hand; False if there is none."""
+        number, offsets = next(self._ticks, (0, None)) if self._more else (0, None)
+        if offsets is None or self._began is None:
+            self._more = False
+            return False
+        self._ledger.open_interval(number, self._scheduled + 1)
+        self._scheduled += len(offsets)
+        began = self._began
+        self._dues.append(array("d", (began + offset for offset in offsets)))
+        return True
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing fresh will come any more."""
+        return self._tasks.ended or (self._schedule.timed and not self._more and not self._dues)
 
     def put_back(self, batch: Batch) -> None:
         """To be run again as soon as there is room."""
+        if batch.dues is not None and batch.dues[0] <= now():
+            batch = batch._replace(dues=None)
         if batch.alone:
             self._alone.append(batch)
         else:
@@ -223,32 +287,63 @@ class TaskSource:
         """To be run again at a moment (monotonic)."""
         heapq.heappush(self._later, (due, next(self._order), batch))
 
-    def next_due(self) -> float | None:
-        """When `release` has something to do next (monotonic), or None."""
-        due = [self._later[0][0]] if self._later else []
-        if self._tick is not None and self._began is not None and not self._tasks.ended:
-            due.append(self._began + self._tick[0])
-        return min(due, default=None)
+    def next_due(self) -> float:
+        """When `release` has something to do next (monotonic), or infinite."""
+        due = self._later[0][0] if self._later else math.inf
+        if self._began is not None and not self._tasks.ended:
+            due = min(due, self._unreleased() - AHEAD)
+        return due
+
+    def _unreleased(self) -> float:
+        """When the first task that `release` has not let go is due."""
+        for nth, dues in enumerate(self._dues):
+            if dues[-1] > self._horizon:
+                return dues[bisect.bisect_right(dues, self._horizon, 0 if nth else self._at)]
+        return math.inf
 
     def release(self) -> None:
-        """Let go of what is due by now."""
+        """Let go of what is due soon."""
         at = now()
-        if self._began is None:
-            self._began = at
         while self._later and self._later[0][0] <= at:
             self.put_back(heapq.heappop(self._later)[2])
-        while self._tick is not None and self._began + self._tick[0] <= at:
-            offset, count = self._tick
-            if count is not None:
-                self._ledger.open_tick(int(self._released) + 1, self._began + offset)
-            self._released = math.inf if count is None else self._released + count
-            self._tick = next(self._ticks, None)
+        if self._schedule.timed:
+            self._horizon = at + AHEAD
+            while (not self._dues or self._dues[-1][-1] <= self._horizon) and self._load():
+                pass
+
+    def _due_by(self, moment: float, most: int) -> int:
+        """How many fresh tasks are due by a moment, at most so many."""
+        count = 0
+        for nth, dues in enumerate(self._dues):
+            low = 0 if nth else self._at
+            count += bisect.bisect_right(dues, moment, low) - low
+            if count >= most or dues[-1] > moment:
+                break
+        return min(count, most)
 
     def _fresh(self) -> int:
-        return int(min(self._tasks.available(), self._released - self._tasks.drawn))
+        available = self._tasks.available()
+        return self._due_by(self._horizon, available) if self._schedule.timed else available
+
+    def take_late(self, before: float) -> Batch | None:
+        """Fresh tasks that were due before a moment, None if there are none: for whoever drops them."""
+        return self._take_fresh(self._due_by(before, self._tasks.available()))
 
     def waiting(self) -> int:
         return self._back_count + self._fresh()
+
+    def due(self) -> float:
+        if self._back:
+            return 0.0 if self._back[0].dues is None else self._back[0].dues[0]
+        if not self._fresh():
+            return math.inf
+        return self._dues[0][self._at] if self._schedule.timed else 0.0
+
+    def crowd(self, within: float) -> int:
+        fresh = self._fresh()
+        if self._schedule.timed and fresh:
+            fresh = self._due_by(self._dues[0][self._at] + within, fresh)
+        return self._back_count + fresh
 
     def alone_waiting(self) -> bool:
         return bool(self._alone)
@@ -264,6 +359,20 @@ class TaskSource:
                 batch = batch.part(0, count)
             self._back_count -= len(batch.items)
             return batch
-        count = min(count, self._fresh())
+        return self._take_fresh(min(count, self._fresh()))
+
+    def _take_fresh(self, count: int) -> Batch | None:
+        """At most so many, of one interval."""
+        dues = None
+        if self._schedule.timed and self._dues:
+            count = min(count, len(self._dues[0]) - self._at)
         items = self._tasks.draw(count) if count > 0 else ()
-        return Batch(self._ledger.draw(len(items)), items) if len(items) else None
+        if not len(items):
+            return None
+        if self._schedule.timed:
+            dues = self._dues[0][self._at : self._at + len(items)]
+            self._at += len(items)
+            if self._at == len(self._dues[0]):
+                self._dues.popleft()
+                self._at = 0
+        return Batch(self._ledger.draw(len(items), dues), items, dues=dues)

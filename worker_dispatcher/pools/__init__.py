@@ -8,10 +8,15 @@
 
     base.py       the contract in words and types: Batch in; Finished, Ended, Returned, Raised, Broken out
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
-    batching.py  how many tasks go into a batch
-    crew.py       threads or coroutines that claim tasks; the same in a ThreadPool and in a worker process
+    batching.py   which process gets how many tasks
+    crew.py       threads that claim tasks; the same in a ThreadPool and in a worker process; loop.py  coroutines
+    claims.py     what those share: slots, and the tasks nobody has claimed
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
-    worker.py     what runs in that process
+    worker.py     what runs in that process                    reporting.py  how it says what has ended
+    frames.py     the words these two exchange
+
+Tasks with due times reach a worker before they are due; it waits for the moment itself, so that neither the driver
+nor a channel is between the clock and the task.
 
 Threads: a pool has none to manage itself. It is driven by whoever calls feed and wait; only `wake` may come from
 elsewhere. A crew owns its threads, all daemons. A worker process keeps its main thread for its tasks, or for its

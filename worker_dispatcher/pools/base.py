@@ -7,6 +7,7 @@ fault. It knows nothing of retries, results or records: those are the driver's.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -18,14 +19,19 @@ __all__ = ["Batch", "Broken", "Ended", "Event", "Finished", "Pool", "Raised", "R
 
 
 class Batch(NamedTuple):
-    """Tasks first, first + 1, ...; alone: to be run by a worker process that runs nothing else meanwhile."""
+    """Tasks first, first + 1, ...; alone: to be run by a worker process that runs nothing else meanwhile.
+
+    dues: no task starts before its own (monotonic seconds, never decreasing); None: each may start at once.
+    """
 
     first: int
     items: Sequence[Any]
     alone: bool = False
+    dues: array[float] | None = None
 
     def part(self, low: int, high: int) -> Batch:
-        return Batch(self.first + low, self.items[low:high], self.alone)
+        dues = None if self.dues is None else self.dues[low:high]
+        return Batch(self.first + low, self.items[low:high], self.alone, dues)
 
 
 class Finished(NamedTuple):
@@ -76,12 +82,16 @@ Event = Finished | Ended | Returned | Raised | Broken
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it."""
+    """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it.
+
+    timed: batches have dues, and a pool holds no more tasks than it has workers for.
+    """
 
     call: Call
     coroutine: bool = False
     timeout: float | None = None
     stop_at: float | None = None
+    timed: bool = False
 
 
 class Source(Protocol):
@@ -96,6 +106,12 @@ class Source(Protocol):
     def waiting(self) -> int:
         """How many tasks `take` would give."""
 
+    def due(self) -> float:
+        """When the first of them is due (monotonic); 0 if it may start at once, infinite if there is none."""
+
+    def crowd(self, within: float) -> int:
+        """How many of them are due within so many seconds of the first."""
+
     def alone_waiting(self) -> bool:
         """True if there is something for `take_alone`."""
 
@@ -104,6 +120,9 @@ class Pool(Protocol):
     """One thread drives a pool; only `wake` may be called from others."""
 
     pids: dict[int, int]  # worker number -> process id, for every worker that ever ran
+
+    def prepare(self, workers: int) -> bool:
+        """Start so many workers, as far as the pool may; True once those that have been started are ready."""
 
     def feed(self, source: Source) -> None:
         """Take from the source as much as there is room for."""

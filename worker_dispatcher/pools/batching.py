@@ -1,15 +1,20 @@
-"""How many tasks go into a batch, by the measured time per task; and how they are packed."""
+"""Dealing: which worker process gets how many tasks, by the measured time per task; and how they are packed."""
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from worker_dispatcher.pools.base import Finished
+from worker_dispatcher.clock import now
+from worker_dispatcher.pools.base import Finished, Source
+from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
 
-__all__ = ["Batching", "pack_items"]
+__all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "wanted"]
+
+SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
 
 _BATCH_TIME = 0.0015  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
@@ -24,6 +29,11 @@ class Batching:
         self.last = 1
         self._per_task = 0.0  # seconds, a moving average; 0 while nothing is known
         self._bytes_per_task = 1.0
+
+    @property
+    def per_task(self) -> float:
+        """Seconds that a task takes, as far as is known."""
+        return self._per_task
 
     def size(self, waiting: int, slots: int, all_slots: int, idle: bool) -> int:
         """For a worker of `slots` threads. waiting: tasks there are; idle: a thread of it waits for this batch."""
@@ -45,6 +55,31 @@ class Batching:
         spent = max(event.ends[-1] - event.starts[0], 1e-7) / count
         weight = min(1.0, max(0.3, count / 100))
         self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
+
+
+def roomiest(remotes: Sequence[Remote], ahead: int) -> Remote | None:
+    """The worker with the most room, None if there is none with any. ahead: tasks it may hold beyond its slots."""
+    able = [
+        r
+        for r in remotes
+        if not (r.alone or r.revoking or r.gone or r.closing_at < math.inf)
+        and len(r.held) < r.slots + (ahead if r.ready else 0)
+    ]
+    return min(able, key=lambda r: len(r.held) / r.slots, default=None)
+
+
+def wanted(source: Source, remotes: Sequence[Remote], task: float) -> int:
+    """How many idle workers the next timed tasks need. A worker whose task will have ended by then counts as idle, as
+    long as there is no sign that it takes longer. task: seconds."""
+    at, due = now(), source.due()
+    free = sum(1 for r in remotes if len(r.held) and at < r.due + task < due)
+    return source.crowd(task) - free + source.alone_waiting()
+
+
+def next_end(remotes: Sequence[Remote], task: float) -> float:
+    """When the next timed task should have ended (monotonic); if it has not, `wanted` has another answer."""
+    at = now()
+    return min((end for r in remotes if len(r.held) and (end := r.due + task) > at), default=math.inf)
 
 
 def pack_items(items: Sequence[Any]) -> tuple[int, list[bytes | memoryview], list[int]]:

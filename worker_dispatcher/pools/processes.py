@@ -18,7 +18,7 @@ from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
 from worker_dispatcher.pools import worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
-from worker_dispatcher.pools.batching import Batching, pack_items
+from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.wire import pack, to_parts
 
@@ -66,19 +66,28 @@ class ProcessPool:
 
     # Feeding
 
+    def prepare(self, workers: int) -> bool:
+        self._grow(workers)
+        return all(remote.ready for remote in self._remotes) and bool(self._remotes)
+
     def feed(self, source: Source) -> None:
-        self._grow(source.waiting() + source.alone_waiting())
+        self._grow(
+            wanted(source, self._remotes, self._task_time())
+            if self._setup.timed
+            else source.waiting() + source.alone_waiting()
+        )
         reserved = self._feed_alone(source)
         while source.waiting():
-            remote = min(
-                (r for r in self._remotes if r is not reserved and self._has_room(r)),
-                key=lambda r: len(r.held) / r.slots,
-                default=None,
-            )
+            ahead = 0 if self._setup.timed else self._batching.last
+            remote = roomiest([r for r in self._remotes if r is not reserved], ahead)
             if remote is None:
                 return
             idle, slots = len(remote.held) < remote.slots, sum(r.slots for r in self._remotes)
-            batch = source.take(self._batching.size(source.waiting(), remote.slots, slots, idle))
+            if self._setup.timed:
+                count = min(remote.slots - len(remote.held), -(-source.crowd(SPAN) // len(self._remotes)))
+            else:
+                count = self._batching.size(source.waiting(), remote.slots, slots, idle)
+            batch = source.take(count)
             if batch is None:
                 return
             self._give(remote, batch)
@@ -95,13 +104,6 @@ class ProcessPool:
             if batch is not None:
                 self._give(remote, batch)
         return None
-
-    def _has_room(self, remote: Remote) -> bool:
-        if remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf:
-            return False
-        return len(remote.held) < remote.slots or (
-            remote.ready and len(remote.held) < remote.slots + self._batching.last
-        )
 
     def _give(self, remote: Remote, batch: Batch) -> None:
         sent, error = guarded(pack_items, batch.items)
@@ -199,7 +201,10 @@ class ProcessPool:
             due = min(due, remote.closing_at, remote.settles_at)
             if idle and len(remote.held) > remote.slots and not remote.revoking:
                 due = min(due, remote.heard_at + _STUCK_AFTER)
-        return due
+        return min(due, next_end(self._remotes, self._task_time())) if self._setup.timed else due
+
+    def _task_time(self) -> float:
+        return self._batching.per_task + SPAN
 
     def _attend(self, fd: int) -> None:
         if fd == self._wake:

@@ -16,7 +16,7 @@ from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.pools import worker
+from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned
 from worker_dispatcher.pools.held import Held, Piece
 from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
@@ -33,6 +33,7 @@ class Remote:
     severed: it is killed because it lives, but its channel does not. orphaned: its fork server took it along.
     frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
+    due: when its last task may start, or has started if that is past.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, keeps_exceptions: bool) -> None:
@@ -41,6 +42,7 @@ class Remote:
         self.ready = self.alone = False
         self.gone = self.severed = self.orphaned = self.frozen = False
         self.answered = True
+        self.due = 0.0
         self.heard_at = self.said_at = now()
         self.closing_at = math.inf
         self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
@@ -65,7 +67,7 @@ class Remote:
     # Towards the worker
 
     def greet(self, parts: list[bytes | memoryview], fds: list[int]) -> None:
-        self._send(worker.SETUP, parts, fds)
+        self._send(frames.SETUP, parts, fds)
 
     def give(self, batch: Batch, parts: list[bytes | memoryview], fds: list[int]) -> None:
         """Hand over a batch; parts, fds: its items, to be sent. Closes fds."""
@@ -73,10 +75,11 @@ class Remote:
         self._seq += len(batch.items)
         self.held.add(seq, batch)
         self.alone = batch.alone
+        self.due = 0.0 if batch.dues is None else batch.dues[-1]
         if len(self.held) == len(batch.items):
             self.heard_at = self.said_at = now()
         try:
-            self._send(worker.WORK, [worker.HEAD.pack(seq, batch.first, len(batch.items)), *parts], fds)
+            self._send(frames.WORK, [frames.head_of(seq, batch), *parts], fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -103,7 +106,7 @@ class Remote:
             self._revoked_at = now()
         else:
             self.answered = False
-            self._send(worker.DROP, [], [])
+            self._send(frames.DROP, [], [])
             self.heard_at = now()
 
     def take_back(self) -> list[Event]:
@@ -134,8 +137,8 @@ class Remote:
         events: list[Event] = []
         try:
             self.channel.flush()
-            while frames := self.channel.receive():
-                for frame in frames:
+            while heard := self.channel.receive():
+                for frame in heard:
                     events += self._understand(frame)
         except Gone:
             self.gone = True
@@ -145,20 +148,20 @@ class Remote:
 
     def _understand(self, frame: Frame) -> list[Event]:
         self.heard_at = self.said_at = now()
-        if frame.kind == worker.REPORT:
+        if frame.kind == frames.REPORT:
             events = self._report(frame)
             self._lift()
             return events
-        if frame.kind == worker.DROPPED:
+        if frame.kind == frames.DROPPED:
             self.answered = True
             return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
-        if frame.kind == worker.UNLOADABLE:
-            seq, _, count = worker.HEAD.unpack(frame.parts[0])
+        if frame.kind == frames.UNLOADABLE:
+            seq, _, count, _ = frames.open_head(frame)
             return _one_by_one(self.held.take(seq, seq + count))
-        if frame.kind == worker.READY:
+        if frame.kind == frames.READY:
             self.ready = True
             return []
-        if frame.kind == worker.EXCEPTION:
+        if frame.kind == frames.EXCEPTION:
             return self._exception(frame)
         text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts)
         error = RunError(f"a worker process cannot load task.function, task.config or on_done: {text}")
@@ -258,7 +261,7 @@ class Remote:
     def _blame(self, begun: dict[int, float]) -> list[Event]:
         """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
         own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
-        if self.frozen or self.severed or self.process.exit_code == worker.LOST:
+        if self.frozen or self.severed or self.process.exit_code == frames.LOST:
             return self._suspect(begun)
         suspects = [
             piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))

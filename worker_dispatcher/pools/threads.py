@@ -11,7 +11,9 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.pools.base import Batch, Ended, Event, Returned, Setup, Source
-from worker_dispatcher.pools.crew import LoopCrew, Slot, ThreadCrew
+from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.pools.crew import ThreadCrew
+from worker_dispatcher.pools.loop import LoopCrew
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
@@ -36,7 +38,7 @@ class ThreadPool:
         self._numbers = 0
         self._tasks: dict[int, tuple[int, Any]] = {}  # seq -> (id, item) of what the crew holds
         self._seq = 1
-        self._hold = 2 * size
+        self._hold = size if setup.timed else 2 * size
         self._full = False
         self._scan_at = math.inf
         self._new_crew()
@@ -58,10 +60,14 @@ class ThreadPool:
             self._signalled = True
             self._news.put(None)
 
+    def prepare(self, workers: int) -> bool:
+        self._crew.hire(workers)
+        return True
+
     def feed(self, source: Source) -> None:
         # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
         # stays lazy, and more only when its threads run dry although there was more to hold.
-        if self._full and len(self._tasks) < self._size:
+        if self._full and len(self._tasks) < self._size and not self._setup.timed:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
         while (room := self._hold - len(self._tasks)) > 0:
@@ -72,7 +78,7 @@ class ThreadPool:
             self._tasks.update(
                 zip(range(self._seq, self._seq + count), enumerate(batch.items, batch.first), strict=True)
             )
-            self._crew.feed(self._seq, batch.first, batch.items)
+            self._crew.feed(self._seq, batch)
             self._seq += count
             if self._setup.timeout is not None:
                 self._scan_at = min(self._scan_at, now() + self._setup.timeout)
@@ -85,6 +91,8 @@ class ThreadPool:
         except queue.Empty:
             pass
         self._signalled = False
+        if self._setup.timed:
+            self._crew.hire()
         events = self._drain()
         if now() >= self._scan_at:
             events += self._watch()

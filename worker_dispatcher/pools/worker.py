@@ -12,56 +12,34 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import select
 import socket
 import struct
 import sys
-from array import array
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended, attempt, describe, failure_from, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import Slate
-from worker_dispatcher.pools.base import Setup
-from worker_dispatcher.pools.crew import Crew, LoopCrew, Slot, ThreadCrew
+from worker_dispatcher.pools.base import Batch, Setup
+from worker_dispatcher.pools.claims import Crew, Slot
+from worker_dispatcher.pools.crew import ThreadCrew
+from worker_dispatcher.pools.frames import BROKEN, DROP, DROPPED, LOST, READY, UNLOADABLE, WORK, open_head
+from worker_dispatcher.pools.loop import LoopCrew
+from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Failure
-from worker_dispatcher.wire import LARGE, from_parts, is_plain, pack, to_parts, unpack
+from worker_dispatcher.wire import from_parts, unpack
 
-__all__ = [
-    "BROKEN",
-    "DROP",
-    "DROPPED",
-    "EXCEPTION",
-    "HEAD",
-    "LOST",
-    "READY",
-    "REPORT",
-    "SETUP",
-    "UNLOADABLE",
-    "WORK",
-    "Host",
-    "Reports",
-    "Sealed",
-    "Solo",
-    "is_loading",
-    "main",
-]
+__all__ = ["Host", "Solo", "is_loading", "main"]
 
-SETUP, WORK, DROP = range(1, 4)  # to the worker
-READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION = range(11, 17)  # from the worker
-
-HEAD = struct.Struct("<QQQ")  # of WORK: seq of the first task, its id, how many
+_DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.001  # seconds of finished work that may wait to be reported
-_REPORT_BYTES = 1 << 20  # of packed results that may wait
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
-_EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
 
-LOST = 74  # exit code of a worker whose channel was closed under it
-_SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are
 
 _loading = False
 
@@ -85,123 +63,6 @@ def _unloadable(setup: Setup, error: BaseException) -> Failure:
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
 
 
-class Sealed(NamedTuple):
-    """A result and its metadata, packed, in place of the result. fds: to be sent and closed."""
-
-    parts: list[bytes | memoryview]
-    fds: list[int]
-
-    @staticmethod
-    def of(value: Any) -> Sealed:
-        """Runs user code. Test-loaded here, where a load that raises, exits or kills hurts only this task."""
-        packed = pack(value)
-        if not packed.plain:
-            unpack(packed.head, packed.buffers)
-        return Sealed(*to_parts(packed))
-
-
-class Reports:
-    """Ended attempts on their way to the parent, a column each. Used by the main thread only, but for `seal`."""
-
-    def __init__(self, channel: Channel, setup: Setup) -> None:
-        self._channel, self._setup = channel, setup
-        self._pid = os.getpid()
-        self._clear()
-
-    def _clear(self) -> None:
-        self.seqs: list[int] = []
-        self._slots: list[int] = []
-        self._starts, self._ends = array("d"), array("d")
-        self._results: list[Any] = []
-        self._failures: dict[int, tuple[Any, ...]] = {}
-        self._packed: list[int] = []
-        self._parts: list[bytes | memoryview] = []
-        self._fds: list[int] = []
-        self._bytes = 0
-        self._exceptions: list[tuple[int, BaseException]] = []
-
-    def seal(self, ended: Ended) -> Ended:
-        """Pack what is more than a small builtin; what cannot be packed or loaded becomes the task's error.
-
-        Runs user code, so it belongs to the task: called while the slate still names it. Any thread.
-        """
-        result, metadata = ended.result, ended.metadata
-        if metadata is None and is_plain((result,)) and not (type(result) in (str, bytes) and len(result) > LARGE):
-            return ended
-        sealed, error = guarded(Sealed.of, (result, metadata))
-        if error is None:
-            return ended._replace(result=sealed, metadata=None)
-        failure = ended.failure  # if it failed anyway, its metadata is lost, its own error is not
-        if failure is None:
-            failure = failure_from(self._setup.call, error)
-            failure = failure._replace(message=f"the result cannot be sent to the parent process: {failure.message}")
-        return ended._replace(result=None, metadata=None, failure=failure)
-
-    def add(self, seq: int, slot: int, ended: Ended) -> None:
-        """Take in one ended attempt, sealed or not."""
-        result, failure = ended.result, ended.failure
-        if ended.metadata is not None or type(result) not in _SMALL:
-            result, failure = self._add_packed(ended)
-        if failure is not None:
-            if failure.exception is not None:
-                self._exceptions.append((seq, failure.exception))
-            self._failures[len(self.seqs)] = tuple(failure._replace(exception=None))
-        self.seqs.append(seq)
-        self._slots.append(slot)
-        self._starts.append(ended.started)
-        self._ends.append(ended.ended)
-        self._results.append(result)
-
-    def _add_packed(self, ended: Ended) -> tuple[Any, Failure | None]:
-        if type(ended.result) is not Sealed:
-            ended = self.seal(ended)
-        sealed = ended.result
-        if type(sealed) is not Sealed:
-            return sealed, ended.failure
-        self._packed.append(len(self.seqs))
-        self._parts += sealed.parts
-        self._fds += sealed.fds
-        self._bytes += sum(map(len, sealed.parts))
-        return None, ended.failure
-
-    @property
-    def full(self) -> bool:
-        return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
-
-    def send(self) -> None:
-        """Report what there is. Raises Gone when the parent is."""
-        if os.getpid() != self._pid:
-            os._exit(0)  # a task forked and its child came back here: it has nothing to report
-        if not self.seqs:
-            return
-        contiguous = self.seqs[-1] - self.seqs[0] + 1 == len(self.seqs) and len(set(self._slots)) == 1
-        seqs: Any = self.seqs[0] if contiguous and self.seqs == sorted(self.seqs) else self.seqs
-        slots: Any = self._slots[0] if contiguous else self._slots
-        times = self._starts.tobytes(), self._ends.tobytes()
-        columns = (seqs, slots, *times, self._results, self._failures, self._packed)
-        try:
-            self._channel.send(REPORT, [pickle.dumps(columns, 5), *self._parts], self._fds)
-        finally:
-            for fd in self._fds:
-                os.close(fd)
-        exceptions = self._exceptions
-        self._clear()
-        for seq, error in exceptions:
-            self._send_exception(seq, error)
-
-    def _send_exception(self, seq: int, error: BaseException) -> None:
-        # After the report: an exception whose own loading ends this process must not take its task's record along.
-        error.__traceback__ = None
-        packed, broken = guarded(pack, error)
-        if broken is None and packed.size < _EXCEPTION_LIMIT:
-            loaded, broken = guarded(unpack, packed.head, packed.buffers)
-            if broken is None and isinstance(loaded, BaseException):
-                parts, fds = to_parts(packed)
-                self._channel.send(EXCEPTION, [struct.pack("<Q", seq), *parts], fds)
-                return
-        self._channel.send(EXCEPTION, [struct.pack("<Q", seq)])
-
-
 class Solo:
     """A worker of one slot: the main thread runs the tasks, as user code expects to be run."""
 
@@ -209,6 +70,7 @@ class Solo:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
         self._caller = setup.call.caller()
+        self._early: list[Frame] = []  # read while a task's time was awaited
         self._forked = False
         os.register_at_fork(after_in_child=self._in_fork)
         if setup.coroutine:
@@ -230,12 +92,13 @@ class Solo:
 
     def serve(self) -> None:
         while True:
-            for frame in self._channel.receive():
+            frames, self._early = self._early, []
+            for frame in frames or self._channel.receive():
                 if frame.kind == WORK:
                     self._work(frame)
 
     def _work(self, frame: Frame) -> None:
-        seq, first, count = HEAD.unpack(frame.parts[0])
+        seq, first, count, dues = open_head(frame)
         slate, timeout = self._slate, self._setup.timeout
         at = slate.started[0] = now()
         if timeout is not None:
@@ -245,13 +108,25 @@ class Solo:
         if error is None and len(items) != count:
             error = ValueError("the batch does not hold what it says")
         if error is None:
+            if dues is not None:
+                self._await(dues[0])
             self._run(seq, first, items)
         elif count > 1:
-            self._channel.send(UNLOADABLE, [HEAD.pack(seq, first, count)])
+            self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
             self._reports.add(seq, 0, Ended(at, now(), None, _unloadable(self._setup, error), None))
             self._reports.send()
         self._rest()
+
+    def _await(self, due: float) -> None:
+        """Wait for the time of the one task that was sent; nothing has begun meanwhile."""
+        self._slate.running[0] = 0
+        self._slate.deadline[0] = math.inf
+        while (ahead := due - now()) > _DOZE:
+            if select.select([self._channel.fileno()], [], [], ahead - _DOZE)[0]:
+                self._early += self._channel.receive()  # raises when the parent is gone
+        if ahead > 0:
+            time.sleep(ahead)
 
     def _rest(self) -> None:
         self._slate.running[0] = 0
@@ -337,12 +212,12 @@ class Host:
             self._drop(self._crew.drop())
             self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
             return
-        seq, first, count = HEAD.unpack(frame.parts[0])
+        seq, first, count, dues = open_head(frame)
         items, error = self._load(seq, frame)
         if error is None:
-            self._crew.feed(seq, first, items)
+            self._crew.feed(seq, Batch(first, items, dues=dues))
         elif count > 1:
-            self._channel.send(UNLOADABLE, [HEAD.pack(seq, first, count)])
+            self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
             self._reports.add(seq, 0, Ended(now(), now(), None, _unloadable(self._setup, error), None))
             self._reports.send()
@@ -363,6 +238,8 @@ class Host:
         # way round a write could be read here and the flag stay up, and nobody would ever signal again.
         os.eventfd_read(self._wake)
         self._signalled = False
+        if self._setup.timed:
+            self._crew.hire()
         done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
         for _ in range(len(done)):
             slot, seq, ended = done.popleft()

@@ -1,0 +1,50 @@
+"""Options that are right one by one and make no sense together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["conflicts"]
+
+_FREQUENCY = "worker.frequency_mode."
+
+
+def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The problems of a config, as (path, text). kept: what the user gave, checked, by dotted path."""
+    on = bool(kept.get(_FREQUENCY + "enabled"))
+    found = {name.removeprefix(_FREQUENCY): value for name, value in kept.items() if name.startswith(_FREQUENCY)}
+    problems = _load(found, kept.get("worker.number")) if on else []
+    if "task.list" in kept and kept["task.list"] is None and not (on and _ends(found)):
+        fix = "give an iterable of tasks, or how many to make, or leave it out for none"
+        text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
+        problems.append(("task.list", text))
+    return problems
+
+
+def _ends(load: Mapping[str, Any]) -> bool:
+    return load.get("duration") is not None or load.get("stages") is not None
+
+
+def _load(load: Mapping[str, Any], number: int | None) -> list[tuple[str, str]]:
+    problems = []
+    given = [name for name in ("rate", "stages") if load.get(name) is not None]
+    if isinstance(load.get("pacing"), tuple):
+        given.append("pacing")
+    if len(given) > 1:
+        names = " and ".join(given)
+        problems.append((_FREQUENCY + given[1], f"{names} each say how many tasks are due when; give one of them"))
+    if given and number is not None:
+        text = f"{given[0]} says how many tasks are due; leave worker.number out, and cap with max_workers"
+        problems.append((_FREQUENCY + given[0], text))
+    if given and load.get("accumulated_workers"):
+        text = f"adds to worker.number, which {given[0]} replaces; leave it out, or use stages"
+        problems.append((_FREQUENCY + "accumulated_workers", text))
+    whole = load.get("duration")
+    if load.get("stages") is not None and whole is None:
+        whole = sum(stage[0] for stage in load["stages"])
+    left_out = load.get("warmup", 0.0) + load.get("cooldown", 0.0)
+    if whole is not None and left_out >= whole:
+        text = f"warmup and cooldown together leave out {left_out:g} s of {whole:g} s: nothing is left to measure"
+        problems.append((_FREQUENCY + ("warmup" if load.get("warmup") else "cooldown"), text))
+    return problems

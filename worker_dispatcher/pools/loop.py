@@ -1,0 +1,162 @@
+"""A crew of coroutines: the same as the threads of crew.py, for coroutine functions, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import TaskTimeout
+from worker_dispatcher.execute import Ended, attempt_async, failure_from
+from worker_dispatcher.pools.base import Batch, Setup
+from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is
+from worker_dispatcher.records import TIMEOUT, Failure
+
+__all__ = ["LoopCrew"]
+
+_LOOP_GRACE = 0.3  # seconds a cancelled coroutine may take to end before its loop counts as blocked
+
+
+class LoopCrew:
+    """Up to `size` coroutines at once on one event loop in one daemon thread, each as an asyncio task of its own.
+
+    The loop's thread owns everything but claims; feed and close hand over with call_soon_threadsafe.
+    A coroutine over its time is cancelled by the loop; one that does not let go for _LOOP_GRACE seconds more
+    shows in its row's deadline, for whoever watches the rows.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        size: int,
+        new_slot: Callable[[], Slot],
+        halt: Any,
+        wake: Callable[[], None],
+        seal: Callable[[Ended], Ended] = as_it_is,
+    ) -> None:
+        self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
+        self._seal = seal
+        self.done: deque[Done] = deque()
+        self.bailed: deque[int] = deque()
+        self._claims = TimedClaims() if setup.timed else Claims()
+        self._free: list[Slot] = []
+        self._running: dict[Slot, asyncio.Task[Ended | None]] = {}
+        self._timers: dict[Slot, asyncio.TimerHandle] = {}
+        self._late: set[Slot] = set()
+        self._closing = False
+        self._loop = asyncio.new_event_loop()
+        self._caller = setup.call.caller()
+        self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            if left := asyncio.all_tasks(loop):
+                for task in left:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=_LOOP_GRACE))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    def feed(self, seq: int, batch: Batch) -> None:
+        self._claims.add(seq, batch)
+        self._loop.call_soon_threadsafe(self._grow, len(batch.items))
+
+    def hire(self, least: int = 0) -> None:
+        """Nothing to do: a coroutine waits for its time at no cost."""
+
+    def _grow(self, tasks: int) -> None:
+        for _ in range(min(tasks, self._size - len(self._running))):
+            self._next(self._free.pop() if self._free else self._new_slot())
+
+    def _next(self, slot: Slot) -> None:
+        """Begin the next task in this slot, or let it rest."""
+        claim = None if self._closing else self._claims.next()
+        if claim is None:
+            # In one step with the look at the claims: a `_grow` in between would count this slot as busy.
+            self._running.pop(slot, None)
+            self._free.append(slot)
+            return
+        task = self._running[slot] = self._loop.create_task(self._begin(slot, *claim))
+        task.add_done_callback(functools.partial(self._over, slot, claim[0], claim[1]))
+
+    async def _begin(self, slot: Slot, seq: int, task_id: int, item: Any, due: float) -> Ended | None:
+        timeout, pid = self._setup.timeout, os.getpid()
+        if due and (ahead := due - now()) > 0:
+            await asyncio.sleep(ahead)
+        at = slot.started[0] = now()
+        if timeout is not None:
+            slot.deadline[0] = at + timeout + _LOOP_GRACE
+        slot.running[0] = seq
+        if self._halt[0] or at >= (self._setup.stop_at or math.inf):
+            return None
+        if timeout is not None:
+            self._timers[slot] = self._loop.call_later(timeout, self._cancel, slot)
+        ended = await attempt_async(self._setup.call, self._caller, task_id, item, at)
+        if os.getpid() != pid:
+            os._exit(0)  # the task forked and its child came back here: it is not one of this crew
+        return ended
+
+    def _cancel(self, slot: Slot) -> None:
+        self._late.add(slot)
+        self._running[slot].cancel()
+
+    def _over(self, slot: Slot, seq: int, task_id: int, task: asyncio.Task[Ended | None]) -> None:
+        if (timer := self._timers.pop(slot, None)) is not None:
+            timer.cancel()
+        late = slot in self._late
+        self._late.discard(slot)
+        if self._closing:
+            return  # whoever closes has settled what ran
+        ended = self._cut_short(slot, task_id, late) if late or task.cancelled() else task.result()
+        if ended is None:
+            heard = slot.settle(self.bailed, seq)
+        else:
+            heard = slot.settle(self.done, Done(slot, seq, self._seal(ended)))
+        if heard:
+            self._wake()
+            self._next(slot)
+
+    def _cut_short(self, slot: Slot, task_id: int, late: bool) -> Ended:
+        """A coroutine over its time, whatever it made of its cancellation, or one that cancelled itself."""
+        timeout = self._setup.timeout
+        if late and timeout is not None:
+            error = TaskTimeout(task_id, timeout)
+            failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
+        else:
+            failure = failure_from(self._setup.call, asyncio.CancelledError("the task cancelled itself"))
+        return Ended(slot.started[0], now(), None, failure, None)
+
+    def blocked_by(self) -> Slot | None:
+        """The slot whose coroutine runs at this moment. From any thread: for a loop that stands still."""
+        current = asyncio.current_task(self._loop)
+        return next((slot for slot, task in list(self._running.items()) if task is current), None)
+
+    def drop(self) -> list[int]:
+        return self._claims.drop()
+
+    def leave(self) -> None:
+        """Cancel what runs and stop the loop as soon as it can be stopped. Returns at once."""
+        try:
+            self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:
+            pass  # it is closed
+
+    def close(self) -> None:
+        """`leave`, and wait a little; a loop that is blocked is left behind as a daemon."""
+        self.leave()
+        self._thread.join(_LOOP_GRACE + 0.1)
+
+    def _finish(self) -> None:
+        self._closing = True
+        self._loop.stop()
