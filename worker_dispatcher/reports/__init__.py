@@ -4,6 +4,8 @@
                                    ├── Rows ── tps_of_rows ── a dict of plain numbers ── check ── Verdict
     a Run's columns ─from_columns──┘    └───── compare (two Rows) ── Comparison
 
+    a run, logs or a file ── facts_of ── Facts ── Digest ── Report ── outputs: text, page, picture, workbook, ...
+
     verdict      when a result is a success; the only place that asks bool() of a user's object
     rows         the columns everything below reads; malformed rows are counted and left out here
     summary      the numbers of one window: rate, times, counts
@@ -16,8 +18,17 @@
     check        thresholds ("p99<300ms") for tests and CI
     compare      two runs side by side
 
-No thread, clock or file is used here, and nothing is printed: who wants lines passes `emit`. numpy is imported by the
-modules that compute, not by this package, so that importing the library stays cheap.
+    facts        the logs and what else is known of a run; columns beside those of Rows
+    places       failures by type and line of code
+    timeline     the run in bins: rates, percentiles and tasks in flight over time; the histogram
+    lanes        who did what when; what waiting for stragglers cost
+    health       whether the load generator itself was the bottleneck
+    wording      numbers and other people's values as short, harmless text
+    digest       all of that for one run, computed once
+    report       Report, which users hold; outputs/ writes it down
+
+No thread or clock is used here, only Report opens files, and nothing is printed: who wants lines passes `emit`. numpy
+is imported by the modules that compute, not by this package, so that importing the library stays cheap.
 """
 
 __all__: list[str] = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,16 +12,17 @@ from worker_dispatcher.reports.check import Verdict
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts, facts_of
 from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
+from worker_dispatcher.reports.outputs.notebook import notebook_html
 from worker_dispatcher.reports.outputs.page import page_text
+from worker_dispatcher.reports.outputs.picture import write_picture
 from worker_dispatcher.reports.outputs.table import write_csv
 from worker_dispatcher.reports.outputs.text import report_text
+from worker_dispatcher.reports.outputs.workbook import RawFields, write_workbook
 from worker_dispatcher.reports.rows import Rows
 
-__all__ = ["RawFields", "Report", "make_report"]
+__all__ = ["Report", "make_report"]
 
 FilePath: TypeAlias = "str | os.PathLike[str]"
-RawFields: TypeAlias = "Mapping[str, str | Callable[[dict[Any, Any]], Any]] | Sequence[str]"
-"""Extra columns from what tasks noted: {column: key of metadata, or function of metadata}, or a list of keys."""
 
 
 def make_report(
@@ -87,10 +89,29 @@ class Report:
 
     __repr__ = __str__  # so that a prompt shows it
 
+    def _repr_html_(self) -> str:
+        return notebook_html(self._digest)
+
     def to_html(self, path: FilePath) -> Path:
         """One page with interactive charts that needs no network; 5 MB. Extra [report]."""
         page = page_text(self._digest)  # before the file is touched: plotly may not be there
         Path(path).write_text(page, encoding="utf-8")
+        return Path(path)
+
+    def to_png(self, path: FilePath) -> Path:
+        """One picture, 1280 x 900. Extra [report]."""
+        drawn = io.BytesIO()
+        write_picture(self._digest, drawn)
+        Path(path).write_bytes(drawn.getvalue())
+        return Path(path)
+
+    def to_xlsx(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
+        """A workbook with native charts, the intervals, and a row per task. Extra [xlsx].
+
+        raw_fields: more columns for the tasks, from what they noted in `metadata`: {column: key, or function of the
+        metadata}, or a list of keys. Text is never a formula.
+        """
+        write_workbook(self._digest, path, raw_fields)
         return Path(path)
 
     def to_json(self, path: FilePath) -> Path:

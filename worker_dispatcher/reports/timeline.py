@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.rows import Floats
 
-__all__ = ["Bins", "Histogram", "bins_of", "histogram", "in_flight_over_time", "percentiles_over_time", "round_step"]
+__all__ = [
+    "Bins",
+    "Histogram",
+    "bins_of",
+    "histogram",
+    "in_flight_over_time",
+    "percentiles_over_time",
+    "round_lengths",
+    "round_step",
+]
 
 _MOST_BINS = 120
 _FEWEST_BINS = 12
 _TASKS_A_BIN = 4
+_STUB = 0.05  # share of a bin; a rest so short at the end is counted with the last bin instead of a bin of its own
 _LEAST_STEP = 1e-3  # seconds; finer than that is the clock's business, not the run's
 _SHORTEST = 1e-6  # seconds; a histogram over powers has no place for 0
 
@@ -51,7 +61,7 @@ def bins_of(facts: Facts, most: int = _MOST_BINS) -> Bins:
     length = facts.ended - facts.began
     wanted = min(most, max(_FEWEST_BINS, len(facts.rows) // _TASKS_A_BIN))
     step = _burst_step(facts, wanted) or round_step(length, wanted)
-    count = max(1, math.ceil(length / step * (1 - 1e-9)))
+    count = max(1, math.ceil(length / step - _STUB))
     edges = np.arange(count + 1, dtype=np.float64) * step
     ended, ok = _bin(facts.rows.ends - facts.began, step, count), facts.rows.ok
     return Bins(
@@ -145,3 +155,11 @@ def histogram(*columns: Floats, most: int = 60) -> Histogram:
     edges = np.geomspace(low, high, most + 1)
     edges[0], edges[-1] = low, high  # as computed they may miss the extremes by a rounding
     return Histogram(edges, tuple(np.histogram(np.clip(column, low, high), edges)[0] for column in known))
+
+
+def round_lengths(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten between two lengths; only the powers where that would be more than nine."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    inside = [length for length in every if low <= length <= high]
+    return inside if len(inside) <= 9 else [length for length in inside if f"{length:e}".startswith("1.")]

@@ -10,7 +10,16 @@ import math
 import reprlib
 from collections.abc import Sequence
 
-__all__ = ["count_text", "printable", "rate_text", "seconds_text", "share_text", "shown", "sparkline"]
+__all__ = [
+    "count_text",
+    "printable",
+    "rate_text",
+    "round_seconds_text",
+    "seconds_text",
+    "share_text",
+    "shown",
+    "sparkline",
+]
 
 _LONGEST = 200  # characters of a value that a table shows
 _BARS = "▁▂▃▄▅▆▇█"
@@ -57,13 +66,19 @@ def seconds_text(seconds: float | None) -> str:
     if size >= 99.95:
         minutes, rest = divmod(round(size), 60)
         hours, minutes = divmod(minutes, 60)
-        text = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+        text = f"{hours} h {minutes} min" if hours else f"{minutes} min" + (f" {rest} s" if rest else "")
         return f"-{text}" if seconds < 0 else text
     if size >= 0.9995:
         return f"{_three_digits(seconds)} s"
     if size >= 0.9995e-3:
         return f"{_three_digits(seconds * 1e3)} ms"
     return f"{_three_digits(seconds * 1e6)} us" if seconds else "0 s"
+
+
+def round_seconds_text(seconds: float) -> str:
+    """The same for a round length: '10 s', not '10.0 s'."""
+    number, _, unit = seconds_text(seconds).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
 
 
 def rate_text(rate: float) -> str:

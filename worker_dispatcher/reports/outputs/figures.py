@@ -7,7 +7,6 @@ Colours of text and grid are the page's own (page.js), so that a chart follows l
 from __future__ import annotations
 
 import html
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.lanes import MOST_BARS, busy_shares, idle_tails
 from worker_dispatcher.reports.rows import Floats
-from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time
-from worker_dispatcher.reports.wording import rate_text, seconds_text, share_text, shown
+from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
+from worker_dispatcher.reports.wording import rate_text, round_seconds_text, seconds_text, share_text, shown
 
 __all__ = ["COLORS", "Figure", "figures_of"]
 
@@ -83,7 +82,7 @@ def _rates(digest: Digest, time: _Unit) -> Figure:
     if digest.facts.rows.queue_delays is not None:
         data.append(_steps("offered", bins.edges * time.factor, bins.offered / bins.step, COLORS["offered"]))
     layout = _layout(f"{time.name} since the start", "tasks per second") | {"barmode": "stack", "bargap": 0.05}
-    peak, note = digest.tps["peak_rate"], f"per {seconds_text(bins.step)}; a task counts where it ended"
+    peak, note = digest.tps["peak_rate"], f"per {round_seconds_text(bins.step)}; a task counts where it ended"
     if peak:
         low = max(0.0, peak["started_at"] - digest.facts.began) * time.factor
         high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
@@ -106,7 +105,7 @@ def _percentiles(digest: Digest, time: _Unit) -> Figure:
             label = f"p{percent}" if name == "from start" else f"p{percent} due"
             trace = _line(label, middles, _numbers(line * unit.factor), COLORS[f"p{percent}"], dash=dash)
             data.append(trace | {"mode": "lines+markers", "marker": {"size": 3}})
-    note = f"of the tasks that ended in each {seconds_text(bins.step)}"
+    note = f"of the tasks that ended in each {round_seconds_text(bins.step)}"
     if len(columns) > 1:
         note += "; dotted: from when the task was due, which counts its waiting"
     return Figure("percentiles", "Latency over time", note, data, _layout(f"{time.name} since the start", unit.name))
@@ -126,18 +125,10 @@ def _spread(digest: Digest) -> Figure:
         heights = [0, *np.repeat(counts, 2).tolist(), 0]
         data.append(_line(name, corners, heights, color) | {"fill": "tozeroy", "line": {"color": color, "width": 1}})
     layout = _layout("", "tasks")
-    ticks = _round_lengths(float(found.edges[0]), float(found.edges[-1]))
-    labels = [seconds_text(length).replace(".0 ", " ").replace(".00 ", " ") for length in ticks]
+    ticks = round_lengths(float(found.edges[0]), float(found.edges[-1]))
+    labels = [round_seconds_text(length) for length in ticks]
     layout["xaxis"] |= {"type": "log", "tickvals": [tick * unit.factor for tick in ticks], "ticktext": labels}
     return Figure("spread", "Latency histogram", "how many tasks took how long; a scale of powers", data, layout)
-
-
-def _round_lengths(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between two lengths; only the powers where that would be more than nine."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
-    inside = [length for length in every if low <= length <= high]
-    return inside if len(inside) <= 9 else [length for length in inside if f"{length:e}".startswith("1.")]
 
 
 def _in_flight(digest: Digest, time: _Unit) -> Figure:
@@ -169,7 +160,7 @@ def _workers(digest: Digest, time: _Unit) -> Figure:
             task = html.escape(shown(facts.log(tails.row).get("task_id"), 40))
             note += f", waiting for worker {html.escape(tails.last)} (task {task}), "
             note += f"{seconds_text(tails.alone)} after all others"
-    height = min(1200, 110 + 20 * len(lanes))
+    height = 110 + (20 if len(lanes) <= 24 else 11) * len(lanes)
     return Figure("workers", "Workers", note, data, layout, height, True)
 
 

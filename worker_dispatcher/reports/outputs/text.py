@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text, sparkline
+from worker_dispatcher.reports.wording import (
+    count_text,
+    printable,
+    rate_text,
+    round_seconds_text,
+    seconds_text,
+    share_text,
+    sparkline,
+)
 
 __all__ = ["report_text"]
 
@@ -74,7 +82,7 @@ def _rate(digest: Digest, ascii_only: bool) -> Iterator[str]:
     length = bins.step * per_line
     yield ""
     yield f"ended per second {sparkline(sums, ascii_only=ascii_only)}"
-    yield f"                 up to {rate_text(max(sums) / length)}; {seconds_text(length)} each"
+    yield f"                 up to {rate_text(max(sums) / length)}; {round_seconds_text(length)} each"
 
 
 def _failures(digest: Digest) -> Iterator[str]:

@@ -1,0 +1,293 @@
+"""Every output of every odd run can be written and read back, and says the numbers of get_tps."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import io
+import json
+import re
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from made_logs import ALL_FAILED, BEGAN, EMPTY, INSTANT, MIXED, ONE, due, failed, log
+
+import worker_dispatcher
+from worker_dispatcher import Report, get_tps, report
+from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.outputs import workbook
+from worker_dispatcher.reports.outputs.figures import figures_of
+
+RUNS = {"empty": EMPTY, "one": ONE, "instant": INSTANT, "all failed": ALL_FAILED, "mixed": MIXED}
+every_run = pytest.mark.parametrize("logs", RUNS.values(), ids=RUNS.keys())
+
+
+def sheets(path: Path) -> dict[str, list[list[Any]]]:
+    book = openpyxl.load_workbook(path)
+    return {sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book}
+
+
+@every_run
+def test_the_numbers_are_those_of_get_tps(logs: list[dict[str, Any]]) -> None:
+    assert report(logs).tps == get_tps(logs, display_intervals=True)
+
+
+@every_run
+def test_the_text_has_no_line_too_long_and_names_the_counts(logs: list[dict[str, Any]]) -> None:
+    text = str(report(logs))
+    assert max(map(len, text.splitlines())) <= 120
+    assert f"{len(logs):,} tasks in" in text
+    assert re.search(rf"^ok +{sum(one['status'] == 'ok' for one in logs)} ", text, re.MULTILINE)
+    assert report(logs).text(ascii_only=True).isascii()
+
+
+@every_run
+def test_the_json_document_is_plain_and_holds_the_report(logs: list[dict[str, Any]], tmp_path: Path) -> None:
+    written = report(logs, checks=["p99<1s"]).to_json(tmp_path / "run.json")
+    data = json.loads(written.read_text(), parse_constant=pytest.fail)
+    assert data["tps"] == json.loads(json.dumps(get_tps(logs, display_intervals=True)))
+    assert [check["check"] for check in data["checks"]] == ["p99<1s"]
+    assert len(data["slowest"]) == min(20, len(logs))
+
+
+@every_run
+def test_json_lines_make_the_same_report_again(logs: list[dict[str, Any]], tmp_path: Path) -> None:
+    first = report(logs)
+    again = report(first.to_jsonl(tmp_path / "run.jsonl"))
+    assert again.as_data() == first.as_data()
+
+
+@every_run
+def test_the_csv_has_a_row_for_each_log(logs: list[dict[str, Any]], tmp_path: Path) -> None:
+    with report(logs).to_csv(tmp_path / "run.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["task_id"]) for row in rows] == [one["task_id"] for one in logs]
+    assert [float(row["started_at"]) for row in rows] == [one["started_at"] for one in logs]
+    assert [row["success"] for row in rows] == [str(one["status"] == "ok") for one in logs]
+
+
+@every_run
+def test_the_workbook_has_its_sheets_and_the_numbers(logs: list[dict[str, Any]], tmp_path: Path) -> None:
+    made = report(logs)
+    found = sheets(made.to_xlsx(tmp_path / "run.xlsx"))
+    assert list(found) == ["Report", *(["Timeline"] if logs else []), "Intervals", "Raw Logs"]
+    summary: dict[Any, Any] = {}
+    for name, value, *_ in found["Report"]:
+        summary.setdefault(name, value)
+    assert summary["TPS"] == made.tps["tps"]
+    assert summary["Tasks"] == len(logs)
+    assert summary["Average execution time (sec)"] == pytest.approx(made.tps["metrics"]["execution_time"]["avg"])
+    names, *rows = found["Intervals"]
+    assert [row[0] for row in rows] == [one["tps"] for one in made.tps["intervals"]]
+    assert [row[names.index("Success")] for row in rows] == [one["count"]["success"] for one in made.tps["intervals"]]
+    names, *rows = found["Raw Logs"]
+    assert [row[0] for row in rows] == [one["task_id"] for one in logs]
+    assert [row[names.index("Duration (sec)")] for row in rows] == pytest.approx([one["duration"] for one in logs])
+
+
+def test_the_workbook_has_native_charts_of_its_own_cells(tmp_path: Path) -> None:
+    book = openpyxl.load_workbook(report(MIXED).to_xlsx(tmp_path / "run.xlsx"))
+    charts = book["Report"]._charts
+    assert len(charts) == 2
+    references = [series.val.numRef.f for chart in charts for series in chart.series]
+    last = book["Timeline"].max_row
+    assert references
+    assert all(re.fullmatch(rf"Timeline!\$[A-J]\$2:\$[A-J]\${last}", reference) for reference in references)
+
+
+def test_raw_fields_are_keys_or_functions_of_metadata(tmp_path: Path) -> None:
+    logs = [log(1, 0, 1, metadata={"code": 200, "body": {"n": 1}}), log(2, 0, 1)]
+    fields = {"Code": "code", "Inner": lambda metadata: metadata["body"]["n"] + 0.5, "None of it": "nothing"}
+    names, *rows = sheets(report(logs).to_xlsx(tmp_path / "a.xlsx", raw_fields=fields))["Raw Logs"]
+    assert names[-3:] == ["Code", "Inner", "None of it"]
+    assert [row[-3:] for row in rows] == [[200, 1.5, None], [None, "KeyError: 'body'", None]]
+    names, *rows = sheets(report(logs).to_xlsx(tmp_path / "b.xlsx", raw_fields=["code"]))["Raw Logs"]
+    assert (names[-1], rows[0][-1]) == ("code", 200)
+    with pytest.raises(TypeError, match="raw_fields"):
+        report(logs).to_xlsx(tmp_path / "c.xlsx", raw_fields="code")
+
+
+def test_logs_beyond_the_rows_of_a_sheet_go_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook, "MOST_ROWS", 8)
+    found = sheets(report(ALL_FAILED).to_xlsx(tmp_path / "run.xlsx"))
+    assert [len(found[name]) - 1 for name in ("Raw Logs", "Raw Logs 2", "Raw Logs 3")] == [7, 7, 6]
+    assert found["Raw Logs"][0] == found["Raw Logs 3"][0]
+
+
+@every_run
+def test_the_picture_is_a_png_of_the_promised_size(logs: list[dict[str, Any]], tmp_path: Path) -> None:
+    written = report(logs, title="cost in $ and 100 % of $").to_png(tmp_path / "run.png").read_bytes()
+    assert written.startswith(b"\x89PNG\r\n")
+    assert struct.unpack(">II", written[16:24]) == (1280, 900)
+
+
+@every_run
+def test_the_charts_are_what_plotly_accepts(logs: list[dict[str, Any]]) -> None:
+    import plotly.graph_objects as plotly  # type: ignore[import-untyped]
+
+    drawn = figures_of(Digest(Facts(logs)))
+    for figure in drawn:
+        plotly.Figure(data=figure.data, layout=figure.layout)  # raises for a wrong name or value
+    assert [figure.name for figure in drawn] == (
+        ["rates", "percentiles", "spread", "in-flight", "workers"] if logs else []
+    )
+
+
+def test_the_charts_count_every_task_once() -> None:
+    rates, _, spread, in_flight, workers = figures_of(Digest(Facts(MIXED)))
+    step = rates.data[0]["width"]
+    drawn = {trace["name"]: sum(trace["y"]) * step for trace in rates.data[:2]}
+    offered = sum(rates.data[2]["y"][:-1]) * step
+    good = sum(one["status"] == "ok" for one in MIXED)
+    assert drawn["succeeded"] == pytest.approx(good, rel=1e-4)
+    assert drawn["failed"] == pytest.approx(len(MIXED) - good, rel=1e-4)
+    assert offered == pytest.approx(len(MIXED), rel=1e-4)
+    assert [sum(trace["y"]) / 2 for trace in spread.data] == [len(MIXED)] * 2  # each step has two corners
+    assert max(in_flight.data[0]["y"]) == get_tps(MIXED)["in_flight"]["max"]
+    assert sum(len(trace["x"]) for trace in workers.data) in (0, len(MIXED)) or workers.data[0]["type"] == "heatmap"
+
+
+def test_the_page_shows_the_headline_the_verdicts_and_the_failures(tmp_path: Path) -> None:
+    made = report(MIXED, title="Orders", checks=["p50<1ms", "total==400"])
+    page = made.to_html(tmp_path / "run.html").read_text().partition("<script")[0]
+    assert "<title>Orders</title>" in page
+    assert "FAILS</td><td>p50&lt;1ms" in page
+    assert "holds</td><td>total==400" in page
+    assert "orders.py:12" in page
+    assert f">{get_tps(MIXED)['tps']:.1f}/s<" in page
+    assert made.verdict is not None
+    assert not made.verdict
+
+
+def test_a_generator_that_was_the_bottleneck_is_said_first(tmp_path: Path) -> None:
+    late = [due(log(n, n / 10 + 0.05, 0.001, worker=n % 9 + 1), n / 10) for n in range(100)]
+    late += [due(log(1000 + n, 20, 1.0, worker=n), 20) for n in range(9)]  # once, nine ran at a time
+    made = report(late)
+    assert str(made).startswith("WARNING: The load generator was the bottleneck")
+    page = made.to_html(tmp_path / "run.html").read_text()
+    assert page.index("was the bottleneck") < page.index("<h1>")
+
+
+def test_waiting_for_busy_workers_is_not_the_generators_fault() -> None:
+    queued = [due(log(n, n * 0.1, 0.1, worker=1), 0.0) for n in range(50)]
+    assert "bottleneck" not in str(report(queued))
+    assert "never free" in str(report(queued))
+
+
+@pytest.mark.parametrize(
+    ("write", "package", "extra"),
+    [("to_html", "plotly", "report"), ("to_png", "matplotlib", "report"), ("to_xlsx", "xlsxwriter", "xlsx")],
+)
+def test_a_missing_package_is_one_sentence_and_leaves_no_file(
+    write: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.partition(".")[0] == package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"pip install 'worker-dispatcher\[{extra}\]'"):
+        getattr(report(ONE), write)(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@every_run
+def test_a_notebook_gets_a_small_piece_of_html(logs: list[dict[str, Any]]) -> None:
+    piece = report(logs)._repr_html_()
+    assert piece.startswith("<div")
+    assert "<script" not in piece
+    assert len(piece) < 60_000
+
+
+def test_tasks_that_did_not_run_are_counted() -> None:
+    info = {"counts": {"ok": 1, "error": 0, "not_run": 4, "dropped": 2}}
+    text = str(Report(Digest(Facts(ONE, info))))
+    assert text.startswith("7 tasks in")
+    assert re.search(r"^not_run +4 ", text, re.MULTILINE)
+    assert re.search(r"^dropped +2 ", text, re.MULTILINE)
+    assert Report(Digest(Facts(ONE, info))).check("dropped==0").findings[0].observed == 2
+
+
+def test_malformed_logs_are_left_out_and_counted(tmp_path: Path) -> None:
+    odd: list[Any] = [{"task_id": 1}, *ONE, None, log(3, float("nan"), 1), failed(4, 2, -5)]
+    made = report(odd)
+    assert made.tps["count"]["invalidity"] == 4
+    assert "malformed" in str(made)
+    for write in ("to_html", "to_png", "to_xlsx", "to_csv", "to_json", "to_jsonl"):
+        getattr(made, write)(tmp_path / write)
+
+
+def test_only_the_last_run_is_printed_and_only_if_it_was_verbose(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose, shown in ((True, True), (False, False), (None, False)):
+        report(ONE, verbose=verbose)
+        assert ("1 tasks in" in capsys.readouterr().out) is shown
+    for was_verbose in (True, False):
+        worker_dispatcher.start({"task": {"list": 3, "function": lambda id: id}, "verbose": was_verbose})
+        capsys.readouterr()
+        report()
+        assert ("3 tasks in" in capsys.readouterr().out) is was_verbose
+
+
+def test_an_ascii_terminal_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    report(MIXED, verbose=True)
+    sys.stdout.flush()
+    assert "ended per second" in raw.getvalue().decode("ascii")
+
+
+def test_check_and_compare_speak_of_the_last_run_or_of_what_they_are_given(tmp_path: Path) -> None:
+    worker_dispatcher.start({"task": {"list": 3, "function": lambda id: id}, "verbose": False})
+    assert worker_dispatcher.check(None, ["total==3", "dropped==0", "error==0"])
+    assert worker_dispatcher.check(get_tps(MIXED), "total==400")
+    saved = report(MIXED).to_jsonl(tmp_path / "base.jsonl")
+    assert worker_dispatcher.compare(saved, MIXED).count_a == 400
+    assert worker_dispatcher.compare(MIXED).count_b == 3
+
+
+@pytest.mark.parametrize("source", [3, {"a": 1}.keys(), b"logs", {"tps": 1}])
+def test_what_is_no_source_is_refused(source: object) -> None:
+    with pytest.raises(TypeError, match="report is made of"):
+        report(source)
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "line 1"), ("[1]\n", "line 1"), ('{"a": 1}\n3\n', "line 2")])
+def test_a_file_that_is_none_names_its_line(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        report(path)
+
+
+def test_a_report_of_a_report_is_itself() -> None:
+    made = report(ONE)
+    assert report(made) is made
+    assert repr(made) == str(made) == made.text()
+
+
+@pytest.mark.parametrize("first", ["worker_dispatcher.report", "worker_dispatcher.reports.tps"])
+def test_the_function_and_the_package_do_not_hide_each_other(first: str, run_python: Callable[[str], str]) -> None:
+    other = {"worker_dispatcher.report": "worker_dispatcher.reports.tps"}.get(first, "worker_dispatcher.report")
+    lines = {
+        "worker_dispatcher.report": "worker_dispatcher.report([])",
+        "worker_dispatcher.reports.tps": "from worker_dispatcher.reports.tps import get_tps",
+    }
+    script = f"import worker_dispatcher\n{lines[first]}\n{lines[other]}\n{lines[first]}\n"
+    assert run_python(script + "print(callable(worker_dispatcher.report), get_tps([])['tps'])") == "True 0\n"
+
+
+def test_times_count_from_the_first_due_time() -> None:
+    assert Facts(MIXED).began == min(one["scheduled_at"] for one in MIXED)
+    assert Facts(ONE).began == BEGAN
