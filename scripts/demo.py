@@ -1,7 +1,7 @@
 """SHA-256 and word statistics of every file of this machine's Python library, in threads and then in processes.
 
 Both runs go through `worker_dispatcher.start`; the digests must be the same. Counting words holds the interpreter's
-lock, so processes are the right choice here, and the last line shows by how much.
+lock, so processes are the right choice here, and the last line shows by how much. The second run leaves a report.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import worker_dispatcher
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
+REPORTS = Path(__file__).resolve().parent.parent / "build" / "demo"
 WORD = re.compile(rb"[A-Za-z]{4,}")
 
 
@@ -80,10 +81,23 @@ def main() -> int:
     print(f"words   {words.total():,}, {len(words):,} different")
     print("top     " + "  ".join(f"{word.decode()} {count:,}" for word, count in words.most_common(6)))
 
+    print(f"report  {write_report()}")
+
     same = digests["threads"] == digests["processes"] and len(good) > 0
     print(f"digests {'the same in both' if same else 'DIFFER'}; of all of them: {digest_of_all(digests['processes'])}")
     print(f"\nprocesses were {seconds['threads'] / seconds['processes']:.1f} times as fast as threads")
     return 0 if same else 1
+
+
+def write_report() -> Path:
+    """The last run as a page of charts, or as text and CSV where the extra for reports is not installed."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    report = worker_dispatcher.report(title="Files of the Python library, hashed in processes")
+    try:
+        return report.to_html(REPORTS / "report.html")
+    except ImportError as error:
+        print(f"\n{report}\n\nno page of charts: {error}")
+        return report.to_csv(REPORTS / "report.csv")
 
 
 def failed(counts: dict[str, int]) -> int:

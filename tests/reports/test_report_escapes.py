@@ -63,10 +63,11 @@ def rude_logs() -> list[dict[str, Any]]:
     logs = []
     for number, text in enumerate(NASTY):
         error = {"type": text, "message": text, "traceback": f'  File "{text}", line 3, in f\n'}
-        more: dict[str, Any] = {"task_id": text, "worker": text, "status": text, "error": error, "phase": text}
+        more: dict[str, Any] = {"task_id": text, "worker": text, "status": text, "error": error}
         logs.append(log(1, number, 0.5, metadata={"note": text}) | more | {"result": None})
         logs.append(log(2, number, 0.5, result=text, metadata={"note": Rude(text)}))
         logs.append(log(3, number, 0.5, result=Rude(text), metadata={Rude(text): text}))
+    logs += [log(6, number, 0.1, phase=text) for number, text in enumerate(NASTY)]
     logs += [log(4, 1, 0.1, result=Rude(ValueError("no"))), log(5, 1, 0.1, result=Rude(SystemExit(3)))]
     return [due(one, one["started_at"] - logs[0]["started_at"]) for one in logs]
 
@@ -192,7 +193,7 @@ def test_json_is_ascii_and_gives_every_text_back(tmp_path: Path) -> None:
     lines = made.to_jsonl(tmp_path / "run.jsonl").read_bytes().decode("ascii").splitlines()
     assert len(lines) == len(LOGS)
     said = [json.loads(line)["result"] for line in lines]
-    assert said[1::3][: len(NASTY)] == NASTY
+    assert said[1 : 3 * len(NASTY) : 3] == NASTY
 
 
 def test_a_text_in_place_of_a_result_makes_no_success_of_a_failure(tmp_path: Path) -> None:

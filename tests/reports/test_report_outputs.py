@@ -291,3 +291,33 @@ def test_the_function_and_the_package_do_not_hide_each_other(first: str, run_pyt
 def test_times_count_from_the_first_due_time() -> None:
     assert Facts(MIXED).began == min(one["scheduled_at"] for one in MIXED)
     assert Facts(ONE).began == BEGAN
+
+
+def test_dropped_tasks_were_offered_and_survive_a_file(tmp_path: Path) -> None:
+    logs = [due(log(n, n / 10, 0.05), n / 10) for n in range(50)]
+    dropped = [{"task_id": 100 + n, "scheduled_at": BEGAN + 2 + n / 10, "phase": "main"} for n in range(10)]
+    info = {"counts": {"ok": 50, "dropped": 10}, "stopped": "error_rate>50%: seen <b>"}
+    first = Report(Digest(Facts(logs, info, {}, dropped)))
+    again = report(first.to_jsonl(tmp_path / "run.jsonl"))
+    for made in (first, again):
+        assert made.check("dropped==10")
+        assert "stopped early: error_rate>50%" in made.text()
+        rates = figures_of(Digest(made.facts))[0]
+        assert sum(rates.data[2]["y"][:-1]) * rates.data[0]["width"] == pytest.approx(60)
+    assert again.as_data() == first.as_data()
+
+
+def test_a_run_of_a_few_tasks_shows_each_as_a_bar() -> None:
+    workers = figures_of(Digest(Facts([log(n, n % 7, 0.5, worker=n % 3) for n in range(30)])))[-1]
+    assert [(trace["type"], len(trace["x"])) for trace in workers.data] == [("bar", 30), ("bar", 0)]
+    assert workers.layout["yaxis"]["categoryarray"] == ["0", "1", "2"]
+
+
+def test_warm_up_is_named_and_left_out() -> None:
+    logs = [due(log(n, n / 10, 5.0 if n < 10 else 0.05), n / 10) for n in range(40)]
+    logs = [one | {"phase": "warmup" if number < 10 else "main"} for number, one in enumerate(logs)]
+    made = report(logs)
+    assert "phases: warmup 10, main 30" in made.text()
+    assert made.facts.counts == {"ok": 40}
+    if len(made.rows) == 30:  # Rows leaves the warm-up out
+        assert made.check("p99<100ms")

@@ -133,12 +133,17 @@ class Digest:
         tps, counts, rows = self.tps, self.facts.counts, self.facts.rows
         total, success = tps["count"]["total"], tps["count"]["success"]
         table = tps["percentiles"].get("execution_time", {})
-        failed = sum(counts.values()) - counts["ok"] - counts.get("not_run", 0) - counts.get("dropped", 0)
-        untrue = int(np.count_nonzero(~rows.ok)) - failed
-        note = f"and {count_text(untrue)} not true" if untrue > 0 else share_text(failed, total)
+        ran = sum(counts.values()) - counts.get("not_run", 0) - counts.get("dropped", 0)
+        failed = ran - counts["ok"]
+        untrue = 0 if self.facts.phases else int(np.count_nonzero(~rows.ok)) - failed
+        note = f"and {count_text(untrue)} not true" if untrue > 0 else share_text(failed, ran)
         peak = tps["peak_rate"]
         return [
-            ("Tasks", count_text(sum(counts.values())), f"{count_text(total)} ran"),
+            (
+                "Tasks",
+                count_text(sum(counts.values())),
+                f"{count_text(total)} measured" if self.facts.phases else f"{count_text(ran)} ran",
+            ),
             ("Ok", count_text(counts["ok"]), f"{share_text(success, total)} succeeded"),
             ("Failed", count_text(failed), note if failed or untrue > 0 else "none"),
             ("Rate", rate_text(tps["tps"]), "successes, whole run"),
@@ -146,6 +151,12 @@ class Digest:
             *((name, seconds_text(table[name]) if table else "-", "from start") for name in ("p50", "p95", "p99")),
             ("Duration", seconds_text(tps["duration"]), "first start to last end"),
         ]
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended early, None if it did not or nobody knows."""
+        why = self.facts.info.get("stopped")
+        return shown(why, 120) if why else None
 
     @cached_property
     def outcomes(self) -> list[tuple[str, int]]:

@@ -41,7 +41,7 @@ def facts_of(source: object) -> Facts:
     # By its class: asking an instance for an attribute would make the logs once more.
     if hasattr(type(source), "logs") and hasattr(type(source), "info"):
         run = cast(RunLike, source)
-        return Facts(run.logs, run.info, run.config)
+        return Facts(run.logs, run.info, run.config, getattr(run, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         return Facts(source)
     raise TypeError(
@@ -50,9 +50,10 @@ def facts_of(source: object) -> Facts:
 
 
 def _read(path: Path) -> Facts:
-    """A log on each line; a line {"run": info} is what else is known of the run (as `to_jsonl` writes them)."""
+    """A log on each line; a line {"run": info, "dropped": [...]} is what else is known (as `to_jsonl` writes them)."""
     logs: list[dict[str, Any]] = []
     info: dict[str, Any] = {}
+    dropped: list[Any] = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -63,24 +64,26 @@ def _read(path: Path) -> Facts:
                 raise ValueError(f"{path}, line {number}: this is no JSON line: {error}") from None
             if not isinstance(entry, dict):
                 raise ValueError(f"{path}, line {number}: a log is an object, got {type(entry).__name__}")
-            if entry.keys() == {"run"} and isinstance(entry["run"], dict):
-                info = entry["run"]
+            if isinstance(entry.get("run"), dict) and "started_at" not in entry:
+                info, dropped = entry["run"], list(entry.get("dropped") or ())
             else:
                 logs.append(entry)
-    return Facts(logs, info)
+    return Facts(logs, info, dropped=dropped)
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
     """Everything known of a run. Rows and what follows from it leave out malformed rows.
 
-    logs: dicts as from get_logs(); info: as from get_result_info(), {} if unknown; config: {} if unknown.
+    logs: dicts as from get_logs(); info: as from get_result_info(), {} if unknown; config: {} if unknown; dropped: a
+    dict with `scheduled_at` for each task that was due and never ran.
     Columns are made when they are first asked for; all are in row order.
     """
 
     logs: Sequence[Mapping[str, Any]]
     info: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    dropped: Sequence[Mapping[str, Any]] = ()
 
     @cached_property
     def rows(self) -> Rows:
@@ -105,6 +108,13 @@ class Facts:
         if waits is None:
             return self.rows.starts
         return self.rows.starts - np.where(np.isfinite(waits), waits, 0.0)
+
+    @cached_property
+    def offered(self) -> Floats:
+        """When each task was due that was to be measured, those that were dropped included."""
+        times = [one.get("scheduled_at") for one in self.dropped if one.get("phase", "main") == "main"]
+        known = [float(at) for at in times if isinstance(at, float | int) and self.began <= at <= self.ended]
+        return np.concatenate([self.dues, np.array(known, np.float64)])
 
     @cached_property
     def counts(self) -> dict[str, int]:

@@ -67,7 +67,7 @@ def bins_of(facts: Facts, most: int = _MOST_BINS) -> Bins:
     return Bins(
         step,
         edges,
-        np.bincount(_bin(facts.dues - facts.began, step, count), minlength=count),
+        np.bincount(_bin(facts.offered - facts.began, step, count), minlength=count),
         np.bincount(ended[ok], minlength=count),
         np.bincount(ended[~ok], minlength=count),
     )
@@ -77,7 +77,7 @@ def _burst_step(facts: Facts, most: int) -> float:
     """The time from burst to burst, or as many times that as it takes to stay below `most` bins; 0 without bursts."""
     if facts.rows.queue_delays is None:
         return 0.0
-    bursts = np.unique(np.round(facts.dues - facts.began, 6))
+    bursts = np.unique(np.round(facts.offered - facts.began, 6))
     if not 3 <= len(bursts) <= len(facts.rows) / 2:
         return 0.0
     gaps = np.diff(bursts)

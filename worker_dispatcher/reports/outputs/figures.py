@@ -31,6 +31,7 @@ COLORS = {
 }
 _PERCENTS = (50, 95, 99)
 _MOST_LANES = 64
+_OUTLIER = 30  # times the usual: an even scale would show one peak over a flat line
 
 
 class Figure(NamedTuple):
@@ -97,7 +98,8 @@ def _percentiles(digest: Digest, time: _Unit) -> Figure:
     if facts.rows.response_times is not None:
         columns.append(("from due time", facts.rows.response_times, "dot"))
     lines = {name: percentiles_over_time(facts, column, bins, _PERCENTS) for name, column, _ in columns}
-    unit = _Unit.of_latency(max(float(np.nanmax(line, initial=0)) for found in lines.values() for line in found))
+    drawn = np.concatenate([line for found in lines.values() for line in found])
+    unit = _Unit.of_latency(float(np.nanmax(drawn, initial=0)))
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
     data = []
     for name, _, dash in columns:
@@ -108,7 +110,12 @@ def _percentiles(digest: Digest, time: _Unit) -> Figure:
     note = f"of the tasks that ended in each {round_seconds_text(bins.step)}"
     if len(columns) > 1:
         note += "; dotted: from when the task was due, which counts its waiting"
-    return Figure("percentiles", "Latency over time", note, data, _layout(f"{time.name} since the start", unit.name))
+    layout = _layout(f"{time.name} since the start", unit.name)
+    positive = drawn[drawn > 0]
+    if len(positive) and positive.max() > _OUTLIER * np.median(positive):
+        layout["yaxis"] |= {"type": "log", "rangemode": "normal", "dtick": "D2"}
+        note += "; a scale of powers"
+    return Figure("percentiles", "Latency over time", note, data, layout)
 
 
 def _spread(digest: Digest) -> Figure:

@@ -24,6 +24,7 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
         "title": digest.title,
         "counts": facts.counts,
         "phases": facts.phases,
+        "stopped": digest.stopped,
         "tps": digest.tps,
         "latencies": {row.of: dict(row.values) for row in digest.latencies},
         "generator": None if health is None else {"ok": health.ok, "verdict": health.sentence},
@@ -64,7 +65,8 @@ def write_jsonl(facts: Facts, file: TextIO) -> None:
         if isinstance(log, Mapping):
             file.write(json.dumps(_line(log), allow_nan=False) + "\n")
     if facts.info:
-        file.write(json.dumps({"run": _plain(facts.info)}, allow_nan=False) + "\n")
+        rest = {"run": _plain(facts.info), "dropped": [_plain(one) for one in facts.dropped]}
+        file.write(json.dumps(rest, allow_nan=False) + "\n")
 
 
 def _line(log: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def _opening(digest: Digest) -> Iterator[str]:
         yield '<p class="quiet">No task ran.</p>'
     if health is not None and health.ok:
         yield f'<p class="banner good">{_safe(health.sentence)}</p>'
+    if digest.stopped:
+        yield f'<p class="banner early">Stopped early: {_safe(digest.stopped)}</p>'
     if digest.facts.phases:
         shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
         yield f'<p class="quiet">Phases: {_safe(shown)}; the numbers are of the main phase.</p>'

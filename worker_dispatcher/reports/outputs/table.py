@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.places import place_of
+from worker_dispatcher.reports.verdict import row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 
 __all__ = ["COLUMNS", "cells_of_log", "rows_of", "safe_cell", "write_csv"]
@@ -23,19 +24,21 @@ _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 def write_csv(facts: Facts, file: TextIO) -> None:
-    """A header, then a row per well-formed log, in log order. Text that a spreadsheet would take for a formula gets
+    """A header, then a row per log, in log order. Text that a spreadsheet would take for a formula gets
     an apostrophe before it; numbers are written as they are."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    writer.writerows(rows_of(facts))
+    writer.writerows([safe_cell(cell) for cell in cells] for cells in rows_of(facts))
 
 
 def rows_of(facts: Facts) -> Iterator[list[Any]]:
-    for row, ok in enumerate(facts.rows.ok.tolist()):
-        yield [safe_cell(cell) for cell in cells_of_log(facts.log(row), ok)]
+    """The cells of every log, in log order; warm-up and malformed logs too, since they were run."""
+    for log in facts.logs:
+        if isinstance(log, Mapping):
+            yield cells_of_log(log)
 
 
-def cells_of_log(log: Mapping[str, Any], ok: bool) -> list[Any]:
+def cells_of_log(log: Mapping[str, Any]) -> list[Any]:
     """The values of COLUMNS for one log: numbers, bools and printable text; None where the log says nothing."""
     given = log.get("error")
     error: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
@@ -44,12 +47,12 @@ def cells_of_log(log: Mapping[str, Any], ok: bool) -> list[Any]:
     return [
         _plain(log.get("task_id")),
         *plain[:3],
-        ok,
+        "result" in log and row_is_success(log),
         *plain[3:],
         shown(error["type"], 80) if error.get("type") else None,
         printable(place_of(traceback), 120) if isinstance(traceback, str) and traceback else None,
         shown(error["message"], _LONGEST) if error.get("message") else None,
-        shown(log["result"], _LONGEST) if not error else None,
+        shown(log.get("result"), _LONGEST) if not error else None,
     ]
 
 

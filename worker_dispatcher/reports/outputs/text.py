@@ -44,6 +44,8 @@ def _first_lines(digest: Digest) -> Iterator[str]:
         f"{count_text(sum(counts.values()))} tasks in {seconds_text(tps['duration'])}   "
         f"{rate_text(tps['tps'])}, peak {digest.peak_text}   in flight {count_text(tps['in_flight']['max'])}"
     )
+    if digest.stopped:
+        yield f"stopped early: {digest.stopped}"
     if digest.facts.phases:
         shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
         yield f"phases: {shown}; the numbers are of the main phase"

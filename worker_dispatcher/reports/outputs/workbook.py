@@ -97,6 +97,8 @@ class _Book:
         yield (printable(digest.title, 200),)
         if digest.health is not None:
             yield "Load generator", digest.health.sentence
+        if digest.stopped:
+            yield "Stopped early", digest.stopped
         yield from _summary_rows(tps)
         yield ("",)
         yield ("Outcomes",)
@@ -165,10 +167,11 @@ class _Book:
         names = [_HEADINGS.get(COLUMNS[index], COLUMNS[index].replace("_", " ").capitalize()) for index in kept]
 
         def rows() -> Iterator[list[Any]]:
-            for row, ok in enumerate(facts.rows.ok.tolist()):
-                log = facts.log(row)
-                cells = cells_of_log(log, ok)
-                plain = [_Moment(cells[i]) if date else cells[i] for i, date in zip(kept, dates, strict=True)]
+            for log in facts.logs:
+                if not isinstance(log, Mapping):
+                    continue
+                cells = cells_of_log(log)
+                plain = [_dated(cells[i]) if date else cells[i] for i, date in zip(kept, dates, strict=True)]
                 yield [*plain, *_custom(fields, log)]
 
         self._table("Raw Logs", [*names, *fields], rows())
@@ -258,6 +261,10 @@ class _Share(float):
 _HEADINGS = {"task_id": "Task ID", "duration": "Duration (sec)", "pid": "PID", "error_place": "Error line"} | {
     name: f"{name.replace('_', ' ').capitalize()} (sec)" for name in ("queue_delay", "response_time")
 }
+
+
+def _dated(cell: Any) -> Any:
+    return _Moment(cell) if type(cell) in (float, int) else cell  # a malformed log may have none
 
 
 def _ranges(column: int, last: int) -> dict[str, Any]:
