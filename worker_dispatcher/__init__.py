@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WorkerDispatcherError,
     )
     from worker_dispatcher.last_run import (
+        get_dropped,
         get_duration,
         get_last_config,
         get_logs,
@@ -55,6 +56,7 @@ _HOMES = {
     "callback_sample": "config",
     "check": "reporting",
     "compare": "reporting",
+    "get_dropped": "last_run",
     "get_duration": "last_run",
     "get_last_config": "last_run",
     "get_logs": "last_run",
@@ -84,6 +86,7 @@ __all__ = [
     "check",
     "compare",
     "default_config",
+    "get_dropped",
     "get_duration",
     "get_last_config",
     "get_logs",

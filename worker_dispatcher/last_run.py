@@ -14,6 +14,7 @@ from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import RunError
 
 __all__ = [
+    "get_dropped",
     "get_duration",
     "get_last_config",
     "get_logs",
@@ -94,6 +95,12 @@ def get_results() -> list[Any]:
 def get_logs() -> list[dict[str, Any]]:
     """The logs of the run that finished last, in id order; [] before any."""
     return _last.logs if _last else []
+
+
+def get_dropped() -> list[dict[str, Any]]:
+    """The tasks of the last run that were due while all workers were busy and never ran: task_id, scheduled_at (Unix
+    seconds), interval, phase. They are in no log. [] where `on_saturation` is not 'drop'."""
+    return _last.dropped if _last else []
 
 
 def get_result_info() -> dict[str, Any]:

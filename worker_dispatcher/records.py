@@ -215,11 +215,7 @@ class Ledger:
         }
         if at < len(self.due):
             due = self.due[at]
-            entry["scheduled_at"] = self.anchor.wall_at(due)
-            entry["queue_delay"] = started - due
-            entry["response_time"] = ended - due
-            entry["interval"] = self._interval_numbers[bisect.bisect_right(self._interval_firsts, task_id) - 1]
-            entry["phase"] = self._phase(due)
+            entry |= self._scheduled(task_id) | {"queue_delay": started - due, "response_time": ended - due}
         return entry
 
     def _phase(self, due: float) -> str:
@@ -233,5 +229,28 @@ class Ledger:
         self._interval_numbers.append(number)
 
     def logs(self) -> list[dict[str, Any]]:
-        """All entries of `get_logs()`, in id order."""
-        return [self.log(task_id) for task_id in self.started_ids()]
+        """All entries of `get_logs()`, in id order. Under load each also has `in_flight`: how many tasks ran when it
+        started, itself included."""
+        entries = [self.log(task_id) for task_id in self.started_ids()]
+        if self.due:
+            starts = sorted(self.started[entry["task_id"] - 1] for entry in entries)
+            ends = sorted(self.ended[entry["task_id"] - 1] for entry in entries)
+            for entry in entries:
+                at = self.started[entry["task_id"] - 1]
+                entry["in_flight"] = bisect.bisect_right(starts, at) - bisect.bisect_left(ends, at)
+        return entries
+
+    def dropped(self) -> list[dict[str, Any]]:
+        """The tasks that were due while all workers were busy, and never ran, in id order."""
+        return [self._scheduled(task_id) for task_id in self.ids_with(DROPPED)]
+
+    def _scheduled(self, task_id: int) -> dict[str, Any]:
+        """When a task was meant to start."""
+        due = self.due[task_id - 1]
+        interval = self._interval_numbers[bisect.bisect_right(self._interval_firsts, task_id) - 1]
+        return {
+            "task_id": task_id,
+            "scheduled_at": self.anchor.wall_at(due),
+            "interval": interval,
+            "phase": self._phase(due),
+        }

@@ -119,6 +119,7 @@ class Banner:
             f"Completed Tasks Count: {done}",
             f"Uncompleted Tasks Count: {counts['cancelled']}",
             f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
+            *([f"Stopped early: {info['stopped']}"] if info["stopped"] else []),
             "",
         ):
             self._say(line)

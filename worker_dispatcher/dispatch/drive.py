@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.dispatch.abort import AbortWatch
 from worker_dispatcher.dispatch.plan import Load, Plan
 from worker_dispatcher.dispatch.source import TaskList, TaskSource
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
@@ -15,12 +16,13 @@ from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RU
 
 __all__ = ["Driver"]
 
-_STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted", "failures": "RunStopped", "cancel": "RunStopped"}
+_STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted", "failures": "RunStopped", "cancel": "RunStopped", "abort": "RunStopped"}
 _STOP_TEXTS = {
     "runtime": "was running when the runtime of the run was over",
     "interrupt": "was running when the run was interrupted",
     "failures": "was running when the run was stopped because other tasks had failed",
     "cancel": "was running when the run was cancelled",
+    "abort": "was running when a check of abort_on came true",
 }
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
@@ -31,7 +33,8 @@ class Driver:
     """Feeds a pool from the task list, books what it reports, retries, and stops when it must.
 
     Owned by the thread that calls `run`. From other threads and signal handlers: `ask_to_stop` only.
-    error: what the run must raise in the end, or None. stopped: why it ended early, or None.
+    error: what the run must raise in the end, or None. stopped: why it ended early, or None; abort_seen: which check
+    of abort_on came true, and on what.
     """
 
     def __init__(self, plan: Plan, tasks: TaskList, ledger: Ledger, *, on_error: str, max_failures: int | None) -> None:
@@ -45,8 +48,11 @@ class Driver:
         self._asked: str | None = None
         self._last_failed: tuple[int, Failure] | None = None
         self._exceptions: dict[int, BaseException | None] = {}
+        load = plan.load
+        self._watch = AbortWatch(load.abort_on, ledger) if load is not None and load.abort_on else None
         self._pool: Pool | None = None
         self.stopped: str | None = None
+        self.abort_seen = ""
         self.error: BaseException | None = None
         self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
 
@@ -93,12 +99,16 @@ class Driver:
             source.release()
             pool.feed(source)
             due = source.next_due()
+            if self._watch is not None:
+                due = min(due, self._watch.due)
             if drops:
                 due = min(due, self._drop_late(now() - _FREE_SOON))
             if source.ended and ledger.settled == len(ledger):
                 break
             for event in pool.wait(min(stop_at, due)):
                 self._take(event)
+            if self._watch is not None and now() >= self._watch.due:
+                self._abort_if(self._watch.broken())
         if self.stopped == "failures" and self._raises:
             self._await_exception(pool)
         if self._tasks.error is not None and self.error is None:
@@ -115,6 +125,10 @@ class Driver:
         self.ledger.measured_from = began + load.warmup
         if load.duration is not None:
             self.ledger.measured_until = began + load.duration - load.cooldown
+
+    def _abort_if(self, seen: str) -> None:
+        if seen:
+            self.stopped, self.abort_seen = self.stopped or "abort", seen
 
     def _drop_late(self, before: float) -> float:
         """Settle as dropped what found no free worker; when to look again (monotonic)."""

@@ -239,7 +239,8 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """started_at, ended_at (Unix seconds), duration (seconds), counts, and the ids not run and dropped."""
+        """started_at, ended_at (Unix seconds), duration (seconds), counts, the ids not run and dropped, and `stopped`:
+        why the run ended early ('runtime', 'interrupt', 'failures', 'cancel', or what abort_on saw), else None."""
         end = self._ended or Anchor.take()
         duration = end.monotonic - self._anchor.monotonic
         counts = self._ledger.counts()
@@ -254,7 +255,13 @@ class Run:
             "counts": counts,
             "not_run": not_run,
             "dropped": self._ledger.ids_with(DROPPED),
+            "stopped": self._driver.abort_seen or self._driver.stopped,
         }
+
+    @property
+    def dropped(self) -> list[dict[str, Any]]:
+        """One dict per task that found all workers busy and never ran: task_id, scheduled_at, interval, phase."""
+        return self._ledger.dropped()
 
     @property
     def ended_wall(self) -> float:

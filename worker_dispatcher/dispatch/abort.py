@@ -1,0 +1,85 @@
+"""Checks that end a run while it goes on: 'error_rate>50% for 10s'."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.records import CANCELLED, NOT_RUN, OK, STATUS_NAMES, Ledger
+
+if TYPE_CHECKING:
+    from worker_dispatcher.reports.rows import Rows
+
+__all__ = ["AbortWatch"]
+
+_EVERY = 0.5  # seconds from one look to the next
+_FOR = re.compile(r"(?P<check>.*?)(?:\s+for\s+(?P<seconds>\d+(?:\.\d*)?|\.\d+)\s*s?)?\s*", re.DOTALL)
+
+
+class AbortWatch:
+    """Holds the tasks that have ended against the checks, twice a second. Used by the driver's thread.
+
+    A check `... for 10s` is about the tasks that ended within the last 10 s, once the run is that old; without it,
+    about all that have ended.
+    """
+
+    def __init__(self, expressions: Sequence[str], ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._checks = [_parse(text, nth) for nth, text in enumerate(expressions)]
+        self._began = now()
+        self.due = self._began + _EVERY
+
+    def broken(self) -> str:
+        """The first check that has come true, as text with what was seen; empty if none has."""
+        from worker_dispatcher.reports.check import check
+
+        at = now()
+        self.due = at + _EVERY
+        for text, expression, seconds in self._checks:
+            if at - self._began < seconds:
+                continue
+            rows = self._rows(at - seconds if seconds else -math.inf)
+            verdict = check(rows, expression, counts=self._ledger.counts()) if len(rows) else None
+            if verdict:
+                return f"{text}: {str(verdict).strip()}"
+        return ""
+
+    def _rows(self, since: float) -> Rows:
+        """What has ended since a moment (monotonic), as the reports see it. Column by column: a run may be long."""
+        import numpy as np
+
+        from worker_dispatcher.reports.rows import Rows
+        from worker_dispatcher.reports.verdict import successes
+
+        ledger = self._ledger
+        status = np.frombuffer(bytes(ledger.status), np.uint8)
+        ends, starts = np.array(ledger.ended), np.array(ledger.started)
+        known = (status > 0) & (status <= CANCELLED) & (status != NOT_RUN) & (ends >= since)
+        places = np.flatnonzero(known)
+        ok = (status[places] == OK) & successes([ledger.results[at] for at in places.tolist()])
+        due = np.array(ledger.due)[places] if ledger.due else None
+        return Rows.from_columns(
+            starts[places],
+            ends[places],
+            ok,
+            response_times=None if due is None else ends[places] - due,
+            queue_delays=None if due is None else starts[places] - due,
+        )
+
+
+def _parse(text: str, nth: int) -> tuple[str, str, float]:
+    """(the text, its check, over how many seconds). Refuses what is no check, before anything starts."""
+    from worker_dispatcher.reports.check import check
+    from worker_dispatcher.reports.rows import Rows
+
+    found = _FOR.fullmatch(text)
+    assert found is not None  # it matches anything
+    try:
+        check(Rows.from_columns([], [], []), found["check"], counts=dict.fromkeys(STATUS_NAMES, 0))
+    except ValueError as error:
+        raise ConfigError([(f"worker.frequency_mode.abort_on[{nth}]", str(error))]) from None
+    return text, found["check"], float(found["seconds"] or 0)
