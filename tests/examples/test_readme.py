@@ -111,7 +111,7 @@ def test_each_python_block_runs_and_prints_what_readme_says(script: Script, site
     assert done.stderr == "", f"README.md:{script.line}"
     if script.ending is not None:
         assert done.stdout.endswith(script.ending), f"README.md:{script.line} prints\n{done.stdout}"
-    if PLACEHOLDER in script.code:
+    if "ORD_AH001" in script.code:
         assert "order /orders/ORD_AH001" in done.stdout
 
 

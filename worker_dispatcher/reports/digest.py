@@ -144,7 +144,7 @@ class Digest:
                 count_text(sum(counts.values())),
                 f"{count_text(total)} measured" if self.facts.phases else f"{count_text(ran)} ran",
             ),
-            ("Ok", count_text(counts["ok"]), f"{share_text(success, total)} succeeded"),
+            ("Ok", count_text(counts["ok"]), f"{share_text(success, total)} succeeded" if total else ""),
             ("Failed", count_text(failed), note if failed or untrue > 0 else "none"),
             ("Rate", rate_text(tps["tps"]), "successes, whole run"),
             ("Peak", rate_text(peak["tps"]) if peak else "-", f"over {seconds_text(peak['duration'])}" if peak else ""),

@@ -158,8 +158,11 @@ def histogram(*columns: Floats, most: int = 60) -> Histogram:
 
 
 def round_lengths(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between two lengths; only the powers where that would be more than nine."""
+    """1, 2 and 5 times powers of ten between two lengths; only the powers where that would be more than nine, and
+    both ends and the middle where it would be none or one."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
     inside = [length for length in every if low <= length <= high]
+    if len(inside) < 2:
+        return [float(f"{length:.2g}") for length in (low, math.sqrt(low * high), high)]
     return inside if len(inside) <= 9 else [length for length in inside if f"{length:e}".startswith("1.")]

@@ -78,8 +78,9 @@ def _rates(digest: Digest, time: _Unit) -> Figure:
     width = bins.step * time.factor
     data = [
         _bars("succeeded", middles, bins.succeeded / bins.step, width),
-        _bars("failed", middles, bins.failed / bins.step, width),
     ]
+    if bins.failed.any():
+        data.append(_bars("failed", middles, bins.failed / bins.step, width))
     if digest.facts.rows.queue_delays is not None:
         data.append(_steps("offered", bins.edges * time.factor, bins.offered / bins.step, COLORS["offered"]))
     layout = _layout(f"{time.name} since the start", "tasks per second") | {"barmode": "stack", "bargap": 0.05}
@@ -113,7 +114,8 @@ def _percentiles(digest: Digest, time: _Unit) -> Figure:
     layout = _layout(f"{time.name} since the start", unit.name)
     positive = drawn[drawn > 0]
     if len(positive) and positive.max() > _OUTLIER * np.median(positive):
-        layout["yaxis"] |= {"type": "log", "rangemode": "normal", "dtick": "D2"}
+        layout["yaxis"] |= {"type": "log", "rangemode": "normal", "title": {"text": ""}}
+        layout["yaxis"] |= _length_ticks(float(positive.min()), float(positive.max()), unit)
         note += "; a scale of powers"
     return Figure("percentiles", "Latency over time", note, data, layout)
 
@@ -132,10 +134,14 @@ def _spread(digest: Digest) -> Figure:
         heights = [0, *np.repeat(counts, 2).tolist(), 0]
         data.append(_line(name, corners, heights, color) | {"fill": "tozeroy", "line": {"color": color, "width": 1}})
     layout = _layout("", "tasks")
-    ticks = round_lengths(float(found.edges[0]), float(found.edges[-1]))
-    labels = [round_seconds_text(length) for length in ticks]
-    layout["xaxis"] |= {"type": "log", "tickvals": [tick * unit.factor for tick in ticks], "ticktext": labels}
+    layout["xaxis"] |= {"type": "log"} | _length_ticks(float(found.edges[0]), float(found.edges[-1]), unit)
     return Figure("spread", "Latency histogram", "how many tasks took how long; a scale of powers", data, layout)
+
+
+def _length_ticks(low: float, high: float, unit: _Unit) -> dict[str, Any]:
+    """Ticks of a scale of powers: at round lengths, each with its own unit."""
+    ticks = round_lengths(low, high)
+    return {"tickvals": [tick * unit.factor for tick in ticks], "ticktext": [round_seconds_text(one) for one in ticks]}
 
 
 def _in_flight(digest: Digest, time: _Unit) -> Figure:
@@ -160,7 +166,8 @@ def _workers(digest: Digest, time: _Unit) -> Figure:
     layout["yaxis"] |= {"categoryorder": "array", "categoryarray": lanes, "showgrid": False}
     layout |= {"barmode": "overlay", "bargap": 0.2, "hovermode": "closest"}
     note = "each bar is a task" if exact else "the darker, the busier; too many tasks to draw each"
-    tails = idle_tails(facts)
+    # Under load workers come and go with the rate, so one that has ended early waited for nobody.
+    tails = idle_tails(facts) if facts.rows.queue_delays is None else None
     if tails is not None:
         note += f"; {share_text(tails.idle, 1)} of the workers' time passed idle at the end"
         if tails.alone > 0.05 * (facts.ended - facts.began):
@@ -178,6 +185,8 @@ def _task_bars(digest: Digest, time: _Unit) -> tuple[list[dict[str, Any]], list[
     data = []
     for name, kind in (("succeeded", facts.rows.ok), ("failed", ~facts.rows.ok)):
         picked = np.flatnonzero(kind & (codes >= 0))
+        if not len(picked):
+            continue
         starts = (facts.rows.starts[picked] - facts.began) * time.factor
         lengths = (facts.rows.ends[picked] - facts.rows.starts[picked]) * time.factor
         hover = [
