@@ -28,7 +28,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["dispatch", "engine", "workpool"], 4),
-    **dict.fromkeys(["last_run", "reporting", "cli", "worker_dispatcher"], 5),
+    **dict.fromkeys(["last_run", "max_rate", "reporting", "cli", "worker_dispatcher"], 5),
     **dict.fromkeys(["__init__"], 6),
 }
 # (importing room, imported room) on the same floor, each with its reason.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         launch,
         start,
     )
+    from worker_dispatcher.max_rate import MaxRate, find_max_rate
     from worker_dispatcher.records import TaskFailure
     from worker_dispatcher.reporting import check, compare, report
     from worker_dispatcher.reports.report import Report
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ConfigError": "errors",
+    "MaxRate": "max_rate",
     "Report": "reports.report",
     "Run": "dispatch.run",
     "RunError": "errors",
@@ -56,6 +58,7 @@ _HOMES = {
     "callback_sample": "config",
     "check": "reporting",
     "compare": "reporting",
+    "find_max_rate": "max_rate",
     "get_dropped": "last_run",
     "get_duration": "last_run",
     "get_last_config": "last_run",
@@ -73,6 +76,7 @@ _HOMES = {
 
 __all__ = [
     "ConfigError",
+    "MaxRate",
     "Report",
     "Run",
     "RunError",
@@ -86,6 +90,7 @@ __all__ = [
     "check",
     "compare",
     "default_config",
+    "find_max_rate",
     "get_dropped",
     "get_duration",
     "get_last_config",

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from worker_dispatcher.reports.check import Verdict
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts, facts_of
+from worker_dispatcher.reports.health import Health
 from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
 from worker_dispatcher.reports.outputs.notebook import notebook_html
 from worker_dispatcher.reports.outputs.page import page_text
@@ -72,6 +73,11 @@ class Report:
     def verdict(self) -> Verdict | None:
         """Of the checks that the report was made with; None without any."""
         return self._digest.verdict
+
+    @property
+    def health(self) -> Health | None:
+        """Whether the load generator kept up; None for a run without due times."""
+        return self._digest.health
 
     def check(self, expressions: str | Iterable[str]) -> Verdict:
         """Hold the run against thresholds: check(["p99<300ms", "error_rate<1%"]) is true if all hold."""
