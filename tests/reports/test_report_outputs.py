@@ -211,6 +211,15 @@ def test_a_notebook_gets_a_small_piece_of_html(logs: list[dict[str, Any]]) -> No
     assert len(piece) < 60_000
 
 
+def test_a_run_shows_itself_in_a_notebook() -> None:
+    run = worker_dispatcher.launch({"task": {"list": 3, "function": lambda id: 1 / (id - 2)}, "verbose": False})
+    assert run._repr_html_().startswith("<div")  # at any moment
+    with pytest.warns(worker_dispatcher.TaskFailuresWarning):
+        run.wait()
+    assert run._repr_html_() == report(run)._repr_html_()
+    assert "ZeroDivisionError" in run._repr_html_()
+
+
 def test_tasks_that_did_not_run_are_counted() -> None:
     info = {"counts": {"ok": 1, "error": 0, "not_run": 4, "dropped": 2}}
     text = str(Report(Digest(Facts(ONE, info))))

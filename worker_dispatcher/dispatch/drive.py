@@ -16,7 +16,7 @@ from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RU
 
 __all__ = ["Driver"]
 
-_STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted", "failures": "RunStopped", "cancel": "RunStopped", "abort": "RunStopped"}
+_STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
 _STOP_TEXTS = {
     "runtime": "was running when the runtime of the run was over",
     "interrupt": "was running when the run was interrupted",
@@ -221,7 +221,9 @@ class Driver:
         for event in pool.stop():
             match event:
                 case Ended() if event.failure is not None and event.failure.status == CANCELLED:
-                    failure = Failure(_STOP_TYPES[why], f"the task {_STOP_TEXTS[why]}", status=CANCELLED)
+                    failure = Failure(
+                        _STOP_TYPES.get(why, "RunStopped"), f"the task {_STOP_TEXTS[why]}", status=CANCELLED
+                    )
                     self._settle(event, CANCELLED, failure)
                 case Returned():
                     pass  # still open: settled below

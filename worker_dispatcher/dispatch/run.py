@@ -278,6 +278,12 @@ class Run:
         state = "done" if self.done else "running"
         return f"<Run {state}: {counts['ok']} ok, {sum(counts.values()) - counts['ok']} other>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report so far."""
+        from worker_dispatcher.reports.report import make_report
+
+        return make_report(self)._repr_html_()
+
 
 def _check_sendable(config: Config) -> None:
     """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
