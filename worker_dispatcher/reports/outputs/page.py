@@ -148,9 +148,13 @@ def _charts(drawn: Sequence[Figure]) -> Iterator[str]:
 
 
 def _latencies(digest: Digest) -> Iterator[str]:
+    """A row per percentile: a phone is narrow."""
     table = digest.latencies
-    names = list(table[0].values) if table else []
-    rows = [((row.of, "word"), *((seconds_text(value), "number") for value in row.values.values())) for row in table]
+    names = [row.of for row in table]
+    rows = [
+        ((name, "word"), *((seconds_text(row.values[name]), "number") for row in table))
+        for name in (table[0].values if table else ())
+    ]
     yield from _table("Latency", "nearest rank, all tasks that ran", ["", *names], rows)
 
 
@@ -173,7 +177,7 @@ def _failures(digest: Digest) -> Iterator[str]:
             (printable(group.type, 80), "word"),
             (group.place, "word"),
             (printable(group.message, 300), "text"),
-            (", ".join(f"#{task_id}" for task_id in group.task_ids), "ids"),
+            (", ".join(f"#{task_id}" for task_id in group.task_ids), "ids aside"),
         )
         for group in groups
     ]
@@ -186,8 +190,8 @@ def _slowest(digest: Digest) -> Iterator[str]:
     rows = [
         (
             (slow.task_id, ""),
-            (slow.worker, ""),
-            (seconds_text(slow.started), "number"),
+            (slow.worker, "aside"),
+            (seconds_text(slow.started), "number aside"),
             (seconds_text(slow.duration), "number"),
             *([(seconds_text(slow.response), "number")] if known else []),
             (slow.status, "" if slow.status == "ok" else "bad"),
@@ -207,7 +211,7 @@ def _settings(digest: Digest) -> Iterator[str]:
 
 
 Cell = tuple[str, str]
-"""(text, class of the cell). Any text: it is escaped where it is written."""
+"""(text, classes of the cell). Any text: it is escaped where it is written. aside: left out on a phone."""
 
 
 def _table(title: str, note: str, names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
@@ -221,7 +225,7 @@ def _table(title: str, note: str, names: Sequence[str], rows: Iterable[Sequence[
 def _rows(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
     yield '<div class="scroll"><table>'
     if names:
-        kinds = [kind if kind == "number" else "" for _, kind in rows[0]]
+        kinds = [" ".join({"number", "aside"} & set(kind.split())) for _, kind in rows[0]]
         yield f"<tr>{''.join(map(_heading, names, kinds))}</tr>"
     for row in rows:
         yield f"<tr>{''.join(_cell(text, kind) for text, kind in row)}</tr>"
