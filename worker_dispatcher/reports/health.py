@@ -9,6 +9,7 @@ import numpy as np
 
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.percentiles import percentiles_of
+from worker_dispatcher.reports.rows import Floats
 from worker_dispatcher.reports.wording import seconds_text, share_text
 
 __all__ = ["Health", "generator_health"]
@@ -36,14 +37,14 @@ class Health:
 def generator_health(facts: Facts) -> Health | None:
     """Judge a run whose logs say when each task was due; None for any other: nothing is late without a due time.
 
-    A task that waits because all workers are busy is late by the fault of what it calls, so only tasks that began
+    A task that waits because all workers are busy is late by the fault of what it calls, so only tasks that came due
     while workers were free are judged. Free is told from max_workers, or from the most that ever ran at a time.
     info['cpu'], where it is known: share of the usable processors that the run used, 0 to 1.
     """
     waits = facts.rows.queue_delays
     if waits is None:
         return None
-    with_wait = np.flatnonzero(np.isfinite(waits) & (_running(facts) <= _free_below(facts)))
+    with_wait = np.flatnonzero(np.isfinite(waits) & (_running(facts, waits) <= _free_below(facts, waits)))
     lateness = waits[with_wait]
     late = int(np.count_nonzero(lateness > _LATE))
     p99 = percentiles_of(lateness, [99]).get("p99", 0.0)
@@ -66,18 +67,19 @@ def _sentence(ok: bool, full: bool, late: int, judged: int, p99: float) -> str:
     )
 
 
-def _running(facts: Facts) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """How many tasks ran as each began, itself included."""
+def _running(facts: Facts, waits: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """How many tasks ran at the moment each was due. Not as each began: after a pause of the service the workers are
+    free again, and what piled up meanwhile is still late by its fault."""
     starts, ends = np.sort(facts.rows.starts), np.sort(facts.rows.ends)
-    begun = facts.rows.starts
-    return np.searchsorted(starts, begun, "right") - np.searchsorted(ends, begun, "right")
+    due = facts.rows.starts - np.where(np.isfinite(waits), waits, 0.0)
+    return np.searchsorted(starts, due, "right") - np.searchsorted(ends, due, "right")
 
 
-def _free_below(facts: Facts) -> float:
+def _free_below(facts: Facts, waits: Floats) -> float:
     """As long as no more than this many tasks run, a worker is free."""
     worker = facts.config.get("worker")
     mode = worker.get("frequency_mode") if isinstance(worker, dict) else None
     if isinstance(mode, dict):
         most = mode.get("max_workers")
         return float("inf") if most is None else _SPARE * most  # None: there is always another worker
-    return _SPARE * int(_running(facts).max()) if len(facts.rows) else 0.0
+    return _SPARE * int(_running(facts, waits).max()) if len(facts.rows) else 0.0
