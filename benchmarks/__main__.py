@@ -6,7 +6,7 @@ import sys
 
 from benchmarks import harness
 
-ROWS = ["a_noop", "c_cpu", "e_heavy_tail", "f_arrays", "j_first_result"]
+ROWS = ["a_noop", "c_cpu", "e_heavy_tail", "f_arrays", "j_first_result", "l_open_loop"]
 
 
 def main() -> int:
