@@ -96,7 +96,10 @@ def map_buffers(fd: int, sizes: Sequence[int]) -> list[memoryview]:
 def _read(fd: int, total: int) -> memoryview:
     view, done = memoryview(bytearray(total)), 0
     while done < total:
-        done += os.preadv(fd, [view[done : done + 2**30]], done)
+        count = os.preadv(fd, [view[done : done + 2**30]], done)
+        if not count:
+            raise EOFError(f"a payload of {total} bytes ends after {done}")
+        done += count
     return view
 
 

@@ -27,6 +27,6 @@ def _quota() -> int | None:
                 period = file.read().strip()
         except OSError:
             return None
-    if not quota.isdigit() or not period.isdigit() or int(quota) <= 0:
+    if not quota.isdigit() or not period.isdigit() or int(quota) <= 0 or int(period) <= 0:
         return None
     return math.ceil(int(quota) / int(period))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ class Digest:
             return []
         return [
             ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+            ("Processors", str(os.cpu_count() or "unknown")),
             ("System", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ]
 

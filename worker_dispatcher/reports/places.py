@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker_dispatcher.reports.failures import error_of_log
+from worker_dispatcher.reports.wording import shown
 
 __all__ = ["FALSY", "FailureGroup", "group_failures", "place_of"]
 
@@ -47,7 +48,7 @@ def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
             group = groups[kind, place] = FailureGroup(kind, place, message)
         group.count += 1
         if task_id is not None and len(group.task_ids) < _IDS_KEPT:
-            group.task_ids.append(task_id if isinstance(task_id, int) else str(task_id))
+            group.task_ids.append(task_id if type(task_id) is int else shown(task_id, 40))
     return sorted(groups.values(), key=lambda group: -group.count)
 
 

@@ -39,7 +39,7 @@ def write_workbook(digest: Digest, path: str | os.PathLike[str], raw_fields: Raw
     """Sheets Report, Timeline, Intervals, Raw Logs (Raw Logs 2, ... beyond a sheet's rows).
 
     raw_fields: see RawFields; a function that raises leaves its error in the cell. ImportError without XlsxWriter.
-    Cost: about 40 us a task.
+    Cost: about 70 us a task.
     """
     xlsxwriter = load("xlsxwriter", "xlsx", "an xlsx report")
     fields = _fields(raw_fields)
