@@ -21,6 +21,7 @@ from worker_dispatcher.reports.wording import shown
 __all__ = ["Facts", "RunLike", "facts_of"]
 
 _MOST_FAILURES_SHOWN = 50
+_LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says something else
 
 
 class RunLike(Protocol):
@@ -107,7 +108,9 @@ class Facts:
         waits = self.rows.queue_delays
         if waits is None:
             return self.rows.starts
-        return self.rows.starts - np.where(np.isfinite(waits), waits, 0.0)
+        with np.errstate(invalid="ignore"):
+            known = np.abs(waits) <= _LONGEST_WAIT
+        return self.rows.starts - np.where(known, waits, 0.0)
 
     @cached_property
     def offered(self) -> Floats:
@@ -131,8 +134,8 @@ class Facts:
     @cached_property
     def phases(self) -> dict[str, int]:
         """Logs by phase, where the run had a warm-up or a cool-down; {} where it had none."""
-        named = Counter(log.get("phase") for log in self.logs if isinstance(log, Mapping))
-        named.pop(None, None)
+        given = (log.get("phase") for log in self.logs if isinstance(log, Mapping))
+        named = Counter(phase for phase in given if isinstance(phase, str))
         return {shown(name, 40): count for name, count in named.items()} if set(named) - {"main"} else {}
 
     @cached_property

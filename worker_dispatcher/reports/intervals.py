@@ -36,8 +36,11 @@ def default_interval(duration: float, average: float) -> float:
     duration: of the run; average: time of a task; both in seconds.
     """
     wanted = 3 * average
-    if wanted and duration / wanted <= 100:
-        return max(1, round(wanted, 2))
+    step = max(1, round(wanted, 2))
+    if (
+        wanted and duration / wanted <= 100 and duration / step <= _MOST
+    ):  # an average below 0 would ask for one a second
+        return step
     return math.ceil(duration / 100) if duration / 100 >= 1 else 1
 
 

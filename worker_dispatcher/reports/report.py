@@ -117,7 +117,7 @@ class Report:
         raw_fields: more columns for the tasks, from what they noted in `metadata`: {column: key, or function of the
         metadata}, or a list of keys. Text is never a formula.
         """
-        write_workbook(self._digest, path, raw_fields)
+        write_workbook(self._digest, os.fspath(path), raw_fields)
         return Path(path)
 
     def to_json(self, path: FilePath) -> Path:

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 _ABSENT: Any = object()  # in a column of a log's values: the key is not there
 _CHUNK = 4_096  # logs read at a time: their dicts stay in the processor's cache from key to key
-_LATEST = 2.0**53  # seconds; beyond it a float cannot tell one second from the next
+_LATEST = 2.0**52  # seconds; up to here a float and the same a second later differ
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,7 @@ class Rows:
         """Read dicts as `get_logs()` gives them.
 
         A row is malformed, counted and left out if it is not a mapping; has no `started_at`, `ended_at` or `result`;
-        has a time (`duration` too, where it is there) that is not a real number within 2**53 s (a bool or text is
+        has a time (`duration` too, where it is there) that is not a real number within 2**52 s (a bool or text is
         none); or ends before it starts. A `response_time` or `queue_delay` that is no number only
         misses in its own percentiles.
         A row of a `phase` other than 'main' is left out, and not counted: it was run, but is not to be measured.

@@ -7,10 +7,9 @@ memory at once (constant_memory), so a sheet's cells must be written from top to
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -35,16 +34,17 @@ _OF_LOAD_TESTS = {"scheduled_at", "queue_delay", "response_time"}
 _PERCENTS = (50, 95, 99)
 
 
-def write_workbook(digest: Digest, path: str | os.PathLike[str], raw_fields: RawFields | None = None) -> None:
+def write_workbook(digest: Digest, target: str | BinaryIO, raw_fields: RawFields | None = None) -> None:
     """Sheets Report, Timeline, Intervals, Raw Logs (Raw Logs 2, ... beyond a sheet's rows).
 
-    raw_fields: see RawFields; a function that raises leaves its error in the cell. ImportError without XlsxWriter.
+    target: path, or an open file; raw_fields: see RawFields; a function that raises leaves its error in the cell.
+    ImportError without XlsxWriter.
     Cost: about 70 us a task.
     """
     xlsxwriter = load("xlsxwriter", "xlsx", "an xlsx report")
     fields = _fields(raw_fields)
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(os.fspath(path), options) as workbook:
+    with xlsxwriter.Workbook(target, options) as workbook:
         book = _Book(workbook, digest)
         book.report()
         if len(digest.facts.rows):
