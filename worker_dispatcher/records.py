@@ -117,15 +117,24 @@ class Ledger:
         return first
 
     def settle_run(
-        self, first: int, starts: Sequence[float], ends: Sequence[float], results: list[Any], worker: int
+        self,
+        first: int,
+        starts: Sequence[float],
+        ends: Sequence[float],
+        results: list[Any],
+        worker: int | Sequence[int],
     ) -> None:
-        """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
+        """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python.
+
+        worker: the number of the worker that ran them, or one for each task.
+        """
         low, high = first - 1, first - 1 + len(results)
         self._expect_open(low, high)
         self.status[low:high] = bytes([OK]) * (high - low)
         self.started[low:high] = starts if isinstance(starts, array) else array("d", starts)
         self.ended[low:high] = ends if isinstance(ends, array) else array("d", ends)
-        self.worker[low:high] = array("l", [worker]) * (high - low)
+        workers = array("l", [worker]) * (high - low) if isinstance(worker, int) else array("l", worker)
+        self.worker[low:high] = workers
         self.results[low:high] = results
         self.settled += high - low
 

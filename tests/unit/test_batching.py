@@ -46,7 +46,7 @@ def test_a_batch_is_never_empty(waiting):
         assert batching.size(waiting, 1, 64, idle) == 1
 
 
-@pytest.mark.parametrize(("slots", "size"), [(1, 15), (4, 60)])
+@pytest.mark.parametrize(("slots", "size"), [(1, 60), (4, 240)])
 def test_a_batch_aims_at_a_time_for_each_thread(slots, size):
     batching = Batching()
     batching.last = 1000
@@ -111,9 +111,9 @@ def test_many_tasks_weigh_more_than_few():
         batching.measure(finished(count, count * 1e-6))
         return batching.size(MANY, 1, 1, False)
 
-    assert after(1) == after(30) == 2
-    assert after(60) == 3
-    assert after(100) == after(1000) == pytest.approx(1500, abs=1)
+    assert after(1) == after(30) == 8
+    assert after(60) == 14
+    assert after(100) == after(1000) == pytest.approx(6000, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,15 @@ class Batch(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """Tasks first, first + 1, ... ended ok. starts, ends: monotonic seconds; metadata: by task id, where not empty."""
+    """Tasks first, first + 1, ... ended ok. starts, ends: monotonic seconds; metadata: by task id, where not empty;
+    worker: its number, or one for each task."""
 
     first: int
     starts: Sequence[float]
     ends: Sequence[float]
     results: list[Any]
     metadata: dict[int, dict[Any, Any]]
-    worker: int
+    worker: int | Sequence[int]
 
 
 class Ended(NamedTuple):

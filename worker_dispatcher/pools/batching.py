@@ -16,7 +16,7 @@ __all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "wanted"]
 
 SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
 
-_BATCH_TIME = 0.0015  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
+_BATCH_TIME = 0.006  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
 _BATCH_BYTES = 1 << 18  # of packed items a batch aims at
 _BATCH_MOST = 10_000

@@ -8,7 +8,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from worker_dispatcher.execute import Ended
 from worker_dispatcher.pools.base import Batch
@@ -54,10 +54,7 @@ class Slot:
             return seq
 
 
-class Done(NamedTuple):
-    slot: Slot
-    seq: int
-    ended: Ended
+Done = tuple[int, int, Ended]  # number of the slot, seq, how it ended
 
 
 def as_it_is(ended: Ended) -> Ended:

@@ -122,7 +122,7 @@ class LoopCrew:
         if ended is None:
             heard = slot.settle(self.bailed, seq)
         else:
-            heard = slot.settle(self.done, Done(slot, seq, self._seal(ended)))
+            heard = slot.settle(self.done, (slot.number, seq, self._seal(ended)))
         if heard:
             self._wake()
             self._next(slot)

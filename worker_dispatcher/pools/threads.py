@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.pools.base import Batch, Ended, Event, Returned, Setup, Source
+from worker_dispatcher.pools.base import Batch, Ended, Event, Finished, Returned, Setup, Source
 from worker_dispatcher.pools.claims import Slot
 from worker_dispatcher.pools.crew import ThreadCrew
 from worker_dispatcher.pools.loop import LoopCrew
@@ -100,14 +101,18 @@ class ThreadPool:
 
     def _drain(self) -> list[Event]:
         events: list[Event] = []
-        done, bailed = self._crew.done, self._crew.bailed
+        done, bailed, tasks = self._crew.done, self._crew.bailed, self._tasks
+        runs: list[tuple[int, float, float, Any, int]] = []
         for _ in range(len(done)):
-            slot, seq, (started, ended, result, failure, metadata) = done.popleft()
-            task_id, item = self._tasks.pop(seq)
-            events.append(Ended(task_id, item, started, ended, result, failure, metadata, slot.number))
+            number, seq, (started, ended, result, failure, metadata) = done.popleft()
+            task_id, item = tasks.pop(seq)
+            if failure is None and metadata is None:
+                runs.append((task_id, started, ended, result, number))
+            else:
+                events.append(Ended(task_id, item, started, ended, result, failure, metadata, number))
         for _ in range(len(bailed)):
             events.append(self._give_back(bailed.popleft()))
-        return events
+        return [*_in_runs(runs), *events] if runs else events
 
     def _give_back(self, seq: int) -> Returned:
         task_id, item = self._tasks.pop(seq)
@@ -177,3 +182,20 @@ class ThreadPool:
         for slot in self._slots:
             if slot.thread is not None and not slot.running[0]:
                 slot.thread.join(1.0)
+
+
+def _in_runs(ended: list[tuple[int, float, float, Any, int]]) -> Iterator[Finished]:
+    """Tasks (id, start, end, result, worker) that ended ok, as runs of neighbours: booked a column at a time."""
+    ended.sort(key=_first)
+    low = 0
+    while low < len(ended):
+        # Threads claim tasks in order, so that what has ended is one run but for a few stragglers.
+        high = len(ended)
+        while ended[high - 1][0] - ended[low][0] != high - 1 - low:
+            high = (low + high) // 2 if high - low > 2 else low + 1
+        ids, starts, ends, results, workers = zip(*ended[low:high], strict=True)
+        yield Finished(ids[0], starts, ends, list(results), {}, workers)
+        low = high
+
+
+_first = operator.itemgetter(0)

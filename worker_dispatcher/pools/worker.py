@@ -37,7 +37,8 @@ from worker_dispatcher.wire import from_parts, unpack
 __all__ = ["Host", "Solo", "is_loading", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
-_REPORT_AFTER = 0.001  # seconds of finished work that may wait to be reported
+_REPORT_AFTER = 0.005  # seconds of finished work that may wait to be reported
+_LONG = 0.002  # seconds a task took to be reported at once
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -153,7 +154,7 @@ class Solo:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
             add(seq, 0, ended)
             seq += 1
-            if ended.ended - reported > _REPORT_AFTER or reports.full:
+            if ended.ended - reported > _REPORT_AFTER or ended.ended - at > _LONG or reports.full:
                 self._report(timeout)
                 reported = now()
         self._report(timeout)
@@ -242,8 +243,8 @@ class Host:
             self._crew.hire()
         done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
         for _ in range(len(done)):
-            slot, seq, ended = done.popleft()
-            reports.add(seq, slot.number, ended)
+            number, seq, ended = done.popleft()
+            reports.add(seq, number, ended)
             if reports.full:
                 reports.send()
         reports.send()
