@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -185,3 +186,23 @@ def test_a_task_waiting_for_its_next_attempt_keeps_its_last_failure_at_the_runti
     assert result.status == "error"
     assert result.error["message"] == "wait for me"
     assert wd.get_duration() < 1.4
+
+
+@quiet_failures
+@pytest.mark.leaves_threads
+@pytest.mark.parametrize("grid", [False, True], ids=["threads", "grid"])
+def test_coroutines_held_up_by_one_that_blocks_are_not_over_their_time(grid):
+    # All on one loop: when the blocker is noticed, the others are just as late.
+    shape = {"parallel_processing": {"enabled": True, "processes": 1}} if grid else {}
+    task = {"list": 4, "function": nap_or_block, "timeout": 0.4}
+    wd.start({"task": task, "worker": {"number": 4, **shape}, "verbose": False})
+    assert [log["status"] for log in wd.get_logs()] == ["ok", "timeout", "ok", "ok"]
+    assert [log["attempts"] for log in wd.get_logs()] == [1, 1, 1, 1]
+
+
+async def nap_or_block(id):
+    await asyncio.sleep(0.1)
+    if id == 2:
+        time.sleep(3)
+    await asyncio.sleep(0.1)
+    return True

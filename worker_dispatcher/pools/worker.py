@@ -39,6 +39,7 @@ __all__ = ["Host", "Solo", "is_loading", "main"]
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.005  # seconds of finished work that may wait to be reported
 _LONG = 0.002  # seconds a task took to be reported at once
+_LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -201,12 +202,32 @@ class Host:
         poll.register(self._channel.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            for fd, _ in poll.poll():
+            for fd, _ in poll.poll(self._patience()):
                 if fd == self._wake:
                     self._report()
                 else:
                     for frame in self._channel.receive():
                         self._take(frame)
+            if isinstance(self._crew, LoopCrew):
+                self._clear_innocent(self._crew)
+
+    def _patience(self) -> float | None:
+        """Milliseconds until a coroutine's overtime must be looked at, before the parent does; None for threads."""
+        if self._setup.timeout is None or not isinstance(self._crew, LoopCrew):
+            return None
+        soonest = min(self._slate.deadline) - _LOOK_BEFORE
+        return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
+
+    def _clear_innocent(self, crew: LoopCrew) -> None:
+        """Where one coroutine blocks the loop, the others are late through no fault of theirs: the parent, which kills
+        for what is on the slate, shall find that one alone."""
+        until = now() + _LOOK_BEFORE
+        late = [row for row, deadline in enumerate(self._slate.deadline) if deadline <= until]
+        blocker = crew.blocked_by() if late else None
+        if blocker is not None:
+            for row in late:
+                if row != blocker.number:
+                    self._slate.deadline[row] = math.inf
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == DROP:
