@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_logs import ALL_FAILED, EMPTY, MIXED, ONE, failed, many
+from made_logs import ALL_FAILED, EMPTY, MIXED, failed, many
 
 from worker_dispatcher import report
 
@@ -45,7 +45,6 @@ def opened(page: Path, tmp_path: Path, *options: str) -> str:
 
 RUNS = {
     "empty": (EMPTY, 0),
-    "one": (ONE, 5),
     "all failed": (ALL_FAILED, 5),
     "mixed": (MIXED, 5),
     "large": (many(20_000), 5),

@@ -264,3 +264,42 @@ def test_a_sparkline_has_a_bar_for_each_value() -> None:
 def test_cut_text_says_so() -> None:
     assert printable("abcdef", 4) == "abc…"
     assert printable("a\nb\x1b[2J") == "a\\nb\\x1b[2J"
+
+
+def test_a_run_without_bursts_has_bins_of_a_round_length() -> None:
+    steady = [log(n, n / 10, 0.1) for n in range(400)]
+    assert (bins_of(Facts(steady)).step, len(bins_of(Facts(steady)))) == (0.5, 80)
+    uneven = [due(log(n, n / 10 + n % 3 / 50, 0.1), n / 10 + n % 3 / 50) for n in range(400)]
+    assert bins_of(Facts(uneven)).step == 0.5
+    jittered = [due(log(n, n // 9 + n // 9 % 2 / 5, 0.1), n // 9 + n // 9 % 2 / 5) for n in range(400)]
+    assert bins_of(Facts(jittered)).step == 0.5
+    assert bins_of(Facts(ONE)).step == 0.05
+
+
+def test_a_rest_too_short_for_a_bin_is_in_the_last_one() -> None:
+    logs = [log(n, n / 10, 0.1) for n in range(400)]
+    assert len(bins_of(Facts([*logs, log(400, 39.9, 0.12)]))) == 80
+    assert len(bins_of(Facts([*logs, log(400, 39.9, 0.2)]))) == 81
+
+
+def test_the_last_group_of_workers_may_be_smaller() -> None:
+    busy = busy_shares(Facts([log(n, 0, 1, worker=n) for n in range(1, 131)]))
+    assert busy.names[-1] == "130"
+    assert busy.shares == pytest.approx(np.ones_like(busy.shares))
+
+
+def test_workers_are_listed_by_number_then_by_name() -> None:
+    assert Facts([log(1, 0, 1, worker=name) for name in ("b", 10, None, "a", 9)]).workers[1] == ["9", "10", "a", "b"]
+
+
+def test_a_task_of_unknown_due_time_was_due_when_it_started() -> None:
+    made = Facts([due(log(1, 1.0, 1), 0.5), log(2, 3.0, 1), due(log(3, 5.0, 1), 4.0) | {"queue_delay": 1e300}])
+    assert (made.dues - BEGAN).tolist() == [0.5, 3.0, 5.0]
+    assert (made.began, made.ended) == (BEGAN + 0.5, BEGAN + 6.0)
+    assert (Facts([]).began, Facts([]).ended) == (0.0, 0.0)
+
+
+def test_the_verdict_on_the_generator_names_its_lateness() -> None:
+    health = generator_health(load_test(0.004, started_free=True))
+    assert health is not None
+    assert health.sentence == "The load generator kept up: p99 of its lateness was 4.00 ms."
