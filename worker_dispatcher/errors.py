@@ -7,6 +7,7 @@
     ├── WorkerDied (BrokenProcessPool)      a worker process ended while it ran a task (worker_died.py)
     ├── RemoteTraceback                     the cause of an exception that came from a worker
     ├── RunError                            the run as a whole cannot go on
+    ├── JournalError (ValueError)           the journal of the config cannot be used, or used any further
     └── BookingError                        a task was settled twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
 
@@ -20,6 +21,7 @@ from collections.abc import Iterable
 __all__ = [
     "BookingError",
     "ConfigError",
+    "JournalError",
     "RemoteTraceback",
     "RunError",
     "TaskError",
@@ -82,6 +84,20 @@ class RemoteTraceback(WorkerDispatcherError):
 
 class RunError(WorkerDispatcherError):
     """The run as a whole cannot go on; the text says why and what to do."""
+
+
+class JournalError(WorkerDispatcherError, ValueError):
+    """The journal cannot be used, or used any further. path: its file; problem: what is wrong, and what to do.
+
+    task_id: the task it is about, if it is about one.
+    """
+
+    def __init__(self, path: str, problem: str, task_id: int | None = None) -> None:
+        self.path, self.problem, self.task_id = path, problem, task_id
+        super().__init__(path, problem, task_id)
+
+    def __str__(self) -> str:
+        return f"journal {self.path}: {self.problem}"
 
 
 class BookingError(WorkerDispatcherError):

@@ -1,0 +1,306 @@
+"""The file of a journal: created whole, refused if it is not ours, locked while in use.
+
+How it is told apart, in this order: sqlite's own mark, our application id, the version, the schema word for word, the
+sealed line about the function. All of it is read with `immutable=1`, which writes nothing and takes no lock, and none
+of it is a pickle.
+
+A POSIX lock belongs to a process and to an inode: it ends with kill -9, a forked child does not have it, a copied file
+is another inode. It has one trap: closing *any* descriptor of the file drops all locks of the process on it, those of
+sqlite included. So the file is opened by us only where no connection of this process can be on it, and closed last.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hmac
+import json
+import os
+import sqlite3
+import stat
+import sys
+import threading
+import time
+from hashlib import blake2b
+from typing import NamedTuple
+from urllib.parse import quote
+
+from worker_dispatcher.errors import JournalError
+
+__all__ = ["About", "Hold", "connect", "locate", "look", "trouble"]
+
+APPLICATION_ID = 0x57446A31  # "WDj1"
+VERSION = 1
+_LOCK_AT = 1 << 40  # a byte that no file has, clear of those that sqlite locks
+_SCHEMA = (
+    "CREATE TABLE about (text BLOB, key BLOB, seal BLOB)",
+    "CREATE TABLE rows (seq INTEGER PRIMARY KEY, first INTEGER, count INTEGER, status INTEGER, facts BLOB, seal BLOB,"
+    " payload BLOB)",
+    "CREATE TABLE pieces (id INTEGER PRIMARY KEY, data BLOB)",
+)
+_CHECKPOINT_PAGES = 4000  # 16 MB: each checkpoint waits for the disk twice
+_BUSY_WAIT = 5.0  # seconds to wait for a reader that recovers the log after a kill; it takes milliseconds
+
+# The one fact about a process that its locks do not tell it: which journals it holds itself. (device, inode) -> pid,
+# since a forked child has the table but not the locks.
+_HELD: dict[tuple[int, int], int] = {}
+_HELD_LOCK = threading.Lock()
+
+
+class About(NamedTuple):
+    """What a journal is about. code: a digest of the function's code; key: of the seals."""
+
+    function: str
+    code: str
+    key: bytes
+
+
+def locate(path: str | os.PathLike[str]) -> str:
+    """The file meant, symbolic links followed, as an absolute path. Raises JournalError where none can be."""
+    try:
+        shown = os.fsdecode(path)
+        real = os.path.realpath(shown)
+        folder = os.path.dirname(real)
+        if not os.path.isdir(folder):
+            raise JournalError(shown, f"its folder {folder} does not exist; create it first")
+        status = os.stat(real) if os.path.lexists(real) else None
+    except (OSError, ValueError, TypeError) as error:
+        if isinstance(error, JournalError):
+            raise
+        raise JournalError(str(path), f"is not a usable path: {error}") from None
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        raise JournalError(real, "is a folder; give the path of a file")
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise JournalError(real, "is not a regular file")
+    if status is not None and status.st_uid != os.geteuid():
+        text = (
+            f"belongs to another user (uid {status.st_uid}), and loading results can run code; copy it if you trust it"
+        )
+        raise JournalError(real, text)
+    if status is not None and status.st_mode & 0o022:
+        text = "may be written by other users, and loading results can run code; chmod 600 it if you trust it"
+        raise JournalError(real, text)
+    return real
+
+
+def look(real: str) -> About | None:
+    """What the file is about, None if it is new. Changes nothing; raises JournalError if it is no journal of ours."""
+    try:
+        size = os.stat(real).st_size
+    except FileNotFoundError:
+        return None
+    if size == 0:
+        return None
+    try:
+        db = connect(real, "immutable=1")
+        try:
+            return _about(real, db)
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        if not os.access(real, os.R_OK):
+            raise JournalError(real, "cannot be read: permission denied") from None
+        if _code(error) == sqlite3.SQLITE_NOTADB and _is_unfinished(real, size):
+            return None
+        if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            raise JournalError(real, "is not a journal of worker_dispatcher; it is left as it is") from None
+        raise trouble(real, error, "read") from None
+
+
+def _about(real: str, db: sqlite3.Connection) -> About:
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise JournalError(real, "is not a journal of worker_dispatcher; it is left as it is")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        text = f"has version {version}, this library reads version {VERSION}; it is left as it is"
+        raise JournalError(real, text)
+    schema = tuple(bytes(sql).decode() for (sql,) in db.execute("SELECT sql FROM sqlite_schema ORDER BY rowid"))
+    lines = db.execute("SELECT text, key, seal FROM about LIMIT 2").fetchall() if schema == _SCHEMA else []
+    try:
+        ((text, key, sealed),) = lines
+        if not hmac.compare_digest(_seal(text, key), sealed):
+            raise ValueError
+        known = json.loads(text)
+        if known["byteorder"] != sys.byteorder:
+            raise JournalError(real, f"was written on a {known['byteorder']}-endian machine; it is left as it is")
+        return About(str(known["function"]), str(known["code"]), key)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, JournalError):
+            raise
+        raise JournalError(real, "is damaged at its beginning; it is left as it is") from None
+
+
+def _seal(text: bytes, key: bytes) -> bytes:
+    return blake2b(text, key=key, digest_size=16).digest()
+
+
+def _is_unfinished(real: str, size: int) -> bool:
+    """True if a kill -9 came while the file was created: its first page is written last."""
+    if size > len(_image(About("", "", bytes(16)))) or size % 4096:
+        return False
+    with _HELD_LOCK:
+        if _HELD.get(_inode(os.stat(real))) == os.getpid():
+            return True  # by another thread, at this moment
+        with open(real, "rb") as file:  # no connection of this process can be on it: it is no database
+            return not any(file.read(4096))
+
+
+def _image(about: About) -> bytes:
+    """A whole new journal, as the bytes of its file."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        db.execute("PRAGMA page_size = 4096")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        for line in _SCHEMA:
+            db.execute(line)
+        known = {"function": about.function, "code": about.code, "byteorder": sys.byteorder, "created": time.time()}
+        text = json.dumps(known).encode()
+        db.execute("INSERT INTO about VALUES (?, ?, ?)", (text, about.key, _seal(text, about.key)))
+        image = bytearray(db.serialize())
+    finally:
+        db.close()
+    image[18:20] = b"\x02\x02"  # the two bytes of sqlite's header that say WAL
+    return bytes(image)
+
+
+class Hold:
+    """The file, held for one run: nobody else can hold it, in this process or another, until `release`.
+
+    Creates it where there is none. about: what it is about, as found or as created; created: which of the two.
+    """
+
+    def __init__(self, real: str, function: str, code: str) -> None:
+        self._real, self._fd, self._inode = real, -1, (0, 0)
+        if not os.access(os.path.dirname(real), os.W_OK):
+            raise JournalError(real, "cannot be used: its folder must be writable")
+        _check_function(real, look(real), function)
+        try:
+            self._acquire()
+            about = look(real)
+            _check_function(real, about, function)
+            self.created = about is None
+            if about is None:
+                about = About(function, code, os.urandom(16))
+                self._create(_image(about))
+            self.about = about
+            os.fchmod(self._fd, 0o600)  # before sqlite makes the files beside it, which take its mode
+        except OSError as error:
+            self.release()
+            raise trouble(real, error, "opened") from None
+        except BaseException:
+            self.release()
+            raise
+
+    def _acquire(self) -> None:
+        me = os.getpid()
+        with _HELD_LOCK:
+            try:
+                if _HELD.get(_inode(os.stat(self._real))) == me:
+                    raise self._in_use()
+            except FileNotFoundError:
+                pass  # it is made in the next line
+            self._fd = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.check()
+            self._inode = _inode(os.fstat(self._fd))
+            _HELD[self._inode] = me
+
+    def check(self) -> None:
+        """Raises JournalError unless the file is still ours and in its place. Taking a held lock again costs 1 us."""
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCK_AT)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise trouble(self._real, error, "locked") from None
+            raise self._in_use() from None
+        try:
+            there: os.stat_result | None = os.stat(self._real)
+        except OSError:
+            there = None
+        if there is None or not os.path.samestat(there, os.fstat(self._fd)):
+            raise JournalError(self._real, "was removed or replaced while it was in use")
+
+    def _in_use(self) -> JournalError:
+        return JournalError(
+            self._real, "is in use by another run; wait for its end, or give this run a path of its own"
+        )
+
+    def _create(self, image: bytes) -> None:
+        """The first page comes last: a file without it is one that nobody has finished."""
+        try:
+            for at in (4096, 0):
+                part = image[at:] if at else image[:4096]
+                done = 0
+                while done < len(part):
+                    done += os.pwrite(self._fd, part[done:], at + done)
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, 0)
+            raise
+
+    def release(self) -> None:
+        """Idempotent. Only after every connection to the file is closed: see the top of this module."""
+        fd, self._fd = self._fd, -1
+        with _HELD_LOCK:
+            if self._inode != (0, 0):
+                _HELD.pop(self._inode, None)
+                self._inode = (0, 0)
+            if fd >= 0:
+                os.close(fd)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _check_function(real: str, about: About | None, function: str) -> None:
+    if about is not None and about.function != function:
+        text = f"belongs to the function {about.function}, this run calls {function}; it is left as it is"
+        raise JournalError(real, text)
+
+
+def connect(real: str, options: str) -> sqlite3.Connection:
+    """options: of sqlite's URI, such as mode=rw. The connection may be used from any thread, one at a time."""
+    uri = f"file:{quote(os.fsencode(real))}?{options}"
+    db = sqlite3.connect(uri, uri=True, timeout=_BUSY_WAIT, isolation_level=None, check_same_thread=False)
+    db.text_factory = bytes  # damage can turn a blob into a text that is not one
+    try:
+        db.execute("PRAGMA trusted_schema = OFF")
+        if options == "mode=rw":
+            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != b"wal":
+                raise JournalError(real, "cannot be used: its file system cannot share memory between processes")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; 0 where sqlite gave none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def trouble(real: str, error: Exception, verb: str) -> JournalError:
+    """What an error of the disk or of sqlite means to the user. verb: what could not be done, 'written' or 'read'."""
+    code = _code(error) if isinstance(error, sqlite3.Error) else 0
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        full = full or code == sqlite3.SQLITE_FULL or _no_room(real)
+    if full:
+        text = "the disk is full; what was recorded before is kept: make room and run the same call again"
+        return JournalError(real, f"cannot be {verb}: {text}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        text = "is damaged ({error}); read_journal shows what can still be read; remove it to begin anew"
+        return JournalError(real, text.format(error=error))
+    name = getattr(error, "sqlite_errorname", None)
+    return JournalError(real, f"cannot be {verb}: {error}" + (f" ({name})" if name else ""))
+
+
+def _no_room(real: str) -> bool:
+    try:
+        room = os.statvfs(os.path.dirname(real))
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < 1 << 16

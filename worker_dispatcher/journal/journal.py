@@ -1,0 +1,363 @@
+"""The journal of one run: what earlier runs recorded, and what this one does."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.errors import JournalError
+from worker_dispatcher.journal.file import Hold, connect, locate, trouble
+from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, digests, name_of
+from worker_dispatcher.journal.rows import (
+    SELECT_FACTS,
+    Facts,
+    Recorded,
+    Unpackable,
+    pack_content,
+    pack_facts,
+    pieces_of,
+    read_content,
+    read_facts,
+    seal,
+    seal_holds,
+)
+from worker_dispatcher.records import OK, STATUS_NAMES, Failure
+from worker_dispatcher.wire import unpack
+
+__all__ = ["Journal"]
+
+_GROUP = 0.05  # seconds that a record waits at most for others to be committed with it
+_GROUP_BYTES = 8 << 20  # bytes after which it waits no longer
+_ROWS_KEPT = 16  # rows whose content is at hand while the list is drawn: neighbours come from few workers
+_UNKNOWN = bytes(DIGEST_SIZE)
+
+
+class Journal:
+    """Records how tasks end, and gives back what earlier runs recorded.
+
+    Used by one thread at a time. Waits: for the disk only. `seen` and `record_*` run code of the user's classes
+    (pickling); whatever that raises is kept from the caller, except as told below. Once a method has raised
+    JournalError about writing, nothing more is written: `close` is what is left to call.
+
+    created: there was no journal before; code_changed: it is about a function of this name, but of other code;
+    last_id: the highest id recorded by earlier runs, 0 if none; ok_count: how many tasks they recorded as ok;
+    damaged: the rows (by seq) found damaged so far: their tasks count as never run.
+    pids: worker number -> process id, for the records; set it to the pool's.
+    due: when `commit` must be called at the latest (monotonic); infinite while nothing waits for it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], function: Callable[..., Any], anchor: Anchor) -> None:
+        """Open or create. Raises JournalError; a file that is refused is left untouched."""
+        self.path = locate(path)
+        self.due = math.inf
+        self.damaged: set[int] = set()
+        self.pids: Mapping[int, int] = {}
+        self._anchor, self._shift = anchor, anchor.wall - anchor.monotonic
+        self._pid = os.getpid()
+        self._db: sqlite3.Connection | None = None
+        self._broken: JournalError | None = None
+        self._pending: list[tuple[int, int]] = []
+        self._pending_bytes = 0
+        self._drawn = bytearray()  # digests of this run's items, by id
+        self._rows_at_hand: OrderedDict[int, tuple[Facts, list[Any]] | None] = OrderedDict()
+        code = code_of(function)
+        self._hold = Hold(self.path, name_of(function), code)
+        try:
+            self.created = self._hold.created
+            self.code_changed = self._hold.about.code != code
+            self._key = self._hold.about.key
+            self._db = connect(self.path, "mode=rw")
+            self._index(self._db)
+        except BaseException as error:
+            self._let_go()
+            if isinstance(error, sqlite3.Error):
+                raise trouble(self.path, error, "opened") from None
+            raise
+
+    # What earlier runs recorded
+
+    def _index(self, db: sqlite3.Connection) -> None:
+        """Which row has which task, and every item's digest; contents stay on disk."""
+        self._row_of = array("q")  # by id: seq of the row that has it ok, else 0
+        self._digests = bytearray()  # by id: of the item, zero where it is not recorded
+        self._seq = self._piece = 0
+        for row in db.execute(f"{SELECT_FACTS} ORDER BY seq"):
+            self._seq = max(self._seq, row[0])
+            if not seal_holds(self._key, row):
+                self.damaged.add(row[0])
+                continue
+            facts = read_facts(row)
+            low, high = facts.first - 1, facts.first - 1 + facts.length
+            if high > len(self._row_of):
+                self._row_of.extend(array("q", bytes(8 * (high - len(self._row_of)))))
+                self._digests.extend(bytes(DIGEST_SIZE * high - len(self._digests)))
+            self._digests[DIGEST_SIZE * low : DIGEST_SIZE * high] = facts.digests
+            if facts.status == OK:
+                self._row_of[low:high] = array("q", [facts.seq]) * facts.length
+        self._piece = db.execute("SELECT max(id) FROM pieces").fetchone()[0] or 0
+        self.last_id = len(self._row_of)
+        self.ok_count = self.last_id - self._row_of.count(0)
+
+    def expect(self, total: int) -> None:
+        """The list has so many tasks: raises JournalError if there are records of more. A list may have grown."""
+        if total < self.last_id:
+            text = f"has records up to task #{self.last_id}, the list has {total} tasks"
+            raise self._another_list(text, total + 1)
+
+    def seen(self, first: int, items: Sequence[Any]) -> list[Recorded]:
+        """Take in items drawn from the list, first, first + 1, ..., each once and before its task can change it; the
+        tasks of them that are recorded as ended ok, in order of id, not to be run again.
+
+        Raises JournalError, naming the first, where an item is not the one that was recorded, cannot be pickled, or
+        has a result that cannot be loaded any more.
+        """
+        low, high = first - 1, first - 1 + len(items)
+        try:
+            fresh = digests(items)
+        except NoDigest as problem:
+            task_id, kind = first + problem.index, type(items[problem.index])
+            why = f"{type(problem.error).__name__}: {problem.error}"[:300]
+            text = f"needs items that can be pickled, to know them again; that of task #{task_id}"
+            text += f" ({kind.__module__}.{kind.__qualname__}) cannot: {why}"
+            raise JournalError(self.path, text, task_id) from None
+        if DIGEST_SIZE * low > len(self._drawn):
+            self._drawn.extend(bytes(DIGEST_SIZE * low - len(self._drawn)))
+        self._drawn[DIGEST_SIZE * low : DIGEST_SIZE * high] = fresh
+        if first > self.last_id:
+            return []
+        self._compare(first, fresh)
+        return list(self._recorded(first, min(high, self.last_id)))
+
+    def _compare(self, first: int, fresh: bytes) -> None:
+        known = self._digests[DIGEST_SIZE * (first - 1) : DIGEST_SIZE * (first - 1) + len(fresh)]
+        if known == fresh:
+            return
+        for at in range(0, len(known), DIGEST_SIZE):
+            one = known[at : at + DIGEST_SIZE]
+            if one != fresh[at : at + DIGEST_SIZE] and one != _UNKNOWN:
+                task_id = first + at // DIGEST_SIZE
+                raise self._another_list(f"is of another task list: the item of task #{task_id} differs", task_id)
+
+    def _another_list(self, text: str, task_id: int) -> JournalError:
+        advice = "run the same list, in the same order, or give this one a journal of its own"
+        return JournalError(self.path, f"{text}; {advice}", task_id)
+
+    def _recorded(self, first: int, last: int) -> Iterator[Recorded]:
+        at = first - 1
+        while at < last:
+            seq, begin = self._row_of[at], at
+            while at < last and self._row_of[at] == seq:
+                at += 1
+            row = self._content(seq) if seq else None
+            if row is None:
+                continue
+            facts, (results, metadata, attempts, _) = row
+            low, high = begin + 1 - facts.first, at + 1 - facts.first
+            ids = range(begin + 1, at + 1)
+            shift = facts.shift - self._shift
+            yield Recorded(
+                begin + 1,
+                array("d", [start + shift for start in facts.starts[low:high]]),
+                array("d", [end + shift for end in facts.ends[low:high]]),
+                results[low:high],
+                facts.workers[low:high],
+                {task_id: one for task_id, one in metadata.items() if task_id in ids},
+                {task_id: one for task_id, one in attempts.items() if task_id in ids},
+            )
+
+    def _content(self, seq: int) -> tuple[Facts, list[Any]] | None:
+        """A row, its content loaded; None if it is damaged."""
+        if seq not in self._rows_at_hand:
+            while len(self._rows_at_hand) >= _ROWS_KEPT:
+                self._rows_at_hand.popitem(last=False)
+            self._rows_at_hand[seq] = self._load(seq)
+        return self._rows_at_hand[seq]
+
+    def _load(self, seq: int) -> tuple[Facts, list[Any]] | None:
+        assert self._db is not None
+        try:
+            row = self._db.execute(f"{SELECT_FACTS} WHERE seq = ?", (seq,)).fetchone()
+            facts = read_facts(row) if row is not None and seal_holds(self._key, row) else None
+            found = read_content(self._db, facts, row[5]) if facts is not None else None
+        except sqlite3.Error as error:
+            raise trouble(self.path, error, "read") from None
+        if facts is None or found is None:
+            self.damaged.add(seq)
+            return None
+        try:
+            return facts, unpack(*found)
+        except BaseException as error:  # the results' classes may raise anything
+            text = f"has a result of task #{facts.first} that cannot be loaded: {type(error).__name__}: {error}"
+            raise JournalError(self.path, text[:500], facts.first) from None
+
+    # What this run records
+
+    def record_run(
+        self,
+        first: int,
+        starts: Sequence[float],
+        ends: Sequence[float],
+        results: list[Any],
+        worker: int | Sequence[int],
+        metadata: dict[int, dict[Any, Any]] | None = None,
+        attempts: dict[int, int] | None = None,
+    ) -> dict[int, BaseException]:
+        """Record tasks first, first + 1, ... as ok, in columns as for `Ledger.settle_run`; durable once committed.
+
+        Returns by task id what pickling a result or its metadata raised: those tasks are not recorded, and their
+        error is the caller's to record. Raises JournalError where the disk is full or the file is lost.
+        """
+        try:
+            self._write(first, OK, (starts, ends), (results, metadata or {}, attempts or {}, None), worker)
+            return {}
+        except Unpackable as problem:
+            if len(results) == 1:
+                return {first: problem.error}
+        refused: dict[int, BaseException] = {}
+        for nth, result in enumerate(results):
+            task_id = first + nth
+            refused |= self.record_run(
+                task_id,
+                starts[nth : nth + 1],
+                ends[nth : nth + 1],
+                [result],
+                worker if isinstance(worker, int) else worker[nth],
+                {task_id: metadata[task_id]} if metadata and task_id in metadata else None,
+                {task_id: attempts[task_id]} if attempts and task_id in attempts else None,
+            )
+        return refused
+
+    def record_one(
+        self,
+        task_id: int,
+        status: int,
+        started: float,
+        ended: float,
+        *,
+        result: Any = None,
+        failure: Failure | None = None,
+        worker: int = 0,
+        attempts: int = 1,
+        metadata: dict[Any, Any] | None = None,
+    ) -> BaseException | None:
+        """Record one task, with any status. Returns what pickling it raised: it is not recorded then. A failure is
+        always recorded, without metadata that cannot be pickled."""
+        error = (failure.type, failure.message, failure.traceback) if failure is not None else None
+        content = (
+            [result],
+            {task_id: metadata} if metadata else {},
+            {task_id: attempts} if attempts > 1 else {},
+            error,
+        )
+        try:
+            self._write(task_id, status, ((started,), (ended,)), content, worker)
+        except Unpackable as problem:
+            if status == OK:
+                return problem.error
+            self._write(task_id, status, ((started,), (ended,)), ([None], {}, content[2], error), worker)
+        return None
+
+    def _write(
+        self,
+        first: int,
+        status: int,
+        times: tuple[Sequence[float], Sequence[float]],
+        content: tuple[list[Any], dict[int, dict[Any, Any]], dict[int, int], Any],
+        worker: int | Sequence[int],
+    ) -> None:
+        count, db = len(content[0]), self._writable()
+        if not count:
+            return
+        packing = pack_content(content)
+        workers = [worker] if isinstance(worker, int) else worker
+        pids = [self.pids.get(one, 0) for one in workers]
+        items = self._drawn[DIGEST_SIZE * (first - 1) : DIGEST_SIZE * (first - 1 + count)]
+        if len(items) != DIGEST_SIZE * count:
+            raise ValueError(f"task #{first + count - 1} is recorded before `seen` was given its item")
+        facts = pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids)
+        where = (self._seq + 1, first, count, status)
+        self._seq += 1
+        try:
+            if not db.in_transaction:
+                db.execute("BEGIN IMMEDIATE")
+                self.due = now() + _GROUP
+            for piece in pieces_of(packing) if packing.buffers else ():
+                self._piece += 1
+                db.execute("INSERT INTO pieces VALUES (?, ?)", (self._piece, piece))
+                self._pending_bytes += len(piece)
+            sealed = seal(self._key, where, facts, packing.digest)
+            db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", (*where, facts, sealed, packing.payload))
+        except sqlite3.Error as error:
+            raise self._fail(trouble(self.path, error, "written")) from None
+        self._pending.append((first, count))
+        self._pending_bytes += len(packing.payload or b"") + len(facts)
+        if self._pending_bytes > _GROUP_BYTES:
+            self.due = -math.inf
+
+    def commit(self) -> list[tuple[int, int]]:
+        """Make durable what was recorded: (first id, how many) of each run of tasks, in order of recording. These may
+        now be reported. Raises JournalError where they are not."""
+        if not self._pending:
+            return []
+        db = self._writable()
+        try:
+            self._hold.check()
+            db.execute("COMMIT")
+        except JournalError as error:
+            raise self._fail(error) from None
+        except sqlite3.Error as error:
+            raise self._fail(trouble(self.path, error, "written")) from None
+        durable, self._pending = self._pending, []
+        self._pending_bytes, self.due = 0, math.inf
+        return durable
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._broken is not None:
+            raise self._broken
+        if self._db is None or self._pid != os.getpid():
+            raise JournalError(self.path, "is closed" if self._db is None else "was opened by another process")
+        return self._db
+
+    def _fail(self, error: JournalError) -> JournalError:
+        """Nothing more is written: what is pending is lost whole."""
+        self._broken = error
+        self._pending, self._pending_bytes, self.due = [], 0, math.inf
+        if self._db is not None and self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error as problem:  # closing the connection does the same
+                error.add_note(f"and could not be rolled back: {problem}")
+        return error
+
+    def close(self) -> None:
+        """Commit what is pending and let the file go. Idempotent; raises JournalError where the commit does."""
+        if self._pid != os.getpid():
+            return  # a forked child: the file is its parent's
+        try:
+            if self._db is not None and self._broken is None:
+                self.commit()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        db, self._db = self._db, None
+        try:
+            if db is not None:
+                db.close()
+        finally:
+            self._hold.release()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path}: {self.ok_count} {STATUS_NAMES[OK]} before>"

@@ -1,0 +1,118 @@
+"""Reading a journal, also while a run writes to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import Any, NamedTuple
+
+from worker_dispatcher.errors import JournalError
+from worker_dispatcher.journal.file import connect, locate, look, trouble
+from worker_dispatcher.journal.rows import SELECT_FACTS, Facts, read_content, read_facts, seal_holds
+from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure
+from worker_dispatcher.wire import unpack
+
+__all__ = ["read_journal"]
+
+_ATTEMPTS = 3  # where runs begin or end while it is read
+_AT_A_TIME = 200  # rows of one read: a longer one would keep the writer's log from being cut
+
+
+class _Unloadable:
+    """Stands for a result that this process cannot load. True, since its task ended ok."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __repr__(self) -> str:
+        return f"<result that cannot be loaded here: {self.why}>"
+
+
+def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The records of a journal as `get_logs()` would give them, in task order: how each task ended the last time it
+    did. Changes nothing; a run may be writing to it, and what it has committed is there.
+
+    Damaged rows are left out. A result that cannot be loaded in this process is a placeholder that says why. Loading
+    results can run code: a file that another user has, or may write, is refused. Raises JournalError.
+    """
+    real = locate(path)
+    if not os.path.exists(real):
+        raise JournalError(real, "does not exist")
+    about = look(real)
+    if about is None:
+        return []
+    for attempt in range(_ATTEMPTS):
+        before = _state(real)
+        try:
+            found = _read(real, about.key, before)
+        except sqlite3.Error as error:
+            if attempt == _ATTEMPTS - 1 or before == _state(real):
+                raise trouble(real, error, "read") from None
+            continue
+        if before.log or before == _state(real):
+            break
+    return [found[task_id] for task_id in sorted(found)]
+
+
+class _State(NamedTuple):
+    """What tells whether a run wrote meanwhile. log: there is one to be read too."""
+
+    log: bool
+    size: int
+    changed: int
+
+
+def _state(real: str) -> _State:
+    log, status = real + "-wal", os.stat(real)
+    return _State(os.path.exists(log) and os.path.getsize(log) > 0, status.st_size, status.st_mtime_ns)
+
+
+def _read(real: str, key: bytes, state: _State) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    # Without a log nobody writes, and reading must not leave one behind.
+    db = connect(real, "mode=ro" if state.log else "immutable=1")
+    try:
+        last = 0
+        while rows := db.execute(f"{SELECT_FACTS} WHERE seq > ? ORDER BY seq LIMIT {_AT_A_TIME}", (last,)).fetchall():
+            last = rows[-1][0]
+            for row in rows:
+                _add(found, db, key, row)
+    finally:
+        db.close()
+    return found
+
+
+def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, row: Any) -> None:
+    facts = read_facts(row) if seal_holds(key, row) else None
+    content = read_content(db, facts, row[5]) if facts is not None else None
+    if facts is None or content is None:
+        return
+    try:
+        results, metadata, attempts, failure = unpack(*content)
+    except BaseException as error:  # the results' classes may raise anything
+        results = [_Unloadable(f"{type(error).__name__}: {error}"[:300])] * facts.length
+        metadata, attempts, failure = {}, {}, None
+    for nth in range(facts.length):
+        task_id = facts.first + nth
+        found[task_id] = _entry(facts, nth, results[nth], metadata, attempts, failure)
+
+
+def _entry(
+    facts: Facts, nth: int, result: Any, metadata: dict[int, Any], attempts: dict[int, int], failure: Any
+) -> dict[str, Any]:
+    task_id, started, ended = facts.first + nth, facts.starts[nth], facts.ends[nth]
+    error = dict(zip(("type", "message", "traceback"), failure, strict=True)) if failure is not None else None
+    status, tried = STATUS_NAMES[facts.status], attempts.get(task_id, 1)
+    return {
+        "task_id": task_id,
+        "started_at": started + facts.shift,
+        "ended_at": ended + facts.shift,
+        "duration": ended - started,
+        "result": result if facts.status == OK else TaskFailure(task_id, status, error, tried),
+        "metadata": metadata.get(task_id, {}),
+        "status": status,
+        "error": error,
+        "attempts": tried,
+        "worker": facts.workers[nth] or None,
+        "pid": facts.pids[nth] or None,
+    }
