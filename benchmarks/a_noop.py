@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import harness, rivals
+from benchmarks.goals import Goal
 from benchmarks.trivial import noop, timed_noop
 
 
@@ -17,7 +18,12 @@ def figures(items: Sequence[int], seconds: float) -> dict[str, float]:
     return {"us_per_task": seconds / len(items) * 1e6}
 
 
-CASE = harness.Case("1e5 no-op tasks", 100_000, noop, timed_noop, range, check, figures, "us_per_task")
+GOALS = (
+    Goal(times=200, than="ProcessPoolExecutor (default)"),
+    Goal(times=10, than="mpire (default)"),
+    Goal(times=1.2),
+)
+CASE = harness.Case("1e5 no-op tasks", 100_000, noop, timed_noop, range, check, figures, "us_per_task", goals=GOALS)
 ROW = harness.Row(str(__doc__), (CASE,), rivals.EVERYBODY)
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 MB = 1_000_000
+PARTS = 40
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Record = tuple[Array, float, float]
+KEPT: list[Array] = []
 
 
 def plus_one(array: Array) -> Array:
@@ -19,6 +21,26 @@ def plus_one(array: Array) -> Array:
 def timed_plus_one(array: Array) -> Record:
     start = perf_counter()
     return array + 1.0, start, perf_counter()
+
+
+def sum_of_part(config: Array, task: int) -> float:
+    """The sum of the task's share of a large array: one of PARTS equal parts."""
+    size = len(config) // PARTS
+    return float(config[task * size : (task + 1) * size].sum())
+
+
+def timed_sum_of_part(array: Array, number: int) -> tuple[float, float, float]:
+    start = perf_counter()
+    return sum_of_part(array, number), start, perf_counter()
+
+
+def keep(array: Array) -> None:
+    """Initializer of a process that gets the array once."""
+    KEPT[:] = [array]
+
+
+def timed_sum_of_kept(number: int) -> tuple[float, float, float]:
+    return timed_sum_of_part(KEPT[0], number)
 
 
 def ten(value: int) -> Array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import sys
 
-from benchmarks import cpu, harness, rivals
+from benchmarks import harness, rivals
+from benchmarks.c_cpu import case
 
 MEAN_SECONDS = 8e-3
 SIGMA = 1.2  # of the lognormal law: the longest of 1 000 takes about twenty times the mean
@@ -22,23 +23,11 @@ def longest_last(count: int) -> list[float]:
     return sorted(shuffled(count))
 
 
-def case(name: str, items: object) -> harness.Case:
-    return harness.Case(
-        name,
-        1_000,
-        cpu.burn,
-        cpu.timed_burn,
-        items,
-        cpu.check,
-        cpu.figures,
-        "efficiency",
-        higher_is_better=True,
-        workers=cpu.WORKERS,
-        chunks=(2, 8, 32),
-    )
-
-
-ROW = harness.Row(str(__doc__), (case("random order", shuffled), case("longest last", longest_last)), rivals.EVERYBODY)
+CASES = (
+    case("random order", 1_000, shuffled, 0.96, (2, 8, 32)),
+    case("longest last", 1_000, longest_last, 0.88, (2, 8, 32)),
+)
+ROW = harness.Row(str(__doc__), CASES, rivals.EVERYBODY)
 
 if __name__ == "__main__":
     sys.exit(harness.main("benchmarks.e_heavy_tail"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks import harness, rivals
 from benchmarks.arrays import MB, Array, hundred, plus_one, ten, timed_hundred, timed_plus_one, timed_ten
+from benchmarks.goals import Goal
 
 
 def check_plus_one(items: Sequence[Array], results: Sequence[Array]) -> None:
@@ -42,6 +43,10 @@ def out_only(size: int) -> Callable[[Sequence[int], float], dict[str, float]]:
     return lambda items, seconds: {"gb_per_second": size * len(items) / seconds / 1e9}
 
 
+def goals(times: float) -> tuple[Goal, ...]:
+    return (Goal(times=times, than="ProcessPoolExecutor (default)"), Goal(times=1, than="ray (default)"))
+
+
 def moved(name: str, count: int, size: int) -> harness.Case:
     return harness.Case(
         name,
@@ -53,6 +58,7 @@ def moved(name: str, count: int, size: int) -> harness.Case:
         in_and_out,
         "gb_per_second",
         higher_is_better=True,
+        goals=goals(3),
     )
 
 
@@ -67,6 +73,7 @@ def made(name: str, count: int, size: int) -> harness.Case:
         out_only(size),
         "gb_per_second",
         higher_is_better=True,
+        goals=goals(5),
     )
 
 

@@ -7,8 +7,8 @@
 * Results are asserted inside the timed run. Everybody delivers a record (start, end) for each task: rivals through a
   wrapper that does only that, we through `get_logs()`, whose rendering is timed apart (`logs_seconds`).
 * A tuned rival runs once with each chunk size on offer, and goes on with the fastest.
-* Memory is a measurement of its own, since sampling disturbs: the highest sum of PSS over the process tree, above
-  what the items took before the run.
+* Memory is a measurement of its own, since sampling disturbs: the highest sum of PSS over the process tree, and of
+  files in memory that nobody has mapped, above what the items took before the run. Linux only.
 * Medians, with all values, the machine and the versions, go to benchmarks/results/<row>.json.
 """
 
@@ -32,9 +32,11 @@ from typing import Any
 
 import psutil
 
+from benchmarks.goals import RIVALS, Goal, advantage, best, goal_table, judged
+
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
-LIBRARIES = ["worker-dispatcher", "joblib", "loky", "mpire", "pebble", "numpy", "cloudpickle", "psutil"]
+LIBRARIES = ["worker-dispatcher", "joblib", "loky", "mpire", "pebble", "ray", "dask", "numpy", "cloudpickle", "psutil"]
 
 Record = tuple[Any, float, float]  # result, start, end
 
@@ -44,7 +46,8 @@ class Contestant:
     """One way to do the work.
 
     run: run(case, items, chunk) -> one Record per item, in order; chunk is None unless tuned
-    kind: 'ours', 'default', 'tuned' or 'floor'; needs: the library to import, or None
+    kind: 'ours', 'default', 'tuned' or 'floor'; 'ours-...' are further ways to use us
+    needs: the library to import, or None
     """
 
     name: str
@@ -65,6 +68,8 @@ class Case:
     items: items(count), made before the clock starts; check: check(items, results) raises if a result is wrong
     figures: figures(items, seconds) -> what the row speaks of; headline: the one that is compared
     measure: measures one contestant in this process; the default is the throughput of one call
+    chunks: what a tuned rival may choose from, nothing if its tuning is of another kind
+    contestants: those of the row if None
     """
 
     name: str
@@ -79,13 +84,21 @@ class Case:
     workers: int = 4
     chunks: tuple[int, ...] = (16, 64, 256, 1024, 4096)
     measure: Callable[[Case, Contestant, Sequence[Any], int | None], dict[str, float]] | None = None
+    goals: tuple[Goal, ...] = ()
+    contestants: tuple[Contestant, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Row:
+    """finish: finish(answer, write) adds what spans several cases; `write` says whether files are wanted."""
+
     question: str
     cases: tuple[Case, ...]
     contestants: tuple[Contestant, ...]
+    finish: Callable[[dict[str, Any], bool], None] | None = None
+
+    def contestants_of(self, case: Case) -> tuple[Contestant, ...]:
+        return self.contestants if case.contestants is None else case.contestants
 
 
 @dataclass
@@ -100,6 +113,12 @@ class Standing:
 
     def medians(self) -> dict[str, float]:
         return {name: statistics.median(run[name] for run in self.runs) for name in (self.runs or [{}])[0]}
+
+    def figure(self, name: str) -> float | None:
+        """The median of a figure, or the peak of memory; None if it failed or has none of that name."""
+        if self.error is not None:
+            return None
+        return self.peak_mb if name == "peak_mb" else self.medians().get(name)
 
     def as_json(self) -> dict[str, Any]:
         spread = {
@@ -139,7 +158,7 @@ def measured(verb: str, module: str, case: Case, standing: Standing, count: int)
 
 def compare(module: str, row: Row, case: Case, options: argparse.Namespace) -> list[Standing]:
     count = max(case.workers, case.count // 10) if options.quick else case.count
-    wanted = [c for c in row.contestants if not options.only or any(part in c.label for part in options.only)]
+    wanted = [c for c in row.contestants_of(case) if not options.only or any(part in c.label for part in options.only)]
     standings = [Standing(c) for c in wanted if c.needs is None or importlib.util.find_spec(c.needs)]
     for standing in standings:
         attempt(standing, lambda standing=standing: tune(module, case, standing, count))
@@ -166,7 +185,7 @@ def set_peak(standing: Standing, peak_mb: float) -> None:
 
 
 def tune(module: str, case: Case, standing: Standing, count: int) -> None:
-    if standing.contestant.kind != "tuned":
+    if standing.contestant.kind != "tuned" or not case.chunks:
         return
     seconds = {}
     for chunk in case.chunks:
@@ -184,7 +203,8 @@ def table(case: Case, standings: Sequence[Standing]) -> str:
     for standing in good:
         figures = standing.medians()
         values = [run[case.headline] for run in standing.runs]
-        ratio = f"{advantage(case, ours, standing):8.2f}x" if ours else "        -"
+        times = advantage(ours, standing, case.headline, case.higher_is_better)
+        ratio = f"{times:8.2f}x" if times else "        -"
         peak = f"{standing.peak_mb:9.0f}" if standing.peak_mb is not None else "        -"
         name = standing.contestant.label + (f" chunk {standing.chunk}" if standing.chunk else "")
         spread = f"{min(values):10.4g} ..{max(values):10.4g}"
@@ -195,18 +215,6 @@ def table(case: Case, standings: Sequence[Standing]) -> str:
 
 
 HEADER = f"  {'':<44}{'median':>11}  {'min .. max':>22}  {'ours is':>9}  {'peak MB':>9}"
-
-
-def advantage(case: Case, ours: Standing, other: Standing) -> float:
-    """How many times better our median is."""
-    a, b = ours.medians()[case.headline], other.medians()[case.headline]
-    return a / b if case.higher_is_better else b / a
-
-
-def best_rival(case: Case, standings: Sequence[Standing]) -> Standing | None:
-    rivals = [s for s in standings if s.error is None and s.contestant.kind in {"default", "tuned"}]
-    pick = max if case.higher_is_better else min
-    return pick(rivals, key=lambda standing: standing.medians()[case.headline], default=None)
 
 
 def machine() -> dict[str, Any]:
@@ -268,12 +276,17 @@ def run_row(module: str, options: argparse.Namespace) -> dict[str, Any]:
         standings = compare(module, row, case, options)
         print(table(case, standings), flush=True)
         ours = next((s for s in standings if s.contestant.kind == "ours" and s.error is None), None)
-        rival = best_rival(case, standings)
         entry: dict[str, Any] = {"case": case.name, "count": case.count, "headline": case.headline}
-        entry |= {"best_rival": rival.contestant.label if rival else None}
-        entry |= {"ours_to_best_rival": advantage(case, ours, rival) if ours and rival else None}
+        for name, kinds in (("best_rival", RIVALS), ("floor", ("floor",))):
+            other = best(standings, kinds, case.headline, case.higher_is_better)
+            times = advantage(ours, other, case.headline, case.higher_is_better)
+            entry |= {name: other.contestant.label if other else None, f"ours_to_{name}": times}
+        entry |= {"goal": [judged(goal, case, standings) for goal in case.goals]}
         answer["cases"].append(entry | {"contestants": [standing.as_json() for standing in standings]})
-    if not options.quick and not options.only:
+    write = not options.quick and not options.only
+    if row.finish:
+        row.finish(answer, write)
+    if write:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{key}.json").write_text(json.dumps(answer, indent=1) + "\n")
     return answer
@@ -282,8 +295,9 @@ def run_row(module: str, options: argparse.Namespace) -> dict[str, Any]:
 def main(module: str, arguments: Sequence[str] | None = None) -> int:
     """What `python -m benchmarks.<row>` does; 1 if we failed in a case."""
     answer = run_row(module, options_from(arguments))
+    print(f"\n{goal_table([answer])}")
     return int(any(we_failed(case) for case in answer["cases"]))
 
 
 def we_failed(case: dict[str, Any]) -> bool:
-    return any(one["kind"] == "ours" and one["error"] for one in case["contestants"])
+    return any(one["kind"].startswith("ours") and one["error"] for one in case["contestants"])

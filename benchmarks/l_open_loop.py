@@ -15,7 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import harness
+from benchmarks import floor, harness
+from benchmarks.goals import Goal
 
 SECONDS = 10
 TASK = 0.02
@@ -81,6 +82,10 @@ def event_loop(case: harness.Case, items: Sequence[Any], chunk: int | None) -> l
     return asyncio.run(pace())
 
 
+def leader_and_followers(case: harness.Case, items: Sequence[Any], chunk: int | None) -> list[harness.Record]:
+    return floor.run_open_loop(work, items, rate_of(case), 1000)
+
+
 def lateness(
     case: harness.Case, contestant: harness.Contestant, items: Sequence[Any], chunk: int | None
 ) -> dict[str, float]:
@@ -115,14 +120,20 @@ def check(items: Sequence[Any], results: Sequence[Any]) -> None:
 def case(rate: int) -> harness.Case:
     return harness.Case(
         f"{rate:_}/s".replace("_", " "), rate * SECONDS, work, work, range, check, no_figures, "late_p99_ms",
-        measure=lateness,
+        measure=lateness, goals=GOALS,
     )  # fmt: skip
 
 
+GOALS = tuple(
+    goal
+    for by in ("worker_dispatcher", "worker_dispatcher grid")
+    for goal in (Goal(at_most=2, by=by), Goal("late_p50_ms", at_most=0.2, by=by), Goal("drift_us", at_most=1, by=by))
+)
 CONTESTANTS = (
     harness.Contestant("worker_dispatcher", "ours", ours),
     harness.Contestant("worker_dispatcher grid", "ours-grid", functools.partial(ours, shape="grid")),
     harness.Contestant("worker_dispatcher coroutines", "ours-loop", functools.partial(ours, shape="coroutines")),
+    harness.Contestant("floor", "floor", leader_and_followers),
     harness.Contestant("ThreadPoolExecutor and a pacer", "default", executor),
     harness.Contestant("asyncio and a pacer", "default", event_loop),
 )

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -46,7 +47,7 @@ def measure_here(module: str, case_name: str, label: str, chunk: int | None, cou
 
 
 def peak_here(module: str, case_name: str, label: str, chunk: int | None, count: int) -> dict[str, float]:
-    """Peak PSS of the tree during one run, above what it was before, in MB."""
+    """Peak memory of the tree during one run, above what it was before, in MB."""
     row: Row = importlib.import_module(module).ROW
     case = next(case for case in row.cases if case.name == case_name)
     contestant = next(contestant for contestant in row.contestants if contestant.label == label)
@@ -64,23 +65,49 @@ def peak_here(module: str, case_name: str, label: str, chunk: int | None, count:
 
 
 def sample(pid: int) -> None:
-    """Print a line, then, once stdin ends, the first and the highest sum of PSS of the tree below pid, in bytes."""
+    """Print a line, then, once stdin ends, the first and the highest memory of the tree below pid, in bytes."""
     root, me = psutil.Process(pid), os.getpid()
-    base = peak = tree_pss(root, me)
+    base = peak = tree_bytes(root, me)
     print("ready", flush=True)
     while not select.select([sys.stdin], [], [], 0.02)[0]:
-        peak = max(peak, tree_pss(root, me))
+        peak = max(peak, tree_bytes(root, me))
     print(base, peak)
 
 
-def tree_pss(root: psutil.Process, without: int) -> int:
-    total = 0
+def tree_bytes(root: psutil.Process, without: int) -> int:
+    """The sum of PSS; of shared memory at least what the tree's open files in memory hold, mapped or not."""
+    private = shared = 0
+    in_memory: dict[int, int] = {}  # by inode
     for process in [root, *root.children(recursive=True)]:
-        try:
-            total += 0 if process.pid == without else process.memory_full_info().pss
-        except psutil.Error:  # it ended while we looked
+        if process.pid == without:
             continue
-    return total
+        try:
+            sizes = proportional_sizes(process.pid)
+            in_memory |= files_in_memory(process.pid)
+        except OSError:  # it ended while we looked
+            continue
+        shared += sizes["Pss_Shmem"]
+        private += sizes["Pss"] - sizes["Pss_Shmem"]
+    return private + max(shared, sum(in_memory.values()))
+
+
+def proportional_sizes(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    rows = (line.split() for line in lines if line.startswith("Pss"))
+    return {name.rstrip(":"): int(size) * 1024 for name, size, _ in rows}
+
+
+def files_in_memory(pid: int) -> dict[int, int]:
+    folder = Path(f"/proc/{pid}/fd")
+    found = {}
+    for name in os.listdir(folder):
+        try:
+            if os.readlink(folder / name).startswith(("/memfd:", "/dev/shm/")):
+                facts = os.stat(folder / name)
+                found[facts.st_ino] = facts.st_blocks * 512
+        except OSError:  # closed meanwhile
+            continue
+    return found
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,16 +30,17 @@ class OurRun:
         return [(log["started_at"], log["ended_at"]) for log in worker_dispatcher.get_logs()]
 
 
-def ours(case: Case, items: Items, chunk: int | None, start_method: str | None = None) -> OurRun:
+def ours(case: Case, items: Items, chunk: int | None, **options: Any) -> OurRun:
+    """options: further keys of `worker`, or of `task` for those that are its own."""
     import worker_dispatcher
 
-    worker = {"number": case.workers, "use_processing": True, "start_method": start_method}
     task = {"list": items, "function": case.function}
+    task |= {key: options.pop(key) for key in ("function", "config") if key in options}
+    worker = {"number": case.workers} | options
     return OurRun(worker_dispatcher.start({"task": task, "worker": worker, "verbose": False}))
 
 
-def ours_with_fork(case: Case, items: Items, chunk: int | None) -> OurRun:
-    return ours(case, items, chunk, "fork")
+processes = functools.partial(ours, use_processing=True)
 
 
 def futures(case: Case, items: Items, chunk: int | None, start_method: str | None = None) -> list[Record]:
@@ -61,11 +63,11 @@ def pool(case: Case, items: Items, chunk: int | None) -> list[Record]:
         return workers.map(case.timed, items, chunksize=chunk)
 
 
-def joblib(case: Case, items: Items, chunk: int | None) -> list[Record]:
+def joblib(case: Case, items: Items, chunk: int | None, **options: Any) -> list[Record]:
     from joblib import Parallel, delayed
 
     tuning = {"batch_size": chunk, "pre_dispatch": "all"} if chunk else {}
-    return list(Parallel(n_jobs=case.workers, **tuning)(delayed(case.timed)(item) for item in items))
+    return list(Parallel(n_jobs=case.workers, **tuning, **options)(delayed(case.timed)(item) for item in items))
 
 
 def loky(case: Case, items: Items, chunk: int | None) -> list[Record]:
@@ -94,17 +96,41 @@ def floor(case: Case, items: Items, chunk: int | None) -> list[Record]:
     return run(case.timed, items, case.workers)
 
 
-OURS = Contestant("worker_dispatcher", "ours", ours)
-OURS_WITH_FORK = Contestant("worker_dispatcher fork", "ours-fork", ours_with_fork)
+def ray(case: Case, items: Items, chunk: int | None) -> list[Record]:
+    """Its cluster is started by the warm-up and stays, as it is meant to."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(num_cpus=case.workers, include_dashboard=False, log_to_driver=False)
+    remote = ray.remote(case.timed)
+    return list(ray.get([remote.remote(item) for item in items]))
+
+
+def dask(case: Case, items: Items, chunk: int | None) -> list[Record]:
+    import dask.bag
+
+    bag = dask.bag.from_sequence(items, partition_size=chunk).map(case.timed)
+    return list(bag.compute(scheduler="processes", num_workers=case.workers))
+
+
+def tuned(contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
+    """The same again, with the chunk size that is fastest here."""
+    return tuple(Contestant(one.name, "tuned", one.run, one.needs) for one in contestants)
+
+
+OURS = Contestant("worker_dispatcher", "ours", processes)
+OURS_WITH_FORK = Contestant("worker_dispatcher fork", "ours-fork", functools.partial(processes, start_method="fork"))
 FLOOR = Contestant("floor", "floor", floor)
 FUTURES_WITH_FORKSERVER = Contestant("futures forkserver", "default", futures_with_forkserver)
-DEFAULTS = (
+IN_CHUNKS = (
     Contestant("ProcessPoolExecutor", "default", futures),
     Contestant("multiprocessing.Pool", "default", pool),
     Contestant("joblib", "default", joblib, "joblib"),
     Contestant("loky", "default", loky, "loky"),
     Contestant("mpire", "default", mpire, "mpire"),
     Contestant("pebble", "default", pebble, "pebble"),
+    Contestant("dask", "default", dask, "dask"),
 )
-TUNED = tuple(Contestant(one.name, "tuned", one.run, one.needs) for one in DEFAULTS)
-EVERYBODY = (OURS, FLOOR, *DEFAULTS, *TUNED)
+DEFAULTS = (*IN_CHUNKS, Contestant("ray", "default", ray, "ray"))
+TUNED = tuned(IN_CHUNKS)
+EVERYBODY = (OURS, FLOOR, *IN_CHUNKS, *TUNED)  # ray takes a millisecond a task: it is for rows of few
