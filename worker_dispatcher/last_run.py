@@ -114,8 +114,17 @@ def get_duration() -> float | None:
 
 
 def get_last_config() -> dict[str, Any]:
-    """The whole config of the last run, defaults included; {} before any."""
-    return _last.config if _last else {}
+    """The whole config of the last run, defaults included; {} before any. A new dict at each call, but for the user's
+    own values in it."""
+    return _sections(_last.config) if _last else {}
+
+
+def _sections(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the dicts that are sections; `task.config` and other values stay the objects they are."""
+    task, worker = dict(config["task"]), dict(config["worker"])
+    for section, names in ((task, ("callback", "backoff")), (worker, ("parallel_processing", "frequency_mode"))):
+        section.update((name, dict(section[name])) for name in names)
+    return config | {"task": task, "worker": worker}
 
 
 def get_tps(

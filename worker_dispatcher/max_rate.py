@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,30 +19,45 @@ if TYPE_CHECKING:
 __all__ = ["MaxRate", "Trial", "find_max_rate"]
 
 
+_UNSERVED = 0.01  # share of the tasks of a load that may be dropped or left over at its end
+_ON_TIME = 0.05  # seconds after the last due time within which a start is on time
 _HALVINGS = 6  # how often a first rate that fails is halved before no rate at all is the answer
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One load at one rate (tasks a second). verdict: of the objectives; health: of the load generator."""
+    """One load at one rate (tasks a second). verdict: of the objectives; health: of the load generator.
+
+    unserved: share of the tasks that were dropped, or started only after the last one was due: no rate is served whose
+    tasks pile up, however fast each of them is.
+    """
 
     rate: float
     verdict: Verdict
     health: Health | None
+    unserved: float
     report: Report
 
     @property
-    def generator_failed(self) -> bool:
-        """The load generator was the bottleneck, so the objectives say nothing of the service."""
-        return self.health is not None and not self.health.ok
+    def failed_by(self) -> str:
+        """'generator', 'objectives' or 'workers' (all were busy, so tasks piled up or were dropped); '' if it held."""
+        if self.health is not None and not self.health.ok:
+            return "generator"  # then the objectives say nothing of the service
+        if not self.verdict:
+            return "objectives"
+        return "workers" if self.unserved > _UNSERVED else ""
 
     @property
     def holds(self) -> bool:
-        return bool(self.verdict) and not self.generator_failed
+        return not self.failed_by
 
     def __str__(self) -> str:
-        missed = [finding for finding in self.verdict.findings if not finding.holds]
-        why = self.health.sentence if self.health and not self.health.ok else "; ".join(map(str, missed))
+        why = {
+            "": "",
+            "generator": self.health.sentence if self.health else "",
+            "objectives": "; ".join(str(finding) for finding in self.verdict.findings if not finding.holds),
+            "workers": f"{self.unserved:.1%} of the tasks found all workers busy and piled up",
+        }[self.failed_by]
         return f"{self.rate:g}/s  {'holds' if self.holds else 'fails'}{'  ' if why else ''}{why}"
 
 
@@ -51,8 +65,9 @@ class Trial:
 class MaxRate:
     """rate: the highest that held, 0 if none did; limit: the lowest that failed, None if none did (tasks a second).
 
-    limited_by: 'objectives', 'generator' (this machine could not load the service any further) or 'most' (the highest
-    rate that was allowed holds). trials: all loads, in the order they were made.
+    limited_by: 'objectives', 'workers' (all max_workers were busy, so tasks piled up or were dropped), 'generator'
+    (this machine could not load the service any further) or 'most' (the highest rate that was allowed holds).
+    trials: all loads, in the order they were made.
     """
 
     rate: float
@@ -66,7 +81,7 @@ class MaxRate:
 
 
 def find_max_rate(
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
     slo: str | Iterable[str],
     *,
     start: float = 10.0,
@@ -77,8 +92,8 @@ def find_max_rate(
     """Load at growing rates until an objective fails, then narrow down between the last that held and the first that
     failed.
 
-    config: as for `start`; its frequency_mode is replaced but for max_workers, on_saturation and warmup. Give a list
-    that may be begun again, or None. slo: checks such as ["p99<300ms", "error_rate<1%"]. start, most: the first and
+    config: as for `start`; enabled, rate, duration and verbose are set for each load. Its list must be one that can be
+    begun again, or None. slo: checks such as ["p99<300ms", "error_rate<1%"]. start, most: the first and
     the highest rate, tasks a second; duration: seconds of each load; precision: stop once the rate that fails is at
     most so much (a share) above the rate that holds.
     Doubles until a rate fails (or halves, six times at most, if the first does), then bisects: about
@@ -87,9 +102,11 @@ def find_max_rate(
     """
     if not (0 < start <= most and duration > 0 and 0 < precision < 1):
         raise ValueError("find_max_rate needs 0 < start <= most, duration > 0 and 0 < precision < 1")
+    config = config or {}
     checks = (slo,) if isinstance(slo, str) else tuple(slo)
     if not checks:
         raise ValueError("find_max_rate needs an objective, such as 'p99<300ms'")
+    _check_early(config, checks, start, duration)
     search = _Search(config, checks, duration)
     rate = start
     while search.load(rate).holds and rate < most:
@@ -116,8 +133,9 @@ class _Search:
         from worker_dispatcher.reports.report import make_report
 
         config = _at_rate(self._config, rate, self._duration)
-        report = make_report(Run(parse(config), merged(config)).drive())
-        trial = Trial(rate, report.check(self._checks), report.health, report)
+        run = Run(parse(config), merged(config)).drive()
+        report = make_report(run)
+        trial = Trial(rate, report.check(self._checks), report.health, _unserved(run), report)
         self.trials.append(trial)
         if self._verbose:
             say(str(trial))
@@ -132,18 +150,37 @@ class _Search:
             return MaxRate(self.low, None, "most", tuple(self.trials))
         failed = [trial for trial in self.trials if not trial.holds]
         lowest = min(failed, key=lambda trial: trial.rate)
-        why = "generator" if lowest.generator_failed else "objectives"
-        return MaxRate(self.low, self.high, why, tuple(self.trials))
+        return MaxRate(self.low, self.high, lowest.failed_by, tuple(self.trials))
+
+
+def _unserved(run: Run) -> float:
+    logs, dropped = run.logs, len(run.dropped)
+    last = max((log["scheduled_at"] for log in logs), default=0.0)
+    late = sum(log["started_at"] > last + _ON_TIME for log in logs)
+    share: float = (late + dropped) / max(1, len(logs) + dropped)
+    return share
+
+
+def _check_early(config: Mapping[str, Any], checks: tuple[str, ...], start: float, duration: float) -> None:
+    """What any load would refuse is refused before the first."""
+    from worker_dispatcher.records import STATUS_NAMES
+    from worker_dispatcher.reports.check import check
+    from worker_dispatcher.reports.rows import Rows
+
+    check(Rows.from_columns([], [], []), checks, counts=dict.fromkeys(STATUS_NAMES, 0))
+    checked = parse(_at_rate(config, start, duration))
+    tasks = checked.task.list
+    if hasattr(tasks, "__next__") or (isinstance(tasks, list) and not tasks):
+        text = "must be a list that each load can begin again, or None for tasks without end"
+        raise ConfigError([("task.list", text)])
 
 
 def _at_rate(config: Mapping[str, Any], rate: float, duration: float) -> dict[str, Any]:
-    """The same config as a quiet load at one rate."""
-    loaded = {key: value for key, value in config.items() if key != "worker"} | {"verbose": False}
-    worker = copy.copy(config.get("worker") or {})
-    if not isinstance(worker, Mapping):
-        raise ConfigError([("worker", "must be a dict of options")])
-    mode = worker.get("frequency_mode") or {}
-    kept = {key: value for key, value in dict(mode).items() if key in {"max_workers", "on_saturation", "warmup"}}
-    load = kept | {"enabled": True, "rate": rate, "duration": duration}
-    rest = {key: value for key, value in worker.items() if key not in {"number", "frequency_mode"}}
-    return loaded | {"worker": rest | {"frequency_mode": load}}
+    """The same config as a quiet load at one rate. What is no dict stays, to be refused by name."""
+    worker: Any = config.get("worker", {})
+    if isinstance(worker, Mapping):
+        mode = worker.get("frequency_mode", {})
+        if isinstance(mode, Mapping):
+            mode = {**mode, "enabled": True, "rate": rate, "duration": duration}
+        worker = {**worker, "frequency_mode": mode}
+    return {**config, "verbose": False, "worker": worker}

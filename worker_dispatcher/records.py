@@ -36,6 +36,9 @@ OPEN, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
 STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 
 
+_ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
+
+
 class Failure(NamedTuple):
     """Why an attempt failed. retry: retry_on allows another; exception: the object itself, where it was kept.
     status: ERROR, TIMEOUT or CRASHED."""
@@ -228,9 +231,9 @@ class Ledger:
         return entry
 
     def _phase(self, due: float) -> str:
-        if due < self.measured_from:
+        if due < self.measured_from - _ROUNDING:
             return "warmup"
-        return "cooldown" if due >= self.measured_until else "main"
+        return "cooldown" if due >= self.measured_until - _ROUNDING else "main"
 
     def open_interval(self, number: int, first: int) -> None:
         """Tasks from this id on belong to interval `number`, up to the next interval's first."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 import warnings
 
 import pytest
@@ -162,3 +164,46 @@ def test_the_handles_lists_stay_the_same_objects(shape, make_config):
     assert handle.results is handle.results
     assert handle.logs is handle.logs
     assert "3 ok" in repr(handle)
+
+
+def test_the_runtime_of_a_launched_run_does_not_wait_for_a_list_that_blocks():
+    go = threading.Event()
+
+    def tasks():
+        yield 1
+        go.wait(20)
+        yield 2
+
+    began = time.monotonic()
+    config = {"task": {"list": tasks(), "function": str}, "worker": {"number": 2}, "runtime": 0.5, "verbose": False}
+    assert wd.launch(config).wait().results == ["1"]
+    assert time.monotonic() - began < 5
+    go.set()
+
+
+def test_a_launched_run_has_printed_all_it_says_when_it_is_done(capsys):
+    for _ in range(20):
+        wd.launch({"task": {"list": [1], "function": str}, "worker": {"number": 1}}).wait()
+        assert "Completed Tasks Count: 1" in capsys.readouterr().out
+
+
+def test_waiting_for_a_run_can_be_given_up_in_a_loop():
+    release = threading.Event()
+
+    async def main(run):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(run, 0.1)
+        release.set()
+        return (await run).results
+
+    run = wd.launch({"task": {"list": [1], "function": lambda task: release.wait(20)}, "verbose": False})
+    began = time.monotonic()
+    assert asyncio.run(main(run)) == [True]
+    assert time.monotonic() - began < 5
+
+
+def test_a_count_beyond_memory_can_be_cut_short():
+    config = {"task": {"list": 10**12, "function": str}, "worker": {"number": 2}, "runtime": 0.2, "verbose": False}
+    run = wd.launch(config).wait()
+    counts = run.info_without_ids()["counts"]
+    assert sum(counts.values()) == 10**12

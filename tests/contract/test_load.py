@@ -228,3 +228,31 @@ def test_what_is_no_check_is_refused_before_anything_starts(plain_shape: Shape, 
     with pytest.raises(ConfigError, match=r"abort_on\[1\]") as caught:
         run(plain_shape, ones, 3, load(rate=5, abort_on=["error_rate>1%", "errors>3"]))
     assert "there is no metric 'errors'" in str(caught.value)
+
+
+def test_a_check_whose_window_is_empty_does_nothing(plain_shape: Shape, run: Run) -> None:
+    # Nothing ends before the first look: a service that hangs.
+    run(plain_shape, nap, 3, load(pacing=[0, 0.1, 0.2], abort_on=["error_rate>50%", "p99>9s for 0.2s"]))
+    assert worker_dispatcher.get_result_info()["stopped"] is None
+    assert worker_dispatcher.get_result_info()["counts"]["ok"] == 3
+
+
+def nap(task):
+    until = time.monotonic() + 0.9
+    yield lambda: time.monotonic() > until
+    return True
+
+
+def test_what_knows_its_length_but_is_there_only_once_is_not_begun_again(plain_shape: Shape, run: Run) -> None:
+    class Once:
+        def __init__(self) -> None:
+            self.left = iter(range(5))
+
+        def __len__(self) -> int:
+            return 5
+
+        def __iter__(self) -> Any:
+            return self.left
+
+    assert run(plain_shape, echo, Once(), load(rate=100, duration=20), top={"runtime": 10}) == [0, 1, 2, 3, 4]
+    assert worker_dispatcher.get_result_info()["stopped"] is None

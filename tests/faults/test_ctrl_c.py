@@ -144,3 +144,44 @@ def test_ctrl_c_reaches_a_task_list_that_blocks(
     out, _ = process.communicate(timeout=15)
     # Sized, the list is drawn by the thread that drives: the stop may come before its first task has run.
     assert out.startswith("interrupted [" if length else "interrupted ['1']")
+
+
+CALLING_BACK = """
+import pathlib, sys, time
+import worker_dispatcher
+
+def all_done(id, result):
+    if id == 3:
+        print("calling back", flush=True)
+    if id >= 3:
+        time.sleep(0.01)
+    return result + 100
+
+try:
+    callback = {"on_all_done": all_done}
+    task = {"list": list(range(2000)), "function": int, "callback": callback}
+    worker_dispatcher.start({"task": task, "worker": SHAPE, "verbose": False})
+except KeyboardInterrupt as error:
+    logs = worker_dispatcher.get_logs()
+    print("interrupted", len(logs), worker_dispatcher.get_results()[:2], error.__notes__, flush=True)
+"""
+
+
+@pytest.mark.parametrize("presses", [1, 10])
+@pytest.mark.parametrize("shape", ["threads", "processes"])
+def test_ctrl_c_in_the_callbacks_at_the_end_keeps_everything(
+    tmp_path: Path, ended: list[subprocess.Popen[str]], shape: str, presses: int
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CALLING_BACK.replace("SHAPE", SHAPES[shape]))
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    ended.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "calling back\n"
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=15)
+    if presses == 1:
+        assert out.startswith("interrupted 2000 [100, 101] ['2000 results and all logs are kept")
+    else:  # presses that come after start() has raised hit the script itself
+        assert out.startswith("interrupted 2000 [100, 101]") or out == ""

@@ -187,7 +187,8 @@ def test_a_generator_is_healthy_if_it_releases_on_time(late: float, ok: bool) ->
     health = generator_health(Facts(logs, {}, config))
     assert health is not None
     assert health.ok is ok
-    assert (health.judged, health.late) == (200, 0 if ok else 200)
+    # Where more wait than there are workers, these may be what is late.
+    assert (health.judged, health.late) == (9 if late > 1 else 200, 0 if ok else health.judged)
 
 
 def test_only_tasks_that_found_a_worker_free_are_judged() -> None:

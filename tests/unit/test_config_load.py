@@ -126,8 +126,14 @@ def test_options_that_contradict_each_other_are_refused(raw: dict[str, Any], pat
 def test_a_rate_replaces_the_number_of_workers() -> None:
     raw = {"worker": {"number": 4, "frequency_mode": {"enabled": True, "rate": 5}}}
     assert refusal(raw)[0] == "worker.frequency_mode.rate"
-    raw["worker"]["frequency_mode"]["enabled"] = False  # type: ignore[index]
-    parse(raw)
+
+
+def test_options_of_load_are_not_ignored_where_there_is_no_load() -> None:
+    path, text = refusal({"worker": {"frequency_mode": {"rate": 5}}})
+    assert path == "worker.frequency_mode.rate"
+    assert text == "does nothing without 'enabled': True in worker.frequency_mode"
+    unused = {"interval": 2, "max_workers": 3, "accumulated_workers": 1, "on_saturation": "queue", "warmup": 0}
+    parse({"worker": {"frequency_mode": unused}})
 
 
 def test_tasks_without_end_need_a_schedule_with_an_end() -> None:

@@ -20,6 +20,7 @@ function of the user is called, nothing but ConfigError is raised for a bad conf
 a task is in any message. It has no state and no threads.
 """
 
+from worker_dispatcher.config.describe import brief
 from worker_dispatcher.config.options import (
     CallbackOptions,
     Config,
@@ -51,6 +52,7 @@ __all__ = [
     "RetryOn",
     "TaskOptions",
     "WorkerOptions",
+    "brief",
     "call_style",
     "callback_sample",
     "is_coroutine_function",

@@ -14,12 +14,20 @@ def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The problems of a config, as (path, text). kept: what the user gave, checked, by dotted path."""
     on = bool(kept.get(_FREQUENCY + "enabled"))
     found = {name.removeprefix(_FREQUENCY): value for name, value in kept.items() if name.startswith(_FREQUENCY)}
-    problems = _load(found, kept.get("worker.number")) if on else []
+    problems = _load(found, kept.get("worker.number")) if on else _idle(found)
     if "task.list" in kept and kept["task.list"] is None and not (on and _ends(found)):
         fix = "give an iterable of tasks, or how many to make, or leave it out for none"
         text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
         problems.append(("task.list", text))
     return problems
+
+
+def _idle(load: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What would be ignored. Not the options of 1.x, which configs have had beside `enabled: False` for years."""
+    fix = "does nothing without 'enabled': True in worker.frequency_mode"
+    old = {"enabled", "interval", "accumulated_workers", "max_workers"}
+    nothing = (None, 0, (), "queue")  # what the new ones are by default
+    return [(_FREQUENCY + name, fix) for name, value in load.items() if name not in old and value not in nothing]
 
 
 def _ends(load: Mapping[str, Any]) -> bool:

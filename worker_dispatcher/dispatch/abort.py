@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import ConfigError
-from worker_dispatcher.records import CANCELLED, NOT_RUN, OK, STATUS_NAMES, Ledger
+from worker_dispatcher.records import CANCELLED, OK, STATUS_NAMES, Ledger
 
 if TYPE_CHECKING:
     from worker_dispatcher.reports.rows import Rows
@@ -21,7 +21,8 @@ _FOR = re.compile(r"(?P<check>.*?)(?:\s+for\s+(?P<seconds>\d+(?:\.\d*)?|\.\d+)\s
 
 
 class AbortWatch:
-    """Holds the tasks that have ended against the checks, twice a second. Used by the driver's thread.
+    """Holds the tasks that have ended against the checks, twice a second; those of the warm-up do not count. Used by
+    the driver's thread.
 
     A check `... for 10s` is about the tasks that ended within the last 10 s, once the run is that old; without it,
     about all that have ended.
@@ -35,10 +36,16 @@ class AbortWatch:
 
     def broken(self) -> str:
         """The first check that has come true, as text with what was seen; empty if none has."""
+        at = now()
+        try:
+            return self._broken(at)
+        finally:
+            # A look at a long run takes its time: it shall never be more than a small share of it.
+            self.due = now() + max(_EVERY, 20 * (now() - at))
+
+    def _broken(self, at: float) -> str:
         from worker_dispatcher.reports.check import check
 
-        at = now()
-        self.due = at + _EVERY
         for text, expression, seconds in self._checks:
             if at - self._began < seconds:
                 continue
@@ -58,9 +65,12 @@ class AbortWatch:
         ledger = self._ledger
         status = np.frombuffer(bytes(ledger.status), np.uint8)
         ends, starts = np.array(ledger.ended), np.array(ledger.started)
-        known = (status > 0) & (status <= CANCELLED) & (status != NOT_RUN) & (ends >= since)
+        known = (status > 0) & (status <= CANCELLED) & (ends >= since)
+        if ledger.due:
+            known &= np.array(ledger.due) >= ledger.measured_from
         places = np.flatnonzero(known)
-        ok = (status[places] == OK) & successes([ledger.results[at] for at in places.tolist()])
+        succeeded = np.array(successes([ledger.results[at] for at in places.tolist()]), np.bool_)
+        ok = (status[places] == OK) & succeeded
         due = np.array(ledger.due)[places] if ledger.due else None
         return Rows.from_columns(
             starts[places],

@@ -8,8 +8,10 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
-from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.plan import NO_CAP, Plan
 from worker_dispatcher.dispatch.schedule import Growing, Paced
+from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
+from worker_dispatcher.records import Ledger
 
 __all__ = ["Banner", "print"]
 
@@ -58,7 +60,11 @@ class Banner:
         kind = {"threads": "Threading", "processes": "Processing", "grid": "Parallel Processing"}[plan.kind]
         runtime = "Unlimited" if config.runtime is None else f"{float(config.runtime)} sec"
         unit = "Thread(s)" if plan.kind == "threads" else "Process(es)"
-        main = len(plan.slots) if parallel else plan.workers
+        # Without a cap the plan allows more than any machine gives: how many there will be is not known.
+        uncapped = plan.load is not None and plan.workers == NO_CAP
+        total = "On Demand" if uncapped else str(plan.workers)
+        main = str(len(plan.slots)) if parallel else total
+        sub = "On Demand" if uncapped else str(max(plan.slots))
         queue = "On" if config.worker.parallel_processing.use_queue else "Off"
         lines = [
             "",
@@ -73,10 +79,10 @@ class Banner:
             f"  ├─ Configured Workers: {config.worker.number or plan.cores} Worker(s)",
             "  ├─ Pool Structure:",
             f"  │  └─ Main Pool : {main} {unit}",
-            *([f"  │     └─ Sub Pool : {max(plan.slots)} Thread(s)"] if parallel else []),
+            *([f"  │     └─ Sub Pool : {sub} Thread(s)"] if parallel else []),
         ]
-        grid = f" ({main}p x {max(plan.slots)}t)" if parallel else ""
-        lines.append(f"  └─ Total Concurrency: {plan.workers}{grid} Active Worker(s)")
+        grid = f" ({main}p x {sub}t)" if parallel and not uncapped else ""
+        lines.append(f"  └─ Total Concurrency: {total}{grid} Active Worker(s)")
         return [*lines, "", f"--- Start to dispatch workers at {_iso(self._anchor.wall)} ---", ""]
 
     def _mode_lines(self) -> list[str]:
@@ -106,7 +112,10 @@ class Banner:
         known = {"Rate": rate, "Stages": stages, "Pacing": pacing, "Duration": duration}
         return [f"  ├─ {name}: {value}" for name, value in known.items() if value]
 
-    def closing(self, info: dict[str, Any], wall: float) -> None:
+    def closing(self, info: dict[str, Any], wall: float, ledger: Ledger) -> None:
+        if self._config.debug:
+            for line in worker_lines(ledger, list(ledger.started_ids())):
+                self._say(f"[debug] {line}")
         if not self._config.verbose:
             return
         counts = info["counts"]
@@ -121,6 +130,7 @@ class Banner:
             f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
             *([f"Stopped early: {info['stopped']}"] if info["stopped"] else []),
             "",
+            *summary_lines(ledger),
         ):
             self._say(line)
 

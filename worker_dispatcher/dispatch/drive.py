@@ -56,6 +56,11 @@ class Driver:
         self.error: BaseException | None = None
         self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
 
+    @property
+    def interrupted(self) -> bool:
+        """Ctrl-C was pressed."""
+        return self._asked == "interrupt"
+
     def ask_to_stop(self, why: str) -> None:
         """End the run as soon as possible; why: 'interrupt' or 'cancel'. From any thread or signal handler."""
         self._asked = self._asked or why
@@ -80,8 +85,8 @@ class Driver:
             self._drive(pool)
             if self.stopped is not None:
                 self._finish_early(pool)
-        except BaseException:
-            self.stopped = self.stopped or "interrupt"
+        except BaseException as error:
+            self.stopped = self.stopped or ("interrupt" if isinstance(error, KeyboardInterrupt) else "failures")
             self._finish_early(pool)
             raise
         finally:

@@ -14,9 +14,9 @@ from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 
-__all__ = ["Load", "Plan", "make_plan", "open_pool"]
+__all__ = ["NO_CAP", "Load", "Plan", "make_plan", "open_pool"]
 
-_NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
+NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -86,7 +86,7 @@ def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule,
     if not frequency.enabled:
         return AllAtOnce(), number
     interval, duration = frequency.interval, frequency.duration
-    most = frequency.max_workers or _NO_CAP
+    most = frequency.max_workers or NO_CAP
     if isinstance(frequency.pacing, tuple):
         return Trace(frequency.pacing, interval, duration), most
     curve: Curve = Growing(number, frequency.accumulated_workers)

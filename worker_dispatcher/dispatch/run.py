@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
+from worker_dispatcher.config import CALLBACK_NAMES, Config, brief, call_style
 from worker_dispatcher.dispatch.banner import Banner
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
@@ -17,7 +17,7 @@ from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.source import Intake, task_list
 from worker_dispatcher.errors import ConfigError, TaskFailuresWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
-from worker_dispatcher.records import DROPPED, NOT_RUN, Failure, Ledger
+from worker_dispatcher.records import DROPPED, NOT_RUN, OK, Failure, Ledger
 from worker_dispatcher.wire import pack
 
 __all__ = ["Run"]
@@ -57,23 +57,29 @@ class Run:
         self._results: list[Any] = []
         self._at_end: Callable[[Run], None] | None = None
         self._warned = False
+        self._done = self._told = False  # told: whoever waits has been told, after all that is done at the end
+        self._waiters: list[Callable[[], None]] = []
+        self._rendering = threading.Lock()
+        self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
 
     # Driving
 
     def drive(self) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
         self._banner.opening()
-        with interrupts_ask(self._interrupted):
+        with interrupts_ask(self._interrupted):  # to the end: no Ctrl-C shall cost what is kept
             if isinstance(self._tasks, Intake):
                 self._pour(self._tasks)
             else:
                 self._work()
-            if self._driver.error is not None:
-                self._finish()  # in here, so that another Ctrl-C cannot cost what is kept
-        if not self.done:
-            self._all_done()
+            if self._driver.error is None:
+                self._all_done()
             self._finish()
         if self._driver.error is not None:
+            if isinstance(self._driver.error, KeyboardInterrupt):
+                done = self._ledger.status.count(OK)
+                note = f"{done} results and all logs are kept: worker_dispatcher.get_results(), get_logs()"
+                self._driver.error.add_note(note)
             raise self._driver.error
         if self._thread is None:
             self._warn(4)  # past drive and start, to the line of the user
@@ -82,6 +88,9 @@ class Run:
     def _interrupted(self) -> None:
         self._driver.ask_to_stop("interrupt")
         self._tasks.interrupt()
+        if self._calling_back:
+            self._calling_back = False  # once: the next one may find us in our own code already
+            raise KeyboardInterrupt
 
     def _work(self) -> None:
         try:
@@ -92,7 +101,15 @@ class Run:
             self._driver.error = KeyboardInterrupt()
 
     def _pour(self, tasks: Intake) -> None:
-        """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another."""
+        """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
+
+        A launched run has no caller that waits in here: it draws in a thread that can be left behind when the run ends
+        and the iterable does not.
+        """
+        if self._thread is not None:
+            threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True).start()
+            self._work()
+            return
         over = threading.Event()
 
         def work() -> None:
@@ -103,6 +120,11 @@ class Run:
 
         helper = threading.Thread(target=work, name="dispatch", daemon=True)
         helper.start()
+        self._draw(tasks)
+        over.wait()  # not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended
+        helper.join()
+
+    def _draw(self, tasks: Intake) -> None:
         try:
             tasks.pour()
         except BaseException as error:  # a signal handler of the host program raised it
@@ -110,8 +132,6 @@ class Run:
             tasks.end()
         if isinstance(tasks.error, KeyboardInterrupt):
             self._driver.ask_to_stop("interrupt")
-        over.wait()  # not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended
-        helper.join()
 
     def _finish(self) -> None:
         """Close the books: from here on nothing of the run changes."""
@@ -119,8 +139,9 @@ class Run:
         self._driver.close_load()
         last = max(self._ledger.started_ids(), default=0) if self._driver.stopped else len(self._ledger)
         self._results = self._ledger.results[:last]
+        self._ended = Anchor.take()
+        self._banner.closing(self.info_without_ids(), self._ended.wall, self._ledger)
         self._end()
-        self._banner.closing(self.info, self.ended_wall)
 
     def _all_done(self) -> None:
         callback = self._config.task.callback.on_all_done
@@ -130,9 +151,9 @@ class Run:
         for task_id in ledger.started_ids():
             log = ledger.log(task_id)
             known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
-            result, error = guarded(call_styled, callback, style, log["result"], known)
-            if isinstance(error, KeyboardInterrupt):
-                self._driver.error = error
+            result, error = self._call_back(callback, style, log["result"], known)
+            if isinstance(error, KeyboardInterrupt) or self._driver.interrupted:
+                self._driver.error = error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
                 return
             if error is not None:
                 type_name, message, traceback = describe(error)
@@ -143,6 +164,15 @@ class Run:
                     return
             else:
                 ledger.results[task_id - 1] = result
+
+    def _call_back(self, *call: Any) -> tuple[Any, BaseException | None]:
+        try:
+            self._calling_back = True
+            return guarded(call_styled, *call)
+        except KeyboardInterrupt as error:  # it came when the guard was left already
+            return None, error
+        finally:
+            self._calling_back = False
 
     def _warn(self, depth: int) -> None:
         """depth: of the user's frame, above this one."""
@@ -171,11 +201,16 @@ class Run:
 
     def _end(self) -> None:
         """All is settled: from here on the run does not change."""
+        self._ended = self._ended or Anchor.take()
+        self._done = True
         if self._at_end is not None:
             self._at_end(self)
         with self._changed:
-            self._ended = Anchor.take()
+            self._told = True
+            waiters, self._waiters = self._waiters, []
             self._changed.notify_all()
+        for tell in waiters:
+            tell()
 
     def _settled(self, first: int, count: int) -> None:
         with self._changed:
@@ -187,12 +222,12 @@ class Run:
     @property
     def done(self) -> bool:
         """True once every task has its outcome and all callbacks have run."""
-        return self._ended is not None
+        return self._done
 
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end; raises what the run raises. timeout: seconds; TimeoutError after it, the run goes on."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.done, timeout):
+            if not self._changed.wait_for(lambda: self._told, timeout):
                 raise TimeoutError(f"the run is not done after {timeout:g} s")
             warn, self._warned = not self._warned, True
         if self._driver.error is not None:
@@ -207,10 +242,11 @@ class Run:
         self._tasks.end()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The logs of tasks as they end, each once."""
+        """The logs of tasks as they end, each once. What is known only at the end is not in them: `in_flight`, and the
+        phase 'cooldown' of a load without a planned end."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._news or self.done)
+                self._changed.wait_for(lambda: self._news or self._told)
                 if not self._news:
                     return
                 first, count = self._news.popleft()
@@ -221,7 +257,25 @@ class Run:
     def __await__(self) -> Generator[Any, None, Run]:
         import asyncio
 
-        return asyncio.get_running_loop().run_in_executor(None, self.wait).__await__()
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+
+        def finish() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        def tell() -> None:
+            try:
+                loop.call_soon_threadsafe(finish)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+        with self._changed:
+            if not self._told:
+                self._waiters.append(tell)
+        if not self._told:
+            yield from over.__await__()
+        return self.wait()
 
     @property
     def results(self) -> list[Any]:
@@ -233,28 +287,33 @@ class Run:
         """One dict per task that was started, in id order. One list for the life of the run."""
         if not self.done:
             return self._ledger.logs()
-        if self._logs is None:
-            self._logs = self._ledger.logs()
+        with self._rendering:
+            if self._logs is None:
+                self._logs = self._ledger.logs()
         return self._logs
 
     @property
     def info(self) -> dict[str, Any]:
         """started_at, ended_at (Unix seconds), duration (seconds), counts, the ids not run and dropped, and `stopped`:
         why the run ended early ('runtime', 'interrupt', 'failures', 'cancel', or what abort_on saw), else None."""
+        info = self.info_without_ids()
+        not_run = self._ledger.ids_with(NOT_RUN)
+        if self._ended is not None and self._tasks.total is not None:
+            not_run += range(len(self._ledger) + 1, self._tasks.total + 1)
+        return info | {"not_run": not_run, "dropped": self._ledger.ids_with(DROPPED)}
+
+    def info_without_ids(self) -> dict[str, Any]:
+        """`info` but for its lists of ids, which may be long."""
         end = self._ended or Anchor.take()
         duration = end.monotonic - self._anchor.monotonic
         counts = self._ledger.counts()
-        not_run = self._ledger.ids_with(NOT_RUN)
-        if self.done and self._tasks.total is not None:
-            not_run += range(len(self._ledger) + 1, self._tasks.total + 1)
-        counts["not_run"] = len(not_run)
+        if self._ended is not None and self._tasks.total is not None:
+            counts["not_run"] += self._tasks.total - len(self._ledger)
         return {
             "started_at": self._anchor.wall,
             "ended_at": self._anchor.wall + duration,
             "duration": duration,
             "counts": counts,
-            "not_run": not_run,
-            "dropped": self._ledger.ids_with(DROPPED),
             "stopped": self._driver.abort_seen or self._driver.stopped,
         }
 
@@ -287,14 +346,16 @@ class Run:
 
 def _check_sendable(config: Config) -> None:
     """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
-    parts: list[tuple[str, Any]] = [("task.function", config.task.function)]
-    if config.task.callback.on_done is not None:
-        parts.append(("task.callback.on_done", config.task.callback.on_done))
-    given = config.task.config
-    if type(given) is dict:
-        parts += [(f"task.config[{key!r}]", value) for key, value in given.items()]
+    task = config.task
+    if guarded(pack, (task.function, task.callback.on_done, task.config))[1] is None:
+        return
+    parts: list[tuple[str, Any]] = [("task.function", task.function)]
+    if task.callback.on_done is not None:
+        parts.append(("task.callback.on_done", task.callback.on_done))
+    if type(task.config) is dict:
+        parts += [(f"task.config[{brief(key) or type(key).__name__}]", value) for key, value in task.config.items()]
     else:
-        parts.append(("task.config", given))
+        parts.append(("task.config", task.config))
     problems = []
     for path, value in parts:
         _, error = guarded(pack, value)
@@ -303,5 +364,4 @@ def _check_sendable(config: Config) -> None:
             why = f"{type(error).__name__}: {describe(error)[1][:200]}"
             text = f"({kind}) cannot be sent to a process: {why}; make it inside the task, or use threads"
             problems.append((path, text))
-    if problems:
-        raise ConfigError(problems)
+    raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])

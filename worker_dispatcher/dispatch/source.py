@@ -108,17 +108,30 @@ class _Cycled(TaskList):
 
     def __init__(self, items: Iterable[Any]) -> None:
         super().__init__(None)
-        self._items = itertools.chain.from_iterable(itertools.repeat(items))
+        self._items = _rounds(items)
 
     def available(self) -> int:
-        return 0 if self.error is not None else _ENDLESS
+        return 0 if self.ended else _ENDLESS
 
     def draw(self, count: int) -> Sequence[Any]:
         found: list[Any] = []
-        while len(found) < count and (item := self._next(self._items)) is not _NO_MORE:
+        while len(found) < count:
+            if (item := self._next(self._items)) is _NO_MORE:
+                self.total = self.drawn + len(found)
+                break
             found.append(item)
         self.drawn += len(found)
         return found
+
+
+def _rounds(items: Iterable[Any]) -> Iterator[Any]:
+    """Again and again, until it has nothing to give: what knows its length may still be there only once."""
+    some = True
+    while some:
+        some = False
+        for item in items:
+            some = True
+            yield item
 
 
 class _Sized(TaskList):

@@ -60,8 +60,9 @@ def check(
 
     source: what get_tps gave, or Rows. A report knows only the percentiles and the peak_rate window that it was made
     with; Rows answer any. counts: outcomes by name as in get_result_info()['counts'], for what is in no log.
-    A percentile without a single value (no task ran, or the logs have no such field) does not hold: silence is no
-    proof. ValueError for an expression that is none, or asks for what `source` does not know.
+    Without a single value (no task ran, or the logs have no such field) a check does not hold, unless it is one of
+    `total` or of counts: silence is no proof. ValueError for an expression that is none, or asks for what `source`
+    does not know. Without expressions the verdict is true.
     """
     asked = [_parse(text) for text in ([expressions] if isinstance(expressions, str) else expressions)]
     known = _Known(source, asked, counts or {})
@@ -189,14 +190,16 @@ class _Known:
             if asked.name not in self.counts:
                 raise _refusal(asked.text, f"{asked.name} is in no log: give counts=get_result_info()['counts']")
             return self.counts[asked.name]
-        if asked.argument is not None:
-            return self._peak_rate(asked, asked.argument)
         total = int(self.report["count"]["total"])
         failed = total - int(self.report["count"]["success"])
+        if not total and asked.name not in ("total", "invalid"):
+            return None
+        if asked.argument is not None:
+            return self._peak_rate(asked, asked.argument)
         if asked.name == "failed":
             return failed
         if asked.name == "error_rate":
-            return failed / total if total else None
+            return failed / total
         if asked.name == "peak":
             return float(self.report["peak"].get("tps", self.report["tps"]))  # {}: nothing beats the average
         return self._at(_PATHS[asked.name])

@@ -16,6 +16,7 @@ __all__ = ["Health", "generator_health"]
 
 _LATE = 0.010  # seconds after its due time; a release on a busy but sufficient machine stays well below
 _MANY = 0.05  # share of the releases judged that must be late
+_FEW = 5  # late releases that prove nothing, whatever their share
 _FULL = 0.95  # share of the usable processors in use
 _SPARE = 0.8  # share of the workers in use up to which one was surely free
 
@@ -50,7 +51,7 @@ def generator_health(facts: Facts) -> Health | None:
     p99 = percentiles_of(lateness, [99]).get("p99", 0.0)
     cpu = facts.info.get("cpu")
     full = isinstance(cpu, float) and cpu >= _FULL
-    ok = late <= _MANY * len(lateness) and not full
+    ok = (late <= _MANY * len(lateness) or late < _FEW) and not full
     return Health(ok, _sentence(ok, full, late, len(lateness), p99), len(lateness), late, p99)
 
 
@@ -68,11 +69,13 @@ def _sentence(ok: bool, full: bool, late: int, judged: int, p99: float) -> str:
 
 
 def _running(facts: Facts, waits: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """How many tasks ran at the moment each was due. Not as each began: after a pause of the service the workers are
-    free again, and what piled up meanwhile is still late by its fault."""
+    """How many tasks ran at the moment each was due, or were waiting to. Not as each began: after a pause of the
+    service the workers are free again, and what piled up meanwhile is still late by its fault."""
     starts, ends = np.sort(facts.rows.starts), np.sort(facts.rows.ends)
     due = facts.rows.starts - np.where(np.isfinite(waits), waits, 0.0)
-    return np.searchsorted(starts, due, "right") - np.searchsorted(ends, due, "right")
+    before = np.searchsorted(np.sort(due), due, "left")  # due earlier, begun or not
+    begun = np.maximum(np.searchsorted(starts, due, "right"), before)
+    return begun - np.searchsorted(ends, due, "right")
 
 
 def _free_below(facts: Facts, waits: Floats) -> float:
