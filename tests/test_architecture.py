@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["dispatch", "engine", "workpool"], 4),
     **dict.fromkeys(["last_run", "max_rate", "reporting", "cli", "worker_dispatcher"], 5),
-    **dict.fromkeys(["__init__"], 6),
+    **dict.fromkeys(["__init__", "__main__"], 6),
 }
 # (importing room, imported room) on the same floor, each with its reason.
 FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker_dispatcher.config import callback_sample, task_function_sample
-    from worker_dispatcher.dispatch.banner import print
+    from worker_dispatcher.dispatch.banner import print as print
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.errors import (
         ConfigError,
@@ -99,7 +99,6 @@ __all__ = [
     "get_results",
     "get_tps",
     "launch",
-    "print",
     "report",
     "result_is_success",
     "start",

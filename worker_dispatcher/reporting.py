@@ -29,13 +29,14 @@ def report(
     """A Report of the last run, a Run, a list of logs, a .jsonl file of them, or a Report (which comes back).
 
     checks: thresholds to show with it, such as "p99<300ms"; window: least seconds of the peak rate; interval: seconds
-    of the intervals in tables, 0 to choose one. Before any run: a report of nothing.
+    of the intervals in tables, 0 to choose one. Before any run: a report of nothing. ValueError for what is no check,
+    window or interval.
     verbose: print it as text; None: if the run was verbose, unless a prompt shows it anyway.
     """
     from worker_dispatcher.reports.report import Report, make_report
 
     run = last_run() if source is None else source
-    if isinstance(run, Report):
+    if isinstance(run, Report) and (title, checks, window, interval) == (None, (), 1.0, 0):
         made = run
     else:
         made = make_report([] if run is None else run, title=title, checks=checks, window=window, interval=interval)

@@ -89,11 +89,16 @@ def look(real: str) -> About | None:
         size = os.stat(real).st_size
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise trouble(real, error, "read") from None
     if size == 0:
         return None
     try:
         db = connect(real, "immutable=1")
         try:
+            # A kill or a full disk while the log is copied into the file can leave a file that is shorter than its
+            # first page says. The log has the rest; without this, sqlite would take such a file for damaged.
+            db.execute("PRAGMA writable_schema = ON")
             return _about(real, db)
         finally:
             db.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from worker_dispatcher.records import STATUS_NAMES
 from worker_dispatcher.reports.check import Verdict
+from worker_dispatcher.reports.check import check as hold
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts, facts_of
 from worker_dispatcher.reports.health import Health
@@ -38,10 +41,14 @@ def make_report(
 
     checks: thresholds shown with the rest (`reports.check` has the grammar); window: least seconds of the peak rate;
     interval: seconds of the intervals in tables, 0 to choose one.
-    TypeError for a source that is none; ValueError for a check, window or interval that is none, when it is used.
+    TypeError for a source that is none; ValueError for a check, window or interval that is none.
     """
     asked = (checks,) if isinstance(checks, str) else tuple(checks)
-    return Report(Digest(facts_of(source), title or "Run report", asked, window, interval))
+    hold(Rows.from_columns([], [], []), asked, counts=dict.fromkeys(STATUS_NAMES, 0))  # refuses what is no check
+    if not (0 < window < math.inf and 0 <= interval < math.inf):
+        raise ValueError(f"window must be over 0 s and interval at least 0 s, got {window!r} and {interval!r}")
+    facts = source.facts if isinstance(source, Report) else facts_of(source)
+    return Report(Digest(facts, title or "Run report", asked, window, interval))
 
 
 class Report:

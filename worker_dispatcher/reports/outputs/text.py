@@ -40,8 +40,9 @@ def _first_lines(digest: Digest) -> Iterator[str]:
         yield f"WARNING: {health.sentence}"
         yield ""
     counts = digest.facts.counts
+    measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
     yield (
-        f"{count_text(sum(counts.values()))} tasks in {seconds_text(tps['duration'])}   "
+        f"{count_text(measured)} tasks in {seconds_text(tps['duration'])}   "
         f"{rate_text(tps['tps'])}, peak {digest.peak_text}   in flight {count_text(tps['in_flight']['max'])}"
     )
     if digest.stopped:
