@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
@@ -87,6 +88,9 @@ class Case:
     goals: tuple[Goal, ...] = ()
     contestants: tuple[Contestant, ...] | None = None
 
+    def among(self, contestants: Sequence[Contestant]) -> Case:
+        return dataclasses.replace(self, contestants=tuple(contestants))
+
 
 @dataclass(frozen=True)
 class Row:
@@ -157,7 +161,7 @@ def measured(verb: str, module: str, case: Case, standing: Standing, count: int)
 
 
 def compare(module: str, row: Row, case: Case, options: argparse.Namespace) -> list[Standing]:
-    count = max(case.workers, case.count // 10) if options.quick else case.count
+    count = min(case.count, max(case.workers, case.count // 10)) if options.quick else case.count
     wanted = [c for c in row.contestants_of(case) if not options.only or any(part in c.label for part in options.only)]
     standings = [Standing(c) for c in wanted if c.needs is None or importlib.util.find_spec(c.needs)]
     for standing in standings:

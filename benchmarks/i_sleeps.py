@@ -58,7 +58,7 @@ def gathered(case: harness.Case, items: Items, chunk: int | None) -> Records:
     return asyncio.run(run())
 
 
-def shared_iterator(case: harness.Case, items: Items, chunk: int | None) -> Records:
+def one_iterator(case: harness.Case, items: Items, chunk: int | None) -> Records:
     """As many coroutines as workers, which take the next item from one iterator."""
 
     async def run() -> Records:
@@ -69,7 +69,7 @@ def shared_iterator(case: harness.Case, items: Items, chunk: int | None) -> Reco
             for nth, seconds in numbered:
                 records[nth] = await timed_async_nap(seconds)
 
-        await asyncio.gather(*(work() for _ in range(WORKERS)))
+        await asyncio.gather(*(work() for _ in range(case.workers)))
         return records
 
     return asyncio.run(run())
@@ -89,7 +89,7 @@ CONTESTANTS = (
     harness.Contestant("floor 8 x 125", "floor", functools.partial(floor_grid, processes=8)),
     harness.Contestant("ThreadPoolExecutor", "default", futures),
     harness.Contestant("asyncio", "default", gathered),
-    harness.Contestant("asyncio", "tuned", shared_iterator),
+    harness.Contestant("asyncio", "tuned", one_iterator),
 )
 GOALS = (
     Goal(at_least=0.65, by="worker_dispatcher 4 x 250"),

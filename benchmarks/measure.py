@@ -39,18 +39,20 @@ def throughput(case: Case, contestant: Contestant, items: Sequence[Any], chunk: 
     return case.figures(items, seconds) | {"seconds": seconds, "logs_seconds": logs_seconds}
 
 
-def measure_here(module: str, case_name: str, label: str, chunk: int | None, count: int) -> dict[str, float]:
+def found(module: str, case_name: str, label: str) -> tuple[Case, Contestant]:
     row: Row = importlib.import_module(module).ROW
     case = next(case for case in row.cases if case.name == case_name)
-    contestant = next(contestant for contestant in row.contestants if contestant.label == label)
+    return case, next(contestant for contestant in row.contestants_of(case) if contestant.label == label)
+
+
+def measure_here(module: str, case_name: str, label: str, chunk: int | None, count: int) -> dict[str, float]:
+    case, contestant = found(module, case_name, label)
     return (case.measure or throughput)(case, contestant, case.items(count), chunk)
 
 
 def peak_here(module: str, case_name: str, label: str, chunk: int | None, count: int) -> dict[str, float]:
     """Peak memory of the tree during one run, above what it was before, in MB."""
-    row: Row = importlib.import_module(module).ROW
-    case = next(case for case in row.cases if case.name == case_name)
-    contestant = next(contestant for contestant in row.contestants if contestant.label == label)
+    case, contestant = found(module, case_name, label)
     items = case.items(count)
     contestant.run(case, items[: case.workers], chunk)
     command = [sys.executable, "-m", "benchmarks.measure", "sample", str(os.getpid())]

@@ -7,7 +7,8 @@
 
     options.py    every option declared once: default, rule, description; and the names this version does not have yet
       declare.py  what a declaration is; walks over all of them (parse and table do)
-      rules.py    what a value may be, and in which form it is kept
+      rules.py    what a value may be, and in which form it is kept; pacing.py  the same for rates and stages
+    together.py   options that are right one by one and make no sense together
     signature.py  how a user's function wants to be called
     legacy.py     old names and what they mean now          spelling.py   the likeliest right name for a wrong one
     describe.py   how a value is shown in a message         samples.py    functions that stand in for missing ones

@@ -11,18 +11,24 @@
     source.py     where tasks come from: the user's list, and what came back to be run again
     drive.py      the loop: feed the pool, book what it reports, retry, stop
     run.py        the handle: results, logs, info, wait, cancel, iteration; on_all_done and the warning at the end
-    interrupt.py  Ctrl-C as a request        machine.py  usable cores        banner.py  the one place that prints
+    abort.py      checks that end a load while it goes on
+    interrupt.py  Ctrl-C as a request        machine.py  usable cores
+    banner.py     the one place that prints  summary.py  what it prints at the end
 
 Threads: `start` drives in the caller's thread, and has no other of its own. `launch` drives in one helper thread.
 An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a
-`next()` that blocks holds up no deadline. The Ledger is written by the driving thread only; from other threads and
-signal handlers come only `ask_to_stop`, `wake` and the hand-over of drawn items (Intake, under its lock).
+`next()` that blocks holds up no deadline; a launched run draws in a thread of its own, which it can leave behind. The
+Ledger is written by the driving thread only; from other threads and signal handlers come only `ask_to_stop`, `wake` and
+the hand-over of drawn items (Intake, under its lock).
 
 The room promises: each task that was drawn is settled exactly once, in whatever way the run ends; what was done stays
 readable after an interrupt or an error; a failed task is tried again without holding up another; the pool is closed
 before the run ends.
 
-To add a schedule: a class in schedule.py, and one branch in plan.py.
+Load by the clock: the source lets go of a task shortly before it is due, and a worker waits for the moment itself, so
+that neither the driver nor a channel is between the clock and the task. A task dropped is settled by the driver.
+
+To add a schedule: a curve or a pacing in schedule.py, and one branch in plan.py.
 """
 
 __all__: list[str] = []

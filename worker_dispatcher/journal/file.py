@@ -119,8 +119,9 @@ def _about(real: str, db: sqlite3.Connection) -> About:
     if version != VERSION:
         text = f"has version {version}, this library reads version {VERSION}; it is left as it is"
         raise JournalError(real, text)
-    schema = tuple(bytes(sql).decode() for (sql,) in db.execute("SELECT sql FROM sqlite_schema ORDER BY rowid"))
-    lines = db.execute("SELECT text, key, seal FROM about LIMIT 2").fetchall() if schema == _SCHEMA else []
+    schema = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema ORDER BY rowid")]
+    ours = schema == [line.encode() for line in _SCHEMA]
+    lines = db.execute("SELECT text, key, seal FROM about LIMIT 2").fetchall() if ours else []
     try:
         ((text, key, sealed),) = lines
         if not hmac.compare_digest(_seal(text, key), sealed):

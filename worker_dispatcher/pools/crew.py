@@ -27,7 +27,7 @@ class ThreadCrew:
 
     Shared: claims (its own lock), done and bailed (appends only), _idle, _early and _alive (_mutex).
     Waits: an idle thread on a lock of its own, which feed or close releases; one that has claimed a task before it
-    is due, on the same lock until then.
+    is due, on another until then, which close releases.
     new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
     wake: tells the driver that there is something in done or bailed.
     seal: the last step of a task, in its own thread and on its own time: what a worker process does to send its result.
