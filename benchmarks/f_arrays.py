@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from benchmarks import harness, rivals
+from benchmarks import floor, harness, rivals
 from benchmarks.arrays import MB, Array, hundred, plus_one, ten, timed_hundred, timed_plus_one, timed_ten
 from benchmarks.goals import Goal
 
@@ -45,6 +46,11 @@ def out_only(size: int) -> Callable[[Sequence[int], float], dict[str, float]]:
 
 def goals(times: float) -> tuple[Goal, ...]:
     return (Goal(times=times, than="ProcessPoolExecutor (default)"), Goal(times=1, than="ray (default)"))
+
+
+def in_place(case: harness.Case, items: Sequence[Any], chunk: int | None) -> list[harness.Record]:
+    """The same tasks in threads: nothing travels."""
+    return floor.run_in_threads(case.timed, items, case.workers, batch=1)
 
 
 def moved(name: str, count: int, size: int) -> harness.Case:
@@ -86,7 +92,7 @@ ROW = harness.Row(
         made("40 x 10 MB results only", 40, 10 * MB),
         made("8 x 100 MB results only", 8, 100 * MB),
     ),
-    (rivals.OURS, *rivals.DEFAULTS),
+    (rivals.OURS, harness.Contestant("floor", "floor", in_place), *rivals.DEFAULTS),
 )
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from typing import Any
 
 BATCH_SECONDS = 2e-3
 REPORT_SECONDS = 5e-3  # how long a result waits for company on its way to the parent
-THREAD_BATCH = 64  # tasks that a thread takes at once
 
 
 def run(timed: Callable[[Any], Any], items: Sequence[Any], workers: int, threads: int = 1) -> list[Any]:
@@ -122,14 +121,14 @@ class Outbox:
         self._out.close()
 
 
-def run_in_threads(timed: Callable[[Any], Any], items: Sequence[Any], workers: int) -> list[Any]:
-    """timed(item) for each item, in order, on threads that take the next few from one iterator."""
+def run_in_threads(timed: Callable[[Any], Any], items: Sequence[Any], workers: int, batch: int) -> list[Any]:
+    """timed(item) for each item, in order, on threads that take the next `batch` from one iterator."""
     results: list[Any] = [None] * len(items)
-    firsts = iter(range(0, len(items), THREAD_BATCH))  # of C, so that the next one is taken in one step
+    firsts = iter(range(0, len(items), batch))  # of C, so that the next one is taken in one step
 
     def work() -> None:
         for first in firsts:
-            rows = [timed(item) for item in items[first : first + THREAD_BATCH]]
+            rows = [timed(item) for item in items[first : first + batch]]
             results[first : first + len(rows)] = rows
 
     _in_threads(work, workers)

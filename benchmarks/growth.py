@@ -178,7 +178,7 @@ def draw(curve: Curve, cases: Sequence[dict[str, Any]]) -> None:
 
 
 CASES = tuple(point.case for curve in CURVES for point in curve.points)
-ROW = harness.Row(str(__doc__), CASES, (), finish)
+ROW = harness.Row(str(__doc__), CASES, finish=finish)
 
 if __name__ == "__main__":
     sys.exit(harness.main("benchmarks.growth"))

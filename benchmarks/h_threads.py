@@ -41,7 +41,7 @@ def pebble(case: harness.Case, items: Items, chunk: int | None) -> list[harness.
 
 
 def shared_iterator(case: harness.Case, items: Items, chunk: int | None) -> list[harness.Record]:
-    return floor.run_in_threads(case.timed, items, case.workers)
+    return floor.run_in_threads(case.timed, items, case.workers, batch=64)
 
 
 IN_CHUNKS = (

@@ -98,7 +98,7 @@ class Row:
 
     question: str
     cases: tuple[Case, ...]
-    contestants: tuple[Contestant, ...]
+    contestants: tuple[Contestant, ...] = ()
     finish: Callable[[dict[str, Any], bool], None] | None = None
 
     def contestants_of(self, case: Case) -> tuple[Contestant, ...]:
