@@ -162,13 +162,14 @@ def draw(curve: Curve, cases: Sequence[dict[str, Any]]) -> None:
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for index, (axes, label) in enumerate(zip(figure.subplots(1, 2), ("microseconds", "bytes of memory"), strict=True)):
-        lines: dict[str, list[tuple[int, float]]] = {}
+        names = [one["name"] for one in cases[0]["contestants"]]
+        lines: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
         for point, case in zip(curve.points, cases, strict=True):
             for name, cost in costs_of(curve, point, case)[index].items():
                 if cost > 0:  # less than nothing is noise, and has no logarithm
-                    lines.setdefault(name, []).append((point.x, cost))
+                    lines[name].append((point.x, cost))
         for name, line in lines.items():
-            axes.plot(*zip(*line, strict=True), marker="o", label=name)
+            axes.plot([x for x, _ in line], [cost for _, cost in line], marker="o", label=name)
         axes.set_xscale("symlog" if curve.points[0].x == 0 else "log")
         axes.set(yscale="log", xlabel=curve.name.replace("_", " "), ylabel=f"{label} per {curve.unit}")
         axes.grid(alpha=0.3)
