@@ -22,8 +22,8 @@ from benchmarks.trivial import noop, timed_noop
 
 NAP = 0.05  # seconds
 NAPS = 10  # of each worker
-PAYLOAD = 800_000_000  # bytes in all, unless that would be more than MOST_PAYLOADS tasks
-MOST_PAYLOADS = 2_000
+PAYLOAD = 800_000_000  # bytes in all, within these numbers of tasks: at least one for each process
+LEAST_PAYLOADS, MOST_PAYLOADS = 4, 2_000
 OURS = "worker_dispatcher"
 
 
@@ -39,7 +39,7 @@ class Curve:
     """One plot. unit: what cost is counted by; figure: microseconds for each unit.
 
     The goal: at the last point a unit costs at most `most` times as much, in time and in memory, as where x is `since`.
-    judge_memory: False where the points cannot be compared: two payloads of 400 MB are in flight both at once.
+    judge_memory: False where the points cannot be compared: four payloads of 400 MB are all in flight at once.
     """
 
     name: str
@@ -98,7 +98,7 @@ def workers(shape: str, numbers: Sequence[int], since: int, contestants: Sequenc
 
 def payload(sizes: Sequence[int], since: int, contestants: Sequence[harness.Contestant]) -> Curve:
     def point(size: int) -> Point:
-        count = min(MOST_PAYLOADS, PAYLOAD // max(1, size))
+        count = max(LEAST_PAYLOADS, min(MOST_PAYLOADS, PAYLOAD // max(1, size)))
         items = functools.partial(payloads, size)
         case = harness.Case(f"{size} B", count, noop, timed_noop, items, check, per_byte, "us_per_byte")
         return Point(size, max(1, size) * count, case.among(contestants))

@@ -6,12 +6,13 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.config import Config, merged, parse
-from worker_dispatcher.dispatch.banner import print as say
-from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import RunError
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.run import Run
 
 __all__ = [
     "get_dropped",
@@ -39,9 +40,11 @@ def start(config: Mapping[str, Any] | None = None) -> Any:
     """
     checked = parse(config)
     if line := _refused_here(checked):
+        from worker_dispatcher.dispatch.banner import print as say
+
         say(line, file=sys.stderr)
         return False
-    run = Run(checked, merged(config))
+    run = _new_run(checked, config)
     try:
         run.drive()
     finally:
@@ -58,7 +61,19 @@ def launch(config: Mapping[str, Any] | None = None) -> Run:
     checked = parse(config)
     if line := _refused_here(checked):
         raise RunError(line)
-    return Run(checked, merged(config)).launch(_set_last)
+    return _new_run(checked, config).launch(_set_last)
+
+
+def _new_run(checked: Config, config: Mapping[str, Any] | None) -> Run:
+    worker = checked.worker
+    if (worker.use_processing or worker.parallel_processing.enabled) and worker.start_method in (None, "forkserver"):
+        from worker_dispatcher.osproc.starter import warm_up
+        from worker_dispatcher.pools import WORKER_ENTRY
+
+        warm_up(WORKER_ENTRY)  # it starts while the rest of the library is loaded here
+    from worker_dispatcher.dispatch.run import Run
+
+    return Run(checked, merged(config))
 
 
 def _set_last(run: Run) -> None:
@@ -138,6 +153,7 @@ def get_tps(
     **more: Any,
 ) -> Any:
     """The TPS report of the last run, or of logs; see reports.tps.get_tps."""
+    from worker_dispatcher.dispatch.banner import print as say
     from worker_dispatcher.reports.tps import get_tps as report
 
     given = get_logs() if logs is None else logs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 
 __all__ = ["Backoff", "RetryPolicy"]
@@ -26,6 +25,8 @@ class Backoff:
         """Seconds to wait after this many attempts (>= 1) have failed."""
         if self.initial <= 0:
             return 0.0
+        import random  # 3 ms, for those who wait only
+
         try:
             plain = self.initial * self.factor ** (attempts - 1)
         except OverflowError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import os
 import pickle
@@ -61,6 +62,16 @@ class Boom:
 class Exits:
     def __reduce__(self):
         raise SystemExit(3)
+
+
+class OddError(Exception):
+    def __str__(self):
+        raise self
+
+
+class RaisesOdd:
+    def __reduce__(self):
+        raise OddError
 
 
 class WillNotLoad:
@@ -148,9 +159,10 @@ def test_a_task_comes_back_with_all_that_was_recorded_of_it(path):
 
 
 def test_a_row_is_given_back_in_the_parts_in_which_the_list_is_drawn(path):
-    record(path, range(10), metadata={2: {"a": 1}, 9: {"b": 2}})
+    record(path, range(10), metadata={2: {"a": 1}, 9: {"b": 2}}, attempts={3: 5, 8: 2})
     with opened(path) as journal:
-        assert journal.seen(1, range(4))[0].metadata == {2: {"a": 1}}
+        (head,) = journal.seen(1, range(4))
+        assert (head.metadata, head.attempts) == ({2: {"a": 1}}, {3: 5})
         (middle,) = journal.seen(5, range(4, 7))
         assert (middle.first, middle.results, list(middle.starts)) == (5, [4, 5, 6], [5004.0, 5005.0, 5006.0])
         assert journal.seen(8, range(7, 12))[0].metadata == {9: {"b": 2}}
@@ -445,6 +457,8 @@ def test_an_item_that_cannot_be_known_again_is_refused_by_name(path):
         journal.seen(1, range(5))
         with pytest.raises(JournalError, match=r"task #8 \(.*\.Exits\) cannot: SystemExit: 3") as refused:
             journal.seen(6, [1, [2], Exits(), socket])
+        with pytest.raises(JournalError, match="OddError: <its text cannot be shown>"):
+            journal.seen(1, [RaisesOdd()])
     assert refused.value.task_id == 8
     assert digests([1, "a"]) == digests([1]) + digests(["a"])
 
@@ -718,6 +732,19 @@ def test_an_empty_or_unfinished_file_becomes_a_journal(path, content):
     assert resumed(path, range(3)) == {1: 0, 2: 1, 3: 2}
 
 
+def test_what_a_removed_journal_left_beside_it_is_not_taken_for_the_new_ones(path):
+    journal = opened(path)
+    journal.seen(1, range(500))
+    journal.record_run(1, [1.0] * 500, [2.0] * 500, ["old"] * 500, 1)
+    journal.commit()
+    log = Path(f"{path}-wal").read_bytes()
+    journal.close()
+    path.unlink()
+    Path(f"{path}-wal").write_bytes(log)
+    record(path, range(5), ["new"] * 5)
+    assert resumed(path, range(5)) == dict.fromkeys(range(1, 6), "new")
+
+
 def test_paths_of_all_kinds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     journal = Journal("relative.db", work, EARLIER)
@@ -940,6 +967,12 @@ def test_a_file_that_may_not_grow_is_an_error_and_resume_works_afterwards(path):
     assert "cannot be written: disk I/O error (SQLITE_IOERR_WRITE)" in in_child(attempt)
 
 
+def fill_up(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 def test_a_full_disk(tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
@@ -952,16 +985,18 @@ def test_a_full_disk(tmp_path):
         ballast = folder / "ballast"
         ballast.write_bytes(bytes(100_000))
         assert "the disk is full" in check_full(folder / "run.db", range(3000), ballast.unlink)
-        (folder / "run.db").unlink()
-        with ballast.open("wb", buffering=0) as file:
-            file.write(bytes(1 << 20))  # as much as there is room for
+        fill_up(ballast)
         with pytest.raises(JournalError, match="the disk is full"):
             opened(folder / "new.db")
+        with pytest.raises(JournalError, match="the disk is full"):
+            record(folder / "run.db", range(3000), [bytes(100_000)], first=3000)
         ballast.unlink()
+        assert resumed(folder / "run.db", range(3000))
+        (folder / "run.db").unlink()
         record(folder / "new.db", [1])
         assert resumed(folder / "new.db", [1]) == {1: 1}
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 # Reading

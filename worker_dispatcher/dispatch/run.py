@@ -22,6 +22,8 @@ from worker_dispatcher.wire import pack
 
 __all__ = ["Run"]
 
+_LAST_DRAW = 0.1  # seconds that a launched run, at its end, waits for the task it is being given
+
 
 class Run:
     """A dispatch, from `launch` or `start`. Immutable once it is finished.
@@ -107,8 +109,10 @@ class Run:
         and the iterable does not.
         """
         if self._thread is not None:
-            threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True).start()
+            drawing = threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True)
+            drawing.start()
             self._work()
+            drawing.join(_LAST_DRAW)
             return
         over = threading.Event()
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-import random
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["AllAtOnce", "Curve", "Growing", "Paced", "Schedule", "Stage", "Stages", "Steady", "Trace"]
 
@@ -27,14 +28,15 @@ _ROUNDING = 1e-9  # tasks: what a count may lack through floating point and stil
 
 
 class Schedule(Protocol):
-    timed: bool  # False: everything may start at once, and `ticks` has nothing to say
+    @property
+    def timed(self) -> bool:
+        """False: everything may start at once, and `ticks` has nothing to say."""
 
     def ticks(self) -> Iterator[tuple[int, array[float]]]:
         """For each interval that has tasks: its number, from 0, and when they are due, in seconds since the run
         began. Never decreasing."""
 
 
-@dataclass(frozen=True, slots=True)
 class AllAtOnce:
     """Fixed workers: every task may start as soon as a worker is free."""
 
@@ -54,8 +56,7 @@ class Curve(Protocol):
         """The moment, in seconds, at which the count is reached; it lies in interval `tick`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Growing:
+class Growing(NamedTuple):
     """`number` tasks in the first interval, then as many more each time as `accumulated` says (rounded down, may be
     negative; never fewer than one task)."""
 
@@ -88,8 +89,7 @@ class Growing:
         raise AssertionError("an endless loop has ended")
 
 
-@dataclass(frozen=True, slots=True)
-class Steady:
+class Steady(NamedTuple):
     """`rate` tasks a second."""
 
     rate: float
@@ -102,28 +102,26 @@ class Steady:
         return (self.rate * (tick * length) + count) / self.rate
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """From one rate to another (tasks a second), evenly, within `duration` seconds."""
 
     duration: float
     start: float
     end: float
 
-    def count(self, seconds: float) -> float:
+    def tasks(self, seconds: float) -> float:
         """How many tasks are due within the first seconds of it."""
         return self.start * seconds + (self.end - self.start) * seconds * seconds / (2 * self.duration)
 
     def seconds(self, count: float) -> float:
-        """When so many are due: the inverse of `count`."""
+        """When so many are due: the inverse of `tasks`."""
         slope = (self.end - self.start) / self.duration
         # The root of slope/2 t^2 + start t - count, in the form that does not cancel when the slope is small.
         root = math.sqrt(max(0.0, self.start * self.start + 2 * slope * count))
         return min(self.duration, 2 * count / (self.start + root)) if self.start + root else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(NamedTuple):
     """One stage after the other; then no task is due any more."""
 
     stages: tuple[Stage, ...]
@@ -135,7 +133,7 @@ class Stages:
     def _bounds(self) -> tuple[list[float], list[float]]:
         """When each stage begins, and how many tasks are due before it; each list ends with the end of the last."""
         times = list(itertools.accumulate((stage.duration for stage in self.stages), initial=0.0))
-        counts = list(itertools.accumulate((s.count(s.duration) for s in self.stages), initial=0.0))
+        counts = list(itertools.accumulate((s.tasks(s.duration) for s in self.stages), initial=0.0))
         return times, counts
 
     def intervals(self, length: float) -> Iterator[tuple[float, float]]:
@@ -148,7 +146,7 @@ class Stages:
     def _count(self, seconds: float) -> float:
         times, counts = self._bounds()
         at = min(bisect.bisect_right(times, seconds), len(self.stages)) - 1
-        return counts[at] + self.stages[at].count(min(seconds - times[at], self.stages[at].duration))
+        return counts[at] + self.stages[at].tasks(min(seconds - times[at], self.stages[at].duration))
 
     def when(self, tick: int, length: float, count: float) -> float:
         times, counts = self._bounds()
@@ -157,8 +155,7 @@ class Stages:
         return times[at] + self.stages[at].seconds(due - counts[at])
 
 
-@dataclass(frozen=True, slots=True)
-class Paced:
+class Paced(NamedTuple):
     """The tasks of a curve, an interval (seconds) at a time. duration: nothing is due at or after it (seconds).
 
     Random pacings draw from one generator, in order: with a seed, the same schedule each time.
@@ -169,10 +166,15 @@ class Paced:
     interval: float
     duration: float | None = None
     seed: int | None = None
-    timed = True
+
+    @property
+    def timed(self) -> bool:
+        return True
 
     def ticks(self) -> Iterator[tuple[int, array[float]]]:
-        chance = random.Random(self.seed)
+        from random import Random  # 3 ms, for load only
+
+        chance = Random(self.seed)
         arrivals = _Arrivals(chance)
         for tick, (low, high) in enumerate(self.curve.intervals(self.interval)):
             if self.duration is not None and tick * self.interval >= self.duration:
@@ -191,7 +193,7 @@ class Paced:
             return begin
         return min(max(begin, self.curve.when(tick, self.interval, count)), begin + self.interval)
 
-    def _counts(self, low: float, high: float, chance: random.Random, arrivals: _Arrivals) -> Sequence[float]:
+    def _counts(self, low: float, high: float, chance: Random, arrivals: _Arrivals) -> Sequence[float]:
         """Where on the curve the tasks of one interval lie."""
         if self.pacing == "poisson":
             return arrivals.until(high)
@@ -204,7 +206,7 @@ class Paced:
 class _Arrivals:
     """A Poisson process of rate 1. Through a curve's inverse it becomes one of that curve's rate (time change)."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._next = chance.expovariate(1.0)
 
@@ -216,14 +218,16 @@ class _Arrivals:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """Given offsets (seconds, sorted), replayed; intervals of so many seconds only number them."""
 
     offsets: tuple[float, ...]
     interval: float
     duration: float | None = None
-    timed = True
+
+    @property
+    def timed(self) -> bool:
+        return True
 
     def ticks(self) -> Iterator[tuple[int, array[float]]]:
         low, end = 0, bisect.bisect_left(self.offsets, math.inf if self.duration is None else self.duration)

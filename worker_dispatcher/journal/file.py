@@ -11,6 +11,7 @@ sqlite included. So the file is opened by us only where no connection of this pr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hmac
@@ -119,7 +120,7 @@ def _about(real: str, db: sqlite3.Connection) -> About:
     if version != VERSION:
         text = f"has version {version}, this library reads version {VERSION}; it is left as it is"
         raise JournalError(real, text)
-    schema = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema ORDER BY rowid")]
+    schema = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master ORDER BY rowid")]
     ours = schema == [line.encode() for line in _SCHEMA]
     lines = db.execute("SELECT text, key, seal FROM about LIMIT 2").fetchall() if ours else []
     try:
@@ -233,6 +234,9 @@ class Hold:
 
     def _create(self, image: bytes) -> None:
         """The first page comes last: a file without it is one that nobody has finished."""
+        for tail in ("-wal", "-shm", "-journal"):  # of a file that was removed: sqlite would take them for this one's
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._real + tail)
         try:
             for at in (4096, 0):
                 part = image[at:] if at else image[:4096]
@@ -292,7 +296,7 @@ def trouble(real: str, error: Exception, verb: str) -> JournalError:
     """What an error of the disk or of sqlite means to the user. verb: what could not be done, 'written' or 'read'."""
     code = _code(error) if isinstance(error, sqlite3.Error) else 0
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         full = full or code == sqlite3.SQLITE_FULL or _no_room(real)
     if full:
         text = "the disk is full; what was recorded before is kept: make room and run the same call again"

@@ -20,7 +20,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-__all__ = ["DIGEST_SIZE", "NoDigest", "code_of", "digests", "name_of"]
+__all__ = ["DIGEST_SIZE", "NoDigest", "code_of", "digests", "name_of", "told"]
 
 DIGEST_SIZE = 8  # bytes; two different items at one place in two lists agree by chance once in 1.8e19
 _SETS = (b"\x8f", b"\x91")  # EMPTY_SET, FROZENSET: if neither byte is in a pickle, no set is
@@ -49,10 +49,14 @@ def digests(items: Iterable[Any]) -> bytes:
                 one = _hash(parts, buffers) if not _may_hold_sets(parts) else _canonical(item)
             else:
                 one = blake2b(head, digest_size=DIGEST_SIZE).digest()
-        except BaseException:  # whatever the item's classes raise, or that it holds itself
+        except (ValueError, RecursionError):  # it holds itself; no other error may change how an item is told
             one = _with_memo(item, len(found))
             parts, buffers = [], []
             pickler = _memoless(pickle.Pickler, parts, buffers)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the item's classes raise
+            raise NoDigest(len(found), error) from None
         found.append(one)
         parts.clear()
         buffers.clear()
@@ -93,6 +97,8 @@ def _with_memo(item: Any, index: int) -> bytes:
     try:
         _Atomless(types.SimpleNamespace(write=parts.append), 5, buffer_callback=buffers.append).dump(item)
         return _hash(parts, buffers, b"memo")
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         raise NoDigest(index, error) from None
 
@@ -120,6 +126,15 @@ class _Atomless(_Canonical):
 
 def _number(data: bytes) -> int:
     return int.from_bytes(blake2b(data, digest_size=16).digest(), "little")
+
+
+def told(error: BaseException) -> str:
+    """Type and text of what a class of the user raised; its own text may fail as well."""
+    try:
+        text = str(error)
+    except BaseException:
+        text = "<its text cannot be shown>"
+    return f"{type(error).__name__}: {text}"[:300]
 
 
 def name_of(function: Callable[..., Any]) -> str:

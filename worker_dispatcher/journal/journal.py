@@ -13,8 +13,9 @@ from typing import Any
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import Hold, connect, locate, trouble
-from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, digests, name_of
+from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, digests, name_of, told
 from worker_dispatcher.journal.rows import (
+    SELECT_ALL,
     SELECT_FACTS,
     Facts,
     Recorded,
@@ -122,9 +123,8 @@ class Journal:
             fresh = digests(items)
         except NoDigest as problem:
             task_id, kind = first + problem.index, type(items[problem.index])
-            why = f"{type(problem.error).__name__}: {problem.error}"[:300]
             text = f"needs items that can be pickled, to know them again; that of task #{task_id}"
-            text += f" ({kind.__module__}.{kind.__qualname__}) cannot: {why}"
+            text += f" ({kind.__module__}.{kind.__qualname__}) cannot: {told(problem.error)}"
             raise JournalError(self.path, text, task_id) from None
         if DIGEST_SIZE * low > len(self._drawn):
             self._drawn.extend(bytes(DIGEST_SIZE * low - len(self._drawn)))
@@ -161,6 +161,8 @@ class Journal:
             low, high = begin + 1 - facts.first, at + 1 - facts.first
             ids = range(begin + 1, at + 1)
             shift = facts.shift - self._shift
+            if at + 1 - facts.first == facts.length:
+                del self._rows_at_hand[seq]  # the list is drawn once: nobody asks for it again
             yield Recorded(
                 begin + 1,
                 array("d", [start + shift for start in facts.starts[low:high]]),
@@ -182,9 +184,9 @@ class Journal:
     def _load(self, seq: int) -> tuple[Facts, list[Any]] | None:
         assert self._db is not None
         try:
-            row = self._db.execute(f"{SELECT_FACTS} WHERE seq = ?", (seq,)).fetchone()
+            row = self._db.execute(f"{SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
             facts = read_facts(row) if row is not None and seal_holds(self._key, row) else None
-            found = read_content(self._db, facts, row[5]) if facts is not None else None
+            found = read_content(self._db, facts, row[5], row[6]) if facts is not None else None
         except sqlite3.Error as error:
             raise trouble(self.path, error, "read") from None
         if facts is None or found is None:
@@ -192,9 +194,11 @@ class Journal:
             return None
         try:
             return facts, unpack(*found)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:  # the results' classes may raise anything
-            text = f"has a result of task #{facts.first} that cannot be loaded: {type(error).__name__}: {error}"
-            raise JournalError(self.path, text[:500], facts.first) from None
+            text = f"has a result of task #{facts.first} that cannot be loaded: {told(error)}"
+            raise JournalError(self.path, text, facts.first) from None
 
     # What this run records
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, trouble
-from worker_dispatcher.journal.rows import SELECT_FACTS, Facts, read_content, read_facts, seal_holds
+from worker_dispatcher.journal.fingerprint import told
+from worker_dispatcher.journal.rows import SELECT_ALL, Facts, read_content, read_facts, seal_holds
 from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure
 from worker_dispatcher.wire import unpack
 
@@ -73,9 +74,11 @@ def _read(real: str, key: bytes, state: _State) -> dict[int, dict[str, Any]]:
     db = connect(real, "mode=ro" if state.log else "immutable=1")
     try:
         last = 0
-        while rows := db.execute(f"{SELECT_FACTS} WHERE seq > ? ORDER BY seq LIMIT {_AT_A_TIME}", (last,)).fetchall():
-            last = rows[-1][0]
-            for row in rows:
+        more = True
+        while more:
+            more = False
+            for row in db.execute(f"{SELECT_ALL} WHERE seq > ? ORDER BY seq LIMIT {_AT_A_TIME}", (last,)):
+                more, last = True, row[0]
                 _add(found, db, key, row)
     finally:
         db.close()
@@ -84,13 +87,15 @@ def _read(real: str, key: bytes, state: _State) -> dict[int, dict[str, Any]]:
 
 def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, row: Any) -> None:
     facts = read_facts(row) if seal_holds(key, row) else None
-    content = read_content(db, facts, row[5]) if facts is not None else None
+    content = read_content(db, facts, row[5], row[6]) if facts is not None else None
     if facts is None or content is None:
         return
     try:
         results, metadata, attempts, failure = unpack(*content)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # the results' classes may raise anything
-        results = [_Unloadable(f"{type(error).__name__}: {error}"[:300])] * facts.length
+        results = [_Unloadable(told(error))] * facts.length
         metadata, attempts, failure = {}, {}, None
     for nth in range(facts.length):
         task_id = facts.first + nth

@@ -26,6 +26,7 @@ from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
 from worker_dispatcher.wire import LARGE, unpack
 
 __all__ = [
+    "SELECT_ALL",
     "SELECT_FACTS",
     "Facts",
     "Packing",
@@ -44,6 +45,7 @@ PIECE = 4 << 20  # bytes; sqlite copies each once on its way
 _NAMES_A_GLOBAL = b"\x93"  # without it loading a pickle calls nothing
 _ONE_WORKER, _PAYLOAD_IN_PIECES = 1, 2
 SELECT_FACTS = "SELECT seq, first, count, status, facts, seal FROM rows"
+SELECT_ALL = "SELECT seq, first, count, status, facts, seal, payload FROM rows"
 _HEAD = struct.Struct("<dBqQ")  # Unix time of monotonic 0; flags; id of the first piece; how many buffers
 _WHERE = struct.Struct("<qqqB")  # seq, first, count, status
 _CONTENT = 16  # bytes of the seal that are the content's digest
@@ -192,9 +194,9 @@ def _doubles(column: Sequence[float]) -> bytes:
     return (column if isinstance(column, array) else array("d", column)).tobytes()
 
 
-def read_facts(row: tuple[int, int, int, int, bytes, bytes]) -> Facts:
-    """Of a row as SELECT_FACTS gives it, whose seal holds."""
-    seq, first, count, status, facts, _ = row
+def read_facts(row: tuple[Any, ...]) -> Facts:
+    """Of a row as SELECT_FACTS or SELECT_ALL gives it, whose seal holds."""
+    seq, first, count, status, facts = row[:5]
     shift, flags, piece, buffers = _HEAD.unpack_from(facts)
     columns, at = [], _HEAD.size
     each = 1 if flags & _ONE_WORKER else count
@@ -217,19 +219,19 @@ def seal(key: bytes, where: tuple[int, int, int, int], facts: bytes, content: by
 def seal_holds(key: bytes, row: tuple[Any, ...]) -> bool:
     """True if everything of the row but its content is as it was written; the row may be anything."""
     try:
-        seq, first, count, status, facts, sealed = row
+        seq, first, count, status, facts, sealed = row[:6]
         return bool(sealed == seal(key, (seq, first, count, status), facts, sealed[:_CONTENT]))
     except (ValueError, TypeError, struct.error):  # columns of another type, or out of range
         return False
 
 
-def read_content(db: sqlite3.Connection, facts: Facts, sealed: bytes) -> tuple[Any, list[memoryview]] | None:
+def read_content(
+    db: sqlite3.Connection, facts: Facts, sealed: bytes, payload: Any
+) -> tuple[Any, list[memoryview]] | None:
     """(pickle, its buffers), None where they are not what was written: nothing of it may be loaded then.
 
     Each buffer is filled piece by piece: there is never a second copy. Raises sqlite3.Error.
     """
-    found = db.execute("SELECT payload FROM rows WHERE seq = ?", (facts.seq,)).fetchone()
-    payload = found[0] if found is not None else None
     if facts.payload_in_pieces != (payload is None) or not isinstance(payload, bytes | None):
         return None
     state = blake2b(payload or b"", digest_size=_CONTENT)

@@ -7,7 +7,9 @@ every worker of it is killed with its process group. Nothing here runs code of t
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import importlib
 import marshal
 import os
 import select
@@ -151,8 +153,11 @@ class _Server:
                     self._drop(fd)
 
 
-def main(control_fd: int, parent: int) -> None:
-    """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`."""
+def main(control_fd: int, parent: int, module: str = "") -> None:
+    """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`.
+
+    module: loaded before anybody asks for it, if it can be; the first worker is refused where it cannot.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.closerange(control_fd + 1, 1 << 20)  # what the host program made inheritable is not held open here
     os.umask(0o077)
@@ -163,6 +168,9 @@ def main(control_fd: int, parent: int) -> None:
         sys.exit()
     import cloudpickle  # noqa: F401  (once here instead of once in every worker)
 
+    if module:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     for fd in range(3):
         os.dup2(null, fd)
     server.serve()

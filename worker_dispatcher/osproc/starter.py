@@ -19,7 +19,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.child import become, order_for
 
-__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "starter"]
+__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "starter", "warm_up"]
 
 METHODS = ("forkserver", "spawn", "fork")
 # The frame kinds of server.py, which the parent never imports.
@@ -98,6 +98,15 @@ class _ForkServer:
         self._pid = 0
         self._control: Channel | None = None
 
+    def warm_up(self, module: str) -> None:
+        """Start the server if it is not there, and have it load a module meanwhile. Never raises: `connect` will."""
+        with self._lock:
+            if self._control is None or self._owner != os.getpid():
+                try:
+                    self._launch(module)
+                except (OSError, RunError):
+                    pass
+
     def connect(self) -> socket.socket:
         """A new connection to the server, which is started if it is not there."""
         ours, theirs = socket.socketpair()
@@ -119,13 +128,13 @@ class _ForkServer:
         finally:
             theirs.close()
 
-    def _launch(self) -> None:
+    def _launch(self, module: str = "") -> None:
         if not sys.executable:
             raise RunError("sys.executable is empty, so no worker process can be started; use threads")
         ours, theirs = socket.socketpair()
         code = (
             f"import sys; sys.path[:] = {list(map(str, sys.path))!r}\n"
-            f"from worker_dispatcher.osproc.server import main; main(3, {os.getpid()})"
+            f"from worker_dispatcher.osproc.server import main; main(3, {os.getpid()}, {module!r})"
         )
         actions: list[tuple[Any, ...]] = [
             (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
@@ -169,6 +178,15 @@ class _ForkServer:
 
 
 _server = _ForkServer()
+
+
+def warm_up(entry: str) -> None:
+    """Begin to start what workers are forked from, so that it is there when a pool wants it. entry: as for `starter`.
+
+    Returns at once. From any thread.
+    """
+    _fill_standard_descriptors()
+    _server.warm_up(entry.partition(":")[0])
 
 
 def _fill_standard_descriptors() -> None:

@@ -29,4 +29,6 @@ replaced; `close` returns when the pool's processes are gone. Retries, records a
 To add a backend: a class with the methods of base.Pool, and one branch in dispatch.plan.open_pool.
 """
 
-__all__: list[str] = []
+__all__ = ["WORKER_ENTRY"]
+
+WORKER_ENTRY = "worker_dispatcher.pools.worker:main"  # what a worker process runs; here, where it costs no import

@@ -17,9 +17,18 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended, attempt
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is
+from worker_dispatcher.pools.claims import Claims, Crew, Done, Slot, TimedClaims, as_it_is
 
-__all__ = ["ThreadCrew"]
+__all__ = ["ThreadCrew", "crew_kind"]
+
+
+def crew_kind(setup: Setup) -> Callable[..., Crew]:
+    """The crew that runs the setup's function."""
+    if setup.coroutine:
+        from worker_dispatcher.pools.loop import LoopCrew  # and with it asyncio, which takes 25 ms to load
+
+        return LoopCrew
+    return ThreadCrew
 
 
 class ThreadCrew:
@@ -158,6 +167,12 @@ class ThreadCrew:
             self._idle.append(lock)
         lock.acquire()
         return True
+
+    def blocked_by(self) -> None:
+        """No thread stands in another's way."""
+
+    def leave(self) -> None:
+        self.close()
 
     def drop(self) -> list[int]:
         return self._claims.drop()

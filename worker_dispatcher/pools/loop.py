@@ -142,6 +142,9 @@ class LoopCrew:
         current = asyncio.current_task(self._loop)
         return next((slot for slot, task in list(self._running.items()) if task is current), None)
 
+    def replace(self) -> None:
+        """Nothing to do: a coroutine that does not let go costs the whole loop."""
+
     def drop(self) -> list[int]:
         return self._claims.drop()
 

@@ -16,7 +16,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import Process, ServerStarter, starter
-from worker_dispatcher.pools import worker
+from worker_dispatcher.pools import WORKER_ENTRY, worker
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
 from worker_dispatcher.pools.remote import Remote
@@ -47,7 +47,7 @@ class ProcessPool:
         self.pids: dict[int, int] = {}
         self._poll = select.poll()
         self._wake = -1
-        self._starter = starter(method, "worker_dispatcher.pools.worker:main", worker.main, environment)
+        self._starter = starter(method, WORKER_ENTRY, worker.main, environment)
         self._greeting, self._greeting_fds = to_parts(pack(setup))
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.POLLIN)

@@ -6,15 +6,14 @@ import math
 import operator
 import os
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.pools.base import Batch, Ended, Event, Finished, Returned, Setup, Source
 from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.pools.crew import ThreadCrew
-from worker_dispatcher.pools.loop import LoopCrew
+from worker_dispatcher.pools.crew import crew_kind
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
@@ -45,9 +44,8 @@ class ThreadPool:
         self._new_crew()
 
     def _new_crew(self) -> None:
-        kind: Callable[..., Any] = LoopCrew if self._setup.coroutine else ThreadCrew
         self._slots = []
-        self._crew = kind(self._setup, self._size, self._new_slot, self._halt, self.wake)
+        self._crew = crew_kind(self._setup)(self._setup, self._size, self._new_slot, self._halt, self.wake)
 
     def _new_slot(self) -> Slot:
         self._numbers += 1

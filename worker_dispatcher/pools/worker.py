@@ -26,10 +26,9 @@ from worker_dispatcher.execute import Ended, attempt, describe, failure_from, gu
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Crew, Slot
-from worker_dispatcher.pools.crew import ThreadCrew
+from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.pools.crew import crew_kind
 from worker_dispatcher.pools.frames import BROKEN, DROP, DROPPED, LOST, READY, UNLOADABLE, WORK, open_head
-from worker_dispatcher.pools.loop import LoopCrew
 from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import from_parts, unpack
@@ -179,10 +178,9 @@ class Host:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._signalled = False
         self._next = 0
-        kind = LoopCrew if setup.coroutine else ThreadCrew
         size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
         self._loader = size
-        self._crew: Crew = kind(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
+        self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
 
     def _new_slot(self) -> Slot:
         at, slate = self._next, self._slate
@@ -208,22 +206,22 @@ class Host:
                 else:
                     for frame in self._channel.receive():
                         self._take(frame)
-            if isinstance(self._crew, LoopCrew):
-                self._clear_innocent(self._crew)
+            if self._setup.coroutine and self._setup.timeout is not None:
+                self._clear_innocent()
 
     def _patience(self) -> float | None:
         """Milliseconds until a coroutine's overtime must be looked at, before the parent does; None for threads."""
-        if self._setup.timeout is None or not isinstance(self._crew, LoopCrew):
+        if self._setup.timeout is None or not self._setup.coroutine:
             return None
         soonest = min(self._slate.deadline) - _LOOK_BEFORE
         return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
 
-    def _clear_innocent(self, crew: LoopCrew) -> None:
+    def _clear_innocent(self) -> None:
         """Where one coroutine blocks the loop, the others are late through no fault of theirs: the parent, which kills
         for what is on the slate, shall find that one alone."""
         until = now() + _LOOK_BEFORE
         late = [row for row, deadline in enumerate(self._slate.deadline) if deadline <= until]
-        blocker = crew.blocked_by() if late else None
+        blocker = self._crew.blocked_by() if late else None
         if blocker is not None:
             for row in late:
                 if row != blocker.number:
