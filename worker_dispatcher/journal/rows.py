@@ -138,11 +138,7 @@ def _dump(kind: Callable[..., Any], content: Any, parts: list[Any], large: list[
 
 
 def _packing(parts: list[Any], buffers: list[list[memoryview]]) -> Packing:
-    payload: bytes | None = parts[0] if len(parts) == 1 else None
-    if payload is None and sum(map(len, parts)) <= PIECE:
-        payload = b"".join(parts)
-    if payload is not None and len(payload) > PIECE:
-        payload = None
+    payload = b"".join(parts) if sum(map(len, parts)) <= PIECE else None
     if payload is None:
         buffers.insert(0, [memoryview(part) for part in parts])
     state = blake2b(payload or b"", digest_size=_CONTENT)
