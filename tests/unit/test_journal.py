@@ -359,6 +359,10 @@ def test_resuming_and_reading_write_nothing(path):
 # Items and functions
 
 
+def holding_itself(values: list) -> list:
+    return [*values, {"back": values}, values.append(values)]
+
+
 SAME = [
     (["xy", "xy"], lambda: ["xy", "".join(["x", "y"])]),
     ([b"xy", b"xy"], lambda: [b"xy", bytes([120, 121])]),
@@ -373,6 +377,7 @@ SAME = [
     ("\x8f\x91\udcff", lambda: "".join(["\x8f", "\x91", "\udcff"])),
     (b"\x8f\x91" * 50_000, lambda: bytes([0x8F, 0x91]) * 50_000),
     (OrderedDict(a=1), lambda: OrderedDict([("a", 1)])),
+    (holding_itself(["ab", "ab", b"c", b"c"]), lambda: holding_itself(["ab", "".join("ab"), b"c", bytes([99])])),
     (Node("deep"), lambda: Node("".join(["de", "ep"]))),
 ]
 
@@ -423,6 +428,11 @@ DIFFERENT = [
         np.arange(4, dtype=">i8"),
         np.arange(100_000),
         np.arange(100_001),
+        np.ones(4),
+        np.zeros(4),
+        np.arange(100_000)[::-1].copy(),
+        b"x" * 100_000,
+        b"x" * 99_999 + b"y",
     ),
 ]
 
@@ -542,6 +552,8 @@ def test_functions_of_every_kind_have_a_name_and_those_in_python_a_code():
 @pytest.mark.parametrize("change", [
     ("UPDATE rows SET payload = ? WHERE seq = 1", pickle.dumps(([9, 9], {}, {}, None))),
     ("UPDATE rows SET payload = (SELECT payload FROM rows WHERE seq = 3) WHERE seq = 1",),
+    ("UPDATE rows SET payload = (SELECT payload FROM rows WHERE seq = 3),"
+     " seal = substr((SELECT seal FROM rows WHERE seq = 3), 1, 16) || substr(seal, 17) WHERE seq = 1",),
     ("UPDATE rows SET payload = NULL WHERE seq = 1",),
     ("UPDATE rows SET payload = 'text' WHERE seq = 1",),
     ("UPDATE rows SET payload = 5 WHERE seq = 1",),
