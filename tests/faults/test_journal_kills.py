@@ -169,3 +169,41 @@ def test_the_lock_ends_with_the_process_that_is_killed(tmp_path, wait_until: Cal
         os.waitpid(pid, 0)
     with Journal(path, work, Anchor.take()) as journal:
         assert [one.results for one in journal.seen(1, [1])] == [["kept"]]
+
+
+def test_of_many_that_want_it_at_once_one_has_it(tmp_path):
+    path = tmp_path / "run.db"
+    children = []
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                status = take_turns(path, time.monotonic() + 20)
+            finally:
+                os._exit(status)
+        children.append(pid)
+    turns = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    assert turns == [0] * 5
+    logs = read_journal(path)
+    assert [log["result"] for log in logs] == [f"result {task_id}" for task_id in range(1, 101)]
+    assert recorded_twice(path) == []
+    assert len({log["pid"] for log in logs}) > 1  # so they did compete
+
+
+def take_turns(path: Path, until: float) -> int:
+    """Record a few tasks whenever it can be had, until all are recorded; 0 if nothing but 'in use' came between."""
+    while time.monotonic() < until:
+        try:
+            with Journal(path, work, Anchor.take()) as journal:
+                if journal.ok_count == 100:
+                    return 0
+                journal.pids = {1: os.getpid()}
+                first = journal.ok_count + 1
+                assert sum(len(one.results) for one in journal.seen(1, range(100))) == journal.ok_count
+                journal.record_run(first, [1.0] * 5, [2.0] * 5, [f"result {first + n}" for n in range(5)], 1)
+        except JournalError as error:
+            if "is in use" not in str(error):
+                raise
+        time.sleep(0.001)
+    return 2

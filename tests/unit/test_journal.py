@@ -19,6 +19,7 @@ import tracemalloc
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,20 @@ def test_a_record_can_be_read_once_it_is_committed_and_not_before(path):
         assert journal.commit() == [(1, 2), (4, 1)]
         assert [log["task_id"] for log in read_journal(path)] == [1, 2, 4]
         assert (journal.commit(), journal.due) == ([], float("inf"))
+
+
+def test_it_may_be_used_by_another_thread_than_the_one_that_opened_it(path):
+    journal = opened(path)
+
+    def drive():
+        journal.seen(1, range(2))
+        journal.record_run(1, [1.0], [2.0], ["a"], 1)
+        return journal.commit()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(drive).result() == [(1, 1)]
+    journal.close()
+    assert resumed(path, range(2)) == {1: "a"}
 
 
 def test_large_results_do_not_wait_for_others(path):
