@@ -20,6 +20,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -737,6 +738,18 @@ def test_a_file_that_is_not_ours_is_refused_and_left_untouched(path, make, text)
     assert (path.stat().st_mtime_ns, path.stat().st_mode) == (status.st_mtime_ns, status.st_mode)
 
 
+def test_a_journal_of_a_machine_with_another_byte_order_is_refused(path):
+    record(path, [1])
+    db = sqlite3.connect(path)
+    ((text, key),) = db.execute("SELECT text, key FROM about").fetchall()
+    text = text.replace(sys.byteorder.encode(), b"middle")
+    db.execute("UPDATE about SET text = ?, seal = ?", (text, blake2b(text, key=key, digest_size=16).digest()))
+    db.commit()
+    db.close()
+    with pytest.raises(JournalError, match="written on a middle-endian machine"):
+        opened(path)
+
+
 def test_a_database_that_this_process_has_open_keeps_its_locks_when_it_is_refused(path):
     foreign_sqlite(path)
     db = sqlite3.connect(path, isolation_level=None)
@@ -970,7 +983,7 @@ def check_full(path, items, make_room):
 
 
 def test_a_full_database_says_so_and_resume_works_once_there_is_room(path, monkeypatch):
-    from worker_dispatcher.journal import journal as module
+    from worker_dispatcher.journal import file as module
 
     connect, pages = module.connect, [60]
 

@@ -32,6 +32,7 @@ __all__ = ["About", "Hold", "connect", "locate", "look", "trouble"]
 
 APPLICATION_ID = 0x57446A31  # "WDj1"
 VERSION = 1
+_PAGE = 4096
 _LOCK_AT = 1 << 40  # a byte that no file has, clear of those that sqlite locks
 _SCHEMA = (
     "CREATE TABLE about (text BLOB, key BLOB, seal BLOB)",
@@ -45,7 +46,7 @@ _BUSY_WAIT = 5.0  # seconds to wait for a reader that recovers the log after a k
 # The one fact about a process that its locks do not tell it: which journals it holds itself. (device, inode) -> pid,
 # since a forked child has the table but not the locks.
 _HELD: dict[tuple[int, int], int] = {}
-_HELD_LOCK = threading.Lock()
+_HELD_LOCK = threading.RLock()  # also while a file is opened: see the trap above
 
 
 class About(NamedTuple):
@@ -86,31 +87,34 @@ def locate(path: str | os.PathLike[str]) -> str:
 
 def look(real: str) -> About | None:
     """What the file is about, None if it is new. Changes nothing; raises JournalError if it is no journal of ours."""
-    try:
-        size = os.stat(real).st_size
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise trouble(real, error, "read") from None
-    if size == 0:
-        return None
-    try:
-        db = connect(real, "immutable=1")
+    with _HELD_LOCK:
         try:
-            # A kill or a full disk while the log is copied into the file can leave a file that is shorter than its
-            # first page says. The log has the rest; without this, sqlite would take such a file for damaged.
-            db.execute("PRAGMA writable_schema = ON")
-            return _about(real, db)
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        if not os.access(real, os.R_OK):
-            raise JournalError(real, "cannot be read: permission denied") from None
-        if _code(error) == sqlite3.SQLITE_NOTADB and _is_unfinished(real, size):
+            size = os.stat(real).st_size
+            return _look(real) if size else None
+        except FileNotFoundError:
             return None
-        if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            raise JournalError(real, "is not a journal of worker_dispatcher; it is left as it is") from None
-        raise trouble(real, error, "read") from None
+        except (OSError, sqlite3.Error) as error:
+            if not os.access(real, os.R_OK):
+                raise JournalError(real, "cannot be read: permission denied") from None
+            code = _code(error) if isinstance(error, sqlite3.Error) else 0
+            if code == sqlite3.SQLITE_NOTADB:
+                with open(real, "rb") as file:  # no connection of this process can be on it: it is no database
+                    if _is_unfinished(size, file.read(_PAGE)):
+                        return None
+            if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+                raise JournalError(real, "is not a journal of worker_dispatcher; it is left as it is") from None
+            raise trouble(real, error, "read") from None
+
+
+def _look(real: str) -> About:
+    db = connect(real, "immutable=1")
+    try:
+        # A kill or a full disk while the log is copied into the file can leave a file that is shorter than its first
+        # page says. The log has the rest; without this, sqlite would take such a file for damaged.
+        db.execute("PRAGMA writable_schema = ON")
+        return _about(real, db)
+    finally:
+        db.close()
 
 
 def _about(real: str, db: sqlite3.Connection) -> About:
@@ -141,22 +145,16 @@ def _seal(text: bytes, key: bytes) -> bytes:
     return blake2b(text, key=key, digest_size=16).digest()
 
 
-def _is_unfinished(real: str, size: int) -> bool:
-    """True if a kill -9 came while the file was created: its first page is written last."""
-    if size > len(_image(About("", "", bytes(16)))) or size % 4096:
-        return False
-    with _HELD_LOCK:
-        if _HELD.get(_inode(os.stat(real))) == os.getpid():
-            return True  # by another thread, at this moment
-        with open(real, "rb") as file:  # no connection of this process can be on it: it is no database
-            return not any(file.read(4096))
+def _is_unfinished(size: int, head: bytes) -> bool:
+    """True if the file is empty, or a kill -9 came while it was created: its first page is written last."""
+    return size <= _PAGE * (1 + len(_SCHEMA)) and size % _PAGE == 0 and not any(head)
 
 
 def _image(about: About) -> bytes:
     """A whole new journal, as the bytes of its file."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        db.execute("PRAGMA page_size = 4096")
+        db.execute(f"PRAGMA page_size = {_PAGE}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {VERSION}")
         for line in _SCHEMA:
@@ -174,43 +172,43 @@ def _image(about: About) -> bytes:
 class Hold:
     """The file, held for one run: nobody else can hold it, in this process or another, until `release`.
 
-    Creates it where there is none. about: what it is about, as found or as created; created: which of the two.
+    Creates it where there is none. db: the connection to it; about: what it is about; created: there was none.
     """
 
     def __init__(self, real: str, function: str, code: str) -> None:
         self._real, self._fd, self._inode = real, -1, (0, 0)
+        self.db: sqlite3.Connection | None = None
         if not os.access(os.path.dirname(real), os.W_OK):
             raise JournalError(real, "cannot be used: its folder must be writable")
-        _check_function(real, look(real), function)
         try:
-            self._acquire()
-            about = look(real)
-            _check_function(real, about, function)
-            self.created = about is None
-            if about is None:
-                about = About(function, code, os.urandom(16))
-                self._create(_image(about))
-            self.about = about
-            os.fchmod(self._fd, 0o600)  # before sqlite makes the files beside it, which take its mode
-        except OSError as error:
+            with _HELD_LOCK:
+                self._take(function)
+                self.created = _is_unfinished(os.fstat(self._fd).st_size, os.pread(self._fd, _PAGE, 0))
+                if self.created:
+                    self._create(_image(About(function, code, os.urandom(16))))
+                os.fchmod(self._fd, 0o600)  # before sqlite makes the files beside it, which take its mode
+                self.db = connect(real, "mode=rw")
+                self.about = _about(real, self.db)
+                _check_function(real, self.about, function)
+                self.check()
+        except BaseException as error:
             self.release()
-            raise trouble(real, error, "opened") from None
-        except BaseException:
-            self.release()
+            if isinstance(error, OSError | sqlite3.Error):
+                raise trouble(real, error, "opened") from None
             raise
 
-    def _acquire(self) -> None:
+    def _take(self, function: str) -> None:
+        """Open and lock the file. Refuses, without opening it, one that this process holds or that is not ours."""
         me = os.getpid()
-        with _HELD_LOCK:
-            try:
-                if _HELD.get(_inode(os.stat(self._real))) == me:
-                    raise self._in_use()
-            except FileNotFoundError:
-                pass  # it is made in the next line
-            self._fd = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self.check()
-            self._inode = _inode(os.fstat(self._fd))
-            _HELD[self._inode] = me
+        with contextlib.suppress(FileNotFoundError):
+            if _HELD.get(_inode(os.stat(self._real))) == me:
+                raise self._in_use()
+        _check_function(self._real, look(self._real), function)
+        # From here to the connection no other may come and go: it would drop the lock when it is closed.
+        self._fd = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self.check()
+        self._inode = _inode(os.fstat(self._fd))
+        _HELD[self._inode] = me
 
     def check(self) -> None:
         """Raises JournalError unless the file is still ours and in its place. Taking a held lock again costs 1 us."""
@@ -238,8 +236,8 @@ class Hold:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._real + tail)
         try:
-            for at in (4096, 0):
-                part = image[at:] if at else image[:4096]
+            for at in (_PAGE, 0):
+                part = image[at:] if at else image[:_PAGE]
                 done = 0
                 while done < len(part):
                     done += os.pwrite(self._fd, part[done:], at + done)
@@ -249,14 +247,19 @@ class Hold:
             raise
 
     def release(self) -> None:
-        """Idempotent. Only after every connection to the file is closed: see the top of this module."""
+        """Idempotent."""
         fd, self._fd = self._fd, -1
-        with _HELD_LOCK:
-            if self._inode != (0, 0):
-                _HELD.pop(self._inode, None)
-                self._inode = (0, 0)
-            if fd >= 0:
-                os.close(fd)
+        db, self.db = self.db, None
+        try:
+            if db is not None:
+                db.close()
+        finally:
+            with _HELD_LOCK:
+                if self._inode != (0, 0):
+                    _HELD.pop(self._inode, None)
+                    self._inode = (0, 0)
+                if fd >= 0:
+                    os.close(fd)  # last: it drops the locks of sqlite as well
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal.file import Hold, connect, locate, trouble
+from worker_dispatcher.journal.file import Hold, locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, digests, name_of, told
 from worker_dispatcher.journal.rows import (
     SELECT_ALL,
@@ -61,7 +61,6 @@ class Journal:
         self.pids: Mapping[int, int] = {}
         self._anchor, self._shift = anchor, anchor.wall - anchor.monotonic
         self._pid = os.getpid()
-        self._db: sqlite3.Connection | None = None
         self._broken: JournalError | None = None
         self._pending: list[tuple[int, int]] = []
         self._pending_bytes = 0
@@ -73,10 +72,9 @@ class Journal:
             self.created = self._hold.created
             self.code_changed = self._hold.about.code != code
             self._key = self._hold.about.key
-            self._db = connect(self.path, "mode=rw")
-            self._index(self._db)
+            self._index(self._writable())
         except BaseException as error:
-            self._let_go()
+            self._hold.release()
             if isinstance(error, sqlite3.Error):
                 raise trouble(self.path, error, "opened") from None
             raise
@@ -182,11 +180,12 @@ class Journal:
         return self._rows_at_hand[seq]
 
     def _load(self, seq: int) -> tuple[Facts, list[Any]] | None:
-        assert self._db is not None
+        db = self._hold.db
+        assert db is not None
         try:
-            row = self._db.execute(f"{SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
+            row = db.execute(f"{SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
             facts = read_facts(row) if row is not None and seal_holds(self._key, row) else None
-            found = read_content(self._db, facts, row[5], row[6]) if facts is not None else None
+            found = read_content(db, facts, row[5], row[6]) if facts is not None else None
         except sqlite3.Error as error:
             raise trouble(self.path, error, "read") from None
         if facts is None or found is None:
@@ -324,17 +323,18 @@ class Journal:
     def _writable(self) -> sqlite3.Connection:
         if self._broken is not None:
             raise self._broken
-        if self._db is None or self._pid != os.getpid():
-            raise JournalError(self.path, "is closed" if self._db is None else "was opened by another process")
-        return self._db
+        if self._hold.db is None or self._pid != os.getpid():
+            raise JournalError(self.path, "is closed" if self._hold.db is None else "was opened by another process")
+        return self._hold.db
 
     def _fail(self, error: JournalError) -> JournalError:
         """Nothing more is written: what is pending is lost whole."""
         self._broken = error
         self._pending, self._pending_bytes, self.due = [], 0, math.inf
-        if self._db is not None and self._db.in_transaction:
+        db = self._hold.db
+        if db is not None and db.in_transaction:
             try:
-                self._db.execute("ROLLBACK")
+                db.execute("ROLLBACK")
             except sqlite3.Error as problem:  # closing the connection does the same
                 error.add_note(f"and could not be rolled back: {problem}")
         return error
@@ -344,16 +344,8 @@ class Journal:
         if self._pid != os.getpid():
             return  # a forked child: the file is its parent's
         try:
-            if self._db is not None and self._broken is None:
+            if self._hold.db is not None and self._broken is None:
                 self.commit()
-        finally:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        db, self._db = self._db, None
-        try:
-            if db is not None:
-                db.close()
         finally:
             self._hold.release()
 
