@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from array import array
 
 import numpy as np
 import pytest
 
-from worker_dispatcher.pools.base import Finished
+from worker_dispatcher.pools.base import Ended, Finished
 from worker_dispatcher.pools.batching import Batching, pack_items
 from worker_dispatcher.wire import LARGE, from_parts, unpack
 
@@ -24,26 +25,43 @@ def grown(batching: Batching, *, slots: int = 1, waiting: int = MANY) -> list[in
     """The sizes of batches handed out one after the other until they stay the same."""
     sizes = []
     while len(sizes) < 2 or sizes[-1] != sizes[-2]:
-        sizes.append(batching.size(waiting, slots, slots, False))
+        sizes.append(batching.size(waiting, slots, slots, 0))
         batching.sent(sizes[-1], sizes[-1])
     return sizes
 
 
-def test_before_anything_is_known_an_idle_thread_gets_one_task():
-    assert Batching().size(MANY, 4, 4, idle=True) == 1
+def test_before_anything_is_known_each_idle_thread_gets_one_task():
+    assert Batching().size(MANY, 1, 4, free=1) == 1
+    assert Batching().size(MANY, 4, 16, free=3) == 3
+    assert Batching().size(8, 4, 16, free=4) == 2  # the others' threads are to have some too
+
+
+def test_a_batch_has_a_task_for_each_idle_thread_also_when_few_are_left():
+    batching = Batching()
+    batching.measure(finished(100, 1.0))
+    assert batching.size(400, 250, 1000, free=60) == 60
+    assert batching.size(400, 250, 1000, free=0) == 1
+
+
+def test_tasks_side_by_side_and_tasks_that_failed_are_measured_each_by_its_own_time():
+    batching = Batching()
+    batching.measure(Finished(1, array("d", [0.0] * 100), array("d", [0.5] * 100), [None] * 100, {}, [1] * 100))
+    assert batching.per_task == 0.5
+    batching.measure(Ended(1, None, 0.0, 1.5, None, None, None, 1))
+    assert batching.per_task == pytest.approx(0.7 * 0.5 + 0.3 * 1.5)
 
 
 @pytest.mark.parametrize(("slots", "size"), [(1, 1), (4, 4), (100, 8)])
 def test_before_anything_is_known_a_busy_worker_gets_one_task_for_each_thread(slots, size):
-    assert Batching().size(MANY, slots, slots, idle=False) == size
+    assert Batching().size(MANY, slots, slots, free=0) == size
 
 
 @pytest.mark.parametrize("waiting", [0, 1, 2])
 def test_a_batch_is_never_empty(waiting):
     batching = Batching()
     batching.measure(finished(1, 100.0))
-    for idle in (False, True):
-        assert batching.size(waiting, 1, 64, idle) == 1
+    for free in (0, 1):
+        assert batching.size(waiting, 1, 64, free) == 1
 
 
 @pytest.mark.parametrize(("slots", "size"), [(1, 60), (4, 240)])
@@ -51,15 +69,15 @@ def test_a_batch_aims_at_a_time_for_each_thread(slots, size):
     batching = Batching()
     batching.last = 1000
     batching.measure(finished(100, 100 * 0.0001))
-    assert abs(batching.size(MANY, slots, slots, False) - size) <= 1
-    assert batching.size(MANY, slots, slots, True) == batching.size(MANY, slots, slots, False)
+    assert abs(batching.size(MANY, slots, slots, 0) - size) <= 1
+    assert batching.size(MANY, slots, slots, 1) == batching.size(MANY, slots, slots, 0)
 
 
 def test_long_tasks_go_one_by_one():
     batching = Batching()
     batching.last = 1000
     batching.measure(finished(10, 1.0))
-    assert batching.size(MANY, 1, 1, False) == batching.size(MANY, 1, 1, True) == 1
+    assert batching.size(MANY, 1, 1, 0) == batching.size(MANY, 1, 1, 1) == 1
 
 
 def test_batches_of_quick_tasks_grow_by_steps_up_to_the_most():
@@ -72,7 +90,7 @@ def test_tasks_that_took_no_time_at_all_break_nothing():
     batching = Batching()
     batching.measure(Finished(1, [5.0], [5.0], [None], {}, 1))
     batching.measure(Finished(2, [5.0], [4.0], [None], {}, 1))
-    assert 1 <= batching.size(MANY, 1, 1, False) <= 8
+    assert 1 <= batching.size(MANY, 1, 1, 0) <= 8
 
 
 @pytest.mark.parametrize(("waiting", "all_slots", "size"), [(100, 5, 10), (99, 5, 9), (3, 1, 1), (40, 1, 20)])
@@ -80,16 +98,16 @@ def test_what_is_left_is_shared_among_all_threads(waiting, all_slots, size):
     batching = Batching()
     batching.last = 10_000
     batching.measure(finished(1000, 0.0))
-    assert batching.size(waiting, 1, all_slots, False) == size
+    assert batching.size(waiting, 1, all_slots, 0) == size
 
 
 def test_large_items_make_small_batches():
     batching = Batching()
     batching.measure(finished(1000, 0.0))
     batching.sent(1000, 1000 * (1 << 16))
-    assert batching.size(MANY, 1, 1, False) == 4
+    assert batching.size(MANY, 1, 1, 0) == 4
     batching.sent(4, 4 << 20)
-    assert batching.size(MANY, 1, 1, False) == 1
+    assert batching.size(MANY, 1, 1, 0) == 1
 
 
 def test_what_was_sent_last_is_the_measure_of_growth_only_once_times_are_known():
@@ -100,7 +118,7 @@ def test_what_was_sent_last_is_the_measure_of_growth_only_once_times_are_known()
     batching.measure(finished(1000, 0.0))
     batching.sent(1, 1)
     assert batching.last == 1
-    assert batching.size(MANY, 1, 1, False) == 8
+    assert batching.size(MANY, 1, 1, 0) == 8
 
 
 def test_many_tasks_weigh_more_than_few():
@@ -109,7 +127,7 @@ def test_many_tasks_weigh_more_than_few():
         batching.last = 10_000
         batching.measure(finished(1000, 1000 * 1e-3))
         batching.measure(finished(count, count * 1e-6))
-        return batching.size(MANY, 1, 1, False)
+        return batching.size(MANY, 1, 1, 0)
 
     assert after(1) == after(30) == 8
     assert after(60) == 14

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.pools.base import Finished, Source
+from worker_dispatcher.pools.base import Ended, Finished, Source
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
 
@@ -35,24 +35,29 @@ class Batching:
         """Seconds that a task takes, as far as is known."""
         return self._per_task
 
-    def size(self, waiting: int, slots: int, all_slots: int, idle: bool) -> int:
-        """For a worker of `slots` threads. waiting: tasks there are; idle: a thread of it waits for this batch."""
-        if idle and not self._per_task:
-            return 1
+    def size(self, waiting: int, slots: int, all_slots: int, free: int) -> int:
+        """For a worker of `slots` threads. waiting: tasks there are; free: how many of its threads have none."""
+        most = min(_BATCH_BYTES / self._bytes_per_task, _BATCH_MOST)
+        each = min(free, waiting * slots // all_slots, most)  # one for each thread that waits
+        if free and not self._per_task:
+            return max(1, int(each))
         wanted = _BATCH_TIME * slots / max(self._per_task, 1e-9) if self._per_task else slots
         share = waiting / (2 * all_slots)
-        return max(
-            1, int(min(wanted, self.last * _BATCH_GROWTH, share, _BATCH_BYTES / self._bytes_per_task, _BATCH_MOST))
-        )
+        return max(1, int(max(each, min(wanted, self.last * _BATCH_GROWTH, share, most))))
 
     def sent(self, count: int, size: int) -> None:
         """A batch of this many tasks and bytes was handed out."""
         self.last = count if self._per_task else max(self.last, count)
         self._bytes_per_task = max(size / count, 1.0)
 
-    def measure(self, event: Finished) -> None:
-        count = len(event.results)
-        spent = max(event.ends[-1] - event.starts[0], 1e-7) / count
+    def measure(self, event: Finished | Ended) -> None:
+        if isinstance(event, Ended):
+            count, spent = 1, event.ended - event.started
+        elif isinstance(event.worker, int):  # one after the other
+            count, spent = len(event.results), event.ends[-1] - event.starts[0]
+        else:
+            count, spent = len(event.results), sum(event.ends) - sum(event.starts)
+        spent = max(spent, 1e-7) / count
         weight = min(1.0, max(0.3, count / 100))
         self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
 

@@ -82,11 +82,11 @@ class ProcessPool:
             remote = roomiest([r for r in self._remotes if r is not reserved], ahead)
             if remote is None:
                 return
-            idle, slots = len(remote.held) < remote.slots, sum(r.slots for r in self._remotes)
+            free, slots = max(0, remote.slots - len(remote.held)), sum(r.slots for r in self._remotes)
             if self._setup.timed:
-                count = min(remote.slots - len(remote.held), -(-source.crowd(SPAN) // len(self._remotes)))
+                count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
             else:
-                count = self._batching.size(source.waiting(), remote.slots, slots, idle)
+                count = self._batching.size(source.waiting(), remote.slots, slots, free)
             batch = source.take(count)
             if batch is None:
                 return
@@ -190,7 +190,7 @@ class ProcessPool:
         self._keep_time()
         events, self._events = self._events, []
         for event in events:
-            if isinstance(event, Finished):
+            if isinstance(event, Finished) or (isinstance(event, Ended) and event.worker):
                 self._batching.measure(event)
         return events
 

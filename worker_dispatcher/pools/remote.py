@@ -8,7 +8,7 @@ import pickle
 import socket
 import struct
 from array import array
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
@@ -23,6 +23,17 @@ from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
+
+
+class _Report(NamedTuple):
+    """The columns of a REPORT frame. failures, metadata: by place; numbers: of the worker of all, or of each."""
+
+    starts: array[float]
+    ends: array[float]
+    results: list[Any]
+    failures: dict[int, tuple[Any, ...]]
+    metadata: dict[int, Any]
+    numbers: int | list[int]
 
 
 class Remote:
@@ -192,8 +203,7 @@ class Remote:
         return events
 
     def _report(self, frame: Frame) -> list[Event]:
-        seqs, slots, starts, ends, results, failures, packed = pickle.loads(frame.parts[0])
-        starts, ends = array("d", starts), array("d", ends)
+        runs, slots, *times, results, failures, packed = pickle.loads(frame.parts[0])
         metadata: dict[int, Any] = {}
         for nth, at in enumerate(packed):
             value, error = guarded(_unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
@@ -202,45 +212,49 @@ class Remote:
             elif at not in failures:
                 type_name, message, traceback = describe(error)
                 failures[at] = (type_name, f"the result cannot be loaded in the parent process: {message}", traceback)
-        if isinstance(seqs, int) and not failures:
-            return self._run_report(seqs, slots, starts, ends, results, metadata)
-        each = range(seqs, seqs + len(results)) if isinstance(seqs, int) else seqs
+        numbers = self.number + slots if isinstance(slots, int) else [self.number + slot for slot in slots]
+        starts, ends = (array("d", column) for column in times)
+        report = _Report(starts, ends, results, failures, metadata, numbers)
         events: list[Event] = []
-        for at, seq in enumerate(each):
-            failure = Failure(*failures[at]) if at in failures else None
-            slot = slots if isinstance(slots, int) else slots[at]
-            for piece in self.held.take(seq, seq + 1):
-                task_id, item = piece.first_id, piece.batch.items[piece.low]
-                if failure is not None and self._keeps_exceptions:
-                    self._failed[seq] = task_id
-                notes, number = metadata.get(at), self.number + slot
-                events.append(Ended(task_id, item, starts[at], ends[at], results[at], failure, notes, number))
+        low = 0
+        for seq, count in runs:
+            if failures and any(at in failures for at in range(low, low + count)):
+                for at in range(low, low + count):
+                    events += self._one(seq + at - low, at, report)
+            else:
+                events += self._run(seq, low, count, report)
+            low += count
         return events
 
-    def _run_report(
-        self,
-        seq: int,
-        slot: int,
-        starts: array[float],
-        ends: array[float],
-        results: list[Any],
-        metadata: dict[int, Any],
-    ) -> list[Event]:
+    def _one(self, seq: int, at: int, report: _Report) -> list[Event]:
+        """The task of a seq, which stands at a place in the report's columns."""
+        failure = Failure(*report.failures[at]) if at in report.failures else None
         events: list[Event] = []
-        for piece in self.held.take(seq, seq + len(results)):
-            a, b = piece.seq - seq, piece.end - seq
-            whole = a == 0 and b == len(results)
-            notes = {piece.first_id + at - a: found for at, found in metadata.items() if a <= at < b and found}
-            events.append(
-                Finished(
-                    piece.first_id,
-                    starts if whole else starts[a:b],
-                    ends if whole else ends[a:b],
-                    results if whole else results[a:b],
-                    notes,
-                    self.number + slot,
-                )
-            )
+        for piece in self.held.take(seq, seq + 1):
+            task_id, item = piece.first_id, piece.batch.items[piece.low]
+            if failure is not None and self._keeps_exceptions:
+                self._failed[seq] = task_id
+            number = report.numbers if isinstance(report.numbers, int) else report.numbers[at]
+            times, notes = (report.starts[at], report.ends[at]), report.metadata.get(at)
+            events.append(Ended(task_id, item, *times, report.results[at], failure, notes, number))
+        return events
+
+    def _run(self, seq: int, low: int, count: int, report: _Report) -> list[Event]:
+        """`count` tasks from a seq on, which stand from a place on in the report's columns; all ended ok."""
+        events: list[Event] = []
+        for piece in self.held.take(seq, seq + count):
+            a, b = low + piece.seq - seq, low + piece.end - seq
+            whole = a == 0 and b == len(report.results)
+            notes = {
+                piece.first_id + at - a: report.metadata[at]
+                for at in (range(a, b) if report.metadata else ())
+                if report.metadata.get(at)
+            }
+            starts, ends, results = report.starts, report.ends, report.results
+            if not whole:
+                starts, ends, results = starts[a:b], ends[a:b], results[a:b]
+            numbers = report.numbers if isinstance(report.numbers, int) else report.numbers[a:b]
+            events.append(Finished(piece.first_id, starts, ends, results, notes, numbers))
         return events
 
     # Its end

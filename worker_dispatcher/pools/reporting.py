@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import struct
@@ -111,11 +112,10 @@ class Reports:
             os._exit(0)  # a task forked and its child came back here: it has nothing to report
         if not self.seqs:
             return
-        contiguous = self.seqs[-1] - self.seqs[0] + 1 == len(self.seqs) and len(set(self._slots)) == 1
-        seqs: Any = self.seqs[0] if contiguous and self.seqs == sorted(self.seqs) else self.seqs
-        slots: Any = self._slots[0] if contiguous else self._slots
+        runs = self._put_in_order()
+        slots: Any = self._slots[0] if len(set(self._slots)) == 1 else self._slots
         times = self._starts.tobytes(), self._ends.tobytes()
-        columns = (seqs, slots, *times, self._results, self._failures, self._packed)
+        columns = (runs, slots, *times, self._results, self._failures, self._packed)
         try:
             self._channel.send(REPORT, [pickle.dumps(columns, 5), *self._parts], self._fds)
         finally:
@@ -125,6 +125,22 @@ class Reports:
         self._clear()
         for seq, error in exceptions:
             self._send_exception(seq, error)
+
+    def _put_in_order(self) -> list[tuple[int, int]]:
+        """Sort the columns by seq: here, where workers do it side by side. The runs of neighbours: (seq, how many)."""
+        seqs, count = self.seqs, len(self.seqs)
+        if seqs[-1] - seqs[0] + 1 == count and all(a < b for a, b in itertools.pairwise(seqs)):
+            return [(seqs[0], count)]
+        order = sorted(range(count), key=seqs.__getitem__)
+        self.seqs, self._slots = [seqs[at] for at in order], [self._slots[at] for at in order]
+        self._starts = array("d", map(self._starts.__getitem__, order))
+        self._ends = array("d", map(self._ends.__getitem__, order))
+        self._results = [self._results[at] for at in order]
+        place = {old: new for new, old in enumerate(order)}
+        self._failures = {place[at]: failure for at, failure in self._failures.items()}
+        self._packed = [place[at] for at in self._packed]
+        bounds = [at for at in range(1, count) if self.seqs[at] != self.seqs[at - 1] + 1]
+        return [(self.seqs[a], b - a) for a, b in itertools.pairwise([0, *bounds, count])]
 
     def _send_exception(self, seq: int, error: BaseException) -> None:
         # After the report: an exception whose own loading ends this process must not take its task's record along.
