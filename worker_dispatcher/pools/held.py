@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import operator
 from typing import NamedTuple
 
 from worker_dispatcher.pools.base import Batch
@@ -44,26 +46,34 @@ class Held:
         return self._count
 
     def add(self, seq: int, batch: Batch) -> None:
-        self._pieces.append(Piece(seq, batch, 0, len(batch.items)))
+        at = len(self._pieces)
+        if at and self._pieces[-1].seq > seq:
+            at = bisect.bisect_left(self._pieces, seq, key=_seq)
+        self._pieces.insert(at, Piece(seq, batch, 0, len(batch.items)))
         self._count += len(batch.items)
 
     def take(self, a: int, b: int) -> list[Piece]:
         """Remove sequence numbers a to b (exclusive), as far as they are held; the pieces removed."""
-        taken, kept = [], []
-        for piece in self._pieces:
+        if a >= b:
+            return []
+        pieces, taken, kept = self._pieces, [], []
+        first = last = bisect.bisect_right(pieces, a, key=_end)
+        while last < len(pieces) and pieces[last].seq < b:
+            piece = pieces[last]
             low, high = max(a, piece.seq), min(b, piece.end)
-            if low >= high:
-                kept.append(piece)
-                continue
             taken.append(piece.cut(low, high))
             if piece.seq < low:
                 kept.append(piece.cut(piece.seq, low))
             if high < piece.end:
                 kept.append(piece.cut(high, piece.end))
-        self._pieces = kept
-        self._count -= sum(p.high - p.low for p in taken)
+            self._count -= high - low
+            last += 1
+        pieces[first:last] = kept
         return taken
 
     def take_all(self) -> list[Piece]:
         taken, self._pieces, self._count = self._pieces, [], 0
         return taken
+
+
+_seq, _end = operator.attrgetter("seq"), operator.attrgetter("end")
