@@ -153,7 +153,7 @@ class _Server:
                     self._drop(fd)
 
 
-def main(control_fd: int, parent: int, module: str = "") -> None:
+def main(control_fd: int, parent: int, module: str) -> None:
     """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`.
 
     module: loaded before anybody asks for it, if it can be; the first worker is refused where it cannot.
@@ -168,9 +168,8 @@ def main(control_fd: int, parent: int, module: str = "") -> None:
         sys.exit()
     import cloudpickle  # noqa: F401  (once here instead of once in every worker)
 
-    if module:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
     for fd in range(3):
         os.dup2(null, fd)
     server.serve()

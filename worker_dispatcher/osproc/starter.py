@@ -107,14 +107,14 @@ class _ForkServer:
                 except (OSError, RunError):
                     pass
 
-    def connect(self) -> socket.socket:
-        """A new connection to the server, which is started if it is not there."""
+    def connect(self, module: str) -> socket.socket:
+        """A new connection to the server, which is started if it is not there, and then loads a module."""
         ours, theirs = socket.socketpair()
         try:
             with self._lock:
                 for _ in range(2):
                     if self._control is None or self._owner != os.getpid():
-                        self._launch()
+                        self._launch(module)
                     assert self._control is not None
                     try:
                         self._control.send(_OPEN, (), [theirs.fileno()])
@@ -128,7 +128,7 @@ class _ForkServer:
         finally:
             theirs.close()
 
-    def _launch(self, module: str = "") -> None:
+    def _launch(self, module: str) -> None:
         if not sys.executable:
             raise RunError("sys.executable is empty, so no worker process can be started; use threads")
         ours, theirs = socket.socketpair()
@@ -186,7 +186,11 @@ def warm_up(entry: str) -> None:
     Returns at once. From any thread.
     """
     _fill_standard_descriptors()
-    _server.warm_up(entry.partition(":")[0])
+    _server.warm_up(_module_of(entry))
+
+
+def _module_of(entry: str) -> str:
+    return entry.partition(":")[0]
 
 
 def _fill_standard_descriptors() -> None:
@@ -204,10 +208,11 @@ class ServerStarter:
     """
 
     def __init__(self, entry: str, *, fresh: bool, environment: dict[str, str]) -> None:
+        self._module = _module_of(entry)
         self._order = order_for(entry, fresh=fresh, environment=environment)
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
-        self._channel = Channel(_server.connect(), blocking=False)
+        self._channel = Channel(_server.connect(self._module), blocking=False)
         self._letter = marshal.dumps(self._order)
 
     def fileno(self) -> int:
@@ -251,7 +256,7 @@ class ServerStarter:
         """After Gone: speak to a new fork server. What the old one had started has ended with it."""
         self._channel.close()
         self._processes.clear()
-        self._channel = Channel(_server.connect(), blocking=False)
+        self._channel = Channel(_server.connect(self._module), blocking=False)
 
     def close(self) -> None:
         self._channel.close()

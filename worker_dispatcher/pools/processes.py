@@ -264,6 +264,7 @@ class ProcessPool:
     def _refused(self, process: Process) -> None:
         for remote in [r for r in self._remotes + self._dying if r.process is process]:
             why = process.refused or ""
+            remote.orphaned = True  # should it run nevertheless, its end is no task's fault
             self._finish(remote)
             self._cannot_start(why)
 

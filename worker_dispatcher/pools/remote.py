@@ -41,7 +41,8 @@ class Remote:
 
     Owned by the pool's driving thread. number: of its first slot, for the records.
     alone: it runs a task that must have no company. closing_at: when it will be killed, or infinite.
-    severed: it is killed because it lives, but its channel does not. orphaned: its fork server took it along.
+    severed: it is killed because it lives, but its channel does not.
+    orphaned: its fork server took it along, or it could not be watched.
     frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     due: when its last task may start, or has started if that is past.
