@@ -288,8 +288,6 @@ class TaskSource:
 
     def put_back(self, batch: Batch) -> None:
         """To be run again as soon as there is room."""
-        if batch.dues is not None and batch.dues[0] <= now():
-            batch = batch._replace(dues=None)
         if batch.alone:
             self._alone.append(batch)
         else:
