@@ -52,11 +52,7 @@ def test_the_pieces_of_a_load_together_are_its_schedule(schedule: Any, moves: li
                 assert due == math.inf or drop
                 continue
             for nth, item in enumerate(batch.items):
-                if (
-                    batch.dues is None
-                ):  # it was given back, and its time is past: it keeps the due time it is booked for
-                    assert found[batch.first + nth][0] == item
-                    continue
+                assert batch.dues is not None
                 assert batch.dues[nth] <= at + AHEAD
                 before = found.setdefault(batch.first + nth, (item, batch.dues[nth]))
                 assert before == (item, batch.dues[nth])
