@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import struct
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,17 +36,27 @@ def right(task_id: int, result) -> bool:
     return np.array_equal(result, expected) if isinstance(expected, np.ndarray) else result == expected
 
 
-def start_writer(path: Path, acknowledged: Path, seed: int, until: float) -> int:
-    """A forked child that runs what is missing, and tells which tasks it may report, until it is done or late."""
+def start(folder: Path, act: Callable[[], int | None]) -> int:
+    """A forked child that exits with what `act` returns; with 1 and its traceback in the folder if it raises."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
-        write(path, acknowledged, random.Random(seed), until)
-        status = 0
+        status = act() or 0
+    except BaseException:
+        (folder / f"why {os.getpid()}").write_text(traceback.format_exc())
     finally:
         os._exit(status)
+
+
+def reasons(folder: Path) -> str:
+    return "\n".join(one.read_text() for one in folder.glob("why *"))
+
+
+def start_writer(path: Path, acknowledged: Path, seed: int, until: float) -> int:
+    """A forked child that runs what is missing, and tells which tasks it may report, until it is done or late."""
+    return start(path.parent, lambda: write(path, acknowledged, random.Random(seed), until))
 
 
 def write(path: Path, acknowledged: Path, chance: random.Random, until: float) -> None:
@@ -128,7 +139,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_reported(rounds, tm
         finally:
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL), reasons(tmp_path)
         killed_at_work += os.waitstatus_to_exitcode(status) != 0
         if not path.exists():
             continue
@@ -138,7 +149,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_reported(rounds, tm
         assert path.stat().st_size < 4096 * 4 or recorded_twice(path) == []
     assert killed_at_work >= rounds // 4
     last = start_writer(path, acknowledged, 1, time.monotonic() + 60)
-    assert os.waitstatus_to_exitcode(os.waitpid(last, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(last, 0)[1]) == 0, reasons(tmp_path)
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith(path.name)) == [path.name]
     assert recorded_twice(path) == []
     assert {log["task_id"] for log in read_journal(path)} == set(range(1, TASKS + 1))
@@ -173,18 +184,9 @@ def test_the_lock_ends_with_the_process_that_is_killed(tmp_path, wait_until: Cal
 
 def test_of_many_that_want_it_at_once_one_has_it(tmp_path):
     path = tmp_path / "run.db"
-    children = []
-    for _ in range(5):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                status = take_turns(path, time.monotonic() + 20)
-            finally:
-                os._exit(status)
-        children.append(pid)
+    children = [start(tmp_path, lambda: take_turns(path, time.monotonic() + 20)) for _ in range(5)]
     turns = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-    assert turns == [0] * 5
+    assert turns == [0] * 5, reasons(tmp_path)
     logs = read_journal(path)
     assert [log["result"] for log in logs] == [f"result {task_id}" for task_id in range(1, 101)]
     assert recorded_twice(path) == []

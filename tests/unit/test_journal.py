@@ -28,7 +28,7 @@ import pytest
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import Journal, Recorded, read_journal
+from worker_dispatcher.journal import Journal, Recorded, file, read_journal
 from worker_dispatcher.journal.fingerprint import NoDigest, code_of, digests, name_of
 from worker_dispatcher.journal.rows import PIECE
 from worker_dispatcher.records import CRASHED, ERROR, OK, TIMEOUT, Failure, TaskFailure
@@ -760,6 +760,23 @@ def test_a_database_that_this_process_has_open_keeps_its_locks_when_it_is_refuse
     done = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, check=False)
     db.close()
     assert "database is locked" in done.stderr
+
+
+def test_a_file_that_its_creator_finishes_while_it_is_looked_at_is_a_journal(path, monkeypatch):
+    Journal(path, work, Anchor.take()).close()
+    whole, real_look = path.read_bytes(), file._look
+    path.write_bytes(bytes(4096) + whole[4096:])
+
+    def finished_after(real):
+        try:
+            return real_look(real)
+        finally:
+            path.write_bytes(whole)
+
+    monkeypatch.setattr(file, "_look", finished_after)
+    about = file.look(str(path))
+    assert about is not None
+    assert about.function == name_of(work)
 
 
 @pytest.mark.parametrize("content", [b"", bytes(4096 * 3)], ids=["empty", "killed while it was made"])

@@ -33,6 +33,7 @@ __all__ = ["About", "Hold", "connect", "locate", "look", "trouble"]
 APPLICATION_ID = 0x57446A31  # "WDj1"
 VERSION = 1
 _PAGE = 4096
+_MARK = b"SQLite format 3\0"
 _LOCK_AT = 1 << 40  # a byte that no file has, clear of those that sqlite locks
 _SCHEMA = (
     "CREATE TABLE about (text BLOB, key BLOB, seal BLOB)",
@@ -85,7 +86,7 @@ def locate(path: str | os.PathLike[str]) -> str:
     return real
 
 
-def look(real: str) -> About | None:
+def look(real: str, again: bool = False) -> About | None:
     """What the file is about, None if it is new. Changes nothing; raises JournalError if it is no journal of ours."""
     with _HELD_LOCK:
         try:
@@ -99,8 +100,11 @@ def look(real: str) -> About | None:
             code = _code(error) if isinstance(error, sqlite3.Error) else 0
             if code == sqlite3.SQLITE_NOTADB:
                 with open(real, "rb") as file:  # no connection of this process can be on it: it is no database
-                    if _is_unfinished(size, file.read(_PAGE)):
-                        return None
+                    head = file.read(_PAGE)
+                if _is_unfinished(size, head):
+                    return None
+                if head.startswith(_MARK) and not again:  # another process may have finished it just now
+                    return look(real, again=True)
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
                 raise JournalError(real, "is not a journal of worker_dispatcher; it is left as it is") from None
             raise trouble(real, error, "read") from None
