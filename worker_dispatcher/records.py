@@ -99,8 +99,8 @@ class Ledger:
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.settled = 0
         self.due = array("d")  # monotonic seconds; empty with fixed workers
-        self._interval_firsts: list[int] = []  # id of the first task of each interval that has any
-        self._interval_numbers: list[int] = []
+        self._interval_firsts = array("q")  # id of the first task of each interval that has any
+        self._interval_numbers = array("q")
         self.measured_from, self.measured_until = -math.inf, math.inf  # due times that statistics are about
 
     def __len__(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from worker_dispatcher.dispatch.schedule import AllAtOnce, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
+from worker_dispatcher.dispatch.schedule import AllAtOnce, Curve, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
 
 
 def first_ticks(schedule: Schedule, count: int) -> list[tuple[int, list[float]]]:
@@ -120,7 +121,7 @@ def test_each_interval_has_exactly_its_number(number: int, more: int, pacing: st
     assert [len(dues) for _, dues in ticks] == [max(1, number + tick * more) for tick in range(10)]
 
 
-@given(st.floats(0.1, 1000), st.floats(0.01, 5), st.sampled_from(["burst", "even", "random"]))
+@given(st.floats(0.1, 1000), st.floats(0.01, 4), st.sampled_from(["burst", "even", "random"]))
 def test_a_rate_is_kept_in_the_mean_and_never_off_by_a_whole_task(rate: float, interval: float, pacing: str) -> None:
     seen = 0
     for number, dues in itertools.islice(Paced(Steady(rate), pacing, interval, seed=1).ticks(), 30):
@@ -153,3 +154,35 @@ def test_the_largest_interval_is_what_a_run_of_so_many_tasks_releases_at_most(
         if not left:
             break
     assert Growing(number, more).largest(tasks) == most
+
+
+@pytest.mark.parametrize("pacing", ["burst", "even", "random", "poisson"])
+@pytest.mark.parametrize("curve", [Growing(10**12), Growing(1, 1e12), Steady(1e6), Stages((Stage(1e6, 0, 1e6),))])
+def test_an_interval_of_any_size_comes_in_pieces_as_they_are_asked_for(curve: Curve, pacing: str) -> None:
+    before, seen = 0.0, 0
+    for _, dues in itertools.islice(Paced(curve, pacing, 1e6, seed=1).ticks(), 5):
+        assert 0 < len(dues) <= 4096
+        assert dues.tolist() == sorted(dues)
+        assert before <= dues[0]
+        before, seen = dues[-1], seen + len(dues)
+    assert seen > 10_000
+
+
+def test_a_large_interval_has_exactly_its_number_too() -> None:
+    for pacing in ("burst", "even", "random"):
+        pieces = itertools.takewhile(lambda piece: piece[0] < 2, Paced(Growing(10_000), pacing, 1, seed=1).ticks())
+        assert Counter(number for number, dues in pieces for _ in dues) == {0: 10_000, 1: 10_000}
+    offsets = Trace((0.0,) * 10_000 + (1.5,), 1)
+    assert [(number, len(dues)) for number, dues in offsets.ticks()] == [(0, 4096), (0, 4096), (0, 1808), (1, 1)]
+
+
+def test_long_times_without_a_task_are_passed_over() -> None:
+    quiet = Stages((Stage(1, 5, 5), Stage(1e8, 0, 0), Stage(1, 5, 5), Stage(1e8, 0, 0)))
+    for pacing in ("burst", "even", "random", "poisson"):
+        dues = [due for _, tick in Paced(quiet, pacing, 0.1, seed=4).ticks() for due in tick]
+        assert all(due <= 1 or 1e8 + 1 <= due <= 1e8 + 2 for due in dues)
+        assert len(dues) == 10 or pacing == "poisson"
+        few = first_ticks(Paced(Steady(1e-3), pacing, 1e-6, seed=4), 3)
+        assert len(few) == 3
+        assert few[-1][0] == pytest.approx(few[-1][1][0] * 1e6, abs=1)
+    assert first_ticks(Trace((0.0, 1e9), 5e-324), 2) == [(0, [0.0]), (10**15, [1e9])]

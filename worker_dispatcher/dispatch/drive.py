@@ -26,6 +26,7 @@ _STOP_TEXTS = {
 }
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
+_LONGEST_WAIT = 86_400.0  # seconds: poll takes no more than 24 days at once, and queues 292 years
 _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
 
 
@@ -110,7 +111,7 @@ class Driver:
                 due = min(due, self._drop_late(now() - _FREE_SOON))
             if source.ended and ledger.settled == len(ledger):
                 break
-            for event in pool.wait(min(stop_at, due)):
+            for event in pool.wait(min(stop_at, due, now() + _LONGEST_WAIT)):
                 self._take(event)
             if self._watch is not None and now() >= self._watch.due:
                 self._abort_if(self._watch.broken())
@@ -121,9 +122,10 @@ class Driver:
 
     def _open_load(self, pool: Pool, load: Load) -> None:
         """The run's time begins once the first workers are ready, so that starting them makes no task late."""
-        workers, stop_at = max(1, self._source.first_tick()), self._plan.setup.stop_at or math.inf
+        workers = max(1, self._source.first_burst(self._plan.workers))
+        stop_at = self._plan.setup.stop_at or math.inf
         while not pool.prepare(workers) and self._asked is None and self.stopped is None and now() < stop_at:
-            for event in pool.wait(stop_at):
+            for event in pool.wait(min(stop_at, now() + _LONGEST_WAIT)):
                 self._take(event)
         began = now() + _LEAD
         self._source.begin(began)
@@ -137,11 +139,13 @@ class Driver:
 
     def _drop_late(self, before: float) -> float:
         """Settle as dropped what found no free worker; when to look again (monotonic)."""
-        while (batch := self._source.take_late(before)) is not None:
-            for task_id in range(batch.first, batch.first + len(batch.items)):
-                self.ledger.settle(task_id, DROPPED, 0.0, 0.0)
-                self._tell(task_id, 1)
-        return self._source.due() + _FREE_SOON
+        batch = self._source.take_late(before)
+        if batch is None:
+            return self._source.fresh_due() + _FREE_SOON
+        for task_id in range(batch.first, batch.first + len(batch.items)):
+            self.ledger.settle(task_id, DROPPED, 0.0, 0.0)
+            self._tell(task_id, 1)
+        return 0.0
 
     # Events
 
@@ -203,9 +207,10 @@ class Driver:
         if tried > 1:
             self.ledger.attempts[task_id] = tried
         kept = failure._replace(exception=None) if failure is not None else None
-        self.ledger.settle(
-            task_id, status, event.started, event.ended, result=event.result, failure=kept, worker=event.worker
-        )
+        # What cannot be sent or loaded fails while it is made ready, ahead of its time: it counts as failed then.
+        due = self.ledger.due[task_id - 1] if self.ledger.due else 0.0
+        started, ended = max(event.started, due), max(event.ended, due)
+        self.ledger.settle(task_id, status, started, ended, result=event.result, failure=kept, worker=event.worker)
         self._tell(task_id, 1)
         if failure is not None and status != CANCELLED:
             self._failed += 1

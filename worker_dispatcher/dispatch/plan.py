@@ -17,6 +17,7 @@ from worker_dispatcher.retry import RetryPolicy
 __all__ = ["NO_CAP", "Load", "Plan", "make_plan", "open_pool"]
 
 NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
+_SHORTEST_INTERVAL = 1e-6  # seconds: no task starts more exactly than that, and intervals can be counted for 31 years
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -85,7 +86,7 @@ def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule,
     frequency = config.worker.frequency_mode
     if not frequency.enabled:
         return AllAtOnce(), number
-    interval, duration = frequency.interval, frequency.duration
+    interval, duration = max(frequency.interval, _SHORTEST_INTERVAL), frequency.duration
     most = frequency.max_workers or NO_CAP
     if isinstance(frequency.pacing, tuple):
         return Trace(frequency.pacing, interval, duration), most

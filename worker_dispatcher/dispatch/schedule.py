@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["AllAtOnce", "Curve", "Growing", "Paced", "Schedule", "Stage", "Stages", "Steady", "Trace"]
 
 _ROUNDING = 1e-9  # tasks: what a count may lack through floating point and still be whole
+_PIECE = 4096  # dues worked out at a time: the driver, who waits for them, hears nothing meanwhile
+_LAST_TICK = 1e15  # the number of an interval that a float can still hold
 
 
 class Schedule(Protocol):
@@ -34,7 +36,7 @@ class Schedule(Protocol):
 
     def ticks(self) -> Iterator[tuple[int, array[float]]]:
         """For each interval that has tasks: its number, from 0, and when they are due, in seconds since the run
-        began. Never decreasing."""
+        began. Never decreasing. Made as it is asked for: an interval of many tasks comes in several pieces."""
 
 
 class AllAtOnce:
@@ -49,8 +51,11 @@ class AllAtOnce:
 class Curve(Protocol):
     """How many tasks are due by when: a count that never falls."""
 
-    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
-        """(count at the start, count at the end) of interval 0, 1, ... of so many seconds."""
+    def span(self, tick: int, length: float) -> tuple[float, float] | None:
+        """(count at the start, count at the end) of interval `tick` of so many seconds; None after the last one."""
+
+    def moment(self, count: float) -> float:
+        """The moment at which the count is reached, give or take an interval; infinite if it never is."""
 
     def when(self, tick: int, length: float, count: float) -> float:
         """The moment, in seconds, at which the count is reached; it lies in interval `tick`."""
@@ -63,16 +68,18 @@ class Growing(NamedTuple):
     number: int
     accumulated: float = 0
 
-    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
-        low, step = 0, math.floor(self.accumulated)
-        for tick in itertools.count():
-            high = low + self.size(tick, step)
-            yield low, high
-            low = high
+    def span(self, tick: int, length: float) -> tuple[int, int]:
+        step = math.floor(self.accumulated)
+        falling = tick if step >= 0 else min(tick, -(-(self.number - 1) // -step))  # intervals of more than one task
+        low = falling * self.number + step * (falling * (falling - 1) // 2) + tick - falling
+        return low, low + self.size(tick)
 
-    def size(self, tick: int, step: int | None = None) -> int:
+    def moment(self, count: float) -> float:
+        return 0.0  # no interval is without a task
+
+    def size(self, tick: int) -> int:
         """How many tasks interval `tick` has."""
-        return max(1, self.number + tick * (math.floor(self.accumulated) if step is None else step))
+        return max(1, self.number + tick * math.floor(self.accumulated))
 
     def when(self, tick: int, length: float, count: float) -> float:
         # A multiple, not a running sum: the thousandth interval begins as exactly as the first.
@@ -94,9 +101,11 @@ class Steady(NamedTuple):
 
     rate: float
 
-    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
-        for tick in itertools.count():
-            yield self.rate * (tick * length), self.rate * ((tick + 1) * length)
+    def span(self, tick: int, length: float) -> tuple[float, float]:
+        return self.rate * (tick * length), self.rate * ((tick + 1) * length)
+
+    def moment(self, count: float) -> float:
+        return (count + _ROUNDING) / self.rate
 
     def when(self, tick: int, length: float, count: float) -> float:
         return (self.rate * (tick * length) + count) / self.rate
@@ -121,38 +130,39 @@ class Stage(NamedTuple):
         return min(self.duration, 2 * count / (self.start + root)) if self.start + root else 0.0
 
 
-class Stages(NamedTuple):
+class Stages:
     """One stage after the other; then no task is due any more."""
 
-    stages: tuple[Stage, ...]
+    def __init__(self, stages: tuple[Stage, ...]) -> None:
+        self.stages = stages
+        lengths, counts = (s.duration for s in stages), (s.tasks(s.duration) for s in stages)
+        self._times = tuple(itertools.accumulate(lengths, initial=0.0))  # when each begins, and when the last ends
+        self._counts = tuple(itertools.accumulate(counts, initial=0.0))  # how many tasks are due before that
 
     @property
     def duration(self) -> float:
-        return sum(stage.duration for stage in self.stages)
+        return self._times[-1]
 
-    def _bounds(self) -> tuple[list[float], list[float]]:
-        """When each stage begins, and how many tasks are due before it; each list ends with the end of the last."""
-        times = list(itertools.accumulate((stage.duration for stage in self.stages), initial=0.0))
-        counts = list(itertools.accumulate((s.tasks(s.duration) for s in self.stages), initial=0.0))
-        return times, counts
+    def span(self, tick: int, length: float) -> tuple[float, float] | None:
+        if tick >= math.ceil(self.duration / length - _ROUNDING):
+            return None
+        return self._count(tick * length), self._count((tick + 1) * length)
 
-    def intervals(self, length: float) -> Iterator[tuple[float, float]]:
-        low = 0.0
-        for tick in range(math.ceil(self.duration / length - _ROUNDING)):
-            high = self._count((tick + 1) * length)
-            yield low, high
-            low = high
+    def moment(self, count: float) -> float:
+        # A count that is reached but for rounding is that of the next stage that has tasks.
+        return self._when(count + _ROUNDING) if count + _ROUNDING < self._counts[-1] else math.inf
 
     def _count(self, seconds: float) -> float:
-        times, counts = self._bounds()
-        at = min(bisect.bisect_right(times, seconds), len(self.stages)) - 1
-        return counts[at] + self.stages[at].tasks(min(seconds - times[at], self.stages[at].duration))
+        at = min(bisect.bisect_right(self._times, seconds), len(self.stages)) - 1
+        stage = self.stages[at]
+        return self._counts[at] + stage.tasks(min(seconds - self._times[at], stage.duration))
 
     def when(self, tick: int, length: float, count: float) -> float:
-        times, counts = self._bounds()
-        due = self._count(tick * length) + count
-        at = min(bisect.bisect_right(counts, due), len(self.stages)) - 1
-        return times[at] + self.stages[at].seconds(due - counts[at])
+        return self._when(self._count(tick * length) + count)
+
+    def _when(self, due: float) -> float:
+        at = min(bisect.bisect_right(self._counts, due), len(self.stages)) - 1
+        return self._times[at] + self.stages[at].seconds(due - self._counts[at])
 
 
 class Paced(NamedTuple):
@@ -176,31 +186,53 @@ class Paced(NamedTuple):
 
         chance = Random(self.seed)
         arrivals = _Arrivals(chance)
-        for tick, (low, high) in enumerate(self.curve.intervals(self.interval)):
-            if self.duration is not None and tick * self.interval >= self.duration:
-                return
-            counts = self._counts(low, high, chance, arrivals)
-            due = array("d", (self._when(tick, count - low) for count in counts))
-            while self.duration is not None and len(due) and due[-1] >= self.duration:
-                due.pop()
-            if due:
-                yield tick, due
+        end = math.inf if self.duration is None else self.duration
+        tick = counted = 0
+        while tick * self.interval < end and (span := self.curve.span(tick, self.interval)) is not None:
+            low, high = span
+            whole = range(counted, max(counted, math.ceil(high - _ROUNDING)))
+            counted = whole.stop
+            counts: Iterator[float] = iter(whole)
+            if self.pacing == "poisson":
+                counts = arrivals.until(high)
+            elif self.pacing == "random":
+                counts = _scattered(low, high, whole.stop - whole.start, chance)
+            empty = True
+            while piece := list(itertools.islice(counts, _PIECE)):
+                due = self._dues(tick, low, piece)
+                cut = bisect.bisect_left(due, end)
+                if cut:
+                    yield tick, due[:cut]
+                if cut < len(due):
+                    return
+                empty = False
+            tick += 1
+            if empty:  # and it may be the first of many
+                soon = self.curve.moment(arrivals.next if self.pacing == "poisson" else counted)
+                if soon / self.interval > _LAST_TICK:
+                    return  # never, or in 31 years at the least
+                tick = max(tick, int(soon / self.interval) - 1)
 
-    def _when(self, tick: int, count: float) -> float:
+    def _dues(self, tick: int, low: float, counts: Sequence[float]) -> array[float]:
         # The interval's own start is exact; what floating point makes of its end must not reach into the next one.
         begin = tick * self.interval
-        if count <= 0 or self.pacing == "burst":
-            return begin
-        return min(max(begin, self.curve.when(tick, self.interval, count)), begin + self.interval)
+        if self.pacing == "burst":
+            return array("d", [begin]) * len(counts)
+        end, interval, when = begin + self.interval, self.interval, self.curve.when
+        return array(
+            "d", (min(max(begin, when(tick, interval, count - low)), end) if count > low else begin for count in counts)
+        )
 
-    def _counts(self, low: float, high: float, chance: Random, arrivals: _Arrivals) -> Sequence[float]:
-        """Where on the curve the tasks of one interval lie."""
-        if self.pacing == "poisson":
-            return arrivals.until(high)
-        whole = range(math.ceil(low - _ROUNDING), math.ceil(high - _ROUNDING))
-        if self.pacing == "random":
-            return sorted(chance.uniform(low, high) for _ in whole)
-        return whole
+
+def _scattered(low: float, high: float, number: int, chance: Random) -> Iterator[float]:
+    """So many numbers anywhere between two others, in order."""
+    if number <= _PIECE:
+        yield from sorted(chance.uniform(low, high) for _ in range(number))
+        return
+    above = 1.0  # the share of the interval that is left
+    for left in range(number, 0, -1):
+        above *= chance.random() ** (1 / left)
+        yield high - above * (high - low)
 
 
 class _Arrivals:
@@ -208,14 +240,12 @@ class _Arrivals:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._next = chance.expovariate(1.0)
+        self.next = chance.expovariate(1.0)
 
-    def until(self, count: float) -> list[float]:
-        found = []
-        while self._next < count:
-            found.append(self._next)
-            self._next += self._chance.expovariate(1.0)
-        return found
+    def until(self, count: float) -> Iterator[float]:
+        while self.next < count:
+            yield self.next
+            self.next += self._chance.expovariate(1.0)
 
 
 class Trace(NamedTuple):
@@ -232,7 +262,8 @@ class Trace(NamedTuple):
     def ticks(self) -> Iterator[tuple[int, array[float]]]:
         low, end = 0, bisect.bisect_left(self.offsets, math.inf if self.duration is None else self.duration)
         while low < end:
-            tick = int(self.offsets[low] / self.interval)  # not one by one: a trace may have long gaps
-            high = max(low + 1, min(end, bisect.bisect_left(self.offsets, (tick + 1) * self.interval)))
+            # Not one by one: a trace may have long gaps.
+            tick = int(min(self.offsets[low] / self.interval, _LAST_TICK))
+            high = max(low + 1, min(end, low + _PIECE, bisect.bisect_left(self.offsets, (tick + 1) * self.interval)))
             yield tick, array("d", self.offsets[low:high])
             low = high

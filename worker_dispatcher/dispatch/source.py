@@ -21,6 +21,8 @@ from worker_dispatcher.records import Ledger
 __all__ = ["AHEAD", "Intake", "TaskList", "TaskSource", "task_list"]
 
 AHEAD = 0.05  # seconds before its due that a task is released: what a batch takes to reach a worker, with a margin
+_DUES_MOST = 16_384  # due times of tasks not taken yet that are worked out ahead: more than a driver hands out at once
+_LATE_MOST = 1024  # late tasks to drop at once: the driver hears nothing meanwhile
 
 
 class TaskList:
@@ -248,9 +250,10 @@ class TaskSource:
         self._tasks, self._ledger, self._schedule = tasks, ledger, schedule
         self._ticks = schedule.ticks()
         self._more = schedule.timed  # intervals to come
-        self._dues: deque[array[float]] = deque()  # of fresh tasks, released or not, an interval each
-        self._at = 0  # how many of the first interval have been taken
+        self._dues = array("d")  # of fresh tasks, released or not
+        self._at = 0  # those before have been taken
         self._scheduled = 0  # tasks that the intervals so far have had
+        self._interval = -1  # the last of them
         self._began: float | None = None
         self._back: deque[Batch] = deque()
         self._back_count = 0
@@ -259,32 +262,50 @@ class TaskSource:
         self._order = itertools.count()
         self._horizon = math.inf if not schedule.timed else -math.inf
 
-    def first_tick(self) -> int:
-        """How many tasks are due at the very start; 0 without a schedule. Before `begin`."""
-        offsets = next(self._schedule.ticks(), (0, array("d")))[1]
-        return bisect.bisect_right(offsets, offsets[0]) if offsets else 0
+    def first_burst(self, most: int) -> int:
+        """How many tasks are due at the very start, or `most` if there are more. Before `begin`."""
+        first, count = None, 0
+        for _, offsets in self._schedule.ticks():
+            first = offsets[0] if first is None else first
+            together = bisect.bisect_right(offsets, first)
+            count += together
+            if together < len(offsets) or count >= most:
+                break
+        return min(count, most)
 
     def begin(self, at: float) -> None:
         """The run's time begins at a moment (monotonic)."""
         self._began = at
-        self._load()
+        self._load(at)
 
-    def _load(self) -> bool:
-        """Have one more interval at hand; False if there is none."""
-        number, offsets = next(self._ticks, (0, None)) if self._more else (0, None)
-        if offsets is None or self._began is None:
+    def _load(self, began: float) -> bool:
+        """Have some more due times at hand; False if there are none."""
+        number, offsets = next(self._ticks, (0, None))
+        if offsets is None:
             self._more = False
             return False
-        self._ledger.open_interval(number, self._scheduled + 1)
+        if number != self._interval:
+            self._interval = number
+            self._ledger.open_interval(number, self._scheduled + 1)
         self._scheduled += len(offsets)
-        began = self._began
-        self._dues.append(array("d", (began + offset for offset in offsets)))
+        if 2 * self._at > len(self._dues):
+            del self._dues[: self._at]
+            self._at = 0
+        self._dues.extend([began + offset for offset in offsets])
         return True
+
+    def _lacks(self) -> bool:
+        """True if a task that could be taken now has no due time at hand. Never more at hand than that takes: there
+        may be many more due times than tasks."""
+        left = len(self._dues) - self._at
+        if not self._more or left > min(self._tasks.available(), _DUES_MOST):
+            return False
+        return not left or self._dues[-1] <= self._horizon
 
     @property
     def ended(self) -> bool:
         """True once nothing fresh will come any more."""
-        return self._tasks.ended or (self._schedule.timed and not self._more and not self._dues)
+        return self._tasks.ended or (self._schedule.timed and not self._more and self._at == len(self._dues))
 
     def put_back(self, batch: Batch) -> None:
         """To be run again as soon as there is room."""
@@ -302,43 +323,35 @@ class TaskSource:
         """When `release` has something to do next (monotonic), or infinite."""
         due = self._later[0][0] if self._later else math.inf
         if self._began is not None and not self._tasks.ended:
-            due = min(due, self._unreleased() - AHEAD)
+            due = 0.0 if self._lacks() else min(due, self._unreleased() - AHEAD)
         return due
 
     def _unreleased(self) -> float:
         """When the first task that `release` has not let go is due."""
-        for nth, dues in enumerate(self._dues):
-            if dues[-1] > self._horizon:
-                return dues[bisect.bisect_right(dues, self._horizon, 0 if nth else self._at)]
-        return math.inf
+        at = bisect.bisect_right(self._dues, self._horizon, self._at)
+        return self._dues[at] if at < len(self._dues) else math.inf
 
     def release(self) -> None:
         """Let go of what is due soon."""
         at = now()
         while self._later and self._later[0][0] <= at:
             self.put_back(heapq.heappop(self._later)[2])
-        if self._schedule.timed:
+        if self._began is not None:
             self._horizon = at + AHEAD
-            while (not self._dues or self._dues[-1][-1] <= self._horizon) and self._load():
+            while self._lacks() and self._load(self._began):
                 pass
 
     def _due_by(self, moment: float, most: int) -> int:
         """How many fresh tasks are due by a moment, at most so many."""
-        count = 0
-        for nth, dues in enumerate(self._dues):
-            low = 0 if nth else self._at
-            count += bisect.bisect_right(dues, moment, low) - low
-            if count >= most or dues[-1] > moment:
-                break
-        return min(count, most)
+        return min(bisect.bisect_right(self._dues, moment, self._at) - self._at, most)
 
     def _fresh(self) -> int:
         available = self._tasks.available()
         return self._due_by(self._horizon, available) if self._schedule.timed else available
 
     def take_late(self, before: float) -> Batch | None:
-        """Fresh tasks that were due before a moment, None if there are none: for whoever drops them."""
-        return self._take_fresh(self._due_by(before, self._tasks.available()))
+        """Some fresh tasks that were due before a moment, None if there are none: for whoever drops them."""
+        return self._take_fresh(self._due_by(before, min(self._tasks.available(), _LATE_MOST)))
 
     def waiting(self) -> int:
         return self._back_count + self._fresh()
@@ -346,14 +359,18 @@ class TaskSource:
     def due(self) -> float:
         if self._back:
             return 0.0 if self._back[0].dues is None else self._back[0].dues[0]
+        return self.fresh_due()
+
+    def fresh_due(self) -> float:
+        """`due` of the tasks that come for the first time."""
         if not self._fresh():
             return math.inf
-        return self._dues[0][self._at] if self._schedule.timed else 0.0
+        return self._dues[self._at] if self._schedule.timed else 0.0
 
     def crowd(self, within: float) -> int:
         fresh = self._fresh()
         if self._schedule.timed and fresh:
-            fresh = self._due_by(self._dues[0][self._at] + within, fresh)
+            fresh = self._due_by(self._dues[self._at] + within, fresh)
         return self._back_count + fresh
 
     def alone_waiting(self) -> bool:
@@ -373,17 +390,11 @@ class TaskSource:
         return self._take_fresh(min(count, self._fresh()))
 
     def _take_fresh(self, count: int) -> Batch | None:
-        """At most so many, of one interval."""
-        dues = None
-        if self._schedule.timed and self._dues:
-            count = min(count, len(self._dues[0]) - self._at)
         items = self._tasks.draw(count) if count > 0 else ()
         if not len(items):
             return None
+        dues = None
         if self._schedule.timed:
-            dues = self._dues[0][self._at : self._at + len(items)]
+            dues = self._dues[self._at : self._at + len(items)]
             self._at += len(items)
-            if self._at == len(self._dues[0]):
-                self._dues.popleft()
-                self._at = 0
         return Batch(self._ledger.draw(len(items), dues), items, dues=dues)
