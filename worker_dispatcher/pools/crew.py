@@ -171,6 +171,9 @@ class ThreadCrew:
     def blocked_by(self) -> None:
         """No thread stands in another's way."""
 
+    def excuse(self, by: float) -> None:
+        """No thread is late through another's fault."""
+
     def leave(self) -> None:
         self.close()
 

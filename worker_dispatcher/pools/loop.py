@@ -21,6 +21,7 @@ from worker_dispatcher.records import TIMEOUT, Failure
 __all__ = ["LoopCrew"]
 
 _LOOP_GRACE = 0.3  # seconds a cancelled coroutine may take to end before its loop counts as blocked
+_EXCUSED = 1.0  # seconds beyond its timeout that a coroutine gets anew when another one has blocked the loop
 
 
 class LoopCrew:
@@ -109,6 +110,7 @@ class LoopCrew:
 
     def _cancel(self, slot: Slot) -> None:
         self._late.add(slot)
+        slot.deadline[0] = now() + _LOOP_GRACE  # it may have been excused
         self._running[slot].cancel()
 
     def _over(self, slot: Slot, seq: int, task_id: int, task: asyncio.Task[Ended | None]) -> None:
@@ -144,6 +146,16 @@ class LoopCrew:
 
     def replace(self) -> None:
         """Nothing to do: a coroutine that does not let go costs the whole loop."""
+
+    def excuse(self, by: float) -> None:
+        """Where one coroutine blocks the loop, the others that will be late by a moment are so through no fault of
+        theirs: they get more time. Those whom the loop has told are late by themselves. From any thread."""
+        timeout, blocker = self._setup.timeout, self.blocked_by()
+        if timeout is None or blocker is None:
+            return
+        for slot in list(self._running):
+            if slot.deadline[0] <= by and slot is not blocker and slot not in self._late:
+                slot.deadline[0] = by + timeout + _EXCUSED
 
     def drop(self) -> list[int]:
         return self._claims.drop()

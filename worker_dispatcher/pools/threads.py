@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import os
 import queue
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worker_dispatcher.clock import now
@@ -36,7 +38,7 @@ class ThreadPool:
         self._halt = [0]
         self._slots: list[Slot] = []
         self._numbers = 0
-        self._tasks: dict[int, tuple[int, Any]] = {}  # seq -> (id, item) of what the crew holds
+        self._tasks: dict[int, tuple[int, Any, float]] = {}  # seq -> (id, item, due) of what the crew holds
         self._seq = 1
         self._hold = size if setup.timed else 2 * size
         self._full = False
@@ -74,9 +76,8 @@ class ThreadPool:
             if batch is None:
                 return
             count = len(batch.items)
-            self._tasks.update(
-                zip(range(self._seq, self._seq + count), enumerate(batch.items, batch.first), strict=True)
-            )
+            dues: Iterable[float] = batch.dues if batch.dues is not None else itertools.repeat(0.0)
+            self._tasks.update(enumerate(zip(itertools.count(batch.first), batch.items, dues), self._seq))
             self._crew.feed(self._seq, batch)
             self._seq += count
             if self._setup.timeout is not None:
@@ -103,7 +104,7 @@ class ThreadPool:
         runs: list[tuple[int, float, float, Any, int]] = []
         for _ in range(len(done)):
             number, seq, (started, ended, result, failure, metadata) = done.popleft()
-            task_id, item = tasks.pop(seq)
+            task_id, item, _ = tasks.pop(seq)
             if failure is None and metadata is None:
                 runs.append((task_id, started, ended, result, number))
             else:
@@ -113,8 +114,8 @@ class ThreadPool:
         return [*_in_runs(runs), *events] if runs else events
 
     def _give_back(self, seq: int) -> Returned:
-        task_id, item = self._tasks.pop(seq)
-        return Returned(Batch(task_id, (item,)))
+        task_id, item, due = self._tasks.pop(seq)
+        return Returned(Batch(task_id, (item,), dues=array("d", (due,)) if due else None))
 
     def _watch(self) -> list[Event]:
         """Settle what is over its time. What ends in this very moment is heard of later, or given up: never both."""
@@ -124,7 +125,9 @@ class ThreadPool:
         events: list[Event] = []
         late = [slot for slot in self._slots if slot.deadline[0] <= at and slot.running[0]]
         if late and self._setup.coroutine:
-            return self._leave_loop(late)
+            self._crew.excuse(at)
+            if late := [slot for slot in late if slot.deadline[0] <= at]:
+                return self._leave_loop(late)
         for slot in late:
             if seq := slot.give_up(at):
                 self._crew.replace()
@@ -136,7 +139,7 @@ class ThreadPool:
         return events
 
     def _timed_out(self, seq: int, slot: Slot) -> Ended:
-        task_id, item = self._tasks.pop(seq)
+        task_id, item, _ = self._tasks.pop(seq)
         assert self._setup.timeout is not None
         late = TaskTimeout(task_id, self._setup.timeout)
         failure = Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
@@ -168,7 +171,7 @@ class ThreadPool:
         for slot, seq in running.items():
             if slot.started[0] >= (self._setup.stop_at or math.inf):
                 continue  # it was about to turn back
-            task_id, item = self._tasks.pop(seq)
+            task_id, item, _ = self._tasks.pop(seq)
             failure = Failure("", "", status=CANCELLED)
             events.append(Ended(task_id, item, slot.started[0], at, None, failure, None, slot.number))
         events += [self._give_back(seq) for seq in list(self._tasks)]

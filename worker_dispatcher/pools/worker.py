@@ -39,6 +39,7 @@ _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and he
 _REPORT_AFTER = 0.005  # seconds of finished work that may wait to be reported
 _LONG = 0.002  # seconds a task took to be reported at once
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
+_LOOK_AGAIN = 20.0  # milliseconds from one look to the next
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -206,26 +207,16 @@ class Host:
                 else:
                     for frame in self._channel.receive():
                         self._take(frame)
-            if self._setup.coroutine and self._setup.timeout is not None:
-                self._clear_innocent()
+            if self._setup.coroutine:
+                # The parent, which kills for what is on the slate, shall find the guilty one alone.
+                self._crew.excuse(now() + _LOOK_BEFORE)
 
     def _patience(self) -> float | None:
         """Milliseconds until a coroutine's overtime must be looked at, before the parent does; None for threads."""
         if self._setup.timeout is None or not self._setup.coroutine:
             return None
         soonest = min(self._slate.deadline) - _LOOK_BEFORE
-        return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
-
-    def _clear_innocent(self) -> None:
-        """Where one coroutine blocks the loop, the others are late through no fault of theirs: the parent, which kills
-        for what is on the slate, shall find that one alone."""
-        until = now() + _LOOK_BEFORE
-        late = [row for row, deadline in enumerate(self._slate.deadline) if deadline <= until]
-        blocker = self._crew.blocked_by() if late else None
-        if blocker is not None:
-            for row in late:
-                if row != blocker.number:
-                    self._slate.deadline[row] = math.inf
+        return None if soonest == math.inf else max(_LOOK_AGAIN, (soonest - now()) * 1000 + 1)
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == DROP:
