@@ -226,7 +226,10 @@ class ServerStarter:
         """A new worker with this socket and slate. Returns at once; `pump` says when it runs."""
         process, token = Process(), b"%d" % next(self._tokens)
         self._processes[token] = process
-        self._channel.send(_START, [token, self._letter], [sock.fileno(), slate_fd, 1, 2])
+        try:
+            self._channel.send(_START, [token, self._letter], [sock.fileno(), slate_fd, 1, 2])
+        except Gone:
+            pass  # `pump`, which will be called for it, finds the server gone too
         return process
 
     def pump(self) -> list[Process]:
