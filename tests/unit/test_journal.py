@@ -650,6 +650,25 @@ def test_nothing_is_loaded_that_was_not_recorded_here(path, tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize("number", [1, 2, 127])
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_reading_ends_where_damage_made_the_numbers_of_rows_go_back(path, nth, number):
+    for task_id in (1, 2, 3):
+        record(path, range(3), [task_id], first=task_id)
+    db = sqlite3.connect(path)
+    (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'rows'").fetchone()
+    db.close()
+    content, page = bytearray(path.read_bytes()), (root - 1) * 4096
+    cell = page + int.from_bytes(content[page + 8 + 2 * nth :][:2], "big")
+    while content[cell] & 0x80:  # the length of the row comes before its number
+        cell += 1
+    assert content[cell + 1] == nth + 1
+    content[cell + 1] = number
+    path.write_bytes(content)
+    expected = {1, 2, 3} if number == nth + 1 else {1, 2, 3} - {nth + 1}
+    assert {log["task_id"] for log in read_journal(path)} == expected
+
+
 def test_a_file_damaged_beyond_its_rows_says_so(path):
     record(path, range(50_000))
     content = bytearray(path.read_bytes())

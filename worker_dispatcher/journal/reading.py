@@ -73,13 +73,13 @@ def _read(real: str, key: bytes, state: _State) -> dict[int, dict[str, Any]]:
     # Without a log nobody writes, and reading must not leave one behind.
     db = connect(real, "mode=ro" if state.log else "immutable=1")
     try:
-        last = 0
-        more = True
-        while more:
-            more = False
-            for row in db.execute(f"{SELECT_ALL} WHERE seq > ? ORDER BY seq LIMIT {_AT_A_TIME}", (last,)):
-                more, last = True, row[0]
+        begin, last = -1, 0
+        while last > begin:  # the numbers of a damaged file may go back, for ever
+            begin, highest = last, last
+            for row in db.execute(f"{SELECT_ALL} WHERE seq > ? ORDER BY seq LIMIT {_AT_A_TIME}", (begin,)):
+                last, highest = row[0], max(highest, row[0])
                 _add(found, db, key, row)
+            last = last if last > begin else highest
     finally:
         db.close()
     return found
