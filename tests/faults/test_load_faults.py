@@ -155,7 +155,6 @@ FAULTS: dict[str, tuple[Callable[[], Any], set[str]]] = {
     "kill": (deeds.DEEDS["kill"], {"crashed"}),
     "close all descriptors": (deeds.DEEDS["close all descriptors"], {"crashed"}),
     "stop": (deeds.DEEDS["stop"], {"timeout"}),
-    "sleep": (lambda: time.sleep(3600), {"timeout"}),
     "fork and return": (fork_and_return, {"ok"}),
 }
 
@@ -181,11 +180,8 @@ async def guilty_coroutine(id: int, config: str) -> int:
     [
         ("processes", "kill", guilty),
         ("processes", "stop", guilty_coroutine),
-        ("processes", "fork and return", guilty),
         ("grid", "close all descriptors", guilty),
-        ("grid", "sleep", guilty),
         ("grid", "kill", guilty_coroutine),
-        ("grid", "sleep", guilty_coroutine),
         ("grid", "fork and return", guilty_coroutine),
     ],
 )
@@ -215,8 +211,8 @@ async def beside(id: int, config: int) -> int:
 @pytest.mark.parametrize("shape", ["threads", "grid"])
 def test_a_coroutine_that_does_not_let_go_is_ended_on_a_busy_loop(shape: str) -> None:
     began = time.monotonic()
-    load(clings, 200, shape, rate=150, max_workers=12, timeout=0.3)
-    assert outcomes(200) == {20: "timeout"}
+    load(clings, 120, shape, rate=150, max_workers=12, timeout=0.3)
+    assert outcomes(120) == {20: "timeout"}
     assert time.monotonic() - began < 20
 
 
@@ -303,8 +299,10 @@ def leaves_a_note(id: int, config: str) -> int:
 # The end
 
 
-@pytest.mark.parametrize("function", [short, short_coroutine])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "function"),
+    [("threads", short), ("threads", short_coroutine), ("processes", short), ("grid", short_coroutine)],
+)
 def test_loads_leave_nothing_behind(shape: str, function: Any) -> None:
     def state() -> tuple[int, ...]:
         own = psutil.Process()
@@ -312,7 +310,7 @@ def test_loads_leave_nothing_behind(shape: str, function: Any) -> None:
 
     load(function, 10, shape, rate=1000)
     before = state()
-    for nth in range(6):
+    for nth in range(2):
         load(function, 20, shape, rate=1000, max_workers=3, on_saturation=("queue", "drop")[nth % 2])
     until = time.monotonic() + 5
     while state() > before and time.monotonic() < until:
@@ -355,8 +353,7 @@ LAZY = "(print(n, flush=True) or n for n in range(100000))"
     ("shape", "tasks", "options"),
     [
         ("threads", LAZY, "'rate': 200"),
-        ("processes", "range(100000)", "'pacing': [0, 0, 1e6]"),
-        ("grid", LAZY, "'rate': 200"),
+        ("grid", "range(100000)", "'pacing': [0, 0, 1e6]"),
     ],
 )
 def test_ctrl_c_while_workers_wait_for_a_due_time(tmp_path: Path, shape: str, tasks: str, options: str) -> None:
