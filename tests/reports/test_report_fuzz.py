@@ -78,5 +78,8 @@ def test_every_output_can_be_written(logs: list[Any]) -> None:
 @settings(quick, max_examples=8)
 def test_every_picture_and_workbook_can_be_written(logs: list[Any]) -> None:
     digest = Digest(Facts(logs))
-    write_picture(digest, io.BytesIO())
-    write_workbook(digest, io.BytesIO(), ["a"])
+    picture, workbook = io.BytesIO(), io.BytesIO()
+    write_picture(digest, picture)
+    write_workbook(digest, workbook, ["a"])
+    assert picture.getvalue().startswith(b"\x89PNG")
+    assert workbook.getvalue().startswith(b"PK")
