@@ -13,6 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker_dispatcher.config import callback_sample, task_function_sample
+    from worker_dispatcher.config.dicts import (
+        BackoffDict,
+        CallbackDict,
+        ConfigDict,
+        FrequencyModeDict,
+        ParallelProcessingDict,
+        StageDict,
+        TaskDict,
+        WorkerDict,
+    )
     from worker_dispatcher.dispatch.banner import print as print
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.errors import (
@@ -44,15 +54,23 @@ if TYPE_CHECKING:
     default_config: dict[str, Any]
 
 _HOMES = {
+    "BackoffDict": "config.dicts",
+    "CallbackDict": "config.dicts",
+    "ConfigDict": "config.dicts",
     "ConfigError": "errors",
+    "FrequencyModeDict": "config.dicts",
     "MaxRate": "max_rate",
+    "ParallelProcessingDict": "config.dicts",
     "Report": "reports.report",
     "Run": "dispatch.run",
     "RunError": "errors",
+    "StageDict": "config.dicts",
+    "TaskDict": "config.dicts",
     "TaskError": "errors",
     "TaskFailure": "records",
     "TaskFailuresWarning": "errors",
     "TaskTimeout": "errors",
+    "WorkerDict": "config.dicts",
     "WorkerDied": "worker_died",
     "WorkerDispatcherError": "errors",
     "callback_sample": "config",
@@ -75,15 +93,23 @@ _HOMES = {
 }
 
 __all__ = [
+    "BackoffDict",
+    "CallbackDict",
+    "ConfigDict",
     "ConfigError",
+    "FrequencyModeDict",
     "MaxRate",
+    "ParallelProcessingDict",
     "Report",
     "Run",
     "RunError",
+    "StageDict",
+    "TaskDict",
     "TaskError",
     "TaskFailure",
     "TaskFailuresWarning",
     "TaskTimeout",
+    "WorkerDict",
     "WorkerDied",
     "WorkerDispatcherError",
     "callback_sample",

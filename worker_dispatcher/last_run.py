@@ -12,6 +12,7 @@ from worker_dispatcher.config import Config, merged, parse
 from worker_dispatcher.errors import RunError
 
 if TYPE_CHECKING:
+    from worker_dispatcher.config.dicts import ConfigDict
     from worker_dispatcher.dispatch.run import Run
 
 __all__ = [
@@ -30,8 +31,11 @@ __all__ = [
 _last: Run | None = None  # replaced whole, never changed
 
 
-def start(config: Mapping[str, Any] | None = None) -> Any:
+def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     """Run all tasks of a config and return the list of results, in task order.
+
+    config: see README; any mapping will do. The type ConfigDict is there for editors to complete, and for type checkers
+    where a config is declared to be one.
 
     A task that did not end ok has a falsy TaskFailure in its place. Raises ConfigError (a ValueError) before
     anything starts; KeyboardInterrupt after Ctrl-C, with all that was done still in `get_logs()`; and the
@@ -53,7 +57,7 @@ def start(config: Mapping[str, Any] | None = None) -> Any:
     return run.results
 
 
-def launch(config: Mapping[str, Any] | None = None) -> Run:
+def launch(config: ConfigDict | Mapping[str, Any] | None = None) -> Run:
     """Start a run and return its handle at once; ConfigError as with `start`.
 
     Raises RunError where `start` would return False: there is nothing to hand out.

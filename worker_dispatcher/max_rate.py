@@ -12,6 +12,7 @@ from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import ConfigError
 
 if TYPE_CHECKING:
+    from worker_dispatcher.config.dicts import ConfigDict
     from worker_dispatcher.reports.check import Verdict
     from worker_dispatcher.reports.health import Health
     from worker_dispatcher.reports.report import Report
@@ -81,7 +82,7 @@ class MaxRate:
 
 
 def find_max_rate(
-    config: Mapping[str, Any] | None,
+    config: ConfigDict | Mapping[str, Any] | None,
     slo: str | Iterable[str],
     *,
     start: float = 10.0,

@@ -12,9 +12,10 @@
     signature.py  how a user's function wants to be called
     legacy.py     old names and what they mean now          spelling.py   the likeliest right name for a wrong one
     describe.py   how a value is shown in a message         samples.py    functions that stand in for missing ones
-    table.py      the option table of README
+    table.py      the option table of README             dicts.py      the nested dict as types, for editors
 
-To add an option, declare its field in options.py: parsing, defaults, messages, suggestions and the table follow.
+To add an option, declare its field in options.py: parsing, defaults, messages, suggestions and the table follow. Its
+type in dicts.py does not; a test says what is missing there.
 
 The room promises: the input is never changed, `task.list` is never drawn from, nothing is started or printed, no
 function of the user is called, nothing but ConfigError is raised for a bad config, and no value of `task.config` or of
