@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Anchor", "now"]
 
 now = time.monotonic  # seconds; on Linux one clock for all processes since boot, so stamps of workers compare
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(NamedTuple):
     """One moment read on both clocks, so that monotonic stamps can be told as Unix time."""
 
     wall: float

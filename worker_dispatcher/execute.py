@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.config import CallStyle
 from worker_dispatcher.records import Failure
 
 __all__ = ["Call", "Ended", "attempt", "attempt_async", "call_styled", "describe", "failure_from", "guarded"]
@@ -32,8 +31,7 @@ class Ended(NamedTuple):
     metadata: dict[Any, Any] | None
 
 
-@dataclass(slots=True)
-class Call:
+class Call(NamedTuple):
     """What is called for each task: the function, how it takes its arguments, and what follows it.
 
     keep_exception: keep the exception object in the failure, for a caller that will raise it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +91,8 @@ def _refused_here(config: Config) -> str:
         return ""
     if not (config.worker.use_processing or config.worker.parallel_processing.enabled):
         return ""
+    import traceback  # 2 ms, before the fork server can be asked for
+
     home = os.path.join(os.path.dirname(__file__), "")
     frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(home)]
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"

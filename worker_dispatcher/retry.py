@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 __all__ = ["Backoff", "RetryPolicy"]
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Exponential waits with jitter.
 
     initial: seconds before the second attempt, 0 for none; factor: growth per further attempt, >= 1;
@@ -35,12 +34,11 @@ class Backoff:
         return plain * (1 + self.jitter * (2 * random.random() - 1))
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """retries: attempts after the first, at most; backoff: the waits between them."""
 
     retries: int = 0
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = Backoff()
 
     def again(self, attempts: int) -> bool:
         """True if a task that failed `attempts` times may be tried once more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 import pytest
@@ -110,7 +109,7 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     anchor = Anchor.take()
     items = task_list(config.task.list, 2)
     ledger = Ledger(anchor)
-    plan = dataclasses.replace(make_plan(config, tasks, anchor), kind="threads")
+    plan = make_plan(config, tasks, anchor)._replace(kind="threads")
     driver = Driver(plan, items, ledger, on_error=on_error, max_failures=max_failures)
     pool = ScriptedPool(dice, room, stop_after)
     pool.driver = driver

@@ -9,13 +9,14 @@ import operator
 import os.path
 import pickle
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, CallStyle, call_style, is_coroutine_function
+from worker_dispatcher.config import signature as signatures
 from worker_dispatcher.config.describe import Refused
 
 ALL = CallStyle(names=TASK_NAMES)
@@ -337,7 +338,7 @@ def test_a_call_style_is_a_frozen_value_that_travels() -> None:
     style = call_style(whole, TASK_NAMES)
     assert pickle.loads(pickle.dumps(style)) == style
     assert len({style, ALL}) == 1
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         style.positional = True  # type: ignore[misc]
 
 
@@ -381,3 +382,30 @@ async def stream(task: Any) -> Any:
 @pytest.mark.parametrize("function", [one, len, int, Fetcher, Callable_(), Methods().one, stream, calls_fetch])
 def test_what_gives_something_else_is_not(function: Callable[..., Any]) -> None:
     assert not is_coroutine_function(function)
+
+
+# ---- plain functions are read without `inspect`
+
+
+def bare() -> None: ...
+def everything(a, b=1, /, c=2, *rest, d, e=3, **more): ...  # type: ignore[no-untyped-def]
+def only_named(*, a, b=1): ...  # type: ignore[no-untyped-def]
+def keeps_locals(a, *rest, **more):  # type: ignore[no-untyped-def]
+    local = a
+    return local, rest, more
+
+
+@pytest.mark.parametrize("function", [bare, everything, only_named, keeps_locals, lambda x, y=1: x, whole])
+def test_a_plain_function_is_read_as_inspect_reads_it(function: Callable[..., Any]) -> None:
+    expected = [
+        (p.name, p.kind.name, p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+        for p in inspect.signature(function).parameters.values()
+    ]
+    assert [tuple(p) for p in signatures._parameters(function) or ()] == expected
+
+
+def test_a_function_that_was_marked_is_left_to_inspect() -> None:
+    def marked(anything: object) -> None: ...
+
+    marked.__signature__ = inspect.signature(whole)  # type: ignore[attr-defined]
+    assert call_style(marked, TASK_NAMES) == ALL

@@ -22,6 +22,7 @@ function of the user is called, nothing but ConfigError is raised for a bad conf
 a task is in any message. It has no state and no threads.
 """
 
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.config.describe import brief
 from worker_dispatcher.config.options import (
     CallbackOptions,
@@ -37,7 +38,6 @@ from worker_dispatcher.config.samples import callback_sample, task_function_samp
 from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     TASK_NAMES,
-    CallStyle,
     call_style,
     is_coroutine_function,
 )

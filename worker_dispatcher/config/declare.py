@@ -1,64 +1,102 @@
-"""How an option is declared: default, rule and description in one place, kept in the metadata of a dataclass field.
+"""How an option is declared: default, rule and description in one place, as a field of its section.
 
-The small values of this room are named tuples: each frozen dataclass costs the import about 0.5 ms.
+Neither sections nor the small values of this room are dataclasses: those are compiled while the library is imported,
+1 ms for each section, and bring `inspect` with them. That is most of what a first call would wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import field, fields
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 from worker_dispatcher.config.rules import Rule
 
-__all__ = ["Option", "Section", "members", "option", "options", "section", "walk"]
-
-KEY = "declared"
+__all__ = ["Option", "Options", "Section", "members", "option", "options", "section", "walk"]
 
 
 class Option(NamedTuple):
-    """default: as the user would write it; shown: the default as the option table says it."""
+    """default: as the user would write it; shown: the default as the option table says it.
+
+    private: a payload, left out of the repr so that it is never printed.
+    """
 
     default: Any
     rule: Rule
     description: str
     shown: str
+    private: bool
 
     def fresh_default(self) -> Any:
         """The default; a new one each time where it could be changed."""
         return self.default.copy() if isinstance(self.default, list | dict) else self.default
 
+    def fresh(self) -> Any:
+        """The default in the form that the rule keeps."""
+        return self.rule.accept(self.fresh_default())
+
 
 class Section(NamedTuple):
-    """A dict of options. options: the dataclass that declares them; made: what they are handed to; hint: for whoever
+    """A dict of options. options: the class that declares them; made: what they are handed to; hint: for whoever
     gives something else."""
 
-    options: type
+    options: type[Options]
     made: Callable[..., Any]
     hint: str
+    private: bool = False
+
+    def fresh(self) -> Any:
+        """The section with its defaults."""
+        return self.made()
 
 
 def option(default: Any, rule: Rule, description: str, *, shown: str | None = None, private: bool = False) -> Any:
-    """A dataclass field for one option. private: a payload, left out of the repr so that it is never printed."""
-    declared = Option(default, rule, description, repr(default) if shown is None else shown)
-    metadata = {KEY: declared}
-    if isinstance(default, list | dict):
-        return field(default_factory=declared.fresh_default, repr=not private, metadata=metadata)
-    return field(default=rule.accept(default), repr=not private, metadata=metadata)
+    """Declares one option, in the body of an `Options` class."""
+    return Option(default, rule, description, repr(default) if shown is None else shown, private)
 
 
-def section(declares: type, *, made: Callable[..., Any] | None = None, hint: str = "") -> Any:
-    """A dataclass field for a section of options."""
-    declared = Section(declares, made or declares, hint)
-    return field(default_factory=declared.made, metadata={KEY: declared})
+def section(declares: type[Options], *, made: Callable[..., Any] | None = None, hint: str = "") -> Any:
+    """Declares a section of options, in the body of an `Options` class."""
+    return Section(declares, made or declares, hint)
 
 
-def members(declares: type) -> dict[str, Option | Section]:
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, section))
+class Options:
+    """Base of a section: what its body declares are its fields. Made by keyword, with defaults; fixed once made."""
+
+    declared: ClassVar[dict[str, Option | Section]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.declared = {name: value for name, value in vars(cls).items() if isinstance(value, Option | Section)}
+
+    def __init__(self, **values: Any) -> None:
+        strangers = values.keys() - self.declared.keys()
+        if strangers:
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(strangers))}")
+        for name, member in self.declared.items():
+            self.__dict__[name] = values[name] if name in values else member.fresh()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is fixed: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is fixed: {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it may hold anything
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name, member in self.declared.items() if not member.private)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def members(declares: type[Options]) -> dict[str, Option | Section]:
     """The options and sections of one section, by name, in the order they were declared."""
-    return {f.name: f.metadata[KEY] for f in fields(declares)}
+    return declares.declared
 
 
-def walk(declares: type, prefix: str = "") -> Iterator[tuple[str, Option | Section]]:
+def walk(declares: type[Options], prefix: str = "") -> Iterator[tuple[str, Option | Section]]:
     """All options and sections in and below one section, with their dotted paths."""
     for name, member in members(declares).items():
         yield prefix + name, member
@@ -66,6 +104,6 @@ def walk(declares: type, prefix: str = "") -> Iterator[tuple[str, Option | Secti
             yield from walk(member.options, f"{prefix}{name}.")
 
 
-def options(declares: type) -> dict[str, Option]:
+def options(declares: type[Options]) -> dict[str, Option]:
     """All options in and below one section, by dotted path."""
     return {path: member for path, member in walk(declares) if isinstance(member, Option)}

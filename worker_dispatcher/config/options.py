@@ -1,14 +1,11 @@
 """The config: every option with its default, rule and meaning, declared once. Frozen; `parse` makes it."""
 
-# ruff: noqa: RUF009 -- `option` and `section` make dataclass fields; they are no shared defaults.
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from worker_dispatcher.config.declare import option, section
+from worker_dispatcher.config.declare import Options, option, section
 from worker_dispatcher.config.pacing import pacing, rate, stages
 from worker_dispatcher.config.rules import (
     anything,
@@ -59,8 +56,7 @@ NOT_YET = frozenset(
 _BACKOFF = Backoff()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackoffOptions:
+class BackoffOptions(Options):
     """Declares the options of retry.Backoff, which is what the config holds."""
 
     initial: float = option(
@@ -85,8 +81,7 @@ class BackoffOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallbackOptions:
+class CallbackOptions(Options):
     """Functions called with a task's result; what they return becomes the result."""
 
     on_done: Callable[..., Any] | None = option(
@@ -101,8 +96,7 @@ class CallbackOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOptions:
+class TaskOptions(Options):
     """What to run, and what to do when it fails."""
 
     list: Iterable[Any] | int | None = option(
@@ -149,8 +143,7 @@ class TaskOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParallelProcessing:
+class ParallelProcessing(Options):
     """Processes of several threads each. Where enabled, `worker.use_processing` does not matter."""
 
     enabled: bool = option(False, flag(), "Run threads in several processes; goes before `worker.use_processing`.")
@@ -164,8 +157,7 @@ class ParallelProcessing:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrequencyMode:
+class FrequencyMode(Options):
     """Tasks are released by the clock, `worker.number` at each tick, whether or not earlier ones have ended."""
 
     enabled: bool = option(False, flag(), "Release `worker.number` tasks at each tick instead of keeping workers busy.")
@@ -219,8 +211,7 @@ class FrequencyMode:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
+class WorkerOptions(Options):
     """Where tasks run, and how many at once."""
 
     number: int | None = option(
@@ -246,8 +237,7 @@ class WorkerOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Options):
     """What the user asked, complete and checked."""
 
     debug: bool = option(False, flag(), "Print the plan and each worker's start and end; never values of tasks.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from worker_dispatcher.config.declare import Option, Section, members, options, walk
@@ -59,14 +58,14 @@ def merged(raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return nested
 
 
-@dataclass(slots=True)
 class _Reading:
     """What was read, by dotted path. given: as the user wrote it; kept: as the rules return it; legacy: old names."""
 
-    given: dict[str, Any] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)
-    legacy: dict[str, Any] = field(default_factory=dict)
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
+        self.legacy: dict[str, Any] = {}
+        self.problems: list[tuple[str, str]] = []
 
     def attempt(self, path: str, read: Callable[..., None], *values: Any) -> None:
         try:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.config.describe import Refused
-
-if TYPE_CHECKING:
-    from inspect import Parameter
 
 __all__ = ["CALLBACK_NAMES", "TASK_NAMES", "CallStyle", "call_style", "is_coroutine_function"]
 
@@ -20,14 +17,7 @@ TASK_NAMES = ("id", "config", "task", "metadata")
 CALLBACK_NAMES = ("id", "config", "result", "log")
 
 DEEPEST = 50  # decorators followed; an object that claims to wrap itself must not keep us for ever
-
-
-@dataclass(frozen=True, slots=True)
-class CallStyle:
-    """positional: call with the subject alone, unnamed; otherwise call with exactly `names`, by keyword."""
-
-    positional: bool = False
-    names: tuple[str, ...] = ()
+_VARARGS, _VARKEYWORDS, _COROUTINE = 0x04, 0x08, 0x80  # of code.co_flags, as `inspect` has them
 
 
 def call_style(function: Callable[..., Any], names: Sequence[str]) -> CallStyle:
@@ -46,6 +36,8 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
 
     A plain function that returns somebody's coroutine is not one: only its result can tell.
     """
+    if (code := _own_code(function)) is not None:
+        return bool(code.co_flags & _COROUTINE)
     import inspect
 
     while isinstance(function, functools.partial):
@@ -64,15 +56,23 @@ def _style(function: Callable[..., Any], names: tuple[str, ...], depth: int) -> 
 
 
 def _rest(
-    own: list[Parameter], inside: Callable[..., Any] | None, names: tuple[str, ...], depth: int
+    own: list[_Parameter], inside: Callable[..., Any] | None, names: tuple[str, ...], depth: int
 ) -> tuple[str, ...]:
     """The names that may go into the function's `**kwargs`: all, or what the function inside it takes."""
-    if not any(p.kind is p.VAR_KEYWORD for p in own):
+    if not any(p.kind == "VAR_KEYWORD" for p in own):
         return ()
     if inside is None:
         return names
     wanted = _style(inside, names, depth + 1).names
     return wanted or (names if len(own) == 1 else ())  # `**kwargs` alone can be given nothing but names
+
+
+class _Parameter(NamedTuple):
+    """kind: the name that `inspect` has for it; required: has no default, and is not `*args` or `**kwargs`."""
+
+    name: str
+    kind: str
+    required: bool
 
 
 class _Choice(NamedTuple):
@@ -82,7 +82,7 @@ class _Choice(NamedTuple):
     lenient: the function sits inside a decorator, which may fill what we do not know: nothing is refused.
     """
 
-    parameters: list[Parameter]
+    parameters: list[_Parameter]
     names: tuple[str, ...]
     rest: tuple[str, ...]
     bound: frozenset[str]
@@ -100,28 +100,27 @@ class _Choice(NamedTuple):
             return CallStyle(names=offered)
         return self._positional(next((p for p in self.parameters if _takes_position(p)), None))
 
-    def _known(self, p: Parameter) -> bool:
-        by_keyword = p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    def _known(self, p: _Parameter) -> bool:
+        by_keyword = p.kind in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
         return by_keyword and p.name in self.names and p.name not in self.bound
 
-    def _stranger(self, p: Parameter) -> bool:
-        required = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        return required and not self._known(p)
+    def _stranger(self, p: _Parameter) -> bool:
+        return p.required and not self._known(p)
 
-    def _positional(self, p: Parameter | None) -> CallStyle:
+    def _positional(self, p: _Parameter | None) -> CallStyle:
         subject = self.names[2]
         if self.lenient:
             return CallStyle(positional=True)
         if p is None:
             raise Refused(f"has no parameter that can take the {subject}; let it take one, or **kwargs")
-        if p.kind is p.POSITIONAL_ONLY and p.name in self.names and p.name != subject:
+        if p.kind == "POSITIONAL_ONLY" and p.name in self.names and p.name != subject:
             # It would get the task in the place of the id: wrong, and nobody would see it.
             raise Refused(f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name")
         return CallStyle(positional=True)
 
-    def _about(self, strangers: list[Parameter]) -> str:
+    def _about(self, strangers: list[_Parameter]) -> str:
         for p in strangers:
-            if p.name in self.names and p.kind is p.POSITIONAL_ONLY:
+            if p.name in self.names and p.kind == "POSITIONAL_ONLY":
                 return f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name"
         which, on_offer = " and ".join(f"'{p.name}'" for p in strangers), ", ".join(self.names)
         if len(strangers) == 1:
@@ -129,15 +128,45 @@ class _Choice(NamedTuple):
         return f"parameters {which} are not among {on_offer} and have no default; rename them or give them one"
 
 
-def _parameters(function: Callable[..., Any]) -> list[Parameter] | None:
+def _parameters(function: Callable[..., Any]) -> list[_Parameter] | None:
     """The function's own parameters, None if they cannot be read."""
+    if (code := _own_code(function)) is not None:
+        return _declared(code, function.__defaults__ or (), function.__kwdefaults__ or {})
     import inspect
 
     try:
-        return list(inspect.signature(function, follow_wrapped=False).parameters.values())
+        found = inspect.signature(function, follow_wrapped=False).parameters.values()
     except Exception:
         # ValueError and TypeError for builtins; anything at all from an object that computes its `__signature__`.
         return None
+    without = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [_Parameter(p.name, p.kind.name, p.default is p.empty and p.kind not in without) for p in found]
+
+
+def _own_code(function: Any) -> types.CodeType | None:
+    """The code of a plain function that nobody has decorated or marked: it says what `inspect`, which takes 4 ms to
+    load, would say."""
+    return function.__code__ if type(function) is types.FunctionType and not function.__dict__ else None
+
+
+def _declared(code: types.CodeType, defaults: Sequence[object], by_name: Mapping[str, object]) -> list[_Parameter]:
+    """The parameters of a function with this code and these defaults, in order."""
+    named = code.co_argcount + code.co_kwonlyargcount
+    names, extra = code.co_varnames[:named], iter(code.co_varnames[named:])
+    found = [
+        _Parameter(
+            name,
+            "POSITIONAL_ONLY" if at < code.co_posonlyargcount else "POSITIONAL_OR_KEYWORD",
+            at < code.co_argcount - len(defaults),
+        )
+        for at, name in enumerate(names[: code.co_argcount])
+    ]
+    if code.co_flags & _VARARGS:
+        found.append(_Parameter(next(extra), "VAR_POSITIONAL", required=False))
+    found += [_Parameter(name, "KEYWORD_ONLY", name not in by_name) for name in names[code.co_argcount :]]
+    if code.co_flags & _VARKEYWORDS:
+        found.append(_Parameter(next(extra), "VAR_KEYWORD", required=False))
+    return found
 
 
 def _inside(function: Any) -> Callable[..., Any] | None:
@@ -163,9 +192,9 @@ def _bound(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(keywords)
 
 
-def _only_passes_on(parameters: list[Parameter]) -> bool:
-    return {p.kind.name for p in parameters} == {"VAR_POSITIONAL", "VAR_KEYWORD"}
+def _only_passes_on(parameters: list[_Parameter]) -> bool:
+    return {p.kind for p in parameters} == {"VAR_POSITIONAL", "VAR_KEYWORD"}
 
 
-def _takes_position(p: Parameter) -> bool:
-    return p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+def _takes_position(p: _Parameter) -> bool:
+    return p.kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "VAR_POSITIONAL")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-from datetime import UTC, datetime
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
@@ -139,4 +138,6 @@ class Banner:
 
 
 def _iso(wall: float) -> str:
+    from datetime import UTC, datetime  # a quiet run does without
+
     return datetime.fromtimestamp(wall, UTC).astimezone().isoformat()

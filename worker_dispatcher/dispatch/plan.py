@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, is_coroutine_function
@@ -21,8 +21,7 @@ _SHORTEST_INTERVAL = 1e-6  # seconds: no task starts more exactly than that, and
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """What frequency mode adds to a run. duration: seconds from its first due time to its end, None if unknown.
 
     drops: a task that finds all workers busy is not run. warmup, cooldown: seconds left out of the statistics.
@@ -35,8 +34,7 @@ class Load:
     abort_on: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """kind: 'threads', 'processes' or 'grid'; slots: threads (or coroutines) of each process, one entry for threads.
 
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
@@ -50,8 +48,8 @@ class Plan:
     setup: Setup
     retry: RetryPolicy
     method: str | None
-    environment: Mapping[str, str] = field(repr=False, default_factory=dict)
-    load: Load | None = None
+    environment: Mapping[str, str]
+    load: Load | None
 
     @property
     def workers(self) -> int:

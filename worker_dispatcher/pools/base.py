@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.execute import Call
@@ -81,8 +80,7 @@ class Broken(NamedTuple):
 Event = Finished | Ended | Returned | Raised | Broken
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(NamedTuple):
     """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it.
 
     timed: batches have dues, and a pool holds no more tasks than it has workers for.

@@ -18,7 +18,6 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from worker_dispatcher.clock import now
@@ -280,7 +279,7 @@ def main(socket_fd: int, slate_fd: int) -> None:
         _limit_blas()
         channel.send(READY)
         kind = Solo if len(slate.running) == 1 else Host
-        worker = kind(channel, slate, replace(setup))
+        worker = kind(channel, slate, setup)
         for frame in frames[1:]:
             worker._work(frame) if isinstance(worker, Solo) else worker._take(frame)
         worker.serve()
