@@ -6,7 +6,7 @@ import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import BookingError
-from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, Failure, Ledger, TaskFailure
+from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, STATUS_NAMES, Failure, Ledger, TaskFailure
 
 
 @pytest.fixture
@@ -94,3 +94,17 @@ def test_task_failures_compare_by_what_they_say():
     assert TaskFailure(1, "error", error, 1) == TaskFailure(1, "error", dict(error), 2)
     assert TaskFailure(1, "error", error, 1) != TaskFailure(2, "error", error, 1)
     assert TaskFailure(1, "error", error, 1) != "error"
+
+
+def test_the_counts_are_those_of_the_statuses_whichever_way_they_were_written(ledger):
+    ledger.draw(8)
+    ledger.settle_run(1, [11.0] * 3, [11.5] * 3, ["a", "b", "c"], 1)
+    for task_id, status in ((4, ERROR), (5, CRASHED), (6, NOT_RUN), (7, OK)):
+        ledger.settle(task_id, status, 11.0, 12.0)
+    with pytest.raises(BookingError):
+        ledger.settle(1, ERROR, 11.0, 12.0)
+    ledger.fail_later(2, Failure("KeyError", "'x'"))
+
+    counted = {name: ledger.status.count(code) for code, name in enumerate(STATUS_NAMES) if name != "open"}
+    assert ledger.counts() == counted
+    assert counted == {"ok": 3, "error": 2, "timeout": 0, "crashed": 1, "cancelled": 0, "not_run": 1, "dropped": 0}
