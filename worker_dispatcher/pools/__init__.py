@@ -11,6 +11,7 @@
     batching.py   which process gets how many tasks
     crew.py       threads that claim tasks; the same in a ThreadPool and in a worker process; loop.py  coroutines
     claims.py     what those share: slots, and the tasks nobody has claimed
+    roster.py     which worker processes there are: started, buried, replaced
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
     worker.py     what runs in that process                    reporting.py  how it says what has ended
     frames.py     the words these two exchange

@@ -1,0 +1,202 @@
+"""Who works for a process pool: workers are started while there are tasks for them, watched, buried and replaced."""
+
+from __future__ import annotations
+
+import select
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import RunError
+from worker_dispatcher.osproc.channel import Gone
+from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
+from worker_dispatcher.pools.base import Broken, Event, Setup
+from worker_dispatcher.pools.remote import Remote
+
+__all__ = ["EXIT_GRACE", "Roster"]
+
+EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
+
+_SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
+_SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
+_STILLBORN_MOST = 3  # workers in a row that may die before they are ready
+
+
+class Roster:
+    """The workers of a pool, and the one poll over their channels, their sentinels and the starter.
+
+    Owned by the pool's driving thread. slots: the number of threads or coroutines of each process wanted, in order.
+    remotes: those that work; dying: those that were killed or have ended, until they are reaped.
+    events: what has happened; the pool takes from it and adds to it. closed: no death is a surprise any more.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        slots: list[int],
+        starter: ServerStarter | ForkStarter,
+        greeting: tuple[list[bytes | memoryview], list[int]],
+    ) -> None:
+        self._setup, self.slots, self._starter, self._greeting = setup, slots, starter, greeting
+        self.remotes: list[Remote] = []
+        self.dying: list[Remote] = []
+        self.events: list[Event] = []
+        self.pids: dict[int, int] = {}  # worker number -> process id, for every worker that ever ran
+        self.closed = False
+        self.poll = select.poll()
+        if starter.fileno() >= 0:
+            self.poll.register(starter.fileno(), select.POLLIN)
+        self._by_fd: dict[int, Remote] = {}
+        self._number = 1
+        self._stillborn = 0
+        self._server_deaths = 0
+
+    def grow(self, waiting: int) -> None:
+        """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
+        idle = sum(not len(r.held) for r in self.remotes)
+        if len(self.remotes) == len(self.slots) or waiting <= idle:
+            return
+        missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
+        for remote in self.remotes:
+            missing.remove(remote.slots)
+        for slots in missing[: waiting - idle]:
+            if not self._start(slots):
+                return
+
+    def _start(self, slots: int) -> bool:
+        try:
+            remote = Remote(self._starter, slots, self._number, self._setup.call.keep_exception)
+        except OSError as error:
+            self._cannot_start(str(error))
+            return False
+        self._number += slots
+        self.remotes.append(remote)
+        self._by_fd[remote.channel.fileno()] = remote
+        self.poll.register(remote.channel.fileno(), select.POLLIN)
+        if remote.process.sentinel is not None:
+            self._welcome(remote.process)
+        remote.greet(*self._greeting)
+        self.rewatch(remote)
+        return True
+
+    def _cannot_start(self, why: str) -> None:
+        """The system gives no more workers: go on with those there are, if there are any."""
+        if self.remotes or self.dying:
+            self.slots = [r.slots for r in self.remotes + self.dying]
+        else:
+            self.events.append(Broken(RunError(f"no worker process can be started: {why}")))
+
+    def _welcome(self, process: Process) -> None:
+        for remote in self.remotes + self.dying:
+            if remote.process is process and process.sentinel is not None and process.pid is not None:
+                self._by_fd[process.sentinel] = remote
+                self.poll.register(process.sentinel, select.POLLIN)
+                self.pids.update(dict.fromkeys(range(remote.number, remote.number + remote.slots), process.pid))
+
+    def attend(self, fd: int) -> None:
+        """A descriptor of the poll has something to say."""
+        if fd == self._starter.fileno():
+            self._hear_starter()
+        elif (remote := self._by_fd.get(fd)) is not None:
+            if fd == remote.process.sentinel:
+                if remote.process.ended:  # the number may be that of a descriptor closed a moment ago
+                    self._lost(remote)
+            else:
+                self.events += remote.receive()
+                self.rewatch(remote)
+
+    def rewatch(self, remote: Remote) -> None:
+        """Watch a channel for what is wanted of it; one that has ended is only heard of through its sentinel."""
+        fd = remote.channel.fileno()
+        if fd not in self._by_fd:
+            return
+        if remote.gone:
+            self.poll.unregister(fd)
+            del self._by_fd[fd]
+            remote.closing_at = min(remote.closing_at, now() + _SEVERED_GRACE)
+        else:
+            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if remote.channel.wanted else 0))
+
+    def _hear_starter(self) -> None:
+        try:
+            news = self._starter.pump()
+        except Gone:
+            self._starter_gone()
+            return
+        for process in news:
+            if process.refused is not None:
+                self._refused(process)
+            elif process.status is None:
+                self._welcome(process)
+            else:
+                self._bury(process)
+
+    def _starter_gone(self) -> None:
+        """The fork server has died, and every worker with it: start over with a new one."""
+        self.poll.unregister(self._starter.fileno())
+        self._server_deaths += 1
+        if not any(remote.ready for remote in self.remotes + self.dying):
+            self._count_stillborn("the fork server has ended")
+        for remote in self.remotes + self.dying:
+            remote.orphaned = self._server_deaths <= _SERVER_DEATHS_FORGIVEN
+            remote.kill()
+            if remote.process.sentinel is not None:
+                select.select([remote.process.sentinel], [], [], EXIT_GRACE)
+            self.finish(remote)
+        assert isinstance(self._starter, ServerStarter)
+        self._starter.reconnect()
+        self.poll.register(self._starter.fileno(), select.POLLIN)
+
+    def _refused(self, process: Process) -> None:
+        for remote in [r for r in self.remotes + self.dying if r.process is process]:
+            why = process.refused or ""
+            remote.orphaned = True  # should it run nevertheless, its end is no task's fault
+            self.finish(remote)
+            self._cannot_start(why)
+
+    def _lost(self, remote: Remote) -> None:
+        """A worker has ended; how, is known when it has been reaped."""
+        if remote.process.sentinel is not None:
+            self.poll.unregister(remote.process.sentinel)
+            self._by_fd.pop(remote.process.sentinel, None)
+        if remote in self.remotes:
+            self.remotes.remove(remote)
+            self.dying.append(remote)
+        if self._starter.fileno() < 0:
+            self._hear_starter()
+
+    def _bury(self, process: Process) -> None:
+        for remote in [r for r in self.remotes + self.dying if r.process is process]:
+            self.events += remote.receive()
+            if not remote.ready and not remote.verdicts and not self.closed:
+                self._count_stillborn(f"the last one {process.cause}")
+            elif remote.ready:
+                self._stillborn = 0
+            self.finish(remote)
+
+    def _count_stillborn(self, why: str) -> None:
+        self._stillborn += 1
+        if self._stillborn >= _STILLBORN_MOST:
+            self.events.append(Broken(RunError(f"worker processes end before they are ready: {why}")))
+
+    def finish(self, remote: Remote) -> None:
+        """Settle what it held, and forget it: its process has ended, or will be heard of no more."""
+        for fd in (remote.channel.fileno(), remote.process.sentinel):
+            if fd is not None and self._by_fd.pop(fd, None) is not None:
+                self.poll.unregister(fd)
+        self.events += remote.bury()
+        remote.close()
+        for group in (self.remotes, self.dying):
+            if remote in group:
+                group.remove(remote)
+
+    def give_up(self, remote: Remote) -> None:
+        """Kill it."""
+        self.remotes.remove(remote)
+        self.dying.append(remote)
+        remote.kill()
+
+    def let_go(self, remote: Remote) -> None:
+        """Tell it that nothing more will come, so that it ends."""
+        fd = remote.channel.fileno()
+        if self._by_fd.pop(fd, None) is not None:
+            self.poll.unregister(fd)
+        remote.channel.hang_up()
