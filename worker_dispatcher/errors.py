@@ -11,7 +11,8 @@
     └── BookingError                        a task was settled twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
 
-Errors carry fields, not only text, and survive pickling.
+Errors carry fields, not only text, and survive pickling. Those that users meet bear the name that they are imported by:
+a traceback shows it.
 """
 
 from __future__ import annotations
@@ -30,13 +31,19 @@ __all__ = [
     "WorkerDispatcherError",
 ]
 
+PACKAGE = __name__.partition(".")[0]
+
 
 class WorkerDispatcherError(Exception):
     """Root of every error that this library raises on its own account."""
 
+    __module__ = PACKAGE
+
 
 class ConfigError(WorkerDispatcherError, ValueError):
     """The config has problems. `problems` holds one (dotted path, text) pair for each, in config order."""
+
+    __module__ = PACKAGE
 
     def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
         self.problems: tuple[tuple[str, str], ...] = tuple((str(path), str(text)) for path, text in problems)
@@ -56,6 +63,8 @@ class TaskError(WorkerDispatcherError):
     task_id: from 1; type_name, message, traceback: what the task's exception said of itself, as text.
     """
 
+    __module__ = PACKAGE
+
     def __init__(self, task_id: int, type_name: str, message: str, traceback: str = "") -> None:
         self.task_id, self.type_name, self.message, self.traceback = task_id, type_name, message, traceback
         super().__init__(task_id, type_name, message, traceback)
@@ -66,6 +75,8 @@ class TaskError(WorkerDispatcherError):
 
 class TaskTimeout(WorkerDispatcherError, TimeoutError):
     """A task ran longer than its timeout. timeout: seconds."""
+
+    __module__ = PACKAGE
 
     def __init__(self, task_id: int, timeout: float) -> None:
         self.task_id, self.timeout = task_id, timeout
@@ -84,6 +95,8 @@ class RemoteTraceback(WorkerDispatcherError):
 
 class RunError(WorkerDispatcherError):
     """The run as a whole cannot go on; the text says why and what to do."""
+
+    __module__ = PACKAGE
 
 
 class JournalError(WorkerDispatcherError, ValueError):
@@ -113,3 +126,5 @@ class BookingError(WorkerDispatcherError):
 
 class TaskFailuresWarning(UserWarning):
     """Some tasks of a quiet run failed."""
+
+    __module__ = PACKAGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool
 
-from worker_dispatcher.errors import WorkerDispatcherError
+from worker_dispatcher.errors import PACKAGE, WorkerDispatcherError
 
 __all__ = ["WorkerDied"]
 
@@ -12,12 +12,15 @@ __all__ = ["WorkerDied"]
 class WorkerDied(WorkerDispatcherError, BrokenProcessPool):
     """The process that ran a task ended before the task did. It speaks of one task, not of the pool.
 
-    cause: how the process ended, for example "killed by signal 9 (SIGKILL)".
+    cause: how the process ended, for example "was killed by signal 9 (SIGKILL)"; worker: its number, as in the logs.
     """
 
-    def __init__(self, task_id: int, cause: str) -> None:
-        self.task_id, self.cause = task_id, cause
-        super().__init__(task_id, cause)
+    __module__ = PACKAGE
+
+    def __init__(self, task_id: int, cause: str, worker: int | None = None) -> None:
+        self.task_id, self.cause, self.worker = task_id, cause, worker
+        super().__init__(task_id, cause, worker)
 
     def __str__(self) -> str:
-        return f"task #{self.task_id}: its worker process {self.cause}"
+        process = "its worker process" if self.worker is None else f"worker process {self.worker}"
+        return f"task #{self.task_id}: {process} {self.cause}"

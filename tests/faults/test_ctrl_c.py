@@ -182,6 +182,6 @@ def test_ctrl_c_in_the_callbacks_at_the_end_keeps_everything(
         process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=15)
     if presses == 1:
-        assert out.startswith("interrupted 2000 [100, 101] ['2000 results and all logs are kept")
+        assert out.startswith("interrupted 2000 [100, 101] ['  2000 results and all logs are kept")
     else:  # presses that come after start() has raised hit the script itself
         assert out.startswith("interrupted 2000 [100, 101]") or out == ""

@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
+import re
 from array import array
+from typing import Any
 
+import pytest
+
+import worker_dispatcher
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
-from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, Failure, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+
+TRACE = (
+    'Traceback (most recent call last):\n  File "/home/user/sizes.py", line {}, in fetch\n    raise\nValueError: x\n'
+)
+
+
+def info(ledger: Ledger, duration: float = 1.6, stopped: str | None = None) -> dict[str, Any]:
+    return {"counts": ledger.counts(), "duration": duration, "stopped": stopped}
 
 
 def ledger() -> Ledger:
     made = Ledger(Anchor(1000.0, 0.0))
-    made.draw(7)
+    made.draw(10)
     made.settle_run(1, [0.0, 0.0, 1.0], [0.001, 0.002, 1.5], [1, 2, 3], [1, 2, 1])
-    made.settle(4, ERROR, 0.0, 0.01, failure=Failure("ValueError", "no\x1b[31m\nsuch\torder"), worker=2)
-    made.settle(5, ERROR, 0.0, 0.01, failure=Failure("ValueError", "another"), worker=2)
+    made.settle(
+        4, ERROR, 0.0, 0.01, failure=Failure("ValueError", "no\x1b[31m\nsuch\torder", TRACE.format(9)), worker=2
+    )
+    made.settle(5, ERROR, 0.0, 0.01, failure=Failure("ValueError", "another", TRACE.format(9)), worker=2)
     made.settle(6, CRASHED, 0.0, 20e-6, failure=Failure("WorkerDied", "x" * 1000), worker=2)
     made.settle(7, NOT_RUN, 0.0, 0.0)
+    made.settle(8, TIMEOUT, 0.0, 0.01, failure=Failure("TaskTimeout", "late"), worker=2)
+    made.settle(9, ERROR, 0.0, 0.01, failure=Failure("ValueError", "elsewhere", TRACE.format(11)), worker=2)
+    made.settle(10, CANCELLED, 0.0, 0.01, failure=Failure("RunStopped", "was running"), worker=2)
     made.pids = {1: 11, 2: 22}
     return made
 
 
-def test_outcomes_times_and_the_first_failure_of_each_type() -> None:
-    lines = summary_lines(ledger())
-    assert lines[0] == "Outcomes: 3 ok, 2 error, 1 crashed, 1 not run"
-    assert lines[1] == "Time per task: p50 2 ms, p95 500 ms, p99 500 ms, max 500 ms"
-    assert lines[2] == "First failures:"
-    assert lines[3] == "  #4 ValueError: no\\x1b[31m such order  (and 1 more ValueError)"
-    assert lines[4].startswith("  #6 WorkerDied: xxx")
-    assert lines[4].endswith("xxx...")
-    assert lines[5:] == [""]
+def test_outcomes_times_rate_and_the_first_failure_of_each_kind() -> None:
+    made = ledger()
+    first, heading, *failures = summary_lines(made, info(made))
+    assert first == (
+        "done in 1.60 s   ok 3   failed 5 (1 timeout, 1 crashed)   cancelled 1   not run 1"
+        "   p50 10.0 ms  p95 500 ms  p99 500 ms   5.00 tasks/s"
+    )
+    assert heading == "first failures"
+    assert failures[0] == "  #4  " + "ValueError: no\\x1b[31m such order".ljust(100) + "  sizes.py:9  (+1 like it)"
+    assert failures[1] == "  #6  WorkerDied: " + "x" * 87 + "…"
+    assert failures[2] == "  #8  TaskTimeout: late"
+    assert failures[3:] == ["  and 1 more kind; all are in get_logs()", ""]
+
+
+def test_a_run_that_was_stopped_is_not_called_done() -> None:
+    made = ledger()
+    assert summary_lines(made, info(made, stopped="runtime"))[0].startswith("stopped after 1.60 s   ok 3 ")
+
+
+def test_a_run_of_two_seconds_has_a_peak_of_all_tasks_that_ended() -> None:
+    made = Ledger(Anchor(1000.0, 0.0))
+    made.draw(40)
+    made.settle_run(1, [0.0] * 20, [0.1 + at / 20 for at in range(20)], list(range(20)), 1)
+    made.settle_run(21, [5.0] * 19, [5.0 + at for at in range(19)], list(range(19)), 1)
+    made.settle(40, ERROR, 0.0, 1.1, failure=Failure("ValueError", "bad"), worker=1)
+    assert summary_lines(made, info(made, 20.0))[0].endswith("   2.00 tasks/s, peak 21.0/s (1 s window)")
+    assert "peak" not in summary_lines(made, info(made, 1.9))[0]
 
 
 def test_a_load_says_the_times_from_due_moments_too() -> None:
@@ -37,16 +73,44 @@ def test_a_load_says_the_times_from_due_moments_too() -> None:
     made.open_interval(0, 1)
     made.draw(1, array("d", [1.0]))
     made.settle(1, OK, 3.0, 3.5)
-    assert "From due time: p50 2.5 s, p95 2.5 s, p99 2.5 s, max 2.5 s" in summary_lines(made)
+    assert "from due time   p50 2.50 s  p95 2.50 s  p99 2.50 s" in summary_lines(made, info(made))
 
 
 def test_a_run_without_tasks_has_nothing_to_say() -> None:
-    assert summary_lines(Ledger(Anchor(0.0, 0.0))) == []
+    made = Ledger(Anchor(0.0, 0.0))
+    assert summary_lines(made, info(made)) == []
+
+
+def test_a_run_in_which_nothing_started_says_only_that() -> None:
+    made = Ledger(Anchor(0.0, 0.0))
+    made.draw(1)
+    made.settle(1, NOT_RUN, 0.0, 0.0)
+    assert summary_lines(made, info(made)) == ["done in 1.60 s   ok 0   failed 0   not run 1", ""]
+
+
+def test_a_whole_run_ends_in_its_summary_and_shows_no_task(capsys: pytest.CaptureFixture[str]) -> None:
+    def fetch(task: str) -> str:
+        if task.endswith("3"):
+            raise ValueError("no such order")
+        return task
+
+    items = [f"ORD_{at}" for at in range(30)]
+    worker_dispatcher.start({"task": {"list": items, "function": fetch, "config": "key"}, "debug": True})
+
+    said = capsys.readouterr().out
+    lines = said.rstrip("\n").split("\n")[-3:]
+    took = r"\d+(\.\d+)? (us|ms|s)"
+    numbers = rf"p50 {took}  p95 {took}  p99 {took}   [\d,.]+ tasks/s"
+    assert re.fullmatch(rf"done in {took}   ok 27   failed 3   {numbers}(, peak .*)?", lines[0])
+    assert lines[1] == "first failures"
+    assert re.fullmatch(r"  #4  ValueError: no such order  test_summary\.py:\d+  \(\+2 like it\)", lines[2])
+    assert "ORD_" not in said
+    assert "key" not in said
 
 
 def test_each_worker_has_a_start_and_an_end() -> None:
     made = ledger()
     assert list(worker_lines(made, list(made.started_ids()))) == [
         "worker 1 (pid 11): 2 tasks from 0.000 s to 1.500 s",
-        "worker 2 (pid 22): 4 tasks from 0.000 s to 0.010 s",
+        "worker 2 (pid 22): 7 tasks from 0.000 s to 0.010 s",
     ]

@@ -129,7 +129,7 @@ class Banner:
             f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
             *([f"Stopped early: {info['stopped']}"] if info["stopped"] else []),
             "",
-            *summary_lines(ledger),
+            *summary_lines(ledger, info),
         ):
             self._say(line)
 

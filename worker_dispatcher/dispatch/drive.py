@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.config import brief
 from worker_dispatcher.dispatch.abort import AbortWatch
 from worker_dispatcher.dispatch.plan import Load, Plan
 from worker_dispatcher.dispatch.source import TaskList, TaskSource
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
-from worker_dispatcher.execute import failure_from
+from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+from worker_dispatcher.reports.wording import seconds_text
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "kept_text"]
 
 _STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
 _STOP_TEXTS = {
@@ -47,7 +49,7 @@ class Driver:
         self._tried: dict[int, int] = {}  # failed attempts of tasks that will be or were tried again
         self._retrying: dict[int, Ended] = {}  # the last attempt of tasks that wait for another
         self._asked: str | None = None
-        self._last_failed: tuple[int, Failure] | None = None
+        self._last_failed: Ended | None = None
         self._exceptions: dict[int, BaseException | None] = {}
         load = plan.load
         self._watch = AbortWatch(load.abort_on, ledger) if load is not None and load.abort_on else None
@@ -190,13 +192,13 @@ class Driver:
             return failure.retry
         return failure_from(self._plan.setup.call, self._own_error(task_id, failure)).retry
 
-    def _own_error(self, task_id: int, failure: Failure) -> BaseException:
-        """The exception that stands for a timeout or a death."""
+    def _own_error(self, task_id: int, failure: Failure, worker: int | None = None) -> BaseException:
+        """The exception that stands for a timeout or a death. worker: the process's number, where it has one."""
         if failure.status == TIMEOUT:
             return TaskTimeout(task_id, self._plan.setup.timeout or 0.0)
         from worker_dispatcher.worker_died import WorkerDied
 
-        return WorkerDied(task_id, failure.message.removeprefix("its worker process "))
+        return WorkerDied(task_id, failure.message.removeprefix("its worker process "), worker)
 
     def _settle(self, event: Ended, status: int, failure: Failure | None) -> None:
         task_id = event.task_id
@@ -216,7 +218,7 @@ class Driver:
             self._failed += 1
             if self._failed >= self._failures_allowed and self._last_failed is None:
                 self.stopped = self.stopped or "failures"
-                self._last_failed = (task_id, failure)
+                self._last_failed = event
 
     def _tell(self, first: int, count: int) -> None:
         if self.on_settled is not None:
@@ -246,7 +248,7 @@ class Driver:
             self.ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
             self._tell(task_id, 1)
         if self._raises and self._last_failed is not None and self.error is None and why != "interrupt":
-            self.error = self._dressed(*self._last_failed, self._last_failed[1].exception)
+            self.error = self._dressed(self._last_failed)
 
     def close_load(self) -> None:
         """Without a planned end, the time to cool down counts back from the last due time."""
@@ -263,33 +265,49 @@ class Driver:
 
     def _await_exception(self, pool: Pool) -> None:
         """Bring the failed task's own exception here, or the best that can be said of it."""
-        assert self._last_failed is not None or self.error is not None
         if self._last_failed is None:
             return
-        task_id, failure = self._last_failed
-        error: BaseException | None = failure.exception
+        task_id, failure = self._last_failed.task_id, self._last_failed.failure
+        assert failure is not None
         until = now() + _EXCEPTION_WAIT
-        wanted = failure.status not in (TIMEOUT, CRASHED) and error is None and self._plan.kind != "threads"
+        wanted = failure.status == ERROR and failure.exception is None and self._plan.kind != "threads"
         while wanted and task_id not in self._exceptions and now() < until:
             for event in pool.wait(until):
                 self._take(event)
-        error = error or self._exceptions.get(task_id)
-        self.error = self._dressed(task_id, failure, error)
+        self.error = self._dressed(self._last_failed)
 
-    def _dressed(self, task_id: int, failure: Failure, error: BaseException | None) -> BaseException:
+    def _dressed(self, event: Ended) -> BaseException:
+        """The exception of the task that ends the run, with notes on where and when, and its remote traceback."""
+        task_id, failure, kind = event.task_id, event.failure, self._plan.kind
+        assert failure is not None
+        error = failure.exception if failure.exception is not None else self._exceptions.get(task_id)
         if failure.status in (TIMEOUT, CRASHED):
-            error = self._own_error(task_id, failure)
+            error = self._own_error(task_id, failure, event.worker if kind == "processes" else None)
         elif error is None:
             error = TaskError(task_id, failure.type, failure.message, failure.traceback)
-        ran = self.ledger.ended[task_id - 1] - self.ledger.started[task_id - 1]
-        total = "" if self._tasks.total is None else f" of {self._tasks.total}"
-        worker = self.ledger.worker[task_id - 1]
-        place = "thread" if self._plan.kind == "threads" else "process"
-        pid = f" (pid {self._pool.pids.get(worker)})" if self._pool and worker in self._pool.pids else ""
-        attempt = self._tried.get(task_id, 1)
-        error.add_note(f"task #{task_id}{total}, attempt {attempt}, ran {ran:.1f} s in worker {place} {worker}{pid}")
-        done = self.ledger.status.count(OK)
-        error.add_note(f"{done} results and all logs are kept: worker_dispatcher.get_results(), get_logs()")
-        if failure.traceback and self._plan.kind != "threads" and error.__cause__ is None:
+        own_text = describe(error)[1]
+        if failure.status == ERROR and failure.message != own_text and failure.message.endswith(own_text):
+            error.add_note("  " + failure.message.removesuffix(own_text).rstrip(": "))  # its item or result, on the way
+        error.add_note("  " + self._circumstances(event))
+        error.add_note("  " + kept_text(self.ledger.status.count(OK)))
+        if failure.traceback and kind != "threads" and error.__cause__ is None:
             error.__cause__ = RemoteTraceback(failure.traceback)
         return error
+
+    def _circumstances(self, event: Ended) -> str:
+        """Which task it was, what became of it where, and its input where that is a text or a number."""
+        total = "" if self._tasks.total is None else f" of {self._tasks.total}"
+        said = f"task #{event.task_id}{total}, attempt {self._tried.get(event.task_id, 1)}"
+        if event.ended > event.started:  # else it was never sent
+            place = {"threads": "worker thread", "processes": "worker process", "grid": "worker"}[self._plan.kind]
+            said += f", ran {seconds_text(event.ended - event.started)} in {place} {event.worker}"
+            pids = self._pool.pids if self._pool is not None and self._plan.kind != "threads" else {}
+            said += f" (pid {pids[event.worker]})" if event.worker in pids else ""
+        item = brief(event.item)
+        return f"{said}; input {item}" if item else said
+
+
+def kept_text(done: int) -> str:
+    """What a run that raises leaves. done: tasks that ended ok."""
+    results = "1 result" if done == 1 else f"{done} results"
+    return f"{results} and all logs are kept: worker_dispatcher.get_results(), get_logs()"

@@ -11,7 +11,7 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CALLBACK_NAMES, Config, brief, call_style
 from worker_dispatcher.dispatch.banner import Banner
-from worker_dispatcher.dispatch.drive import Driver
+from worker_dispatcher.dispatch.drive import Driver, kept_text
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.source import Intake, task_list
@@ -79,9 +79,7 @@ class Run:
             self._finish()
         if self._driver.error is not None:
             if isinstance(self._driver.error, KeyboardInterrupt):
-                done = self._ledger.status.count(OK)
-                note = f"{done} results and all logs are kept: worker_dispatcher.get_results(), get_logs()"
-                self._driver.error.add_note(note)
+                self._driver.error.add_note("  " + kept_text(self._ledger.status.count(OK)))
             raise self._driver.error
         if self._thread is None:
             self._warn(4)  # past drive and start, to the line of the user
@@ -364,8 +362,8 @@ def _check_sendable(config: Config) -> None:
     for path, value in parts:
         _, error = guarded(pack, value)
         if error is not None:
-            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
             why = f"{type(error).__name__}: {describe(error)[1][:200]}"
-            text = f"({kind}) cannot be sent to a process: {why}; make it inside the task, or use threads"
+            text = f"({kind}) cannot be sent to a process; make it inside the task, or use threads ({why})"
             problems.append((path, text))
     raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])
