@@ -1,8 +1,8 @@
 """How values become bytes between processes; floor 1.
 
 `pack` gives a pickle and its large buffers apart (protocol 5, out of band), so that arrays are never copied
-into a pickle stream. Values made of builtins go by the C pickler; anything that names a class or a function
-goes by cloudpickle, so that what lives in `__main__` travels by value.
+into a pickle stream. The C pickler takes what it can; what a worker could not import goes by cloudpickle, so that
+functions and classes of `__main__`, and those inside functions, travel by value.
 Packing and unpacking run user code: callers do it inside the guard.
 """
 
@@ -14,6 +14,7 @@ import os
 import pickle
 import resource
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ __all__ = ["LARGE", "Packed", "from_parts", "is_plain", "map_buffers", "pack", "
 LARGE = 64 * 1024  # bytes; what is larger in sum travels as shared pages, what is smaller in the frame
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
 _NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
+_MAIN = b"__main__"
+_BY_VALUE = b"cloudpickle"  # its functions are named by what it has packed by value
 
 
 class Packed(NamedTuple):
@@ -35,6 +38,11 @@ class Packed(NamedTuple):
     def size(self) -> int:
         return len(self.head) + sum(len(b) for b in self.buffers)
 
+    @property
+    def by_value(self) -> bool:
+        """True if it holds functions or classes themselves, so that cloudpickle is imported where it is loaded."""
+        return not self.plain and _BY_VALUE in self.head
+
 
 def is_plain(values: Sequence[Any]) -> bool:
     """True if every value is a builtin scalar: nothing of it can run code when packed or loaded."""
@@ -47,14 +55,24 @@ def pack(value: Any) -> Packed:
     try:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         plain = _NAMES_A_GLOBAL not in head
+        portable = plain or not _names_what_stays_here(head)
     except Exception:  # cloudpickle may know better; if it does not, its error is the one to show
-        plain = False
-    if not plain:
-        import cloudpickle
+        plain = portable = False
+    if not portable:
+        import cloudpickle  # 10 ms, most of it for `inspect` and `logging`
 
         buffers = []
         head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
     return Packed(head, [b.raw() for b in buffers], plain)
+
+
+def _names_what_stays_here(head: bytes) -> bool:
+    """True if a pickle may name what a worker cannot import, or is not to: what lives in `__main__`, or anything at
+    all once the user has told cloudpickle to send some module by value."""
+    if _MAIN in head:
+        return True
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
 def unpack(head: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> Any:

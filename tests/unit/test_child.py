@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from worker_dispatcher.osproc.child import import_entry, order_for
+from worker_dispatcher.osproc.child import import_entry
+from worker_dispatcher.osproc.order import order_for
 
 
 def order(**environment: str) -> dict:
@@ -50,10 +51,10 @@ def test_an_order_tells_the_umask_and_leaves_it(umask):
 
 
 def test_the_usual_umask_is_taken_where_the_system_does_not_tell(monkeypatch, tmp_path):
-    from worker_dispatcher.osproc import child
+    from worker_dispatcher.osproc import order as module
 
     (tmp_path / "status").write_text("Name:\tpython\n")
-    monkeypatch.setattr(child, "open", lambda path: (tmp_path / "status").open(), raising=False)
+    monkeypatch.setattr(module, "open", lambda path: (tmp_path / "status").open(), raising=False)
     assert order()["umask"] == 0o022
 
 
@@ -81,10 +82,11 @@ def test_an_order_tells_the_limits_as_they_are_now():
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_an_order_names_the_entry_and_the_interpreter(fresh):
-    made = order_for("collections:OrderedDict", fresh=fresh, environment={})
+    made = order_for("collections:OrderedDict", fresh=fresh, environment={}, imports=["json"])
     assert made["fresh"] is fresh
     assert made["executable"] == sys.executable
     assert made["prefix"] == (sys.prefix, sys.exec_prefix)
+    assert made["imports"] == ["json"]
     assert import_entry(made) is collections.OrderedDict
 
 
@@ -93,4 +95,9 @@ def test_an_order_names_the_entry_and_the_interpreter(fresh):
 )
 def test_an_entry_that_is_not_there_is_an_error(entry, error):
     with pytest.raises(error):
-        import_entry({"entry": entry})
+        import_entry({"entry": entry, "imports": []})
+
+
+def test_what_a_worker_will_need_is_imported_with_its_entry():
+    with pytest.raises(ImportError, match="no_such_module_at_all"):
+        import_entry({"entry": "collections:OrderedDict", "imports": ["no_such_module_at_all"]})

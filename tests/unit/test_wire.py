@@ -9,7 +9,9 @@ import mmap
 import os
 import pickle
 import resource
+import sys
 import threading
+import types
 from fractions import Fraction
 
 import numpy as np
@@ -92,6 +94,44 @@ def test_functions_and_classes_that_have_no_module_travel_by_value():
     loaded, function = pickle.loads(packed.head, buffers=packed.buffers)
     assert loaded.x == 2
     assert function(5) == 15
+
+
+def test_what_can_be_imported_is_named_and_cloudpickle_is_left_out_of_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)  # whoever imports it fails
+    packed = pack([Fraction(1, 3), Number.ONE, across])
+    assert (packed.plain, packed.by_value) == (False, False)
+    assert unpack(packed.head) == [Fraction(1, 3), Number.ONE, across]
+
+
+def test_what_lives_in_main_travels_by_value(monkeypatch):
+    main = types.ModuleType("__main__")
+    exec("class Own:\n    x = 3\ndef get(own): return own.x", main.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    packed = pack((main.get, main.Own()))
+    assert packed.by_value
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    get, own = unpack(packed.head, packed.buffers)
+    assert get(own) == 3
+
+
+def test_a_module_that_cloudpickle_is_told_to_send_travels_by_value():
+    import fractions
+
+    import cloudpickle
+
+    assert not pack(Fraction(1, 3)).by_value
+    cloudpickle.register_pickle_by_value(fractions)
+    try:
+        assert pack(Fraction(1, 3)).by_value
+    finally:
+        cloudpickle.unregister_pickle_by_value(fractions)
+
+
+def test_the_name_of_main_as_data_changes_nothing():
+    assert across(["__main__", "cloudpickle"]) == ["__main__", "cloudpickle"]
+    assert pack(["__main__", "cloudpickle"]).plain
+    assert not pack(["cloudpickle"]).by_value
+    assert across([Fraction(1, 3), "__main__"]) == [Fraction(1, 3), "__main__"]
 
 
 class Raises:

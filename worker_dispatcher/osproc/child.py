@@ -11,12 +11,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["become", "exec_fresh", "import_entry", "order_for"]
+__all__ = ["become", "exec_fresh", "import_entry"]
 
-_LIMITS = ("NOFILE", "AS", "CORE", "CPU", "DATA", "FSIZE", "STACK")
 _SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
 _FRESH = (
@@ -29,54 +27,18 @@ _FRESH = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def order_for(entry: str, *, fresh: bool, environment: dict[str, str]) -> dict[str, Any]:
-    """What a worker is told at its start: the parent's path, environment, folder, umask and limits as they are now.
-
-    entry: 'module:function', called as function(socket_fd, slate_fd); fresh: in a new interpreter.
-    environment: variables set on top of the parent's own.
-    """
-    umask = _umask()
-    try:
-        folder = os.getcwd()
-    except OSError:
-        folder = "/"
-    return {
-        "entry": entry,
-        "fresh": fresh,
-        "path": list(map(str, sys.path)),
-        "prefix": (sys.prefix, sys.exec_prefix),
-        "executable": sys.executable,
-        "site": any("__editable__" in str(getattr(finder, "__module__", "")) for finder in sys.meta_path),
-        "environment": {**os.environ, **environment},
-        "folder": folder,
-        "umask": umask,
-        "limits": {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in _LIMITS},
-        "argv": list(map(str, sys.argv[:1])),
-    }
-
-
-def _umask() -> int:
-    # Read without setting it, which would be seen by other threads for a moment.
-    with open("/proc/self/status") as lines:
-        for line in lines:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
-
-
 def import_entry(order: dict[str, Any]) -> Any:
-    """The function that a worker runs."""
+    """The function that a worker runs; what it will need is imported before it."""
+    for name in order["imports"]:
+        importlib.import_module(name)
     module, _, name = order["entry"].partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], None] | None = None) -> None:
-    """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr. Never returns.
-
-    entry: what it runs, where a function can be handed over instead of the order's name for one.
-    """
+def become(order: dict[str, Any], fds: list[int]) -> None:
+    """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr. Never returns."""
     _settle_in(order, fds)
-    _enter(order, entry)
+    _enter(order)
 
 
 def exec_fresh(order: dict[str, Any], fds: list[int]) -> None:
@@ -121,7 +83,7 @@ def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
             pass  # a limit that was raised since this server started cannot be raised here
 
 
-def _enter(order: dict[str, Any], entry: Callable[[int, int], None] | None = None) -> None:
+def _enter(order: dict[str, Any]) -> None:
     sys.path[:] = order["path"]
     sys.prefix, sys.exec_prefix = order["prefix"]
     sys.argv[:] = order["argv"] or [""]
@@ -134,5 +96,5 @@ def _enter(order: dict[str, Any], entry: Callable[[int, int], None] | None = Non
         os.environ.update(order["environment"])
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         setattr(sys, stream, open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
-    (entry or import_entry(order))(_SOCKET, _SLATE)
+    import_entry(order)(_SOCKET, _SLATE)
     os._exit(0)

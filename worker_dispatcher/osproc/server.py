@@ -107,7 +107,7 @@ class _Server:
             if len(frame.fds) < 4:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if not order["fresh"]:
-                import_entry(order)
+                import_entry(order)  # once here instead of once in every worker
             # The descriptors that its start needs are had before it is forked: a worker that is refused never ran.
             for end in os.pipe():
                 os.close(end)
@@ -166,8 +166,6 @@ def main(control_fd: int, parent: int, module: str) -> None:
     server = _Server(socket.socket(fileno=control_fd), parent)
     if os.getppid() != parent:
         sys.exit()
-    import cloudpickle  # noqa: F401  (once here instead of once in every worker)
-
     with contextlib.suppress(ImportError):
         importlib.import_module(module)
     for fd in range(3):

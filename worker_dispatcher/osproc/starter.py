@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import importlib
 import itertools
 import marshal
 import os
@@ -12,12 +13,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.child import become, order_for
+from worker_dispatcher.osproc.order import order_for
 
 __all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "starter", "warm_up"]
 
@@ -207,9 +208,9 @@ class ServerStarter:
     Used by the pool's driving thread only. fileno() is readable when `pump` has news.
     """
 
-    def __init__(self, entry: str, *, fresh: bool, environment: dict[str, str]) -> None:
+    def __init__(self, entry: str, *, fresh: bool, environment: dict[str, str], imports: Sequence[str]) -> None:
         self._module = _module_of(entry)
-        self._order = order_for(entry, fresh=fresh, environment=environment)
+        self._order = order_for(entry, fresh=fresh, environment=environment, imports=imports)
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
         self._channel = Channel(_server.connect(self._module), blocking=False)
@@ -268,7 +269,11 @@ class ServerStarter:
 class ForkStarter:
     """Starts workers as forks of this process: on request only, since a fork copies locks other threads hold."""
 
-    def __init__(self, entry: Callable[[int, int], None], *, environment: dict[str, str]) -> None:
+    def __init__(self, entry: str, *, environment: dict[str, str]) -> None:
+        from worker_dispatcher.osproc import child  # as what the entry needs: once here, not in every fork
+
+        importlib.import_module(_module_of(entry))
+        self._become = child.become
         self._entry = entry
         self._environment = environment
         self._processes: list[Process] = []
@@ -278,7 +283,7 @@ class ForkStarter:
         return -1
 
     def start(self, sock: socket.socket, slate_fd: int) -> Process:
-        order = order_for("", fresh=False, environment=self._environment)
+        order = order_for(self._entry, fresh=False, environment=self._environment)
         process = Process()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -295,7 +300,7 @@ class ForkStarter:
 
     def _child(self, order: dict[str, Any], sock: socket.socket, slate_fd: int) -> None:
         signal.set_wakeup_fd(-1)
-        become(order, [sock.fileno(), slate_fd, 1, 2], self._entry)
+        self._become(order, [sock.fileno(), slate_fd, 1, 2])
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""
@@ -333,11 +338,10 @@ def _kill_group(pid: int) -> None:
 
 
 def starter(
-    method: str | None, module_entry: str, entry: Callable[[int, int], None] | None, environment: dict[str, str]
+    method: str | None, entry: str, environment: dict[str, str], imports: Sequence[str] = ()
 ) -> ServerStarter | ForkStarter:
-    """The starter for a start method; None means the safe default, the fork server."""
+    """The starter for a start method; None means the safe default, the fork server. See `order_for` for the rest."""
     _fill_standard_descriptors()
     if method == "fork":
-        assert entry is not None
         return ForkStarter(entry, environment=environment)
-    return ServerStarter(module_entry, fresh=method == "spawn", environment=environment)
+    return ServerStarter(entry, fresh=method == "spawn", environment=environment, imports=imports)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
-from worker_dispatcher.pools import WORKER_ENTRY, worker
+from worker_dispatcher.pools import WORKER_ENTRY
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
 from worker_dispatcher.pools.remote import Remote
@@ -40,8 +40,9 @@ class ProcessPool:
     def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
         self._setup = setup
         self._wake = -1
-        self._starter = starter(method, WORKER_ENTRY, worker.main, environment)
-        greeting = to_parts(pack(setup))
+        packed = pack(setup)
+        self._starter = starter(method, WORKER_ENTRY, environment, ["cloudpickle"] if packed.by_value else [])
+        greeting = to_parts(packed)
         self._greeting_fds = greeting[1]
         self._roster = Roster(setup, list(slots), self._starter, greeting)
         self.pids = self._roster.pids
