@@ -7,17 +7,32 @@ Whatever user code does short of ending the process comes back as a value: `atte
 from __future__ import annotations
 
 import traceback as tracebacks
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.records import Failure
 
-__all__ = ["Call", "Ended", "attempt", "attempt_async", "call_styled", "describe", "failure_from", "guarded"]
+__all__ = [
+    "SMALL",
+    "Call",
+    "Ended",
+    "Marks",
+    "Stretch",
+    "attempt",
+    "attempt_async",
+    "attempt_run",
+    "call_styled",
+    "describe",
+    "failure_from",
+    "guarded",
+]
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
 TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
+LONG = 0.002  # seconds a task took to be reported at once
+SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are
 CHAIN_LIMIT = 20  # causes shown: an exception chained thousands deep is cut
 
 
@@ -29,6 +44,26 @@ class Ended(NamedTuple):
     result: Any
     failure: Failure | None
     metadata: dict[Any, Any] | None
+
+
+class Marks(Protocol):
+    """One-cell rows in which a slot says what it runs, since when and until when; halt: not 0, nothing begins."""
+
+    running: Any
+    started: Any
+    deadline: Any
+    halt: Any
+
+
+class Stretch(NamedTuple):
+    """How some tasks went, one after the other. starts, ends, results (sealed): a column each, of those that ended ok;
+    last: the failed one after them; halted: the next one must not begin."""
+
+    starts: list[float]
+    ends: list[float]
+    results: list[Any]
+    last: Ended | None = None
+    halted: bool = False
 
 
 class Call(NamedTuple):
@@ -97,6 +132,61 @@ def attempt(
     except BaseException as error:  # whatever a task raises is that task's error
         return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
     return Ended(started, ended, result, None, metadata or None)
+
+
+def attempt_run(
+    call: Call,
+    caller: Callable[[int, Any, dict[Any, Any]], Any],
+    tasks: Iterator[tuple[int, int, Any]],
+    marks: Marks,
+    seal: Callable[[Any, dict[Any, Any]], tuple[Any, Failure | None, bool]],
+    *,
+    timeout: float | None,
+    stop_at: float,
+    until: float,
+    forked: list[bool],
+) -> Stretch:
+    """`attempt` for tasks (seq, id, task) in turn, until one has failed or there is something to report.
+
+    A third of the cost of one `attempt` each: nothing is made for a task but its result and two times.
+    seal: what is done to a result that is not SMALL, as (sealed, failure, whether it is heavy), in the task's time;
+    stop_at: nothing begins from then on; until: from then on it is time to report, as after a heavy result;
+    forked: not empty in a child that a task has forked, where this returns at once.
+    """
+    running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
+    starts: list[float] = []
+    ends: list[float] = []
+    results: list[Any] = []
+    follow = call.on_done is not None
+    for seq, task_id, task in tasks:
+        began = started[0] = now()
+        if timeout is not None:
+            deadline[0] = began + timeout
+        running[0] = seq
+        if halt[0] or began >= stop_at:
+            return Stretch(starts, ends, results, None, halted=True)
+        metadata: dict[Any, Any] = {}
+        ended, heavy = None, False
+        try:
+            result = caller(task_id, task, metadata)
+            ended = now()
+            if follow:
+                result = call.after(task_id, result, began, ended, metadata)
+        except BaseException as error:
+            last = Ended(began, ended or now(), None, failure_from(call, error), metadata or None)
+            return Stretch(starts, ends, results, last)
+        if forked:
+            break
+        if type(result) not in SMALL or metadata:
+            result, failure, heavy = seal(result, metadata)
+            if failure is not None:
+                return Stretch(starts, ends, results, Ended(began, ended, None, failure, None))
+        starts.append(began)
+        ends.append(ended)
+        results.append(result)
+        if heavy or ended >= until or ended - began > LONG:
+            break
+    return Stretch(starts, ends, results)
 
 
 async def attempt_async(

@@ -63,7 +63,7 @@ def pack(value: Any) -> Packed:
 
         buffers = []
         head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
-    return Packed(head, [b.raw() for b in buffers], plain)
+    return Packed(head, [b.raw() for b in buffers] if buffers else (), plain)
 
 
 def _names_what_stays_here(head: bytes) -> bool:

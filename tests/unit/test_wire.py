@@ -63,7 +63,7 @@ def test_anything_else_is_not_plain(value):
 def test_containers_of_builtins_are_packed_plain(value):
     packed = pack(value)
     assert packed.plain
-    assert packed.buffers == []
+    assert not packed.buffers
     loaded = unpack(packed.head)
     assert loaded == value
     assert type(loaded) is type(value)

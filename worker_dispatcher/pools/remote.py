@@ -8,6 +8,7 @@ import pickle
 import socket
 import struct
 from array import array
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from worker_dispatcher.clock import now
@@ -34,6 +35,18 @@ class _Report(NamedTuple):
     failures: dict[int, tuple[Any, ...]]
     metadata: dict[int, Any]
     numbers: int | list[int]
+
+    def load(self, at: int, load: Callable[..., Any], *packed: Any) -> None:
+        """Put what load(*packed) gives, a result and its metadata, in their place; or the failure to load them."""
+        value, error = guarded(load, *packed)
+        if error is None:
+            self.results[at], self.metadata[at] = value
+            return
+        self.results[at] = None
+        if at not in self.failures:
+            type_name, message, traceback = describe(error)
+            text = f"the result cannot be loaded in the parent process: {message}"
+            self.failures[at] = (type_name, text, traceback)
 
 
 class Remote:
@@ -204,18 +217,14 @@ class Remote:
         return events
 
     def _report(self, frame: Frame) -> list[Event]:
-        runs, slots, *times, results, failures, packed = pickle.loads(frame.parts[0])
-        metadata: dict[int, Any] = {}
-        for nth, at in enumerate(packed):
-            value, error = guarded(_unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
-            if error is None:
-                results[at], metadata[at] = value
-            elif at not in failures:
-                type_name, message, traceback = describe(error)
-                failures[at] = (type_name, f"the result cannot be loaded in the parent process: {message}", traceback)
+        runs, slots, *times, results, failures, heads, packed = pickle.loads(frame.parts[0])
         numbers = self.number + slots if isinstance(slots, int) else [self.number + slot for slot in slots]
         starts, ends = (array("d", column) for column in times)
-        report = _Report(starts, ends, results, failures, metadata, numbers)
+        report = _Report(starts, ends, results, failures, {}, numbers)
+        for at in heads:
+            report.load(at, pickle.loads, results[at])
+        for nth, at in enumerate(packed):
+            report.load(at, _unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
         events: list[Event] = []
         low = 0
         for seq, count in runs:

@@ -7,27 +7,30 @@ import os
 import pickle
 import struct
 from array import array
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from worker_dispatcher.execute import Ended, failure_from, guarded
+from worker_dispatcher.execute import SMALL, Ended, Stretch, failure_from, guarded
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.frames import EXCEPTION, REPORT
 from worker_dispatcher.records import Failure
-from worker_dispatcher.wire import LARGE, is_plain, pack, to_parts, unpack
+from worker_dispatcher.wire import LARGE, pack, to_parts, unpack
 
 __all__ = ["Reports", "Sealed"]
 
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
+_HEAVY = 4096  # bytes of a result that are counted before the next task begins
 _EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
-_SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are
 
 
 class Sealed(NamedTuple):
-    """A result and its metadata, packed, in place of the result. fds: to be sent and closed."""
+    """A result and its metadata, packed, in place of the result: a pickle, or where that is large or has buffers of
+    its own, parts of a frame. fds: to be sent and closed."""
 
-    parts: list[bytes | memoryview]
-    fds: list[int]
+    head: bytes
+    parts: Sequence[bytes | memoryview] = ()
+    fds: Sequence[int] = ()
 
     @staticmethod
     def of(value: Any) -> Sealed:
@@ -35,7 +38,9 @@ class Sealed(NamedTuple):
         packed = pack(value)
         if not packed.plain:
             unpack(packed.head, packed.buffers)
-        return Sealed(*to_parts(packed))
+        if not packed.buffers and len(packed.head) < LARGE:
+            return Sealed(packed.head)
+        return Sealed(b"", *to_parts(packed))
 
 
 class Reports:
@@ -52,55 +57,74 @@ class Reports:
         self._starts, self._ends = array("d"), array("d")
         self._results: list[Any] = []
         self._failures: dict[int, tuple[Any, ...]] = {}
-        self._packed: list[int] = []
+        self._heads: list[int] = []  # places in the results where a pickle stands
+        self._packed: list[int] = []  # places whose result is in the parts
         self._parts: list[bytes | memoryview] = []
         self._fds: list[int] = []
         self._bytes = 0
         self._exceptions: list[tuple[int, BaseException]] = []
 
-    def seal(self, ended: Ended) -> Ended:
-        """Pack what is more than a small builtin; what cannot be packed or loaded becomes the task's error.
+    def seal_value(self, result: Any, metadata: dict[Any, Any] | None) -> tuple[Any, Failure | None, bool]:
+        """(what to send for a result, why it cannot be sent, whether it is heavy). Whatever is more than a small
+        builtin is packed; what cannot be packed or loaded is the task's error.
 
         Runs user code, so it belongs to the task: called while the slate still names it. Any thread.
         """
-        result, metadata = ended.result, ended.metadata
-        if metadata is None and is_plain((result,)) and not (type(result) in (str, bytes) and len(result) > LARGE):
-            return ended
-        sealed, error = guarded(Sealed.of, (result, metadata))
+        kind = type(result)
+        if not metadata and (kind in SMALL or ((kind is str or kind is bytes) and len(result) < _HEAVY)):
+            return result, None, False
+        sealed, error = guarded(Sealed.of, (result, metadata or None))
         if error is None:
-            return ended._replace(result=sealed, metadata=None)
-        failure = ended.failure  # if it failed anyway, its metadata is lost, its own error is not
-        if failure is None:
-            failure = failure_from(self._setup.call, error)
-            failure = failure._replace(message=f"the result cannot be sent to the parent process: {failure.message}")
-        return ended._replace(result=None, metadata=None, failure=failure)
+            return sealed, None, len(sealed.head) > _HEAVY or bool(sealed.parts)
+        failure = failure_from(self._setup.call, error)
+        text = f"the result cannot be sent to the parent process: {failure.message}"
+        return None, failure._replace(message=text), False
+
+    def seal(self, ended: Ended) -> Ended:
+        """`seal_value` for an attempt."""
+        result, failure, _ = self.seal_value(ended.result, ended.metadata)
+        # If it failed anyway, its metadata may be lost, its own error is not.
+        return Ended(ended.started, ended.ended, result, ended.failure or failure, None)
 
     def add(self, seq: int, slot: int, ended: Ended) -> None:
         """Take in one ended attempt, sealed or not."""
-        result, failure = ended.result, ended.failure
-        if ended.metadata is not None or type(result) not in _SMALL:
-            result, failure = self._add_packed(ended)
-        if failure is not None:
+        sealed = ended if type(ended.result) is Sealed else self.seal(ended)
+        if (failure := sealed.failure) is not None:
             if failure.exception is not None:
                 self._exceptions.append((seq, failure.exception))
             self._failures[len(self.seqs)] = tuple(failure._replace(exception=None))
-        self.seqs.append(seq)
         self._slots.append(slot)
-        self._starts.append(ended.started)
-        self._ends.append(ended.ended)
-        self._results.append(result)
+        self._starts.append(sealed.started)
+        self._ends.append(sealed.ended)
+        self._results.append(self._place(len(self.seqs), sealed.result))
+        self.seqs.append(seq)
 
-    def _add_packed(self, ended: Ended) -> tuple[Any, Failure | None]:
-        if type(ended.result) is not Sealed:
-            ended = self.seal(ended)
-        sealed = ended.result
-        if type(sealed) is not Sealed:
-            return sealed, ended.failure
-        self._packed.append(len(self.seqs))
-        self._parts += sealed.parts
-        self._fds += sealed.fds
-        self._bytes += sum(map(len, sealed.parts))
-        return None, ended.failure
+    def add_run(self, seq: int, went: Stretch) -> int:
+        """Take in the tasks of a stretch, the first of which has this seq; how many. They ran in slot 0."""
+        count, results = len(went.results), went.results
+        if not SMALL.issuperset(map(type, results)):
+            results = [self._place(at, result) for at, result in enumerate(results, len(self.seqs))]
+        self.seqs += range(seq, seq + count)
+        self._slots += [0] * count
+        self._starts.extend(went.starts)
+        self._ends.extend(went.ends)
+        self._results += results
+        return count
+
+    def _place(self, at: int, result: Any) -> Any:
+        """What stands in a place of the results for a sealed one."""
+        if type(result) is not Sealed:
+            self._bytes += len(result) if isinstance(result, (str, bytes)) else 0
+            return result
+        if result.head:
+            self._heads.append(at)
+            self._bytes += len(result.head)
+            return result.head
+        self._packed.append(at)
+        self._parts += result.parts
+        self._fds += result.fds
+        self._bytes += sum(map(len, result.parts))
+        return None
 
     @property
     def full(self) -> bool:
@@ -115,7 +139,7 @@ class Reports:
         runs = self._put_in_order()
         slots: Any = self._slots[0] if len(set(self._slots)) == 1 else self._slots
         times = self._starts.tobytes(), self._ends.tobytes()
-        columns = (runs, slots, *times, self._results, self._failures, self._packed)
+        columns = (runs, slots, *times, self._results, self._failures, self._heads, self._packed)
         try:
             self._channel.send(REPORT, [pickle.dumps(columns, 5), *self._parts], self._fds)
         finally:
@@ -138,6 +162,7 @@ class Reports:
         self._results = [self._results[at] for at in order]
         place = {old: new for new, old in enumerate(order)}
         self._failures = {place[at]: failure for at, failure in self._failures.items()}
+        self._heads = [place[at] for at in self._heads]
         self._packed = [place[at] for at in self._packed]
         bounds = [at for at in range(1, count) if self.seqs[at] != self.seqs[at - 1] + 1]
         return [(self.seqs[a], b - a) for a, b in itertools.pairwise([0, *bounds, count])]

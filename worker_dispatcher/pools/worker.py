@@ -10,6 +10,7 @@ that after any death the parent knows what was reported, what had begun and what
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import select
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Ended, attempt, describe, failure_from, guarded
+from worker_dispatcher.execute import LONG, Ended, attempt_run, describe, failure_from, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Batch, Setup
@@ -36,7 +37,6 @@ __all__ = ["Host", "Solo", "is_loading", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.005  # seconds of finished work that may wait to be reported
-_LONG = 0.002  # seconds a task took to be reported at once
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 20.0  # milliseconds from one look to the next
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
@@ -72,13 +72,14 @@ class Solo:
         self._reports = Reports(channel, setup)
         self._caller = setup.call.caller()
         self._early: list[Frame] = []  # read while a task's time was awaited
-        self._forked = False
+        self._stop_at = setup.stop_at or math.inf
+        self._forked: list[bool] = []
         os.register_at_fork(after_in_child=self._in_fork)
         if setup.coroutine:
             self._use_runner()
 
     def _in_fork(self) -> None:
-        self._forked = True
+        self._forked.append(True)
 
     def _use_runner(self) -> None:
         """Coroutine functions run one at a time, on one loop kept for the life of this worker."""
@@ -135,28 +136,28 @@ class Solo:
         _flush()
 
     def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
-        call, caller, reports, slate = self._setup.call, self._caller, self._reports, self._slate
-        timeout, stop_at = self._setup.timeout, self._setup.stop_at or math.inf
-        running, started, deadline, halt = slate.running, slate.started, slate.deadline, slate.halt
-        add, end, reported = reports.add, seq + len(items), now()
-        for task_id, item in enumerate(items, first):
-            at = started[0] = now()
-            if timeout is not None:
-                deadline[0] = at + timeout
-            running[0] = seq
-            if halt[0] or at >= stop_at:
-                running[0] = 0
+        call, timeout, reports = self._setup.call, self._setup.timeout, self._reports
+        tasks, end = zip(range(seq, seq + len(items)), itertools.count(first), items), seq + len(items)
+        until = now() + _REPORT_AFTER
+        while seq < end:
+            went = attempt_run(
+                call, self._caller, tasks, self._slate, reports.seal_value,
+                timeout=timeout, stop_at=self._stop_at, until=until, forked=self._forked,
+            )  # fmt: skip
+            if self._forked:
+                os._exit(0)  # a task forked and its child came back here: it is not a worker
+            seq += reports.add_run(seq, went)
+            if went.halted:
+                self._slate.running[0] = 0
                 reports.send()
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
                 return
-            ended = attempt(call, caller, task_id, item, at)
-            if self._forked:
-                os._exit(0)  # a task forked and its child came back here: it is not a worker
-            add(seq, 0, ended)
-            seq += 1
-            if ended.ended - reported > _REPORT_AFTER or ended.ended - at > _LONG or reports.full:
+            if (last := went.last) is not None:
+                reports.add(seq, 0, last)
+                seq += 1
+            if last is None or last.ended >= until or last.ended - last.started > LONG or reports.full:
                 self._report(timeout)
-                reported = now()
+                until = now() + _REPORT_AFTER
         self._report(timeout)
 
     def _report(self, timeout: float | None) -> None:
