@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.config import brief
-from worker_dispatcher.dispatch.abort import AbortWatch
 from worker_dispatcher.dispatch.plan import Load, Plan
 from worker_dispatcher.dispatch.source import TaskList, TaskSource
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
-from worker_dispatcher.reports.wording import seconds_text
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.abort import AbortWatch
 
 __all__ = ["Driver", "kept_text"]
 
@@ -52,7 +54,11 @@ class Driver:
         self._last_failed: Ended | None = None
         self._exceptions: dict[int, BaseException | None] = {}
         load = plan.load
-        self._watch = AbortWatch(load.abort_on, ledger) if load is not None and load.abort_on else None
+        self._watch: AbortWatch | None = None
+        if load is not None and load.abort_on:
+            from worker_dispatcher.dispatch.abort import AbortWatch
+
+            self._watch = AbortWatch(load.abort_on, ledger)
         self._pool: Pool | None = None
         self.stopped: str | None = None
         self.abort_seen = ""
@@ -299,6 +305,8 @@ class Driver:
         total = "" if self._tasks.total is None else f" of {self._tasks.total}"
         said = f"task #{event.task_id}{total}, attempt {self._tried.get(event.task_id, 1)}"
         if event.ended > event.started:  # else it was never sent
+            from worker_dispatcher.reports.wording import seconds_text
+
             place = {"threads": "worker thread", "processes": "worker process", "grid": "worker"}[self._plan.kind]
             said += f", ran {seconds_text(event.ended - event.started)} in {place} {event.worker}"
             pids = self._pool.pids if self._pool is not None and self._plan.kind != "threads" else {}

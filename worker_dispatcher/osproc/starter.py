@@ -274,8 +274,7 @@ class ForkStarter:
 
         importlib.import_module(_module_of(entry))
         self._become = child.become
-        self._entry = entry
-        self._environment = environment
+        self._order = order_for(entry, fresh=False, environment=environment)
         self._processes: list[Process] = []
         self.wanted = False
 
@@ -283,7 +282,6 @@ class ForkStarter:
         return -1
 
     def start(self, sock: socket.socket, slate_fd: int) -> Process:
-        order = order_for(self._entry, fresh=False, environment=self._environment)
         process = Process()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -291,16 +289,16 @@ class ForkStarter:
         pid = os.fork()
         if pid == 0:
             try:
-                self._child(order, sock, slate_fd)
+                self._child(sock, slate_fd)
             finally:
                 os._exit(70)
         process.started(pid, os.pidfd_open(pid))
         self._processes.append(process)
         return process
 
-    def _child(self, order: dict[str, Any], sock: socket.socket, slate_fd: int) -> None:
+    def _child(self, sock: socket.socket, slate_fd: int) -> None:
         signal.set_wakeup_fd(-1)
-        self._become(order, [sock.fileno(), slate_fd, 1, 2])
+        self._become(self._order, [sock.fileno(), slate_fd, 1, 2])
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""
