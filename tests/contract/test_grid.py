@@ -66,6 +66,20 @@ def test_a_slow_task_never_idles_the_others(process_shape, run, notes):
     assert notes.all()[-1] == "1"
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_slow_tasks_leave_all_others_to_the_one_thread_that_is_free(run, notes, name):
+    """Wherever it is: what waits behind the slow tasks of one process goes to another that is busy, but not wholly."""
+
+    def three_wait_for_all(id):
+        if 500 <= id < 503:
+            yield notes.count(597)
+        notes.add(id)
+        return id
+
+    options = {"number": 4, "parallel_processing": {"enabled": True, "processes": 2}}
+    assert run(SHAPES[name], three_wait_for_all, 600, options) == list(range(1, 601))
+
+
 def test_a_slow_task_in_the_midst_of_small_ones_holds_up_nobody(process_shape, run, notes):
     """Its batch was cut when tasks were tiny: what stands behind it must go to others."""
 

@@ -42,7 +42,7 @@ class Batching:
         if free and not self._per_task:
             return max(1, int(each))
         wanted = _BATCH_TIME * slots / max(self._per_task, 1e-9) if self._per_task else slots
-        share = waiting / (2 * all_slots)
+        share = waiting * slots / (2 * all_slots)
         return max(1, int(max(each, min(wanted, self.last * _BATCH_GROWTH, share, most))))
 
     def sent(self, count: int, size: int) -> None:

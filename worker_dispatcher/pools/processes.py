@@ -24,7 +24,7 @@ from worker_dispatcher.wire import pack, to_parts
 __all__ = ["ProcessPool"]
 
 _SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when one is over its time
-_STUCK_AFTER = 0.005  # seconds without a word after which an idle worker may take another's waiting tasks
+_STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
 _SILENCE = 0.5  # seconds beyond its timeout that a worker with tasks may begin none of them
 _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
 
@@ -116,13 +116,17 @@ class ProcessPool:
             self._scan_at = min(self._scan_at, now() + self._setup.timeout)
 
     def _rob(self) -> None:
-        """Nothing is left to hand out: what waits behind a long task goes to a worker that is idle."""
-        if all(len(r.held) for r in self._remotes) and len(self._remotes) >= len(self._roster.slots):
+        """Nothing is left to hand out: what waits behind long tasks goes to a worker with a thread to spare."""
+        if not self._has_room():
             return
         at = now()
         for remote in self._remotes:
             if len(remote.held) > remote.slots and not remote.revoking and at - remote.heard_at >= _STUCK_AFTER:
                 remote.revoke()
+
+    def _has_room(self) -> bool:
+        """True if a worker that is here, or could be started, would begin another task at once."""
+        return len(self._remotes) < len(self._roster.slots) or roomiest(self._remotes, 0) is not None
 
     # Waiting
 
@@ -147,12 +151,10 @@ class ProcessPool:
 
     def _next_due(self) -> float:
         due = self._scan_at
-        idle = len(self._remotes) < len(self._roster.slots) or any(
-            not len(r.held) and not r.revoking for r in self._remotes
-        )
+        room = self._has_room()
         for remote in self._remotes:
             due = min(due, remote.closing_at, remote.settles_at)
-            if idle and len(remote.held) > remote.slots and not remote.revoking:
+            if room and len(remote.held) > remote.slots and not remote.revoking:
                 due = min(due, remote.heard_at + _STUCK_AFTER)
         return min(due, next_end(self._remotes, self._task_time())) if self._setup.timed else due
 

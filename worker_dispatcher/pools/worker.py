@@ -39,6 +39,8 @@ _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and he
 _REPORT_AFTER = 0.005  # seconds of finished work that may wait to be reported
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 20.0  # milliseconds from one look to the next
+_BREATH_EACH = 12e-6  # seconds between two reports of a worker of many slots, for each of them
+_BREATH_MOST = 0.003  # and for all: no more than half of what the parent sends ahead
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -178,6 +180,8 @@ class Host:
         self._reports = Reports(channel, setup)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._signalled = False
+        self._breath = 0.0 if setup.timed else min(_BREATH_EACH * (len(slate.running) - 1), _BREATH_MOST)
+        self._reported = 0.0
         self._next = 0
         size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
         self._loader = size
@@ -203,6 +207,7 @@ class Host:
         while True:
             for fd, _ in poll.poll(self._patience()):
                 if fd == self._wake:
+                    self._breathe()
                     self._report()
                 else:
                     for frame in self._channel.receive():
@@ -244,6 +249,13 @@ class Host:
         slate.deadline[row] = math.inf
         return loaded
 
+    def _breathe(self) -> None:
+        """Let more tasks end before the next report, if the last one was a moment ago: to wake this thread for each of
+        them, in the midst of many that want to run, would cost more than the task itself."""
+        if (rest := self._reported + self._breath - now()) > 0:
+            time.sleep(rest)
+        self._reported = now()
+
     def _report(self) -> None:
         # In this order: a signal after the flag is down writes anew, one before it is drained below. The other
         # way round a write could be read here and the flag stay up, and nobody would ever signal again.
@@ -262,8 +274,9 @@ class Host:
         _flush()
 
     def _drop(self, seqs: list[int]) -> None:
-        for seq in seqs:
-            self._channel.send(DROPPED, [struct.pack("<QQ", seq, seq + 1)])
+        for _, run in itertools.groupby(enumerate(sorted(seqs)), lambda one: one[1] - one[0]):
+            neighbours = [seq for _, seq in run]
+            self._channel.send(DROPPED, [struct.pack("<QQ", neighbours[0], neighbours[-1] + 1)])
 
 
 def main(socket_fd: int, slate_fd: int) -> None:
