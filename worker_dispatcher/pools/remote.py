@@ -157,14 +157,16 @@ class Remote:
 
     # From the worker
 
-    def receive(self) -> list[Event]:
-        """Read what it says, without blocking."""
+    def receive(self, *, to_the_end: bool = True) -> list[Event]:
+        """Read what it says, without blocking; all of it, or what one look finds (a poll tells of the rest)."""
         events: list[Event] = []
         try:
             self.channel.flush()
             while heard := self.channel.receive():
                 for frame in heard:
                     events += self._understand(frame)
+                if not to_the_end:
+                    break
         except Gone:
             self.gone = True
         if not len(self.held):

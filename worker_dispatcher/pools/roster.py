@@ -100,7 +100,7 @@ class Roster:
                 if remote.process.ended:  # the number may be that of a descriptor closed a moment ago
                     self._lost(remote)
             else:
-                self.events += remote.receive()
+                self.events += remote.receive(to_the_end=False)
                 self.rewatch(remote)
 
     def rewatch(self, remote: Remote) -> None:

@@ -36,7 +36,7 @@ from worker_dispatcher.wire import from_parts, unpack
 __all__ = ["Host", "Solo", "is_loading", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
-_REPORT_AFTER = 0.005  # seconds of finished work that may wait to be reported
+_REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: more than a batch is meant to take
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 20.0  # milliseconds from one look to the next
 _BREATH_EACH = 12e-6  # seconds between two reports of a worker of many slots, for each of them

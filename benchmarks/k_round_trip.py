@@ -1,0 +1,180 @@
+"""K. How long does one task take there and back, in a pool that is warm and has nothing else to do?
+
+One caller hands in a task, waits for its result and hands in the next, 1 000 times, after a warm-up. Ours is a launched
+run whose generator waits for the caller; the rivals are pools to which tasks are submitted.
+"""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.goals import Goal
+from benchmarks.trivial import noop, timed_noop
+
+Trip = Callable[[int], harness.Record]  # there and back, for one task
+Opened = Callable[[int], Any]  # a context manager: a warm pool of so many workers, as a Trip
+COUNT = 1_000
+WARM = 100
+
+
+def round_trips(
+    case: harness.Case, contestant: harness.Contestant, items: Sequence[int], chunk: int | None
+) -> dict[str, float]:
+    """Microseconds of one round trip: the median, and the 99th percentile."""
+    took = contestant.run(case, items, chunk)
+    return {
+        "us_per_trip": statistics.median(took) * 1e6,
+        "p99_us": statistics.quantiles(took, n=100)[98] * 1e6,
+    }
+
+
+def trips(opened: Opened) -> Callable[..., list[float]]:
+    def run(case: harness.Case, items: Sequence[int], chunk: int | None) -> list[float]:
+        took = []
+        with opened(case.workers) as trip:
+            for item in [*items[:WARM], *items]:
+                began = perf_counter()
+                result, start, end = trip(item)
+                took.append(perf_counter() - began)
+                assert result == item
+                assert start <= end
+        return took[WARM:]
+
+    return run
+
+
+@contextmanager
+def ours(workers: int, **worker: Any) -> Iterator[Trip]:
+    import worker_dispatcher
+
+    tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
+    run = worker_dispatcher.launch(
+        {
+            "task": {"list": iter(tasks.get, -1), "function": noop},
+            "worker": {"number": workers} | worker,
+            "verbose": False,
+        }
+    )
+    logs = iter(run)
+
+    def trip(item: int) -> harness.Record:
+        tasks.put(item)
+        log = next(logs)
+        return log["result"], log["started_at"], log["ended_at"]
+
+    yield trip
+    tasks.put(-1)
+    run.wait()
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Trip]:
+    with ours(workers, use_processing=True) as trip:
+        yield trip
+
+
+@contextmanager
+def process_futures(workers: int) -> Iterator[Trip]:
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(workers) as executor:
+        yield lambda item: executor.submit(timed_noop, item).result()
+
+
+@contextmanager
+def thread_futures(workers: int) -> Iterator[Trip]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers) as executor:
+        yield lambda item: executor.submit(timed_noop, item).result()
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[Trip]:
+    import multiprocessing
+
+    with multiprocessing.Pool(workers) as opened:
+        yield lambda item: opened.apply(timed_noop, (item,))
+
+
+@contextmanager
+def loky(workers: int) -> Iterator[Trip]:
+    from loky import get_reusable_executor
+
+    executor = get_reusable_executor(max_workers=workers)
+    yield lambda item: executor.submit(timed_noop, item).result()
+
+
+@contextmanager
+def mpire(workers: int) -> Iterator[Trip]:
+    from mpire import WorkerPool
+
+    with WorkerPool(n_jobs=workers) as opened:
+        yield lambda item: opened.apply(timed_noop, (item,))
+
+
+@contextmanager
+def pebble(workers: int) -> Iterator[Trip]:
+    from pebble import ProcessPool
+
+    with ProcessPool(max_workers=workers) as opened:
+        yield lambda item: opened.schedule(timed_noop, (item,)).result()
+
+
+@contextmanager
+def pebble_threads(workers: int) -> Iterator[Trip]:
+    from pebble import ThreadPool
+
+    with ThreadPool(max_workers=workers) as opened:
+        yield lambda item: opened.schedule(timed_noop, (item,)).result()
+
+
+def contestant(name: str, kind: str, opened: Opened, needs: str | None = None) -> harness.Contestant:
+    return harness.Contestant(name, kind, trips(opened), needs)
+
+
+def check(items: Sequence[int], results: Sequence[int]) -> None:
+    """Each trip asserts its own."""
+
+
+def no_figures(items: Sequence[int], seconds: float) -> dict[str, float]:
+    return {}
+
+
+def case(name: str, goals: tuple[Goal, ...], *contestants: harness.Contestant) -> harness.Case:
+    return harness.Case(
+        name, COUNT, noop, timed_noop, range, check, no_figures, "us_per_trip",
+        measure=round_trips, goals=goals, contestants=contestants,
+    )  # fmt: skip
+
+
+CASES = (
+    case(
+        "processes",
+        (Goal(times=2, than="ProcessPoolExecutor (default)"),),
+        contestant("worker_dispatcher", "ours", processes),
+        contestant("ProcessPoolExecutor", "default", process_futures),
+        contestant("multiprocessing.Pool", "default", pool),
+        contestant("loky", "default", loky, "loky"),
+        contestant("mpire", "default", mpire, "mpire"),
+        contestant("pebble", "default", pebble, "pebble"),
+    ),
+    case(
+        "threads",
+        (),
+        contestant("worker_dispatcher", "ours", ours),
+        contestant("ThreadPoolExecutor", "default", thread_futures),
+        contestant("pebble threads", "default", pebble_threads, "pebble"),
+    ),
+)
+ROW = harness.Row(str(__doc__), CASES)
+
+if __name__ == "__main__":
+    sys.exit(harness.main("benchmarks.k_round_trip"))
