@@ -45,6 +45,15 @@ worker_dispatcher.start({
 })
 """
 
+UNGUARDED = """
+import worker_dispatcher
+
+def size(id):
+    return id
+
+worker_dispatcher.start({"task": {"list": 3, "function": size}, "worker": {"use_processing": True}})
+"""
+
 UNSENDABLE = """
 import sqlite3
 import threading
@@ -98,6 +107,18 @@ def test_the_first_task_error_is_the_tasks_own_and_says_which_task_it_was(script
     assert ("RemoteTraceback" in remote) == (kind != "threads")
     assert "sizes.py" in remote
     assert 'raise ConnectTimeout("host took more than 5 s")' in remote
+
+
+def test_a_start_that_a_worker_meets_while_it_loads_a_module_names_line_and_guard(script, tmp_path):
+    module = tmp_path / "sizes.py"
+    module.write_text(UNGUARDED)
+
+    done = script("-c", "import sizes")
+
+    assert set(done.stderr.splitlines()) == {
+        f"worker_dispatcher: start() at {module}:7 was called while a worker process loads this module; nothing was "
+        "started. Put the call under: if __name__ == '__main__':"
+    }
 
 
 @pytest.mark.parametrize(("kind", "who"), [("processes", "worker process 1 was"), ("grid", "its worker process was")])
