@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TaskFailuresWarning,
         TaskTimeout,
         WorkerDispatcherError,
+        WorkerWarning,
     )
     from worker_dispatcher.last_run import (
         get_dropped,
@@ -73,6 +74,7 @@ _HOMES = {
     "WorkerDict": "config.dicts",
     "WorkerDied": "worker_died",
     "WorkerDispatcherError": "errors",
+    "WorkerWarning": "errors",
     "callback_sample": "config",
     "check": "reporting",
     "compare": "reporting",
@@ -112,6 +114,7 @@ __all__ = [
     "WorkerDict",
     "WorkerDied",
     "WorkerDispatcherError",
+    "WorkerWarning",
     "callback_sample",
     "check",
     "compare",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CallStyle"]
+__all__ = ["STATE_NAME", "CallStyle"]
+
+STATE_NAME = "worker_state"  # what worker.init has returned, for functions that name it
 
 
 class CallStyle(NamedTuple):

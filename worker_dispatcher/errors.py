@@ -10,6 +10,7 @@
     ├── JournalError (ValueError)           the journal of the config cannot be used, or used any further
     └── BookingError                        a task was settled twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
+    WorkerWarning (UserWarning)             something about a worker that cost no task, such as an error in worker.exit
 
 Errors carry fields, not only text, and survive pickling. Those that users meet bear the name that they are imported by:
 a traceback shows it.
@@ -29,6 +30,7 @@ __all__ = [
     "TaskFailuresWarning",
     "TaskTimeout",
     "WorkerDispatcherError",
+    "WorkerWarning",
 ]
 
 PACKAGE = __name__.partition(".")[0]
@@ -128,3 +130,7 @@ class TaskFailuresWarning(UserWarning):
     """Some tasks of a quiet run failed."""
 
     __module__ = PACKAGE
+
+
+class WorkerWarning(UserWarning):
+    """Something went wrong with a worker that cost no task, such as an error in worker.exit."""

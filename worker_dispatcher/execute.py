@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from worker_dispatcher.call_style import CallStyle
+from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.records import Failure
 
@@ -18,6 +19,7 @@ __all__ = [
     "SMALL",
     "Call",
     "Ended",
+    "Hooks",
     "Marks",
     "Stretch",
     "attempt",
@@ -25,8 +27,10 @@ __all__ = [
     "attempt_run",
     "call_styled",
     "describe",
+    "exit_text",
     "failure_from",
     "guarded",
+    "guarded_async",
 ]
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
@@ -85,6 +89,13 @@ class Call(NamedTuple):
         known = {"id": task_id, "config": self.config, "task": task, "metadata": metadata}
         return {name: known[name] for name in self.style.names}
 
+    def with_state(self, state: Any) -> Call:
+        """The call as a worker makes it that holds a state. Its config and callbacks are the same objects."""
+        if STATE_NAME not in self.style.names:
+            return self
+        names = tuple(name for name in self.style.names if name != STATE_NAME)
+        return self._replace(function=partial(self.function, **{STATE_NAME: state}), style=CallStyle(names=names))
+
     def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
         """The function as f(id, task, metadata), with no more per call than its own style needs."""
         function, config = self.function, self.config
@@ -109,6 +120,29 @@ class Call(NamedTuple):
         }
         known = {"id": task_id, "config": self.config, "result": result, "log": log}
         return call_styled(self.on_done, self.on_done_style, result, known)
+
+
+class Hooks(NamedTuple):
+    """What a worker calls once: `begin` before its first task, `finish` after its last, both inside the guard."""
+
+    init: Callable[..., Any] | None
+    init_style: CallStyle
+    exit: Callable[..., Any] | None
+    exit_style: CallStyle
+
+    def begin(self, config: Any) -> Any:
+        """The worker's state; a coroutine that gives it, where init is a coroutine function."""
+        return None if self.init is None else call_styled(self.init, self.init_style, config, {"config": config})
+
+    def finish(self, state: Any) -> Any:
+        """Where exit is a coroutine function, a coroutine too."""
+        return None if self.exit is None else call_styled(self.exit, self.exit_style, state, {STATE_NAME: state})
+
+
+def exit_text(error: BaseException) -> str:
+    """What is told of a worker.exit that has raised."""
+    type_name, message, _ = describe(error)
+    return f"worker.exit raised {type_name}: {message[:500]}".rstrip(": ")
 
 
 def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known: dict[str, Any]) -> Any:
@@ -218,6 +252,17 @@ def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseExc
     """(result, None), or (None, what was raised): for any user code that is not a task."""
     try:
         return function(*arguments), None
+    except BaseException as error:
+        return None, error
+
+
+async def guarded_async(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """`guarded`, on a loop; what gives a coroutine is awaited."""
+    import asyncio
+
+    try:
+        result = function(*arguments)
+        return (await result if asyncio.iscoroutine(result) else result), None
     except BaseException as error:
         return None, error
 

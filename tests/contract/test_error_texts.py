@@ -141,7 +141,7 @@ def test_what_cannot_be_sent_is_named_with_its_type_and_what_to_do(script):
     done = script("-c", UNSENDABLE)
 
     assert done.stdout == ""
-    fix = "cannot be sent to a process; make it inside the task, or use threads"
+    fix = "cannot be sent to a process; open it in worker.init, or use threads"
     assert last_lines(done.stderr, "worker_dispatcher") == [
         "worker_dispatcher.ConfigError: 2 problems in the config",
         f"  task.config['db']    (sqlite3.Connection) {fix} (TypeError: cannot pickle 'sqlite3.Connection' object)",

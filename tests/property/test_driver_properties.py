@@ -25,6 +25,7 @@ class ScriptedPool:
     def __init__(self, dice: st.DataObject, room: int, stop_after: int | None) -> None:
         self.dice, self.room, self.stop_after = dice, room, stop_after
         self.pids = {1: 100}
+        self.complaints: list[str] = []
         self.held: list[Batch] = []
         self.begun: Counter[int] = Counter()
         self.waits = 0

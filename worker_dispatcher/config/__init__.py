@@ -39,6 +39,7 @@ from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     TASK_NAMES,
     call_style,
+    hook_style,
     is_coroutine_function,
 )
 from worker_dispatcher.config.table import option_table
@@ -57,6 +58,7 @@ __all__ = [
     "brief",
     "call_style",
     "callback_sample",
+    "hook_style",
     "is_coroutine_function",
     "merged",
     "option_table",

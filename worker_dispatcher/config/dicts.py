@@ -122,6 +122,8 @@ class WorkerDict(TypedDict, total=False):
     frequency_mode: FrequencyModeDict
     start_method: Literal["fork", "forkserver", "spawn"] | None
     blas_threads: int | None
+    init: Callable[..., Any] | None
+    exit: Callable[..., Any] | None
 
 
 class ConfigDict(TypedDict, total=False):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
+from worker_dispatcher.call_style import STATE_NAME
 from worker_dispatcher.config.declare import Options, option, section
 from worker_dispatcher.config.pacing import pacing, rate, stages
 from worker_dispatcher.config.rules import (
     anything,
     callback,
     flag,
+    hook,
     items,
     number,
     one_of,
@@ -45,9 +47,7 @@ NOT_YET = frozenset(
         "progress",
         "worker.backend",
         "worker.capture_output",
-        "worker.exit",
         "worker.forward_logging",
-        "worker.init",
         "worker.max_tasks_per_worker",
         "worker.memory_limit",
     }
@@ -234,6 +234,16 @@ class WorkerOptions(Options):
         None,
         whole("give a number of threads, or None for an even share of the cores", least=1, optional=True),
         "Threads that linear algebra may use in each worker process; None for an even share of the cores.",
+    )
+    init: Callable[..., Any] | None = option(
+        None,
+        hook("config"),
+        "Called once in each worker before its tasks, as `init(config)`; tasks get its result as `worker_state`.",
+    )
+    exit: Callable[..., Any] | None = option(
+        None,
+        hook(STATE_NAME),
+        "Called once in each worker after its last task, as `exit(worker_state)`; not in one that is killed.",
     )
 
 

@@ -12,8 +12,15 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from worker_dispatcher.call_style import STATE_NAME
 from worker_dispatcher.config.describe import Refused, brief, got
-from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style, is_coroutine_function
+from worker_dispatcher.config.signature import (
+    CALLBACK_NAMES,
+    TASK_NAMES,
+    call_style,
+    hook_style,
+    is_coroutine_function,
+)
 
 __all__ = [
     "LONGEST_WAIT",
@@ -21,6 +28,7 @@ __all__ = [
     "anything",
     "callback",
     "flag",
+    "hook",
     "items",
     "number",
     "one_of",
@@ -145,10 +153,37 @@ def task_function() -> Rule:
             raise Refused(
                 f"must be callable, got {got(value)}; give the function itself, or leave it out for the sample"
             )
-        call_style(value, TASK_NAMES)
+        try:
+            call_style(value, TASK_NAMES)
+        except Refused:
+            if not _needs_state(value):
+                raise
         return value
 
     return Rule("callable", accept)
+
+
+def _needs_state(function: Callable[..., Any]) -> bool:
+    """True for a function that can be called once there is a worker_state; whether there is, is seen together."""
+    try:
+        call_style(function, (*TASK_NAMES, STATE_NAME))
+    except Refused:
+        return False
+    return True
+
+
+def hook(name: str) -> Rule:
+    """A callable that is called once for each worker, with one thing or with nothing; or None."""
+
+    def accept(value: object) -> Callable[..., Any] | None:
+        if value is None:
+            return None
+        if not callable(value):
+            raise Refused(f"must be callable or None, got {got(value)}; give the function itself")
+        hook_style(value, name)
+        return value
+
+    return Rule("callable or None", accept)
 
 
 def callback() -> Rule:

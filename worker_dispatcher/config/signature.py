@@ -7,10 +7,17 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from worker_dispatcher.call_style import CallStyle
+from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.config.describe import Refused
 
-__all__ = ["CALLBACK_NAMES", "TASK_NAMES", "CallStyle", "call_style", "is_coroutine_function"]
+__all__ = [
+    "CALLBACK_NAMES",
+    "TASK_NAMES",
+    "CallStyle",
+    "call_style",
+    "hook_style",
+    "is_coroutine_function",
+]
 
 # The third of each is the subject: what a function gets that takes one parameter of any name.
 TASK_NAMES = ("id", "config", "task", "metadata")
@@ -29,6 +36,21 @@ def call_style(function: Callable[..., Any], names: Sequence[str]) -> CallStyle:
     Raises Refused where no such call can work. The function is not called.
     """
     return _style(function, tuple(names), 0)
+
+
+def hook_style(function: Callable[..., Any], name: str) -> CallStyle:
+    """How to call a function that is offered one thing, and may take nothing: worker.init and worker.exit.
+
+    It gets the thing if it names it, takes `**kwargs`, or needs one parameter of any name. Raises Refused as above.
+    """
+    for _ in range(DEEPEST):
+        own, inside = _parameters(function), _inside(function)
+        if inside is None or not (own is None or _only_passes_on(own)):
+            break
+        function = inside
+    if own is not None and not any(p.required or p.name == name or p.kind == "VAR_KEYWORD" for p in own):
+        return CallStyle()
+    return call_style(function, (name,))
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
@@ -61,10 +83,11 @@ def _rest(
     """The names that may go into the function's `**kwargs`: all, or what the function inside it takes."""
     if not any(p.kind == "VAR_KEYWORD" for p in own):
         return ()
+    plain = tuple(name for name in names if name != STATE_NAME or len(names) == 1)
     if inside is None:
-        return names
+        return plain
     wanted = _style(inside, names, depth + 1).names
-    return wanted or (names if len(own) == 1 else ())  # `**kwargs` alone can be given nothing but names
+    return wanted or (plain if len(own) == 1 else ())  # `**kwargs` alone can be given nothing but names
 
 
 class _Parameter(NamedTuple):
@@ -108,7 +131,7 @@ class _Choice(NamedTuple):
         return p.required and not self._known(p)
 
     def _positional(self, p: _Parameter | None) -> CallStyle:
-        subject = self.names[2]
+        subject = self.names[min(2, len(self.names) - 1)]
         if self.lenient:
             return CallStyle(positional=True)
         if p is None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from worker_dispatcher.config.describe import Refused
+from worker_dispatcher.config.signature import TASK_NAMES, call_style, is_coroutine_function
+
 __all__ = ["conflicts"]
 
 _FREQUENCY = "worker.frequency_mode."
@@ -19,6 +22,24 @@ def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         fix = "give an iterable of tasks, or how many to make, or leave it out for none"
         text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
         problems.append(("task.list", text))
+    return problems + _hooks(kept)
+
+
+def _hooks(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What worker.init, worker.exit and the task's function must have of each other."""
+    problems = []
+    function = kept.get("task.function")
+    if function is not None and kept.get("worker.init") is None:
+        try:
+            call_style(function, TASK_NAMES)
+        except Refused:  # its rule has let it pass, so it lacks nothing else
+            text = "parameter 'worker_state' is what worker.init makes; set worker.init, or give it a default"
+            problems.append(("task.function", text))
+    if function is None or not is_coroutine_function(function):
+        for path in ("worker.init", "worker.exit"):
+            if kept.get(path) is not None and is_coroutine_function(kept[path]):
+                text = "a coroutine function needs a loop to run on, and there is one only where task.function is one"
+                problems.append((path, f"{text} too; make it a plain function"))
     return problems
 
 

@@ -62,6 +62,7 @@ class Driver:
         self._pool: Pool | None = None
         self.stopped: str | None = None
         self.abort_seen = ""
+        self.complaints: list[str] = []
         self.error: BaseException | None = None
         self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
 
@@ -100,6 +101,7 @@ class Driver:
             raise
         finally:
             pool.close()
+            self.complaints = pool.complaints
 
     def _drive(self, pool: Pool) -> None:
         stop_at = self._plan.setup.stop_at or math.inf
@@ -168,7 +170,7 @@ class Driver:
             case Raised():
                 self._exceptions[event.task_id] = event.exception
             case Broken():
-                self.error, self.stopped = event.error, "failures"
+                self.error, self.stopped = self.error or event.error, "failures"  # the first one says why
 
     def _finished(self, event: Finished) -> None:
         ids = range(event.first, event.first + len(event.results))

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, is_coroutine_function
+from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, hook_style, is_coroutine_function
 from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Curve, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
-from worker_dispatcher.execute import Call
+from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.pools.base import Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 
@@ -131,7 +132,7 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
     on_done = task.callback.on_done
     call = Call(
         task.function,
-        call_style(task.function, TASK_NAMES),
+        call_style(task.function, TASK_NAMES if config.worker.init is None else (*TASK_NAMES, STATE_NAME)),
         task.config,
         on_done,
         call_style(on_done, CALLBACK_NAMES) if on_done else None,
@@ -140,7 +141,20 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         anchor,
     )
     stop_at = anchor.monotonic + config.runtime if config.runtime is not None else None
-    return Setup(call, is_coroutine_function(task.function), task.timeout, stop_at, timed)
+    return Setup(call, is_coroutine_function(task.function), task.timeout, stop_at, timed, _hooks(config))
+
+
+def _hooks(config: Config) -> Hooks | None:
+    init, end = config.worker.init, config.worker.exit
+    if init is None and end is None:
+        return None
+    nothing = CallStyle()
+    return Hooks(
+        init,
+        nothing if init is None else hook_style(init, "config"),
+        end,
+        nothing if end is None else hook_style(end, STATE_NAME),
+    )
 
 
 def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:

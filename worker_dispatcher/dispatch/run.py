@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -15,7 +15,7 @@ from worker_dispatcher.dispatch.drive import Driver, kept_text
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.source import Intake, task_list
-from worker_dispatcher.errors import ConfigError, TaskFailuresWarning
+from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
 from worker_dispatcher.records import DROPPED, NOT_RUN, OK, Failure, Ledger
 from worker_dispatcher.wire import pack
@@ -186,6 +186,8 @@ class Run:
             cause = f"#{first} {failure.type}: {failure.message[:200]}"
             text = f"{failed} of {len(self._ledger)} tasks failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
+        for text, times in Counter(self._driver.complaints).items():
+            warnings.warn(WorkerWarning(f"{text} (in {times} workers)" if times > 1 else text), stacklevel=depth)
 
     def launch(self, ended: Callable[[Run], None]) -> Run:
         """Drive in a thread of its own; returns at once. ended: called with the run just before it is done."""
@@ -349,11 +351,15 @@ class Run:
 def _check_sendable(config: Config) -> None:
     """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
     task = config.task
-    if guarded(pack, (task.function, task.callback.on_done, task.config))[1] is None:
+    functions = {
+        "task.function": task.function,
+        "task.callback.on_done": task.callback.on_done,
+        "worker.init": config.worker.init,
+        "worker.exit": config.worker.exit,
+    }
+    if guarded(pack, (*functions.values(), task.config))[1] is None:
         return
-    parts: list[tuple[str, Any]] = [("task.function", task.function)]
-    if task.callback.on_done is not None:
-        parts.append(("task.callback.on_done", task.callback.on_done))
+    parts: list[tuple[str, Any]] = [(path, function) for path, function in functions.items() if function is not None]
     if type(task.config) is dict:
         parts += [(f"task.config[{brief(key) or type(key).__name__}]", value) for key, value in task.config.items()]
     else:
@@ -364,6 +370,6 @@ def _check_sendable(config: Config) -> None:
         if error is not None:
             kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
             why = f"{type(error).__name__}: {describe(error)[1][:200]}"
-            text = f"({kind}) cannot be sent to a process; make it inside the task, or use threads ({why})"
+            text = f"({kind}) cannot be sent to a process; open it in worker.init, or use threads ({why})"
             problems.append((path, text))
     raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])

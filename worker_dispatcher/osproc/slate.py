@@ -17,9 +17,10 @@ import math
 import mmap
 import os
 
-__all__ = ["SETTLE", "Slate"]
+__all__ = ["IN_INIT", "SETTLE", "Slate"]
 
 SETTLE = 0.002  # seconds between setting HALT and believing the rows
+IN_INIT = 1 << 62  # in the place of a task: the slot runs worker.init
 _WORD = 8
 
 
@@ -76,7 +77,11 @@ class Slate:
 
     def begun(self) -> dict[int, float]:
         """The tasks that run now, with the moments they began; negative: being loaded."""
-        return {task: self.started[slot] for slot, task in enumerate(self.running) if task}
+        return {task: self.started[slot] for slot, task in enumerate(self.running) if task and task != IN_INIT}
+
+    def in_init_since(self) -> float:
+        """When the first of the slots that run worker.init has begun it; infinite if none does."""
+        return min((self.started[slot] for slot, task in enumerate(self.running) if task == IN_INIT), default=math.inf)
 
     def close(self) -> None:
         if self.fd >= 0:

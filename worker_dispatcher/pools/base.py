@@ -11,10 +11,26 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from worker_dispatcher.execute import Call
+from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.records import Failure
 
-__all__ = ["Batch", "Broken", "Ended", "Event", "Finished", "Pool", "Raised", "Returned", "Setup", "Source"]
+__all__ = [
+    "LONGEST_INIT",
+    "Batch",
+    "Broken",
+    "Ended",
+    "Event",
+    "Finished",
+    "Pool",
+    "Raised",
+    "Returned",
+    "Setup",
+    "Source",
+]
+
+LONGEST_INIT = (
+    600.0  # seconds after which a worker.init will not return any more: a model may be loaded in it, or fetched
+)
 
 
 class Batch(NamedTuple):
@@ -84,6 +100,7 @@ class Setup(NamedTuple):
     """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it.
 
     timed: batches have dues, and a pool holds no more tasks than it has workers for.
+    hooks: what each worker calls once, before its first task and after its last.
     """
 
     call: Call
@@ -91,6 +108,18 @@ class Setup(NamedTuple):
     timeout: float | None = None
     stop_at: float | None = None
     timed: bool = False
+    hooks: Hooks | None = None
+
+    @property
+    def exit_grace(self) -> float:
+        """Seconds that a worker which gets no more tasks may take to end."""
+        return 4.0 if self.hooks is not None and self.hooks.exit is not None else 1.0
+
+    @property
+    def exit_late(self) -> str:
+        return (
+            f"worker.exit had not returned after {self.exit_grace:g} s; it was left behind, or ended with its process"
+        )
 
 
 class Source(Protocol):
@@ -119,6 +148,7 @@ class Pool(Protocol):
     """One thread drives a pool; only `wake` may be called from others."""
 
     pids: dict[int, int]  # worker number -> process id, for every worker that ever ran
+    complaints: list[str]  # what went wrong and cost no task, such as an error in worker.exit; complete once closed
 
     def prepare(self, workers: int) -> bool:
         """Start so many workers, as far as the pool may; True once those that have been started are ready."""

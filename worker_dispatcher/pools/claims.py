@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended
+from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
 
 __all__ = ["Claim", "Claims", "Crew", "Done", "Slot", "TimedClaims", "as_it_is"]
@@ -32,6 +34,17 @@ class Slot:
         self.abandoned = False
         self.mutex = _thread.allocate_lock()
         self.thread: threading.Thread | None = None
+
+    def open_init(self) -> None:
+        """Say that the slot runs worker.init."""
+        self.started[0] = now()
+        self.running[0] = IN_INIT
+
+    def close_init(self) -> bool:
+        """It has ended; False if the slot was given up meanwhile."""
+        with self.mutex:
+            self.running[0] = 0
+            return not self.abandoned
 
     def settle(self, where: deque[Any], what: Any) -> bool:
         """Say how the slot's task ended, unless the slot was given up: then False, and nobody hears of it."""
@@ -135,6 +148,9 @@ class Crew(Protocol):
 
     done: deque[Done]
     bailed: deque[int]
+    broken: deque[BaseException]  # what worker.init has raised
+    complaints: deque[str]  # what is to be said of worker.exit
+    opening: int  # how many workers run worker.init
 
     def feed(self, seq: int, batch: Batch) -> None: ...
     def hire(self, least: int = 0) -> None: ...
@@ -143,4 +159,4 @@ class Crew(Protocol):
     def leave(self) -> None: ...
     def replace(self) -> None: ...
     def drop(self) -> list[int]: ...
-    def close(self) -> None: ...
+    def close(self, *, orderly: bool = True) -> None: ...

@@ -11,15 +11,15 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Ended, attempt
+from worker_dispatcher.execute import Ended, attempt, exit_text, guarded
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Crew, Done, Slot, TimedClaims, as_it_is
 
-__all__ = ["ThreadCrew", "crew_kind"]
+__all__ = ["ThreadCrew", "crew_kind", "join_idle"]
 
 
 def crew_kind(setup: Setup) -> Callable[..., Crew]:
@@ -34,7 +34,8 @@ def crew_kind(setup: Setup) -> Callable[..., Crew]:
 class ThreadCrew:
     """Up to `size` daemon threads, started as tasks come.
 
-    Shared: claims (its own lock), done and bailed (appends only), _idle, _early and _alive (_mutex).
+    Shared: claims (its own lock), done, bailed, broken and complaints (appends only), _idle, _early, _alive and
+    opening (_mutex).
     Waits: an idle thread on a lock of its own, which feed or close releases; one that has claimed a task before it
     is due, on another until then, which close releases.
     new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
@@ -62,6 +63,11 @@ class ThreadCrew:
         self._alive = 0
         self._fed = 0
         self._closed = False
+        self._orderly = True
+        self.broken: deque[BaseException] = deque()
+        self.complaints: deque[str] = deque()
+        self.opening = 0
+        self._live = self._run if setup.hooks is None else self._run_between_hooks
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)
@@ -81,21 +87,26 @@ class ThreadCrew:
     def hire(self, least: int = 0) -> None:
         """Start threads for the tasks that are due next and that no waiting thread will take, or so many at least.
         Grows on demand: a thread whose task will have ended by then is not counted."""
-        crowd = max(least, self._claims.crowd())
+        crowd = self._claims.crowd()
         with self._mutex:
-            fresh = min(crowd - len(self._early) - len(self._idle), self._size - self._alive)
+            short = max(crowd - len(self._early) - len(self._idle) - self.opening, least - self._alive)
+            fresh = min(short, self._size - self._alive)
             self._alive += max(0, fresh)
         for _ in range(fresh):
             self._start()
 
     def _start(self) -> None:
         slot = self._new_slot()
-        thread = threading.Thread(target=self._run, args=(slot,), name=f"worker-{slot.number}", daemon=True)
+        if self._setup.hooks is not None:
+            with self._mutex:
+                self.opening += 1
+        thread = threading.Thread(target=self._live, args=(slot,), name=f"worker-{slot.number}", daemon=True)
         try:
             thread.start()
             slot.thread = thread
         except RuntimeError:  # the system gives no more threads: those that run do the work
             with self._mutex:
+                self.opening -= self._setup.hooks is not None
                 self._alive -= 1
                 self._size = max(1, self._alive)
                 if not self._alive:
@@ -106,9 +117,31 @@ class ThreadCrew:
         if not self._closed:
             self._start()
 
-    def _run(self, slot: Slot) -> None:
+    def _run_between_hooks(self, slot: Slot) -> None:
+        """A thread's life where it has more than tasks: worker.init, the tasks, worker.exit."""
+        setup, pid = self._setup, os.getpid()
+        assert setup.hooks is not None
+        slot.open_init()
+        state, error = guarded(setup.hooks.begin, setup.call.config)
+        if os.getpid() != pid:
+            os._exit(0)  # worker.init forked and its child came back here
+        heard = slot.close_init()
+        with self._mutex:
+            self.opening -= 1
+        if error is not None and heard:
+            self.broken.append(error)
+        self._wake()
+        if error is not None or not heard:
+            return
+        self._run(slot, state)
+        if self._orderly and not slot.abandoned:
+            _, error = guarded(setup.hooks.finish, state)
+            if error is not None:
+                self.complaints.append(exit_text(error))
+
+    def _run(self, slot: Slot, state: Any = None) -> None:
         setup, claims, done, wake, halt = self._setup, self._claims, self.done, self._wake, self._halt
-        call, timeout, stop_at = setup.call, setup.timeout, setup.stop_at or math.inf
+        call, timeout, stop_at = setup.call.with_state(state), setup.timeout, setup.stop_at or math.inf
         caller, running, started, deadline = call.caller(), slot.running, slot.started, slot.deadline
         seal, pid = self._seal, os.getpid()
         while True:
@@ -175,16 +208,24 @@ class ThreadCrew:
         """No thread is late through another's fault."""
 
     def leave(self) -> None:
-        self.close()
+        self.close(orderly=False)
 
     def drop(self) -> list[int]:
         return self._claims.drop()
 
-    def close(self) -> None:
-        """Let idle threads go; those that run a task go when it ends."""
+    def close(self, *, orderly: bool = True) -> None:
+        """Let idle threads go; those that run a task go when it ends. orderly: they run worker.exit."""
         with self._mutex:
-            self._closed = True
+            self._closed, self._orderly = True, orderly
             idle, self._idle = [*self._idle, *self._early], []
             self._early.clear()
         for lock in idle:
             lock.release()
+
+
+def join_idle(slots: Iterable[Slot], grace: float) -> bool:
+    """Wait for the threads that run no task to end, so many seconds at most; False if some have not."""
+    until, threads = now() + grace, [slot.thread for slot in slots if slot.thread is not None and not slot.running[0]]
+    for thread in threads:
+        thread.join(max(0.0, until - now()))
+    return not any(thread.is_alive() for thread in threads)

@@ -10,9 +10,11 @@ from worker_dispatcher.pools.base import Batch
 
 __all__ = [
     "BROKEN",
+    "COMPLAINT",
     "DROP",
     "DROPPED",
     "EXCEPTION",
+    "INIT_FAILED",
     "LOST",
     "READY",
     "REPORT",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 SETUP, WORK, DROP = range(1, 4)  # to the worker
-READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION = range(11, 17)  # from the worker
+READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
 
 LOST = 74  # exit code of a worker whose channel was closed under it
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import Ended, attempt_async, failure_from
+from worker_dispatcher.execute import Ended, attempt_async, exit_text, failure_from, guarded_async
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is
 from worker_dispatcher.records import TIMEOUT, Failure
@@ -51,7 +51,14 @@ class LoopCrew:
         self._timers: dict[Slot, asyncio.TimerHandle] = {}
         self._late: set[Slot] = set()
         self._closing = False
+        self._orderly = True
+        self.broken: deque[BaseException] = deque()
+        self.complaints: deque[str] = deque()
+        self.opening = int(setup.hooks is not None)
+        self._fed_early = 0  # tasks that came while worker.init ran
         self._loop = asyncio.new_event_loop()
+        self._call = setup.call
+        self._state: Any = None
         self._caller = setup.call.caller()
         self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
         self._thread.start()
@@ -60,23 +67,59 @@ class LoopCrew:
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            begun = self._setup.hooks is None or self._begin_life()
+            if begun:
+                loop.run_forever()
             if left := asyncio.all_tasks(loop):
                 for task in left:
                     task.cancel()
                 loop.run_until_complete(asyncio.wait(left, timeout=_LOOP_GRACE))
+            if begun and self._setup.hooks is not None and self._orderly:
+                _, error = loop.run_until_complete(guarded_async(self._setup.hooks.finish, self._state))
+                if error is not None:
+                    self.complaints.append(exit_text(error))
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
 
+    def _begin_life(self) -> bool:
+        """Run worker.init on the loop, once for all its coroutines; False if nothing shall follow."""
+        hooks, pid, slot = self._setup.hooks, os.getpid(), self._new_slot()
+        assert hooks is not None
+        slot.open_init()
+        try:
+            state, error = self._loop.run_until_complete(guarded_async(hooks.begin, self._setup.call.config))
+        except RuntimeError:  # the loop was stopped meanwhile: the run is over
+            return False
+        if os.getpid() != pid:
+            os._exit(0)  # worker.init forked and its child came back here
+        heard = slot.close_init()
+        self.opening = 0
+        if error is not None and heard:
+            self.broken.append(error)
+        self._wake()
+        if error is not None or not heard or self._closing:
+            return False
+        self._state, self._call = state, self._setup.call.with_state(state)
+        self._caller = self._call.caller()
+        self._free.append(slot)
+        self._loop.call_soon(self._grow, self._fed_early)
+        return True
+
     def feed(self, seq: int, batch: Batch) -> None:
         self._claims.add(seq, batch)
-        self._loop.call_soon_threadsafe(self._grow, len(batch.items))
+        try:
+            self._loop.call_soon_threadsafe(self._grow, len(batch.items))
+        except RuntimeError:
+            pass  # it is closed, since worker.init has raised; the run is about to hear of it
 
     def hire(self, least: int = 0) -> None:
         """Nothing to do: a coroutine waits for its time at no cost."""
 
     def _grow(self, tasks: int) -> None:
+        if self.opening:
+            self._fed_early += tasks
+            return
         for _ in range(min(tasks, self._size - len(self._running))):
             self._next(self._free.pop() if self._free else self._new_slot())
 
@@ -103,7 +146,7 @@ class LoopCrew:
             return None
         if timeout is not None:
             self._timers[slot] = self._loop.call_later(timeout, self._cancel, slot)
-        ended = await attempt_async(self._setup.call, self._caller, task_id, item, at)
+        ended = await attempt_async(self._call, self._caller, task_id, item, at)
         if os.getpid() != pid:
             os._exit(0)  # the task forked and its child came back here: it is not one of this crew
         return ended
@@ -161,16 +204,24 @@ class LoopCrew:
         return self._claims.drop()
 
     def leave(self) -> None:
-        """Cancel what runs and stop the loop as soon as it can be stopped. Returns at once."""
+        """Cancel what runs and stop the loop as soon as it can be stopped, without worker.exit. Returns at once."""
+        self._orderly = False
+        self._stop()
+
+    def _stop(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._finish)
         except RuntimeError:
             pass  # it is closed
 
-    def close(self) -> None:
-        """`leave`, and wait a little; a loop that is blocked is left behind as a daemon."""
-        self.leave()
-        self._thread.join(_LOOP_GRACE + 0.1)
+    def close(self, *, orderly: bool = True) -> None:
+        """Cancel what runs, stop the loop, and wait a little; one that is blocked is left behind as a daemon."""
+        self._orderly = orderly
+        self._stop()
+        hooks = self._setup.hooks is not None and orderly
+        self._thread.join(_LOOP_GRACE + (self._setup.exit_grace if hooks else 0.1))
+        if hooks and self._thread.is_alive() and not self.opening:
+            self.complaints.append(self._setup.exit_late)
 
     def _finish(self) -> None:
         self._closing = True

@@ -19,6 +19,7 @@ from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, 
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
+from worker_dispatcher.pools.watch import Watch
 from worker_dispatcher.wire import pack, to_parts
 
 __all__ = ["ProcessPool"]
@@ -45,12 +46,13 @@ class ProcessPool:
         greeting = to_parts(packed)
         self._greeting_fds = greeting[1]
         self._roster = Roster(setup, list(slots), self._starter, greeting)
-        self.pids = self._roster.pids
+        self.pids, self.complaints = self._roster.pids, self._roster.complaints
         self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.POLLIN)
         self._batching = Batching()
         self._scan_at = math.inf
+        self._watch = Watch(setup)
 
     # Feeding
 
@@ -150,7 +152,7 @@ class ProcessPool:
         return events
 
     def _next_due(self) -> float:
-        due = self._scan_at
+        due = min(self._scan_at, self._watch.due)
         room = self._has_room()
         for remote in self._remotes:
             due = min(due, remote.closing_at, remote.settles_at)
@@ -178,6 +180,8 @@ class ProcessPool:
                 self._kill_late(remote)
         if at >= self._scan_at:
             self._scan(at)
+        if at >= self._watch.due:
+            self._events += self._watch.look(self._remotes)
 
     def _scan(self, at: float) -> None:
         timeout = self._setup.timeout
@@ -261,7 +265,7 @@ class ProcessPool:
         self._roster.closed = True
         for remote in self._remotes:
             self._roster.let_go(remote)
-        self._listen_while(self._workers_left, EXIT_GRACE)
+        self._listen_while(self._workers_left, self._setup.exit_grace)
         for remote in self._remotes + self._roster.dying:
             remote.kill()
         self._await_ends(EXIT_GRACE)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.errors import RunError
+from worker_dispatcher.errors import RemoteTraceback, RunError
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
@@ -58,6 +58,7 @@ class Remote:
     orphaned: its fork server took it along, or it could not be watched.
     frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
+    told_why: it has said itself why it ends. released: it was told to end. complaints: what cost no task.
     due: when its last task may start, or has started if that is past.
     """
 
@@ -67,6 +68,8 @@ class Remote:
         self.ready = self.alone = False
         self.gone = self.severed = self.orphaned = self.frozen = False
         self.answered = True
+        self.told_why = self.released = self.killed = False
+        self.complaints: list[str] = []
         self.due = 0.0
         self.heard_at = self.said_at = now()
         self.closing_at = math.inf
@@ -152,7 +155,7 @@ class Remote:
             self.slate.halt[0] = 0
 
     def kill(self) -> None:
-        self.closing_at = math.inf
+        self.closing_at, self.killed = math.inf, True
         self.process.kill()
 
     # From the worker
@@ -190,10 +193,28 @@ class Remote:
             return []
         if frame.kind == frames.EXCEPTION:
             return self._exception(frame)
+        if frame.kind == frames.INIT_FAILED:
+            return [Broken(self._init_error(frame))]
+        if frame.kind == frames.COMPLAINT:
+            self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
+            return []
         text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts)
         error = RunError(f"a worker process cannot load task.function, task.config or on_done: {text}")
         error.add_note(traceback)
+        self.told_why = True
         return [Broken(error)]
+
+    def _init_error(self, frame: Frame) -> BaseException:
+        """What worker.init raised: the exception itself, or what its text says where it cannot be brought here."""
+        self.told_why = True
+        text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts[:2])
+        found: Any = None
+        if len(frame.parts) > 2:
+            found, _ = guarded(lambda: unpack(*from_parts(frame.parts[2:], frame.fds)))
+        error = found if isinstance(found, BaseException) else RunError(f"worker.init raised {text}")
+        error.add_note(f"  worker.init raised this in worker process {self.number}, so the run was ended")
+        error.__cause__ = error.__cause__ or RemoteTraceback(traceback)
+        return error
 
     def _exception(self, frame: Frame) -> list[Event]:
         (seq,) = struct.unpack("<Q", frame.parts[0])
@@ -284,6 +305,11 @@ class Remote:
         events += [Raised(task_id, None) for task_id in self._failed.values()]
         return events + [Returned(p.tasks()) for p in self.held.take_all()]
 
+    @property
+    def in_init(self) -> bool:
+        """A slot of it runs worker.init, or did when it ended."""
+        return self.slate.in_init_since() < math.inf
+
     def _blame(self, begun: dict[int, float]) -> list[Event]:
         """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
         own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
@@ -292,7 +318,7 @@ class Remote:
         suspects = [
             piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
         ]
-        if sum(p.high - p.low for p in suspects) != 1:
+        if self.in_init or sum(p.high - p.low for p in suspects) != 1:
             return _one_by_one(suspects, alone=self.slots > 1)
         seq = suspects[0].seq
         when = " while it loaded the task" if -seq in begun else ""
@@ -322,6 +348,8 @@ class Remote:
 
     def silent_since(self) -> float:
         """Since when it has had tasks, and begun none; infinite where that is not so."""
+        if self.in_init:
+            self.said_at = now()
         waits = self.ready and len(self.held) and not self.slate.begun()
         return self.said_at if waits else math.inf
 

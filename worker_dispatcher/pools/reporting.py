@@ -17,7 +17,7 @@ from worker_dispatcher.pools.frames import EXCEPTION, REPORT
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import LARGE, pack, to_parts, unpack
 
-__all__ = ["Reports", "Sealed"]
+__all__ = ["Reports", "Sealed", "exception_parts"]
 
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
 _HEAVY = 4096  # bytes of a result that are counted before the next task begins
@@ -169,12 +169,16 @@ class Reports:
 
     def _send_exception(self, seq: int, error: BaseException) -> None:
         # After the report: an exception whose own loading ends this process must not take its task's record along.
-        error.__traceback__ = None
-        packed, broken = guarded(pack, error)
-        if broken is None and packed.size < _EXCEPTION_LIMIT:
-            loaded, broken = guarded(unpack, packed.head, packed.buffers)
-            if broken is None and isinstance(loaded, BaseException):
-                parts, fds = to_parts(packed)
-                self._channel.send(EXCEPTION, [struct.pack("<Q", seq), *parts], fds)
-                return
-        self._channel.send(EXCEPTION, [struct.pack("<Q", seq)])
+        parts, fds = exception_parts(error)
+        self._channel.send(EXCEPTION, [struct.pack("<Q", seq), *parts], fds)
+
+
+def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], list[int]]:
+    """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there."""
+    error.__traceback__ = None
+    packed, broken = guarded(pack, error)
+    if broken is None and packed.size < _EXCEPTION_LIMIT:
+        loaded, broken = guarded(unpack, packed.head, packed.buffers)
+        if broken is None and isinstance(loaded, BaseException):
+            return to_parts(packed)
+    return [], []

@@ -26,6 +26,7 @@ class Roster:
     Owned by the pool's driving thread. slots: the number of threads or coroutines of each process wanted, in order.
     remotes: those that work; dying: those that were killed or have ended, until they are reaped.
     events: what has happened; the pool takes from it and adds to it. closed: no death is a surprise any more.
+    complaints: what went wrong and cost no task.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Roster:
         self.remotes: list[Remote] = []
         self.dying: list[Remote] = []
         self.events: list[Event] = []
+        self.complaints: list[str] = []
         self.pids: dict[int, int] = {}  # worker number -> process id, for every worker that ever ran
         self.closed = False
         self.poll = select.poll()
@@ -166,16 +168,26 @@ class Roster:
     def _bury(self, process: Process) -> None:
         for remote in [r for r in self.remotes + self.dying if r.process is process]:
             self.events += remote.receive()
-            if not remote.ready and not remote.verdicts and not self.closed:
-                self._count_stillborn(f"the last one {process.cause}")
+            if remote.released:
+                self._judge_exit(remote)
+            elif (not remote.ready or remote.in_init) and not (remote.verdicts or remote.told_why or self.closed):
+                self._count_stillborn(f"the last one {process.cause}", during=" in worker.init" * remote.in_init)
             elif remote.ready:
                 self._stillborn = 0
             self.finish(remote)
 
-    def _count_stillborn(self, why: str) -> None:
+    def _judge_exit(self, remote: Remote) -> None:
+        """What a worker that was told to end has made of worker.exit."""
+        hooks = self._setup.hooks
+        if remote.process.status != 0 and hooks is not None and hooks.exit is not None:
+            late = remote.killed
+            text = self._setup.exit_late if late else f"worker.exit ended its process, which {remote.process.cause}"
+            self.complaints.append(text)
+
+    def _count_stillborn(self, why: str, during: str = "") -> None:
         self._stillborn += 1
         if self._stillborn >= _STILLBORN_MOST:
-            self.events.append(Broken(RunError(f"worker processes end before they are ready: {why}")))
+            self.events.append(Broken(RunError(f"worker processes end{during} before they are ready: {why}")))
 
     def finish(self, remote: Remote) -> None:
         """Settle what it held, and forget it: its process has ended, or will be heard of no more."""
@@ -183,6 +195,7 @@ class Roster:
             if fd is not None and self._by_fd.pop(fd, None) is not None:
                 self.poll.unregister(fd)
         self.events += remote.bury()
+        self.complaints += remote.complaints
         remote.close()
         for group in (self.remotes, self.dying):
             if remote in group:
@@ -196,7 +209,8 @@ class Roster:
 
     def let_go(self, remote: Remote) -> None:
         """Tell it that nothing more will come, so that it ends."""
-        fd = remote.channel.fileno()
-        if self._by_fd.pop(fd, None) is not None:
-            self.poll.unregister(fd)
-        remote.channel.hang_up()
+        if remote.ready:
+            remote.released = True
+            remote.channel.hang_up()
+        else:
+            remote.kill()  # it would load, and run worker.init, for nothing

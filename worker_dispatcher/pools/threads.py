@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.pools.base import Batch, Ended, Event, Finished, Returned, Setup, Source
+from worker_dispatcher.errors import RunError, TaskTimeout
+from worker_dispatcher.osproc.slate import IN_INIT
+from worker_dispatcher.pools.base import LONGEST_INIT, Batch, Broken, Ended, Event, Finished, Returned, Setup, Source
 from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.pools.crew import crew_kind
+from worker_dispatcher.pools.crew import crew_kind, join_idle
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
@@ -33,6 +34,7 @@ class ThreadPool:
     def __init__(self, setup: Setup, size: int) -> None:
         self._setup, self._size = setup, size
         self.pids: dict[int, int] = {}
+        self.complaints: list[str] = []
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signalled = False
         self._halt = [0]
@@ -43,6 +45,8 @@ class ThreadPool:
         self._hold = size if setup.timed else 2 * size
         self._full = False
         self._scan_at = math.inf
+        self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
+        self._stopped = False
         self._new_crew()
 
     def _new_crew(self) -> None:
@@ -63,7 +67,7 @@ class ThreadPool:
 
     def prepare(self, workers: int) -> bool:
         self._crew.hire(workers)
-        return True
+        return not self._crew.opening
 
     def feed(self, source: Source) -> None:
         # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
@@ -85,7 +89,7 @@ class ThreadPool:
         self._full = True
 
     def wait(self, until: float) -> list[Event]:
-        due = 0.0 if self._crew.done or self._crew.bailed else min(until, self._scan_at)
+        due = 0.0 if self._crew.done or self._crew.bailed else min(until, self._scan_at, self._look_at)
         try:
             self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
         except queue.Empty:
@@ -96,6 +100,23 @@ class ThreadPool:
         events = self._drain()
         if now() >= self._scan_at:
             events += self._watch()
+        if self._setup.hooks is not None:
+            events += self._watch_init()
+        return events
+
+    def _watch_init(self) -> list[Event]:
+        """A worker.init that has raised, or has not returned for a very long time, ends the run."""
+        broken, at = self._crew.broken, now()
+        events: list[Event] = []
+        for _ in range(len(broken)):
+            error = broken.popleft()
+            error.add_note("  worker.init raised this in a worker thread, so the run was ended")
+            events.append(Broken(error))
+        if at >= self._look_at:
+            self._look_at = at + LONGEST_INIT / 10
+            since = min((s.started[0] for s in self._slots if s.running[0] == IN_INIT), default=math.inf)
+            if at - since >= LONGEST_INIT:
+                events.append(Broken(RunError(f"worker.init has not returned after {at - since:.0f} s")))
         return events
 
     def _drain(self) -> list[Event]:
@@ -152,7 +173,7 @@ class ThreadPool:
         blamed = [blocker] if blocker in late else late
         self._halt[0] = 1
         self._crew.drop()
-        given_up = {slot: seq for slot in self._slots if (seq := slot.give_up())}
+        given_up = self._give_up_all()
         self._crew.leave()
         events = self._drain()
         events += [self._timed_out(seq, slot) for slot, seq in given_up.items() if slot in blamed]
@@ -162,11 +183,16 @@ class ThreadPool:
         self._scan_at = math.inf
         return events
 
+    def _give_up_all(self) -> dict[Slot, int]:
+        """Hear nothing more of any slot; the tasks that ran, by slot."""
+        given_up = {slot: slot.give_up() for slot in self._slots}
+        return {slot: seq for slot, seq in given_up.items() if seq not in (0, IN_INIT)}
+
     def stop(self) -> list[Event]:
-        self._halt[0] = 1
+        self._halt[0], self._stopped = 1, True
         for seq in self._crew.drop():
             self._crew.bailed.append(seq)
-        running = {slot: seq for slot in self._slots if (seq := slot.give_up())}
+        running = self._give_up_all()
         events, at = self._drain(), now()
         for slot, seq in running.items():
             if slot.started[0] >= (self._setup.stop_at or math.inf):
@@ -179,10 +205,10 @@ class ThreadPool:
 
     def close(self) -> None:
         self._halt[0] = 1
-        self._crew.close()
-        for slot in self._slots:
-            if slot.thread is not None and not slot.running[0]:
-                slot.thread.join(1.0)
+        self._crew.close(orderly=not self._stopped)
+        if not join_idle(self._slots, self._setup.exit_grace) and self._setup.hooks is not None and not self._stopped:
+            self.complaints.append(self._setup.exit_late)
+        self.complaints += self._crew.complaints
 
 
 def _in_runs(ended: list[tuple[int, float, float, Any, int]]) -> Iterator[Finished]:

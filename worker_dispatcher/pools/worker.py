@@ -2,7 +2,7 @@
 
     parent ── SETUP, WORK ──▶ main thread ─▶ Solo: runs each task itself
                                           └▶ Host: feeds a crew of threads or coroutines (grid)
-    parent ◀── READY | BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION ──
+    parent ◀── READY | BROKEN | INIT_FAILED, REPORT, DROPPED, UNLOADABLE, EXCEPTION, COMPLAINT ──
 
 Before a slot begins a task it names it on the slate, and a report is sent before the slot is idle again, so
 that after any death the parent knows what was reported, what had begun and what had not.
@@ -17,19 +17,40 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import LONG, Ended, attempt_run, describe, failure_from, guarded
+from worker_dispatcher.execute import (
+    LONG,
+    Ended,
+    attempt_run,
+    describe,
+    exit_text,
+    failure_from,
+    guarded,
+    guarded_async,
+)
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc.slate import IN_INIT, Slate
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.pools.crew import crew_kind
-from worker_dispatcher.pools.frames import BROKEN, DROP, DROPPED, LOST, READY, UNLOADABLE, WORK, open_head
-from worker_dispatcher.pools.reporting import Reports
+from worker_dispatcher.pools.crew import crew_kind, join_idle
+from worker_dispatcher.pools.frames import (
+    BROKEN,
+    COMPLAINT,
+    DROP,
+    DROPPED,
+    INIT_FAILED,
+    LOST,
+    READY,
+    UNLOADABLE,
+    WORK,
+    open_head,
+)
+from worker_dispatcher.pools.reporting import Reports, exception_parts
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import from_parts, unpack
 
@@ -66,6 +87,20 @@ def _unloadable(setup: Setup, error: BaseException) -> Failure:
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
 
 
+def _send_failed_init(channel: Channel, error: BaseException) -> None:
+    type_name, message, traceback = describe(error)
+    parts, fds = exception_parts(error)
+    channel.send(INIT_FAILED, [f"{type_name}: {message}".encode(), traceback.encode(), *parts], fds)
+
+
+def _complain(channel: Channel, texts: Iterable[str]) -> None:
+    for text in texts:
+        try:
+            channel.send(COMPLAINT, [text.encode(errors="replace")])
+        except Gone:
+            return  # whom to tell is gone
+
+
 class Solo:
     """A worker of one slot: the main thread runs the tasks, as user code expects to be run."""
 
@@ -73,26 +108,61 @@ class Solo:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
         self._caller = setup.call.caller()
+        self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._stop_at = setup.stop_at or math.inf
         self._forked: list[bool] = []
         os.register_at_fork(after_in_child=self._in_fork)
-        if setup.coroutine:
-            self._use_runner()
+        self._await_all: Callable[[Awaitable[Any]], Any] | None = self._runner() if setup.coroutine else None
+        if self._await_all is not None:
+            self._use_runner(self._await_all)
+
+    def open(self) -> BaseException | None:
+        """Run worker.init; what it raised."""
+        hooks, slate, call = self._setup.hooks, self._slate, self._setup.call
+        if hooks is None:
+            return None
+        slate.started[0] = now()
+        slate.running[0] = IN_INIT
+        self._state, error = self._hook(hooks.begin, call.config)
+        if self._forked:
+            os._exit(0)  # it forked and its child came back here: it is not a worker
+        slate.running[0] = 0
+        self._caller = call.with_state(self._state).caller()
+        if self._await_all is not None:
+            self._use_runner(self._await_all)
+        return error
+
+    def leave(self) -> None:
+        """Run worker.exit."""
+        if self._setup.hooks is not None:
+            _, error = self._hook(self._setup.hooks.finish, self._state)
+            if error is not None and not self._forked:
+                _complain(self._channel, [exit_text(error)])
+
+    def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
+        if self._await_all is None:
+            return guarded(hook, argument)
+        outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument))
+        return outcome
 
     def _in_fork(self) -> None:
         self._forked.append(True)
 
-    def _use_runner(self) -> None:
+    def _runner(self) -> Callable[[Awaitable[Any]], Any]:
         """Coroutine functions run one at a time, on one loop kept for the life of this worker."""
         import asyncio
 
-        runner, inner = asyncio.Runner(), self._caller
+        runner = asyncio.Runner()
 
         async def awaited(work: Any) -> Any:
             return await work
 
-        self._caller = lambda task_id, task, metadata: runner.run(awaited(inner(task_id, task, metadata)))
+        return lambda work: runner.run(awaited(work))
+
+    def _use_runner(self, run: Callable[[Awaitable[Any]], Any]) -> None:
+        inner = self._caller
+        self._caller = lambda task_id, task, metadata: run(inner(task_id, task, metadata))
 
     def serve(self) -> None:
         while True:
@@ -183,6 +253,7 @@ class Host:
         self._breath = 0.0 if setup.timed else min(_BREATH_EACH * (len(slate.running) - 1), _BREATH_MOST)
         self._reported = 0.0
         self._next = 0
+        self._slots: list[Slot] = []
         size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
         self._loader = size
         self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
@@ -190,7 +261,20 @@ class Host:
     def _new_slot(self) -> Slot:
         at, slate = self._next, self._slate
         self._next += 1
-        return Slot(at, slate.running[at : at + 1], slate.started[at : at + 1], slate.deadline[at : at + 1])
+        slot = Slot(at, slate.running[at : at + 1], slate.started[at : at + 1], slate.deadline[at : at + 1])
+        self._slots.append(slot)
+        return slot
+
+    def open(self) -> BaseException | None:
+        """Nothing to do yet: each thread runs worker.init before its first task."""
+        return None
+
+    def leave(self) -> None:
+        """Have the threads run worker.exit. The parent does not wait for ever, so this may."""
+        if self._setup.hooks is not None:
+            self._crew.close()
+            join_idle(self._slots, threading.TIMEOUT_MAX)
+            _complain(self._channel, self._crew.complaints)
 
     def _signal(self) -> None:
         if not self._signalled:
@@ -270,6 +354,8 @@ class Host:
             if reports.full:
                 reports.send()
         reports.send()
+        for _ in range(len(self._crew.broken)):
+            _send_failed_init(self._channel, self._crew.broken.popleft())
         self._drop([bailed.popleft() for _ in range(len(bailed))])
         _flush()
 
@@ -282,6 +368,7 @@ class Host:
 def main(socket_fd: int, slate_fd: int) -> None:
     """A worker's life. Returns when the parent has closed the channel."""
     channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
+    worker: Solo | Host | None = None
     try:
         slate = Slate.of(slate_fd)
         frames = channel.receive()
@@ -291,9 +378,12 @@ def main(socket_fd: int, slate_fd: int) -> None:
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
             return
         _limit_blas()
-        channel.send(READY)
         kind = Solo if len(slate.running) == 1 else Host
         worker = kind(channel, slate, setup)
+        if (error := worker.open()) is not None:
+            _send_failed_init(channel, error)
+            return
+        channel.send(READY)
         for frame in frames[1:]:
             worker._work(frame) if isinstance(worker, Solo) else worker._take(frame)
         worker.serve()
@@ -302,6 +392,8 @@ def main(socket_fd: int, slate_fd: int) -> None:
             os._exit(LOST)
         if not isinstance(error, Gone):
             raise
+        if worker is not None:
+            worker.leave()
     finally:
         _flush()
 
