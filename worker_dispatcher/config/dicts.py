@@ -124,6 +124,7 @@ class WorkerDict(TypedDict, total=False):
     blas_threads: int | None
     init: Callable[..., Any] | None
     exit: Callable[..., Any] | None
+    max_tasks_per_worker: int | None
 
 
 class ConfigDict(TypedDict, total=False):

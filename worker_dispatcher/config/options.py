@@ -48,7 +48,6 @@ NOT_YET = frozenset(
         "worker.backend",
         "worker.capture_output",
         "worker.forward_logging",
-        "worker.max_tasks_per_worker",
         "worker.memory_limit",
     }
 )
@@ -244,6 +243,11 @@ class WorkerOptions(Options):
         None,
         hook(STATE_NAME),
         "Called once in each worker after its last task, as `exit(worker_state)`; not in one that is killed.",
+    )
+    max_tasks_per_worker: int | None = option(
+        None,
+        whole("give after how many tasks a process ends and another takes its place, or None", least=1, optional=True),
+        "How many tasks a worker process runs before another takes its place; in a grid all its threads together.",
     )
 
 

@@ -11,6 +11,7 @@ from worker_dispatcher.config.signature import TASK_NAMES, call_style, is_corout
 __all__ = ["conflicts"]
 
 _FREQUENCY = "worker.frequency_mode."
+_PROCESSES_ONLY = ("worker.max_tasks_per_worker",)
 
 
 def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -22,7 +23,15 @@ def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         fix = "give an iterable of tasks, or how many to make, or leave it out for none"
         text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
         problems.append(("task.list", text))
-    return problems + _hooks(kept)
+    return problems + _hooks(kept) + _processes_only(kept)
+
+
+def _processes_only(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What threads cannot do, since they cannot be ended."""
+    if kept.get("worker.use_processing") or kept.get("worker.parallel_processing.enabled"):
+        return []
+    fix = "needs worker processes; set worker.use_processing or worker.parallel_processing.enabled, or leave it out"
+    return [(path, fix) for path in _PROCESSES_ONLY if kept.get(path) is not None]
 
 
 def _hooks(kept: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -141,7 +141,15 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         anchor,
     )
     stop_at = anchor.monotonic + config.runtime if config.runtime is not None else None
-    return Setup(call, is_coroutine_function(task.function), task.timeout, stop_at, timed, _hooks(config))
+    return Setup(
+        call,
+        is_coroutine_function(task.function),
+        task.timeout,
+        stop_at,
+        timed,
+        _hooks(config),
+        config.worker.max_tasks_per_worker,
+    )
 
 
 def _hooks(config: Config) -> Hooks | None:

@@ -101,6 +101,7 @@ class Setup(NamedTuple):
 
     timed: batches have dues, and a pool holds no more tasks than it has workers for.
     hooks: what each worker calls once, before its first task and after its last.
+    max_tasks: how many tasks a worker process may run.
     """
 
     call: Call
@@ -109,6 +110,7 @@ class Setup(NamedTuple):
     stop_at: float | None = None
     timed: bool = False
     hooks: Hooks | None = None
+    max_tasks: int | None = None
 
     @property
     def exit_grace(self) -> float:

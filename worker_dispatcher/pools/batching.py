@@ -67,7 +67,7 @@ def roomiest(remotes: Sequence[Remote], ahead: int) -> Remote | None:
     able = [
         r
         for r in remotes
-        if not (r.alone or r.revoking or r.gone or r.closing_at < math.inf)
+        if not (r.alone or r.revoking or r.gone or r.closing_at < math.inf or r.room <= 0)
         and len(r.held) < r.slots + (ahead if r.ready else 0)
     ]
     return min(able, key=lambda r: len(r.held) / r.slots, default=None)

@@ -77,7 +77,7 @@ class ProcessPool:
                 count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
             else:
                 count = self._batching.size(source.waiting(), remote.slots, slots, free)
-            batch = source.take(count)
+            batch = source.take(min(count, remote.room))
             if batch is None:
                 return
             self._give(remote, batch)
@@ -86,7 +86,7 @@ class ProcessPool:
     def _feed_alone(self, source: Source) -> Remote | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
         while source.alone_waiting():
-            able = [r for r in self._remotes if not r.revoking and not r.gone and r.closing_at == math.inf]
+            able = [r for r in self._remotes if not r.revoking and not r.gone and r.closing_at == math.inf and r.room]
             remote = min(able, key=lambda r: len(r.held), default=None)
             if remote is None or len(remote.held):
                 return remote
@@ -178,6 +178,8 @@ class ProcessPool:
                 self._events += remote.take_back()
             if remote.closing_at <= at:
                 self._kill_late(remote)
+            elif self._setup.max_tasks is not None and remote.spent:
+                self._roster.let_go(remote)
         if at >= self._scan_at:
             self._scan(at)
         if at >= self._watch.due:
@@ -206,6 +208,9 @@ class ProcessPool:
     def _kill_late(self, remote: Remote) -> None:
         """Kill a worker for the tasks that are over their time; its other tasks are nobody's fault."""
         self._events += remote.receive()
+        if remote.released:
+            self._roster.give_up(remote)
+            return
         if remote.gone:
             remote.severed = not remote.process.ended
             self._roster.give_up(remote)

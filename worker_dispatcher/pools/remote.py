@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import struct
+import sys
 from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned, Setup
 from worker_dispatcher.pools.held import Held, Piece
 from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, unpack
@@ -62,7 +63,7 @@ class Remote:
     due: when its last task may start, or has started if that is past.
     """
 
-    def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, keeps_exceptions: bool) -> None:
+    def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
@@ -75,7 +76,9 @@ class Remote:
         self.closing_at = math.inf
         self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
         self._seq = 1
-        self._keeps_exceptions = keeps_exceptions
+        self._keeps_exceptions = setup.call.keep_exception
+        self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
+        self._done = 0
         self._failed: dict[int, int] = {}  # seq -> id of tasks whose exception object is still to come
         self._revoked_at = math.inf
         self._ghosts: dict[int, int] = {}  # seqs taken back that the worker has yet to drop: first -> end
@@ -117,6 +120,16 @@ class Remote:
             self.channel.send(kind, parts, fds)
         except Gone:
             self.gone = True  # its end is read from the sentinel, not from here
+
+    @property
+    def room(self) -> int:
+        """How many tasks it may yet be given, beside those it holds."""
+        return self._most - self._done - len(self.held)
+
+    @property
+    def spent(self) -> bool:
+        """It has run all the tasks it may, and can go."""
+        return self._done >= self._most and not len(self.held) and not self.released
 
     @property
     def revoking(self) -> bool:
@@ -257,6 +270,7 @@ class Remote:
             else:
                 events += self._run(seq, low, count, report)
             low += count
+        self._done += low
         return events
 
     def _one(self, seq: int, at: int, report: _Report) -> list[Event]:

@@ -53,7 +53,7 @@ class Roster:
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
-        idle = sum(not len(r.held) for r in self.remotes)
+        idle = sum(not len(r.held) and not r.released for r in self.remotes)
         if len(self.remotes) == len(self.slots) or waiting <= idle:
             return
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
@@ -65,7 +65,7 @@ class Roster:
 
     def _start(self, slots: int) -> bool:
         try:
-            remote = Remote(self._starter, slots, self._number, self._setup.call.keep_exception)
+            remote = Remote(self._starter, slots, self._number, self._setup)
         except OSError as error:
             self._cannot_start(str(error))
             return False
@@ -211,6 +211,7 @@ class Roster:
         """Tell it that nothing more will come, so that it ends."""
         if remote.ready:
             remote.released = True
+            remote.closing_at = now() + self._setup.exit_grace
             remote.channel.hang_up()
         else:
             remote.kill()  # it would load, and run worker.init, for nothing
