@@ -35,10 +35,6 @@ def test_tiny_tasks_fill_a_process_before_it_goes(run, process_shape):
 
 def test_a_long_task_keeps_its_process_and_blocks_nobody(process_shape, run, notes):
     """The first task ends only once all others have: they run in processes that come and go beside it."""
-    if process_shape.name == "coroutine-processes":
-        number = 3
-    else:
-        number = 4
 
     def first_waits(id):
         if id == 1:
@@ -46,7 +42,7 @@ def test_a_long_task_keeps_its_process_and_blocks_nobody(process_shape, run, not
         notes.add(id)
         return os.getpid()
 
-    pids = run(process_shape, first_waits, 12, {"number": number, "max_tasks_per_worker": 2})
+    pids = run(process_shape, first_waits, 12, {"number": 3, "max_tasks_per_worker": 2})
 
     assert max(Counter(pids).values()) <= 2
     assert notes.all()[-1] == "1"
@@ -92,7 +88,7 @@ def test_the_pace_is_kept_while_processes_come_and_go(process_shape, run):
     assert max(pids().values()) <= 2
 
 
-def test_threads_are_refused_since_they_cannot_be_ended(make_config):
+def test_threads_are_refused_since_they_cannot_be_ended():
     config = {"task": {"list": 1, "function": len}, "worker": {"max_tasks_per_worker": 3}}
-    with pytest.raises(wd.ConfigError, match=r"max_tasks_per_worker  needs worker processes; set worker.use_processing"):
+    with pytest.raises(wd.ConfigError, match=r"max_tasks_per_worker  needs worker processes; set"):
         wd.start(config)
