@@ -1,5 +1,5 @@
 #!/bin/sh
-# A first look: all files of this machine's Python library hashed and their words counted, in threads and in processes.
+# A first look: the command `worker-dispatcher demo`. Arguments go to it: sh scripts/demo.sh --to /tmp/reports
 # Sets itself up on a machine that has only Python >= 3.11.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
@@ -10,4 +10,4 @@ prepare .venv-demo report || {
     echo "going on without the page of charts" >&2
     prepare .venv-demo
 }
-"$ENV_PYTHON" scripts/demo.py "$@"
+"$ENV_PYTHON" -m worker_dispatcher demo --to build/demo "$@"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "compare", "report"]
 
+_SQLITE = b"SQLite format 3\0"  # how the format says that a file begins
+
 
 def report(
     source: object = None,
@@ -26,7 +29,7 @@ def report(
     interval: float = 0,
     verbose: bool | None = None,
 ) -> Report:
-    """A Report of the last run, a Run, a list of logs, a .jsonl file of them, or a Report (which comes back).
+    """A Report of the last run, a Run, a list of logs, a .jsonl file of them, a journal, or a Report (comes back).
 
     checks: thresholds to show with it, such as "p99<300ms"; window: least seconds of the peak rate; interval: seconds
     of the intervals in tables, 0 to choose one. Before any run: a report of nothing. ValueError for what is no check,
@@ -35,7 +38,7 @@ def report(
     """
     from worker_dispatcher.reports.report import Report, make_report
 
-    run = last_run() if source is None else source
+    run = last_run() if source is None else _journal_as_logs(source)
     if isinstance(run, Report) and (title, checks, window, interval) == (None, (), 1.0, 0):
         made = run
     else:
@@ -62,6 +65,20 @@ def compare(a: object, b: object = None) -> Comparison:
     from worker_dispatcher.reports.compare import compare as side_by_side
 
     return side_by_side(report(a, verbose=False).rows, report(b, verbose=False).rows)
+
+
+def _journal_as_logs(source: object) -> object:
+    """The logs in a journal; anything else as it is. A journal is known by how it begins, not by its name."""
+    if not isinstance(source, str | os.PathLike) or not _begins_as_sqlite(source):
+        return source
+    from worker_dispatcher.journal import read_journal
+
+    return read_journal(source)
+
+
+def _begins_as_sqlite(path: str | os.PathLike[str]) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def _was_verbose(run: object) -> bool:

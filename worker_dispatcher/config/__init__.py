@@ -12,7 +12,7 @@
     signature.py  how a user's function wants to be called
     legacy.py     old names and what they mean now          spelling.py   the likeliest right name for a wrong one
     describe.py   how a value is shown in a message         samples.py    functions that stand in for missing ones
-    table.py      the option table of README             dicts.py      the nested dict as types, for editors
+    table.py      the options for README and terminals   dicts.py      the nested dict as types, for editors
 
 To add an option, declare its field in options.py: parsing, defaults, messages, suggestions and the table follow. Its
 type in dicts.py does not; a test says what is missing there.
@@ -42,7 +42,7 @@ from worker_dispatcher.config.signature import (
     hook_style,
     is_coroutine_function,
 )
-from worker_dispatcher.config.table import option_table
+from worker_dispatcher.config.table import option_table, option_text
 
 __all__ = [
     "CALLBACK_NAMES",
@@ -62,6 +62,7 @@ __all__ = [
     "is_coroutine_function",
     "merged",
     "option_table",
+    "option_text",
     "parse",
     "task_function_sample",
 ]

@@ -69,7 +69,7 @@ class Run:
     def drive(self) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
         self._banner.opening()
-        with interrupts_ask(self._interrupted):  # to the end: no Ctrl-C shall cost what is kept
+        with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
             if isinstance(self._tasks, Intake):
                 self._pour(self._tasks)
             else:
@@ -85,7 +85,11 @@ class Run:
             self._warn(4)  # past drive and start, to the line of the user
         return self
 
-    def _interrupted(self) -> None:
+    def interrupt(self) -> None:
+        """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
+        the run is done."""
+        if self._done:
+            return
         self._driver.ask_to_stop("interrupt")
         self._tasks.interrupt()
         if self._calling_back:

@@ -17,6 +17,7 @@
     tps          get_tps: puts the above together
     check        thresholds ("p99<300ms") for tests and CI
     compare      two runs side by side
+    change       limits on what may change from one to the other
 
     facts        the logs and what else is known of a run; columns beside those of Rows
     places       failures by type and line of code

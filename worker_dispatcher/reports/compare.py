@@ -46,7 +46,7 @@ class Difference:
         words = {True: "clear", False: "no clear difference", None: ""}[self.clear]
         share = "" if self.relative is None else f"{self.relative:+.1%}"
         return (
-            f"{self.name:<22}{_text(self.a, self.unit):>14}{_text(self.b, self.unit):>14}{share:>10}  {words}".rstrip()
+            f"{self.name:<20}{_text(self.a, self.unit):>14}{_text(self.b, self.unit):>14}{share:>10}  {words}".rstrip()
         )
 
 
@@ -66,7 +66,7 @@ class Comparison:
         raise KeyError(name)
 
     def __str__(self) -> str:
-        head = f"{'':<22}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>10}"
+        head = f"{'':<20}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>10}"
         clear = sum(difference.clear is True for difference in self.differences)
         foot = f"{clear} clear difference{'' if clear == 1 else 's'}" if clear else "no clear difference"
         return "\n".join([head, *map(str, self.differences), foot])

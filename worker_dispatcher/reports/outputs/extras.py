@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["load"]
+__all__ = ["FORMS", "load"]
+
+# Form of output: the module that makes it, the extra that brings it, how a message calls the form.
+FORMS: Mapping[str, tuple[str, str, str]] = {
+    "html": ("plotly.offline", "report", "an HTML report"),
+    "png": ("matplotlib.figure", "report", "a PNG report"),
+    "xlsx": ("xlsxwriter", "xlsx", "an xlsx report"),
+}
 
 
-def load(module: str, extra: str, purpose: str) -> Any:
-    """The module; ImportError that names the extra where its package is not there."""
+def load(form: str) -> Any:
+    """The module that makes one of FORMS; ImportError that names the extra where its package is not there."""
+    module, extra, purpose = FORMS[form]
     try:
         return import_module(module)
     except ImportError as error:

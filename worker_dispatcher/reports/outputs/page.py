@@ -23,7 +23,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 def page_text(digest: Digest) -> str:
     """The page; about 5 MB, nearly all of it plotly.js. ImportError without plotly."""
-    library = load("plotly.offline", "report", "an HTML report").get_plotlyjs()
+    library = load("html").get_plotlyjs()
     drawn = figures_of(digest)
     parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn)]
     if drawn:

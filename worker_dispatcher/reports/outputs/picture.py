@@ -22,7 +22,7 @@ _PERCENTS = (50, 95, 99)
 def write_picture(digest: Digest, file: BinaryIO) -> None:
     """Draw and write; 1280 x 900 pixels. ImportError without matplotlib."""
     # A figure of its own, without pyplot: nothing of the caller's figures or backend is touched.
-    figure = load("matplotlib.figure", "report", "a PNG report").Figure(figsize=_INCHES, dpi=100)
+    figure = load("png").Figure(figsize=_INCHES, dpi=100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a title may have signs that the font has not
         _headline(digest, figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from worker_dispatcher.reports.digest import Digest
@@ -17,11 +18,13 @@ from worker_dispatcher.reports.wording import (
 
 __all__ = ["report_text"]
 
+_WIDTH = 79  # of a terminal, with a margin
 _MOST_GROUPS = 10
+_LEAST_WIDTH = 8  # of a number in a table
 
 
 def report_text(digest: Digest, *, ascii_only: bool = False) -> str:
-    """Lines under about 100 characters, without a last line end. ascii_only: for outputs that know nothing else."""
+    """Lines under 80 characters, but for what tasks said, without a last line end. ascii_only: no other characters."""
     lines = [
         *_first_lines(digest),
         *_outcomes(digest),
@@ -37,7 +40,7 @@ def report_text(digest: Digest, *, ascii_only: bool = False) -> str:
 def _first_lines(digest: Digest) -> Iterator[str]:
     health, tps = digest.health, digest.tps
     if health is not None and not health.ok:
-        yield f"WARNING: {health.sentence}"
+        yield from textwrap.wrap(f"WARNING: {health.sentence}", _WIDTH)
         yield ""
     counts = digest.facts.counts
     measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
@@ -51,7 +54,7 @@ def _first_lines(digest: Digest) -> Iterator[str]:
         shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
         yield f"phases: {shown}; the numbers are of the main phase"
     if health is not None and health.ok:
-        yield health.sentence
+        yield from textwrap.wrap(health.sentence, _WIDTH)
 
 
 def _outcomes(digest: Digest) -> Iterator[str]:
@@ -70,9 +73,10 @@ def _latencies(digest: Digest) -> Iterator[str]:
     if not table:
         return
     yield ""
-    yield f"{'latency':<16}" + "".join(f"{name:>11}" for name in table[0].values)
-    for row in table:
-        yield f"{row.of:<16}" + "".join(f"{seconds_text(value):>11}" for value in row.values.values())
+    rows = [("latency", list(table[0].values))]
+    rows += [(row.of, [seconds_text(value) for value in row.values.values()]) for row in table]
+    width = 1 + max(_LEAST_WIDTH, *(len(cell) for _, cells in rows for cell in cells))  # so that 80 columns do
+    yield from (f"{name:<16}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows)
 
 
 def _rate(digest: Digest, ascii_only: bool) -> Iterator[str]:

@@ -41,7 +41,7 @@ def write_workbook(digest: Digest, target: str | BinaryIO, raw_fields: RawFields
     ImportError without XlsxWriter.
     Cost: about 70 us a task.
     """
-    xlsxwriter = load("xlsxwriter", "xlsx", "an xlsx report")
+    xlsxwriter = load("xlsx")
     fields = _fields(raw_fields)
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(target, options) as workbook:

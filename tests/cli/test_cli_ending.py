@@ -1,0 +1,196 @@
+"""How a command ends: interrupted, by signals, with nobody reading, and the bare command."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import worker_dispatcher
+
+Call = Callable[..., Any]
+SHAPES = {"threads": ["--workers", "4"], "processes": ["--processes", "--workers", "4"], "grid": ["--grid", "2x2"]}
+TASKS = "quick-1\nquick-2\na\nb\nc\nd\ne\nf\n"
+
+
+def await_running(folder: Path, count: int = 6) -> None:
+    until = time.monotonic() + 30
+    while len(list(folder.glob("running-*"))) < count:
+        assert time.monotonic() < until, "the tasks did not begin"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("presses", [1, 10])
+@pytest.mark.parametrize("to", ["the group", "the parent"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ctrl_c_writes_the_log_says_so_and_ends_with_130(
+    program: Call, folder: Path, logs: Call, shape: str, to: str, presses: int
+) -> None:
+    (folder / "list.txt").write_text(TASKS)
+    process = program("run", "orders:nap", "--list", "list.txt", "--log", "run.jsonl", "--quiet", *SHAPES[shape])
+    await_running(folder)
+    for _ in range(presses):
+        os.killpg(process.pid, signal.SIGINT) if to == "the group" else process.send_signal(signal.SIGINT)
+        time.sleep(0.001 if presses > 1 else 0)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err == "worker-dispatcher run: interrupted: 2 tasks ended, 4 stopped; written: run.jsonl\n"
+    assert [log["status"] for log in logs("run.jsonl")] == ["ok", "ok", *["cancelled"] * 4]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_ends_from_outside_write_the_log_too(program: Call, folder: Path, logs: Call, number: int) -> None:
+    (folder / "list.txt").write_text(TASKS)
+    process = program("run", "orders:nap", "--list", "list.txt", "--log", "run.jsonl", "--quiet", *SHAPES["threads"])
+    await_running(folder)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert err.endswith("written: run.jsonl\n")
+    assert len(logs("run.jsonl")) == 6
+
+
+def test_sigterm_ends_a_background_job_that_ignores_ctrl_c(program: Call, folder: Path, logs: Call) -> None:
+    (folder / "list.txt").write_text(TASKS)
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    process = program("run", "orders:nap", "--list", "list.txt", "--log", "run.jsonl", *SHAPES["threads"], **ignore)
+    await_running(folder)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert len(logs("run.jsonl")) == 6
+
+
+def test_ctrl_c_reaches_a_run_that_waits_for_its_next_line(program: Call, folder: Path, logs: Call) -> None:
+    process = program("run", "orders:nap", "--list", "-", "--log", "run.jsonl", "--quiet", stdin=subprocess.PIPE)
+    process.stdin.write("quick-1\n")
+    process.stdin.flush()
+    await_running(folder, 1)
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    assert process.returncode == 130
+    assert process.stderr.read() == "worker-dispatcher run: interrupted: 1 task ended; written: run.jsonl\n"
+    assert len(logs("run.jsonl")) == 1
+
+
+def test_ctrl_c_in_a_load_writes_what_there_is(program: Call, folder: Path, logs: Call) -> None:
+    (folder / "list.txt").write_text("quick-1\n")
+    wanted = ["--rate", "50", "--duration", "60", "--list", "list.txt", "--log", "run.jsonl", "--csv", "run.csv"]
+    process = program("load", "orders:nap", *wanted)
+    await_running(folder, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert re.fullmatch(
+        r"worker-dispatcher load: interrupted: \d+ tasks? ended(, \d+ stopped)?; written: run.jsonl, run.csv\n", err
+    )
+    assert "stopped early: interrupt" in out
+    assert logs("run.jsonl")
+
+
+def test_ctrl_c_without_a_log_says_what_would_have_kept_results(program: Call, folder: Path) -> None:
+    (folder / "list.txt").write_text(TASKS)
+    process = program("run", "orders:nap", "--list", "list.txt", "--quiet", *SHAPES["threads"])
+    await_running(folder)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert err.endswith("interrupted: 2 tasks ended, 4 stopped; --log FILE would have kept their results\n")
+
+
+def test_ctrl_c_typed_on_a_terminal_ends_the_run(folder: Path, logs: Call) -> None:
+    (folder / "list.txt").write_text(TASKS)
+    command = [sys.executable, "-m", "worker_dispatcher", "run", "orders:nap", "--list", "list.txt", "--log", "r.jsonl"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*command, *SHAPES["processes"]])
+    try:
+        await_running(folder)
+        os.write(terminal, b"\x03")
+        shown = read_all(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+        pid = 0
+    finally:
+        os.close(terminal)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert "interrupted: 2 tasks ended, 4 stopped; written: r.jsonl" in shown
+    assert "Traceback" not in shown
+    assert len(logs("r.jsonl")) == 6
+
+
+def read_all(terminal: int) -> str:
+    shown = b""
+    until = time.monotonic() + 20
+    while select.select([terminal], [], [], max(0, until - time.monotonic()))[0]:
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # what a terminal says whose other end is closed
+            break
+        shown += piece
+    return shown.decode()
+
+
+@pytest.mark.parametrize("command", [["options"], ["run", "--help"], ["run", "orders:whoami", "--list", "3"]])
+def test_a_reader_that_has_gone_is_no_failure(program: Call, command: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = program(*command, stdout=writing)
+    os.close(writing)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_the_bare_command_prints_help_and_ends_with_2(call: Call) -> None:
+    said = call()
+    assert (said.code, said.err) == (2, "")
+    assert all(
+        f"\n    {name} " in said.out for name in ("run", "load", "report", "compare", "options", "doctor", "demo")
+    )
+
+
+def test_help_fits_80_columns_and_names_the_exit_codes(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], ["run"], ["load"], ["report"], ["compare"], ["options"], ["doctor"], ["demo"]):
+        said = call(*command, "--help")
+        assert said.code == 0
+        assert max(map(len, said.out.splitlines())) < 80
+        assert "exit codes" in said.out or command == ["options"]
+        assert "%(" not in said.out
+
+
+def test_the_version_is_the_package_s(call: Call) -> None:
+    assert call("--version") == (0, f"worker-dispatcher {worker_dispatcher.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["optoins"], ["options", "more"], ["run"], ["report"]])
+def test_a_usage_that_is_none_ends_with_2(call: Call, arguments: list[str]) -> None:
+    said = call(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("usage: worker-dispatcher")
+
+
+def test_every_option_is_listed_within_80_columns(call: Call) -> None:
+    said = call("options")
+    assert said.code == 0
+    assert max(map(len, said.out.splitlines())) < 80
+    assert "\nworker.frequency_mode.rate  (number > 0" in said.out
+    assert "\n    Seconds that one attempt may run before it is stopped.\n" in said.out
+
+
+def test_signals_are_as_they_were_afterwards(call: Call) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    assert call("run", "orders:visit", "--list", "1", "--quiet").code == 0
+    assert [signal.getsignal(number) for number in numbers] == before

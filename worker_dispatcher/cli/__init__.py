@@ -1,0 +1,79 @@
+"""The command `worker-dispatcher`, also as `python -m worker_dispatcher`; floor 5.
+
+    main ── one module per command: run  load  report  compare  options  doctor  demo
+              |
+              +── target.py    module:function -> the function
+              +── tasks.py     --list -> the tasks, read while the run goes on
+              +── shape.py     options that become the config, and a ConfigError in their names
+              +── driving.py   a run that Ctrl-C may end at any time: what is done comes back
+              +── outputs.py   --log, --html, ...: refused before anything starts, written whole
+              +── ending.py    exit codes, signals, and what a command cannot do
+
+A command is a function of the parsed arguments that returns the exit code. It may raise Refused (one message, exit
+code 2) or KeyboardInterrupt (130). The room has no state and no threads; everything is said through dispatch.banner.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+
+from worker_dispatcher.cli.ending import BAD, Refused, interruptible, let_go_of_outputs, tell
+from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+
+__all__ = ["main"]
+
+COMMANDS = ("run", "load", "report", "compare", "options", "doctor", "demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code. argparse raises SystemExit itself, for --help and for a usage that is none."""
+    given = argparse.Namespace(command=None)
+    try:
+        with interruptible() as code_of_signal:
+            try:
+                return _run(arguments, given)
+            except Refused as refusal:
+                tell(given.command, str(refusal))
+                return BAD
+            except KeyboardInterrupt as interrupt:
+                tell(given.command, f"interrupted: {interrupt}" if interrupt.args else "interrupted")
+                return code_of_signal()
+    finally:
+        let_go_of_outputs()
+
+
+def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
+    parser = _parser()
+    parser.parse_args(arguments, given)
+    if given.command is None:
+        parser.print_help()
+        return BAD
+    code: int = given.function_of_command(given)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    from worker_dispatcher import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="worker-dispatcher",
+        description="Run many calls and never lose the run.",
+        epilog=paragraphs(
+            """
+            first steps
+              worker-dispatcher doctor                      is this machine ready?
+              worker-dispatcher demo                        see it work
+              worker-dispatcher run orders:fetch --list orders.txt --workers 20
+              worker-dispatcher COMMAND --help              examples for each command
+            """,
+            EXIT_CODES,
+        ),
+        formatter_class=Help,
+    )
+    parser.add_argument("--version", action="version", version=f"worker-dispatcher {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name in COMMANDS:
+        import_module(f"{__name__}.{name}").add(commands)
+    return parser

@@ -1,0 +1,63 @@
+"""`compare`: two runs on disk side by side."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from worker_dispatcher.cli.ending import CHECK_FAILED, OK, Refused
+from worker_dispatcher.cli.report import RUN_HELP, read
+from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.dispatch.banner import print as say
+
+__all__ = ["add"]
+
+_ABOUT = """
+    Compare two runs: percentiles, error rate and rates, and which differences are
+    more than chance.
+"""
+_MORE = """
+    what fails
+      NAME>CHANGE or NAME<CHANGE, where a change is new - base: in percent of the
+      base, in the name's own unit, or as a plain number for error_rate.
+      names: p50 p90 p95 p99 response.p50 ... error_rate tps steady_tps
+
+    examples
+      worker-dispatcher compare base.jsonl new.jsonl
+      worker-dispatcher compare base.jsonl new.jsonl --fail-if 'p95>+10%'
+      worker-dispatcher compare base.jsonl new.jsonl --fail-if 'p99>+50ms' \\
+          --fail-if 'tps<-5%' --fail-if 'error_rate>+0.01'
+"""
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="compare two runs on disk",
+        usage="worker-dispatcher compare BASE NEW [--fail-if CHANGE]...",
+        description=paragraphs(_ABOUT),
+        epilog=paragraphs(_MORE, EXIT_CODES),
+        formatter_class=Help,
+    )
+    parser.add_argument("base", metavar="BASE", help=RUN_HELP)
+    parser.add_argument("new", metavar="NEW", help="the same")
+    parser.add_argument(
+        "--fail-if", action="append", default=[], metavar="CHANGE", help="such as 'p95>+10%%'; may be given again"
+    )
+    parser.set_defaults(function_of_command=_compare)
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from worker_dispatcher.reports.change import read_changes
+    from worker_dispatcher.reports.compare import compare
+
+    try:
+        changes = read_changes(given.fail_if)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    compared = compare(read(given.base).rows, read(given.new).rows)
+    say(f"a  {given.base}\nb  {given.new}\n\n{compared}")
+    verdict = changes.of(compared)
+    if verdict.findings:
+        say(f"\n{verdict}")
+    return OK if verdict else CHECK_FAILED

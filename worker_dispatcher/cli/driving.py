@@ -1,0 +1,102 @@
+"""A run that a command drives: whatever ends it, what is done is written."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, FAILED, OK, Refused, held, tell
+from worker_dispatcher.cli.outputs import write
+from worker_dispatcher.cli.shape import renamed
+from worker_dispatcher.cli.tasks import BadLine
+from worker_dispatcher.config import merged, parse
+from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerDispatcherError
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.run import Run
+    from worker_dispatcher.reports.report import Report
+
+__all__ = ["drive"]
+
+
+def drive(
+    config: Mapping[str, Any],
+    given: argparse.Namespace,
+    reported: Callable[[Run], Report],
+    opening: Callable[[], object] = lambda: None,
+) -> int:
+    """Run the config to its end, in this thread, and write what was asked for; the exit code.
+
+    reported: makes the report, where one is needed; opening: called before the run. Refused for a config that is none.
+    Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
+    """
+    run = _made(config)
+    opening()
+    with held(run.interrupt) as pressed:  # from before its start until all is written: no press finds a gap
+        error = _error_of(run)
+        asked = "check" in given or any(getattr(given, name) is not None for name in given.outputs)
+        report = reported(run) if asked else None
+        written, problems = write(report, given) if report is not None else ("", "")
+    if problems:
+        tell(given.command, problems)
+    if pressed() or isinstance(error, KeyboardInterrupt):
+        kept = f"written: {written}" if written else "--log FILE would have kept their results"
+        raise KeyboardInterrupt(f"{_how_far(run)}; {kept}")
+    if written and not given.quiet:
+        say(f"written: {written}")
+    if error is not None:
+        if not isinstance(error, WorkerDispatcherError | OSError | BadLine):
+            raise error  # nobody foresaw it: its traceback is wanted
+        tell(given.command, f"{error}; {_how_far(run)}")
+    return BAD if error is not None or problems else _judged(run, given, report)
+
+
+def _made(config: Mapping[str, Any]) -> Run:
+    from worker_dispatcher.dispatch.run import Run
+
+    try:
+        return Run(parse(config), merged(config))
+    except ConfigError as error:
+        raise Refused(renamed(error)) from None
+    except WorkerDispatcherError as error:
+        raise Refused(str(error)) from None
+
+
+def _error_of(run: Run) -> BaseException | None:
+    """Drive; what that raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TaskFailuresWarning)  # a command says it in its own words
+        try:
+            run.drive()
+        except (Exception, KeyboardInterrupt) as error:
+            return error
+    return None
+
+
+def _counts(run: Run) -> dict[str, int]:
+    counts: dict[str, int] = run.info_without_ids()["counts"]
+    return counts
+
+
+def _failed(run: Run) -> int:
+    return sum(_counts(run)[name] for name in ("error", "timeout", "crashed"))
+
+
+def _how_far(run: Run) -> str:
+    ended, stopped = _counts(run)["ok"] + _failed(run), _counts(run)["cancelled"]
+    return f"{ended:,} task{'' if ended == 1 else 's'} ended{f', {stopped:,} stopped' if stopped else ''}"
+
+
+def _judged(run: Run, given: argparse.Namespace, report: Report | None) -> int:
+    """The exit code of a run that came to its end: where there are checks, they decide."""
+    if report is not None and report.verdict is not None:
+        for finding in report.verdict.findings:
+            if given.quiet and not finding.holds:
+                tell(given.command, str(finding))
+        return OK if report.verdict else CHECK_FAILED
+    if given.quiet and _failed(run):
+        tell(given.command, f"{_failed(run):,} of {sum(_counts(run).values()):,} tasks failed")
+    return FAILED if _failed(run) else OK

@@ -1,0 +1,75 @@
+"""`report`: what a run on disk says."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.cli.checks import add_check, refuse_checks
+from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, Refused, held, tell
+from worker_dispatcher.cli.outputs import add_outputs, refuse_early, write
+from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.errors import JournalError
+from worker_dispatcher.reporting import report
+
+if TYPE_CHECKING:
+    from worker_dispatcher.reports.report import Report
+
+__all__ = ["add", "read"]
+
+_ABOUT = """
+    Show what a run on disk says: outcomes, percentiles, the rate over time, and
+    what failed. The run may still be writing to its journal.
+"""
+_MORE = """
+    examples
+      worker-dispatcher report run.jsonl
+      worker-dispatcher report run.db --html run.html --xlsx run.xlsx
+      worker-dispatcher report run.jsonl --check 'p95<300ms' --check 'failed==0'
+"""
+RUN_HELP = "a log that --log wrote (JSON lines), or a journal"
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="show what a run on disk says",
+        usage="worker-dispatcher report RUN [options]",
+        description=paragraphs(_ABOUT),
+        epilog=paragraphs(_MORE, EXIT_CODES),
+        formatter_class=Help,
+    )
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    add_check(parser)
+    add_outputs(parser, "html", "xlsx", "png", "csv", "json")
+    parser.set_defaults(function_of_command=_report)
+
+
+def read(path: str, **options: Any) -> Report:
+    """The report of a run on disk. Refused for a file that has none."""
+    try:
+        return report(path, verbose=False, **options)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{path}: neither JSON lines nor a journal") from None
+    except (JournalError, ValueError) as error:
+        raise Refused(str(error)) from None
+
+
+def _report(given: argparse.Namespace) -> int:
+    refuse_checks(given)
+    refuse_early(given)
+    made = read(given.run, title=given.run, checks=given.check)
+    report(made, verbose=True)
+    with held() as pressed:
+        written, problems = write(made, given)
+    if written:
+        say(f"written: {written}")
+    if problems:
+        tell("report", problems)
+        return BAD
+    if pressed():
+        raise KeyboardInterrupt
+    return OK if made.verdict is None or made.verdict else CHECK_FAILED

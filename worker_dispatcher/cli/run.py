@@ -1,0 +1,70 @@
+"""`run`: call a function for each task of a list."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from worker_dispatcher.cli.driving import drive
+from worker_dispatcher.cli.outputs import add_outputs, refuse_early
+from worker_dispatcher.cli.shape import add_processes, add_progress, given_of, length, shape
+from worker_dispatcher.cli.target import TARGET_HELP, load_target
+from worker_dispatcher.cli.tasks import LIST_HELP, tasks_of
+from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.reporting import report
+
+__all__ = ["add"]
+
+_ABOUT = """
+    Call a function for each task of a list, many at a time. Each task ends with
+    a named outcome, even if it raises, hangs, or takes its process down with it.
+"""
+_MORE = """
+    what the function gets
+      def fetch(task): ...           a line of the list, without its line end
+      def fetch(id, metadata): ...   those of id (from 1), task, metadata (a dict
+                                     for notes), config ({}) that it names
+      With a count instead of lines, task is an empty dict. An empty line is a
+      task too. A coroutine function (async def) is awaited.
+
+    examples
+      worker-dispatcher run orders:fetch --list orders.txt --workers 20
+      worker-dispatcher run sizes.py:measure --list 1000 --processes
+      find . -name '*.jpg' | worker-dispatcher run thumb:small --list - --grid 4x8
+      worker-dispatcher run orders:fetch --list o.txt --timeout 10 --retries 2 \\
+          --log run.jsonl && worker-dispatcher report run.jsonl
+"""
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="call a function for each task of a list",
+        usage="worker-dispatcher run module:function --list LIST [options]",
+        description=paragraphs(_ABOUT),
+        epilog=paragraphs(_MORE, EXIT_CODES),
+        formatter_class=Help,
+    )
+    parser.add_argument("function", metavar="module:function", help=TARGET_HELP)
+    parser.add_argument("--list", required=True, metavar="LIST", help=LIST_HELP)
+    parser.add_argument("--workers", type=int, metavar="N", help="how many tasks run at a time; else one per core")
+    add_processes(parser)
+    parser.add_argument("--timeout", type=length, metavar="TIME", help="of one attempt: 10, 250ms, 5min")
+    parser.add_argument("--retries", type=int, metavar="N", help="how often a failed task is tried again")
+    parser.add_argument("--journal", metavar="FILE", help="keep results here; the same command again runs the rest")
+    add_progress(parser)
+    add_outputs(parser, "log")
+    parser.set_defaults(function_of_command=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
+    refuse_early(given)
+    worker, number = shape(given, given.workers, "--workers")
+    task = {"function": load_target(given.function), "list": tasks_of("run", given.list)}
+    config = {
+        "verbose": not given.quiet,
+        "task": task | given_of(given, "timeout", "retries"),
+        "worker": worker | ({} if number is None else {"number": number}),
+        **given_of(given, "journal", "progress"),
+    }
+    return drive(config, given, lambda run: report(run, verbose=False))

@@ -1,0 +1,84 @@
+"""Options of a command that become options of the config, and the config's complaints in their names."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from worker_dispatcher.cli.ending import Refused
+from worker_dispatcher.errors import ConfigError
+
+__all__ = ["add_processes", "add_progress", "given_of", "grid", "length", "renamed", "shape"]
+
+# Where an option of the config comes from, so that a complaint about it names what was typed.
+_TYPED = {
+    "journal": "--journal",
+    "progress": "--progress",
+    "task.function": "the function",
+    "task.list": "--list",
+    "task.retries": "--retries",
+    "task.timeout": "--timeout",
+    "worker.number": "--workers",
+    "worker.parallel_processing.processes": "--grid",
+    "worker.use_processing": "--processes",
+    **{f"worker.frequency_mode.{name}": f"--{name}" for name in ("duration", "pacing", "rate", "stages")},
+    "worker.frequency_mode.max_workers": "--max-workers",
+}
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def add_processes(parser: argparse._ActionsContainer) -> None:
+    """--processes and --grid: where tasks run, if not in threads."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--processes", action="store_true", help="workers are processes: for work that computes")
+    where.add_argument(
+        "--grid", type=grid, metavar="PxT", help="so many processes of so many threads each, such as 4x8"
+    )
+
+
+def add_progress(parser: argparse._ActionsContainer) -> None:
+    """--progress, --no-progress and --quiet."""
+    parser.add_argument(
+        "--progress", action=argparse.BooleanOptionalAction, help="a bar, or a line every 10 s; as the terminal has it"
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but what went wrong")
+
+
+def shape(given: argparse.Namespace, most: int | None, option: str) -> tuple[dict[str, Any], int | None]:
+    """Where tasks run, as options of `worker`, and how many at a time; None if nobody said. most: what `option` said,
+    which --grid says too. Refused if both do."""
+    if given.grid is None:
+        return ({"use_processing": True} if given.processes else {}), most
+    processes, threads = given.grid
+    if most is not None:
+        raise Refused(f"--grid {processes}x{threads} says how many tasks run at a time; leave {option} out")
+    return {"parallel_processing": {"enabled": True, "processes": processes}}, processes * threads
+
+
+def given_of(given: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were typed: the others are the config's to decide."""
+    return {name: value for name in names if (value := getattr(given, name)) is not None}
+
+
+def grid(text: str) -> tuple[int, int]:
+    """4x8: processes, threads of each."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be PROCESSESxTHREADS such as 4x8, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def length(text: str) -> float:
+    """A length of time in seconds: 10, 0.5, 250ms, 90s, 5min, 1h."""
+    found = re.fullmatch(r"\s*(-?(?:\d+\.?\d*|\.\d+))\s*(ms|s|min|h)?\s*", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be a time such as 10, 250ms, 90s or 5min, got {text!r}")
+    return float(found[1]) * _UNITS[found[2] or ""]
+
+
+def renamed(error: ConfigError) -> str:
+    """The text of a ConfigError, with the option that was typed before the config's own name for it."""
+    return str(
+        ConfigError((f"{_TYPED[path]} ({path})" if path in _TYPED else path, text) for path, text in error.problems)
+    )

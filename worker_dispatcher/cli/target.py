@@ -1,0 +1,119 @@
+"""The function that a command names, as module:function or path/to/file.py:function."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from worker_dispatcher.cli.ending import Refused
+
+__all__ = ["TARGET_HELP", "load_target"]
+
+TARGET_HELP = "the function to call: module:function of this folder, or path/to/file.py:function"
+_MOST_NAMES = 5  # that are shown where one is wrong
+
+
+def load_target(text: str) -> Callable[..., Any]:
+    """The function, its module imported. The current folder (or the file's) becomes the first place to import from,
+    here and in worker processes. Refused, with the nearest names, for what is not there; with the traceback, if the
+    module itself raises."""
+    where, _, name = text.rpartition(":")
+    if not where or not name:
+        module, _, function = text.rpartition(".")
+        example = f"{module}:{function}" if module and function != "py" else "orders:fetch"
+        raise Refused(f"{text!r} names no function; write module:function, as in {example}")
+    home = _of_file(Path(where)) if where.endswith(".py") else _of_name(where)
+    return _function(home, where, name)
+
+
+def _of_name(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise Refused(f"{name!r} is no name of a module; write module:function, or path/to/file.py:function")
+    _import_first_from(Path.cwd())
+    return _imported(name)
+
+
+def _of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise Refused(f"there is no file {path}{_perhaps(path.name, _names_in(path.parent, '.py'))}")
+    _import_first_from(path.resolve().parent)
+    module = _imported(path.stem)
+    home = getattr(module, "__file__", None)
+    if home is None or not os.path.exists(home) or not os.path.samefile(home, path):
+        raise Refused(
+            f"{path} cannot be imported as {path.stem!r}, which is {home or 'built in'}; give it another name"
+        )
+    return module
+
+
+def _import_first_from(folder: Path) -> None:
+    if not sys.path or sys.path[0] != str(folder):
+        sys.path.insert(0, str(folder))
+
+
+def _imported(name: str) -> ModuleType:
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _raised(name, error) from None  # it was found; what it imports was not
+        near = _perhaps(error.name.rpartition(".")[2], _modules_beside(error.name))
+        raise Refused(f"there is no module {error.name!r} in {Path.cwd()} or installed{near}") from None
+    except (Exception, SystemExit) as error:
+        raise _raised(name, error) from None
+
+
+def _raised(name: str, error: BaseException) -> Refused:
+    steps = traceback.extract_tb(error.__traceback__)
+    own = [step for step in steps if step.filename != __file__ and "importlib" not in step.filename]
+    shown = "".join(traceback.format_list(own)) + "".join(traceback.format_exception_only(error))
+    return Refused(f"{name!r} raised this while it was imported:\n\n{shown.rstrip()}")
+
+
+def _function(module: ModuleType, where: str, name: str) -> Callable[..., Any]:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = [one for one, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
+            own = [one for one in known if not one.startswith("_") and _is_of(module, getattr(found, one, None))]
+            raise Refused(f"{where} has no function {name!r}{_perhaps(part, known) or _there_is(own)}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise Refused(f"{where}:{name} is of type {type(found).__name__}, not a function")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _is_of(module: ModuleType, value: object) -> bool:
+    return getattr(value, "__module__", None) == module.__name__
+
+
+def _modules_beside(name: str) -> list[str]:
+    """What could have been meant in the folder where a module of this name was looked for."""
+    package = sys.modules.get(name.rpartition(".")[0])
+    folders = [Path(one) for one in getattr(package, "__path__", ())] if package is not None else [Path.cwd()]
+    stems = [one.removesuffix(".py") for folder in folders for one in _names_in(folder, ".py")]
+    return stems + [one.name for folder in folders for one in folder.iterdir() if (one / "__init__.py").is_file()]
+
+
+def _names_in(folder: Path, ending: str) -> list[str]:
+    return sorted(one.name for one in folder.iterdir() if one.name.endswith(ending)) if folder.is_dir() else []
+
+
+def _perhaps(name: str, names: Iterable[str]) -> str:
+    import difflib  # only who is wrong needs it
+
+    near = difflib.get_close_matches(name, list(names), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _there_is(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+    return f"; it has {shown}" if names else ""

@@ -1,0 +1,31 @@
+"""How the help of a command looks."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from typing import Any
+
+__all__ = ["EXIT_CODES", "Help", "paragraphs"]
+
+EXIT_CODES = """
+    exit codes
+      0    all ok
+      1    tasks failed (with --check, the checks decide instead);
+           doctor found something to do
+      2    bad config or usage
+      99   a check failed
+      130  interrupted by Ctrl-C (143 by SIGTERM); what is done is written
+"""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Examples stay as they are written; the names of options get room beside what they mean."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, max_help_position=26, **more)
+
+
+def paragraphs(*texts: str) -> str:
+    """Texts of indented source as paragraphs."""
+    return "\n\n".join(textwrap.dedent(text).strip() for text in texts)
