@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.errors import (
         ConfigError,
+        JournalError,
         RunError,
         TaskError,
         TaskFailuresWarning,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         WorkerDispatcherError,
         WorkerWarning,
     )
+    from worker_dispatcher.journal import read_journal
     from worker_dispatcher.last_run import (
         get_dropped,
         get_duration,
@@ -60,6 +62,7 @@ _HOMES = {
     "ConfigDict": "config.dicts",
     "ConfigError": "errors",
     "FrequencyModeDict": "config.dicts",
+    "JournalError": "errors",
     "MaxRate": "max_rate",
     "ParallelProcessingDict": "config.dicts",
     "Report": "reports.report",
@@ -88,6 +91,7 @@ _HOMES = {
     "get_tps": "last_run",
     "launch": "last_run",
     "print": "dispatch.banner",
+    "read_journal": "journal",
     "report": "reporting",
     "result_is_success": "reports.verdict",
     "start": "last_run",
@@ -100,6 +104,7 @@ __all__ = [
     "ConfigDict",
     "ConfigError",
     "FrequencyModeDict",
+    "JournalError",
     "MaxRate",
     "ParallelProcessingDict",
     "Report",
@@ -128,6 +133,7 @@ __all__ = [
     "get_results",
     "get_tps",
     "launch",
+    "read_journal",
     "report",
     "result_is_success",
     "start",

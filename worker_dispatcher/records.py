@@ -24,6 +24,7 @@ __all__ = [
     "NOT_RUN",
     "OK",
     "OPEN",
+    "RESUMED",
     "STATUS_NAMES",
     "TIMEOUT",
     "Failure",
@@ -35,6 +36,8 @@ __all__ = [
 OPEN, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
 STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 
+
+RESUMED = -1  # in the column of workers: an earlier run had it
 
 _ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
 
@@ -99,7 +102,8 @@ class Ledger:
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.settled = 0
         self.outcomes = [0] * len(STATUS_NAMES)  # how many tasks were settled with each status
-        self.due = array("d")  # monotonic seconds; empty with fixed workers
+        self.due = array("d")  # monotonic seconds, NaN where a task has none; empty with fixed workers
+        self.resumed = 0  # tasks that ended ok in an earlier run
         self._interval_firsts = array("q")  # id of the first task of each interval that has any
         self._interval_numbers = array("q")
         self.measured_from, self.measured_until = -math.inf, math.inf  # due times that statistics are about
@@ -142,6 +146,15 @@ class Ledger:
         self.results[low:high] = results
         self.settled += high - low
         self.outcomes[OK] += high - low
+
+    def set_dues(self, first: int, dues: array[float]) -> None:
+        """Say when tasks first, first + 1, ..., drawn before, are meant to start (monotonic)."""
+        self.due[first - 1 : first - 1 + len(dues)] = dues
+
+    def settle_resumed(self, first: int, starts: Sequence[float], ends: Sequence[float], results: list[Any]) -> None:
+        """Settle tasks first, first + 1, ... as an earlier run did: as ok. No worker of this run had them."""
+        self.settle_run(first, starts, ends, results, RESUMED)
+        self.resumed += len(results)
 
     def settle(
         self,
@@ -227,10 +240,12 @@ class Ledger:
             "status": STATUS_NAMES[self.status[at]],
             "error": self._error(task_id),
             "attempts": self.attempts_of(task_id),
-            "worker": worker or None,
+            "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
-        if at < len(self.due):
+        if worker == RESUMED:
+            entry["phase"] = "resumed"
+        elif at < len(self.due):
             due = self.due[at]
             entry |= self._scheduled(task_id) | {"queue_delay": started - due, "response_time": ended - due}
         return entry
@@ -253,6 +268,8 @@ class Ledger:
             starts = sorted(self.started[entry["task_id"] - 1] for entry in entries)
             ends = sorted(self.ended[entry["task_id"] - 1] for entry in entries)
             for entry in entries:
+                if "scheduled_at" not in entry:
+                    continue
                 at = self.started[entry["task_id"] - 1]
                 entry["in_flight"] = bisect.bisect_right(starts, at) - bisect.bisect_left(ends, at)
         return entries

@@ -428,7 +428,8 @@ def test_a_coroutine_function_cannot_be_a_callback_or_a_predicate() -> None:
             "worker.frequency_mode.enabled",
             "write {'worker': {'frequency_mode': {'enabled': ...}}}",
         ),
-        ({"jurnal": 1}, "jurnal", "did you mean 'journal' (not available yet in this version)?"),
+        ({"jurnal": 1}, "jurnal", "unknown option; did you mean 'journal'?"),
+        ({"worker": {"bakend": 1}}, "worker.bakend", "'worker.backend' (not available yet in this version)"),
         ({"backend": 1}, "backend", "it lives at 'worker.backend' (not available yet in this version)"),
         ({"": 1}, "''", "unknown option"),
         ({"a\nb": 1}, "'a\\nb'", "unknown option"),
@@ -479,7 +480,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_config() -> None:
     raw = {
         "worker": {"nubmer": 1, "frequency_mode": {"interval": 0}},
         "frequency_mode": {},
-        "journal": "run.db",
+        "journal": 3,
         "task": {"list": "ab"},
     }
     with pytest.raises(ValueError, match="problems in the config") as caught:
@@ -612,7 +613,7 @@ def test_merged_is_the_whole_config_with_the_users_own_values() -> None:
     }
     assert whole["task"]["callback"] == {"on_done": False, "on_all_done": False}
     assert whole["task"]["backoff"] == {"initial": 0, "factor": 2, "maximum": 60, "jitter": 0.1}
-    assert set(whole) == {"debug", "verbose", "runtime", "task", "worker"}
+    assert set(whole) == {"debug", "verbose", "runtime", "task", "worker", "journal"}
 
 
 def test_merged_refuses_what_parse_refuses() -> None:

@@ -9,6 +9,7 @@ once more, because checkers read source; a test compares each key and type with 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
@@ -135,3 +136,4 @@ class ConfigDict(TypedDict, total=False):
     runtime: float | None
     task: TaskDict
     worker: WorkerDict
+    journal: str | os.PathLike[str] | None

@@ -16,6 +16,7 @@ from worker_dispatcher.config.rules import (
     items,
     number,
     one_of,
+    path,
     retryable,
     seconds,
     task_function,
@@ -43,7 +44,6 @@ RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException],
 # typo. To deliver one: declare its field below and take its name out of here.
 NOT_YET = frozenset(
     {
-        "journal",
         "progress",
         "worker.backend",
         "worker.capture_output",
@@ -263,3 +263,8 @@ class Config(Options):
     )
     task: TaskOptions = section(TaskOptions)
     worker: WorkerOptions = section(WorkerOptions)
+    journal: str | None = option(
+        None,
+        path("give the path of a file such as 'run.db', or None for no journal"),
+        "A file that records how each task ends; the same call with the same file runs only what is not ok in it.",
+    )

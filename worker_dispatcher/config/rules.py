@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ __all__ = [
     "items",
     "number",
     "one_of",
+    "path",
     "retryable",
     "seconds",
     "task_function",
@@ -143,6 +145,22 @@ def texts(fix: str) -> Rule:
         return tuple(value)
 
     return Rule("list of texts", accept)
+
+
+def path(fix: str) -> Rule:
+    """The path of a file, kept as a string; None for none. It is not looked at."""
+
+    def accept(value: object) -> str | None:
+        if value is None:
+            return None
+        named = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+        if not isinstance(named, str):
+            raise Refused(f"must be a path or None, got {got(value)}; {fix}")
+        if not named or "\0" in named:
+            raise Refused(f"must be the path of a file, got {got(named)}; {fix}")
+        return str.__str__(named)
+
+    return Rule("path or None", accept)
 
 
 def task_function() -> Rule:

@@ -23,6 +23,9 @@ def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         fix = "give an iterable of tasks, or how many to make, or leave it out for none"
         text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
         problems.append(("task.list", text))
+    if kept.get("journal") is not None and isinstance(kept.get("task.list"), set | frozenset):
+        text = "a set has another order each time, and a journal knows tasks by their place; sort it: sorted(...)"
+        problems.append(("task.list", text))
     return problems + _hooks(kept) + _processes_only(kept)
 
 

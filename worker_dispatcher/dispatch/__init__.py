@@ -6,9 +6,12 @@
                    one draw each  ▲                   │ events
                                   └── put back ── Driver ── settle ──▶ Ledger ─▶ results, logs, info
                                      (retries)   (one loop)                        Run, what the user holds
+    with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then settle
 
     plan.py       the only place that knows what a config means on this machine; schedule.py  when tasks may start
     source.py     where tasks come from: the user's list, and what came back to be run again
+    books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
+    recall.py     what is left of a list and a schedule of which an earlier run did a part
     drive.py      the loop: feed the pool, book what it reports, retry, stop
     run.py        the handle: results, logs, info, wait, cancel, iteration; on_all_done and the warning at the end
     abort.py      checks that end a load while it goes on

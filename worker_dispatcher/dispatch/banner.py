@@ -127,6 +127,7 @@ class Banner:
             f"Completed Tasks Count: {done}",
             f"Uncompleted Tasks Count: {counts['cancelled']}",
             f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
+            *([f"Taken from the journal: {ledger.resumed} of {len(ledger)}"] if ledger.resumed else []),
             *([f"Stopped early: {info['stopped']}"] if info["stopped"] else []),
             "",
             *summary_lines(ledger, info),

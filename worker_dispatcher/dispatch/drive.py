@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.config import brief
+from worker_dispatcher.dispatch.books import Books, JournalBooks, Outcome
 from worker_dispatcher.dispatch.plan import Load, Plan
+from worker_dispatcher.dispatch.recall import Recalled, remaining
 from worker_dispatcher.dispatch.source import TaskList, TaskSource
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Failure, Ledger
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.abort import AbortWatch
+    from worker_dispatcher.journal import Journal
 
 __all__ = ["Driver", "kept_text"]
 
@@ -27,6 +30,7 @@ _STOP_TEXTS = {
     "failures": "was running when the run was stopped because other tasks had failed",
     "cancel": "was running when the run was cancelled",
     "abort": "was running when a check of abort_on came true",
+    "journal": "was running when the run was stopped because its journal could not be used any further",
 }
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
@@ -47,6 +51,8 @@ class Driver:
         self._raises = on_error == "raise"
         self._failures_allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
         self._source = TaskSource(tasks, ledger, plan.schedule)
+        self._books = Books(ledger, self._tell)
+        self._recalled: Recalled | None = None
         self._failed = 0
         self._tried: dict[int, int] = {}  # failed attempts of tasks that will be or were tried again
         self._retrying: dict[int, Ended] = {}  # the last attempt of tasks that wait for another
@@ -66,6 +72,15 @@ class Driver:
         self.error: BaseException | None = None
         self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
 
+    def keep_in(self, journal: Journal) -> None:
+        """Go on where the journal's earlier runs stopped, and record there how tasks end before anybody hears of it.
+        Before `run`, which closes it."""
+        books = JournalBooks(self.ledger, self._tell, journal)
+        self._plan = remaining(self._plan, journal.ok_count)
+        self._recalled = Recalled(self._tasks, books, timed=self._plan.schedule.timed)
+        self._source = TaskSource(self._recalled, self.ledger, self._plan.schedule)
+        self._books = books
+
     @property
     def interrupted(self) -> bool:
         """Ctrl-C was pressed."""
@@ -84,13 +99,16 @@ class Driver:
                 self._run(open_pool())
         finally:
             self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
+            self._books.close()
+            self.error = self.error or self._books.error
 
     def _run(self, pool: Pool) -> None:
         self._pool = pool
-        self.ledger.pids = pool.pids  # grows with the pool, so that the log of a running run has them too
+        self._books.name_workers(pool.pids)  # grows with the pool, so that the log of a running run has them too
         try:
             self._tasks.wake = pool.wake
-            if self._plan.load is not None:
+            self._recall()
+            if self._plan.load is not None and not self._source.ended:
                 self._open_load(pool, self._plan.load)
             self._drive(pool)
             if self.stopped is not None:
@@ -105,30 +123,47 @@ class Driver:
 
     def _drive(self, pool: Pool) -> None:
         stop_at = self._plan.setup.stop_at or math.inf
-        source, ledger = self._source, self.ledger
+        source, ledger, books = self._source, self.ledger, self._books
         drops = self._plan.load is not None and self._plan.load.drops
         while True:
             # The first reason stands: a run that failed in its last moment still raises.
-            self.stopped = self.stopped or self._asked or ("runtime" if now() >= stop_at else None)
+            self.stopped = self._must_stop(stop_at)
             if self.stopped is not None:
                 break
             source.release()
             pool.feed(source)
-            due = source.next_due()
+            due = min(source.next_due(), books.due)
             if self._watch is not None:
                 due = min(due, self._watch.due)
             if drops:
                 due = min(due, self._drop_late(now() - _FREE_SOON))
-            if source.ended and ledger.settled == len(ledger):
+            if source.ended and ledger.settled + books.pending + source.ahead == len(ledger):
                 break
+            if books.error is not None:
+                continue
             for event in pool.wait(min(stop_at, due, now() + _LONGEST_WAIT)):
                 self._take(event)
+            if now() >= books.due:
+                books.commit()
             if self._watch is not None and now() >= self._watch.due:
                 self._abort_if(self._watch.broken())
+        books.commit()  # before an error tells of what is kept
+        if self._recalled is not None and self.stopped is None:
+            self._recalled.check_length()
         if self.stopped == "failures" and self._raises:
             self._await_exception(pool)
         if self._tasks.error is not None and self.error is None:
             self.error = self._tasks.error
+
+    def _must_stop(self, stop_at: float) -> str | None:
+        late, lost = now() >= stop_at, self._books.error is not None
+        return self.stopped or self._asked or ("runtime" if late else None) or ("journal" if lost else None)
+
+    def _recall(self) -> None:
+        """Look up what the journal knows before anything runs, as far as nothing has to be waited for."""
+        stop_at = self._plan.setup.stop_at or math.inf
+        while self._recalled is not None and self._must_stop(stop_at) is None and self._recalled.recall():
+            pass
 
     def _open_load(self, pool: Pool, load: Load) -> None:
         """The run's time begins once the first workers are ready, so that starting them makes no task late."""
@@ -153,8 +188,7 @@ class Driver:
         if batch is None:
             return self._source.fresh_due() + _FREE_SOON
         for task_id in range(batch.first, batch.first + len(batch.items)):
-            self.ledger.settle(task_id, DROPPED, 0.0, 0.0)
-            self._tell(task_id, 1)
+            self._books.leave_out(task_id, DROPPED)
         return 0.0
 
     # Events
@@ -173,15 +207,23 @@ class Driver:
                 self.error, self.stopped = self.error or event.error, "failures"  # the first one says why
 
     def _finished(self, event: Finished) -> None:
-        ids = range(event.first, event.first + len(event.results))
-        self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
-        if event.metadata:
-            self.ledger.metadata.update(event.metadata)
+        attempts: dict[int, int] = {}
         if self._retrying:
+            ids = range(event.first, event.first + len(event.results))
             for task_id in self._retrying.keys() & ids:
                 del self._retrying[task_id]
-                self.ledger.attempts[task_id] = self._tried[task_id] + 1
-        self._tell(event.first, len(ids))
+                attempts[task_id] = self._tried[task_id] + 1
+        for task_id, error in self._books.run(event, attempts).items():
+            at = task_id - event.first
+            worker = event.worker if isinstance(event.worker, int) else event.worker[at]
+            self._cannot_keep(Ended(task_id, None, event.starts[at], event.ends[at], None, None, None, worker), error)
+
+    def _cannot_keep(self, event: Ended, error: BaseException) -> None:
+        """The result of a task that ended ok cannot be written to the journal: that is the task's error."""
+        failure = failure_from(self._plan.setup.call, error)
+        failure = failure._replace(message=f"the result cannot be kept in the journal: {failure.message}")
+        self._tried[event.task_id] = self._tried.get(event.task_id, 0) + 1
+        self._settle(event._replace(result=None, failure=failure), ERROR, failure)
 
     def _ended(self, event: Ended) -> None:
         failure = event.failure
@@ -211,17 +253,15 @@ class Driver:
     def _settle(self, event: Ended, status: int, failure: Failure | None) -> None:
         task_id = event.task_id
         self._retrying.pop(task_id, None)
-        if event.metadata:
-            self.ledger.metadata[task_id] = event.metadata
         tried = self._tried.get(task_id, 0) + (failure is None)
-        if tried > 1:
-            self.ledger.attempts[task_id] = tried
         kept = failure._replace(exception=None) if failure is not None else None
         # What cannot be sent or loaded fails while it is made ready, ahead of its time: it counts as failed then.
         due = self.ledger.due[task_id - 1] if self.ledger.due else 0.0
         started, ended = max(event.started, due), max(event.ended, due)
-        self.ledger.settle(task_id, status, started, ended, result=event.result, failure=kept, worker=event.worker)
-        self._tell(task_id, 1)
+        outcome = Outcome(task_id, status, started, ended, event.result, kept, event.worker, tried, event.metadata)
+        if (broken := self._books.one(outcome)) is not None:
+            self._cannot_keep(event._replace(metadata=None), broken)
+            return
         if failure is not None and status != CANCELLED:
             self._failed += 1
             if self._failed >= self._failures_allowed and self._last_failed is None:
@@ -252,24 +292,24 @@ class Driver:
         for event in list(self._retrying.values()):
             assert event.failure is not None
             self._settle(event, event.failure.status, event.failure)
+        self._books.commit()
         for task_id in self.ledger.open_ids():
-            self.ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
-            self._tell(task_id, 1)
+            self._books.leave_out(task_id, NOT_RUN)
         if self._raises and self._last_failed is not None and self.error is None and why != "interrupt":
             self.error = self._dressed(self._last_failed)
 
     def close_load(self) -> None:
         """Without a planned end, the time to cool down counts back from the last due time."""
         load, due = self._plan.load, self.ledger.due
-        if load is not None and load.duration is None and load.cooldown and due:
-            self.ledger.measured_until = due[-1] - load.cooldown
+        if load is not None and load.duration is None and load.cooldown:
+            last = next((at for at in reversed(due) if at == at), math.inf)  # not NaN
+            self.ledger.measured_until = last - load.cooldown
 
     def book_left_over(self) -> None:
-        """Give the tasks that were taken out of the user's iterable, and never drawn, their outcome: not run."""
-        count = self._tasks.left_over()
-        first = self.ledger.draw(count)
-        for task_id in range(first, first + count):
-            self.ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
+        """Give the tasks that were taken out of the user's iterable, and never given out, their outcome: not run."""
+        self.ledger.draw(self._tasks.left_over())
+        for task_id in self.ledger.ids_with(OPEN):
+            self._books.leave_out(task_id, NOT_RUN)
 
     def _await_exception(self, pool: Pool) -> None:
         """Bring the failed task's own exception here, or the best that can be said of it."""

@@ -63,6 +63,10 @@ class Run:
         self._waiters: list[Callable[[], None]] = []
         self._rendering = threading.Lock()
         self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
+        if config.journal is not None:
+            from worker_dispatcher.dispatch.recall import open_journal
+
+            self._driver.keep_in(open_journal(config, self._tasks.total, self._anchor, 5))
 
     # Driving
 
@@ -322,6 +326,7 @@ class Run:
             "ended_at": self._anchor.wall + duration,
             "duration": duration,
             "counts": counts,
+            "resumed": self._ledger.resumed,
             "stopped": self._driver.abort_seen or self._driver.stopped,
         }
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["AllAtOnce", "Curve", "Growing", "Paced", "Schedule", "Stage", "Stages", "Steady", "Trace"]
+__all__ = ["AllAtOnce", "Curve", "Growing", "Paced", "Remaining", "Schedule", "Stage", "Stages", "Steady", "Trace"]
 
 _ROUNDING = 1e-9  # tasks: what a count may lack through floating point and still be whole
 _PIECE = 4096  # dues worked out at a time: the driver, who waits for them, hears nothing meanwhile
@@ -267,3 +267,31 @@ class Trace(NamedTuple):
             high = max(low + 1, min(end, low + _PIECE, bisect.bisect_left(self.offsets, (tick + 1) * self.interval)))
             yield tick, array("d", self.offsets[low:high])
             low = high
+
+
+class Remaining(NamedTuple):
+    """What is left of a schedule after its first `done` due times, from the next one on."""
+
+    whole: Schedule
+    done: int
+
+    @property
+    def timed(self) -> bool:
+        return True
+
+    def ticks(self) -> Iterator[tuple[int, array[float]]]:
+        began: float | None = None
+        for tick, offsets in self._left():
+            began = offsets[0] if began is None else began
+            yield tick, array("d", [offset - began for offset in offsets])
+
+    def gone(self) -> float:
+        """Seconds of the whole schedule that are over; infinite where nothing is left of it."""
+        return next((offsets[0] for _, offsets in self._left()), math.inf)
+
+    def _left(self) -> Iterator[tuple[int, array[float]]]:
+        skip = self.done
+        for tick, offsets in self.whole.ticks():
+            if skip < len(offsets):
+                yield tick, offsets[skip:]
+            skip = max(0, skip - len(offsets))

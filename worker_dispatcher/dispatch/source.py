@@ -29,11 +29,12 @@ class TaskList:
     """The user's tasks, each drawn once, in order. total: how many there are, None if unknown.
 
     drawing: the user's iterator is running; the one place in a run where Ctrl-C may raise.
+    ahead: how many are known to the ledger, and wait to be taken.
     """
 
     def __init__(self, total: int | None) -> None:
         self.total = total
-        self.drawn = 0
+        self.drawn = self.ahead = 0
         self.drawing = False
         self.error: BaseException | None = None  # what the user's iterator raised; nothing is drawn after it
         self.wake: Callable[[], None] = lambda: None  # tells the driver that there is something to draw
@@ -49,6 +50,15 @@ class TaskList:
     def draw(self, count: int) -> Sequence[Any]:
         """The next tasks, at most `count`."""
         raise NotImplementedError
+
+    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> Batch | None:
+        """The next tasks, at most `count`, as a batch that the ledger knows from now on; None if there is none now.
+        dues: when each is due (monotonic), or None."""
+        items = self.draw(count)
+        if not len(items):
+            return None
+        dues = None if dues is None else dues[: len(items)]
+        return Batch(ledger.draw(len(items), dues), items, dues=dues)
 
     def end(self) -> None:
         """Nothing more is wanted."""
@@ -252,8 +262,9 @@ class TaskSource:
         self._more = schedule.timed  # intervals to come
         self._dues = array("d")  # of fresh tasks, released or not
         self._at = 0  # those before have been taken
-        self._scheduled = 0  # tasks that the intervals so far have had
         self._interval = -1  # the last of them
+        self._taken = self._scheduled = 0  # due times that tasks were taken for; that there have been
+        self._begins: deque[tuple[int, int]] = deque()  # which of them begins which interval that has no task yet
         self._began: float | None = None
         self._back: deque[Batch] = deque()
         self._back_count = 0
@@ -286,7 +297,7 @@ class TaskSource:
             return False
         if number != self._interval:
             self._interval = number
-            self._ledger.open_interval(number, self._scheduled + 1)
+            self._begins.append((self._scheduled, number))
         self._scheduled += len(offsets)
         if 2 * self._at > len(self._dues):
             del self._dues[: self._at]
@@ -301,6 +312,11 @@ class TaskSource:
         if not self._more or left > min(self._tasks.available(), _DUES_MOST):
             return False
         return not left or self._dues[-1] <= self._horizon
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks the ledger knows that have not been taken; once this has ended, they never will be."""
+        return self._tasks.ahead
 
     @property
     def ended(self) -> bool:
@@ -390,11 +406,14 @@ class TaskSource:
         return self._take_fresh(min(count, self._fresh()))
 
     def _take_fresh(self, count: int) -> Batch | None:
-        items = self._tasks.draw(count) if count > 0 else ()
-        if not len(items):
+        if count <= 0:
             return None
-        dues = None
-        if self._schedule.timed:
-            dues = self._dues[self._at : self._at + len(items)]
-            self._at += len(items)
-        return Batch(self._ledger.draw(len(items), dues), items, dues=dues)
+        dues = self._dues[self._at : self._at + count] if self._schedule.timed else None
+        batch = self._tasks.take(count, self._ledger, dues)
+        if batch is not None and dues is not None:
+            self._at += len(batch.items)
+            while self._begins and self._begins[0][0] < self._taken + len(batch.items):
+                place, number = self._begins.popleft()
+                self._ledger.open_interval(number, batch.first + place - self._taken)
+            self._taken += len(batch.items)
+        return batch

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, TIMEOUT, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, RESUMED, TIMEOUT, Ledger
 
 __all__ = ["summary_lines", "worker_lines"]
 
@@ -29,8 +29,8 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any]) -> list[str]:
     """Nothing for a run without a task. info: as `Run.info`, without its lists of ids."""
     if not len(ledger):
         return []
-    rows = [task_id - 1 for task_id in ledger.started_ids()]
-    parts = [_first_words(info), *_count_texts(info["counts"])]
+    rows = [task_id - 1 for task_id in ledger.started_ids() if ledger.worker[task_id - 1] != RESUMED]
+    parts = [_first_words(info), *_count_texts(info["counts"], ledger.resumed)]
     lines = []
     if rows:
         parts.append(_percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
@@ -46,11 +46,11 @@ def _first_words(info: Mapping[str, Any]) -> str:
     return f"{'stopped after' if info['stopped'] else 'done in'} {seconds_text(info['duration'])}"
 
 
-def _count_texts(counts: Mapping[str, int]) -> Iterator[str]:
+def _count_texts(counts: Mapping[str, int], resumed: int) -> Iterator[str]:
     """ok and failed always; what else became of tasks where it did."""
     kinds = [f"{counts[name]:,} {name}" for name in ("timeout", "crashed") if counts[name]]
     failed = counts["error"] + counts["timeout"] + counts["crashed"]
-    yield f"ok {counts['ok']:,}"
+    yield f"ok {counts['ok']:,}" + (f" ({resumed:,} from the journal)" if resumed else "")
     yield f"failed {failed:,}" + (f" ({', '.join(kinds)})" if kinds else "")
     yield from (f"{name.replace('_', ' ')} {counts[name]:,}" for name in _UNFINISHED if counts[name])
 
@@ -125,6 +125,8 @@ def worker_lines(ledger: Ledger, tasks: Sequence[int]) -> Iterator[str]:
     spans: dict[int, list[float]] = {}
     for task_id in tasks:
         at = task_id - 1
+        if ledger.worker[at] == RESUMED:
+            continue
         span = spans.setdefault(ledger.worker[at], [math.inf, -math.inf, 0])
         span[0], span[1] = min(span[0], ledger.started[at]), max(span[1], ledger.ended[at])
         span[2] += 1

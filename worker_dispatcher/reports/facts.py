@@ -133,8 +133,8 @@ class Facts:
 
     @cached_property
     def phases(self) -> dict[str, int]:
-        """Logs by phase, where the run had a warm-up or a cool-down; {} where it had none."""
-        given = (log.get("phase") for log in self.logs if isinstance(log, Mapping))
+        """Logs by phase, where the run had a warm-up or a cool-down, or took tasks from a journal; {} where not."""
+        given = (log.get("phase", "main") for log in self.logs if isinstance(log, Mapping))
         named = Counter(phase for phase in given if isinstance(phase, str))
         return {shown(name, 40): count for name, count in named.items()} if set(named) - {"main"} else {}
 

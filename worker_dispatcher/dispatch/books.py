@@ -1,0 +1,224 @@
+"""Where outcomes are booked: in the ledger, and in the journal before anybody hears of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import JournalError
+from worker_dispatcher.pools.base import Batch, Finished
+from worker_dispatcher.records import Failure, Ledger
+
+if TYPE_CHECKING:
+    from worker_dispatcher.journal import Journal
+
+__all__ = ["Books", "JournalBooks", "Outcome"]
+
+_REST = 10  # how many times as long as a commit took until the next: they take a tenth of the driver's time at most
+
+
+class Outcome(NamedTuple):
+    """How a task ended for good. started, ended: monotonic seconds; attempts: how many were made."""
+
+    task_id: int
+    status: int
+    started: float
+    ended: float
+    result: Any
+    failure: Failure | None
+    worker: int
+    attempts: int
+    metadata: dict[Any, Any] | None
+
+
+class Books:
+    """The ledger alone: what is booked is known at once. Used by the driver's thread.
+
+    tell: is called with the first id and the number of tasks that are settled, run by run.
+    due: when `commit` has something to do (monotonic); pending: tasks that are booked, and not settled before it;
+    error: why the run cannot go on, or None.
+    """
+
+    due: float = math.inf
+    pending: int = 0
+    error: JournalError | None = None
+
+    def __init__(self, ledger: Ledger, tell: Callable[[int, int], None]) -> None:
+        self.ledger, self._tell = ledger, tell
+
+    def name_workers(self, pids: dict[int, int]) -> None:
+        """Which process each worker is, by its number, for the records."""
+        self.ledger.pids = pids
+
+    def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:
+        """Book tasks that ended ok. attempts: by id, where more than one. Returns those that are not booked, each with
+        what is wrong with its result."""
+        self._settle_run(event, attempts)
+        return {}
+
+    def one(self, outcome: Outcome) -> BaseException | None:
+        """Book one task. Returns what is wrong with its result, if it is not booked for that reason."""
+        self._settle_one(outcome)
+        return None
+
+    def leave_out(self, task_id: int, status: int) -> None:
+        """Settle a task that has not run: NOT_RUN or DROPPED."""
+        self.ledger.settle(task_id, status, 0.0, 0.0)
+        self._tell(task_id, 1)
+
+    def commit(self) -> None:
+        """Settle what is pending. Raises nothing: see `error`."""
+
+    def close(self) -> None:
+        """Commit, and let the journal go. Idempotent; raises nothing."""
+
+    def _settle_run(self, event: Finished, attempts: dict[int, int]) -> None:
+        self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
+        if event.metadata:
+            self.ledger.metadata.update(event.metadata)
+        if attempts:
+            self.ledger.attempts.update(attempts)
+        self._tell(event.first, len(event.results))
+
+    def _settle_one(self, one: Outcome) -> None:
+        if one.metadata:
+            self.ledger.metadata[one.task_id] = one.metadata
+        if one.attempts > 1:
+            self.ledger.attempts[one.task_id] = one.attempts
+        self.ledger.settle(
+            one.task_id, one.status, one.started, one.ended, result=one.result, failure=one.failure, worker=one.worker
+        )
+        self._tell(one.task_id, 1)
+
+
+class JournalBooks(Books):
+    """The ledger, and a journal first: a task is settled, and told of, once its record is durable.
+
+    Where the journal fails, `error` says why. What has ended by then, and what ends while the run is stopped, is
+    settled all the same, for it did end; but nobody who follows the run is told, since it will run again.
+    """
+
+    def __init__(self, ledger: Ledger, tell: Callable[[int, int], None], journal: Journal) -> None:
+        super().__init__(ledger, tell)
+        self._journal = journal
+        self._entries: list[tuple[Finished, dict[int, int]] | Outcome] = []
+        self._rested = 0.0  # when the next commit may be, for the time that the last one took
+
+    def name_workers(self, pids: dict[int, int]) -> None:
+        super().name_workers(pids)
+        self._journal.pids = pids
+
+    @property
+    def last_id(self) -> int:
+        """The highest task id that the journal knows from earlier runs."""
+        return self._journal.last_id
+
+    def expect(self, total: int) -> None:
+        """The list has so many tasks; see `error`."""
+        self._attempt(self._journal.expect, total)
+
+    def recall(self, first: int, items: Sequence[Any]) -> list[Batch]:
+        """Take in tasks that were drawn, settle those that ended ok in an earlier run, and return the others."""
+        missing, at = [], 0
+        for one in self._attempt(self._journal.seen, first, items) or ():
+            low = one.first - first
+            if low > at:
+                missing.append(Batch(first + at, items[at:low]))
+            at = low + len(one.results)
+            self.ledger.settle_resumed(one.first, one.starts, one.ends, one.results)
+            self.ledger.metadata.update(one.metadata)
+            self.ledger.attempts.update(one.attempts)
+            self._tell(one.first, len(one.results))
+        if at < len(items):
+            missing.append(Batch(first + at, items[at:]))
+        return missing
+
+    def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:
+        columns = event.first, event.starts, event.ends, event.results, event.worker, event.metadata, attempts
+        refused: dict[int, BaseException] = self._attempt(self._journal.record_run, *columns) or {}
+        for part in _without(event, refused) if refused else (event,):
+            self._enter((part, attempts), len(part.results))
+        return refused
+
+    def one(self, outcome: Outcome) -> BaseException | None:
+        task_id, status, started, ended, result, failure, worker, attempts, metadata = outcome
+
+        def record() -> BaseException | None:
+            return self._journal.record_one(
+                task_id,
+                status,
+                started,
+                ended,
+                result=result,
+                failure=failure,
+                worker=worker,
+                attempts=attempts,
+                metadata=metadata,
+            )
+
+        refused: BaseException | None = self._attempt(record)
+        if refused is None:
+            self._enter(outcome, 1)
+        return refused
+
+    def _enter(self, entry: tuple[Finished, dict[int, int]] | Outcome, count: int) -> None:
+        self._entries.append(entry)
+        self.pending += count
+        if self.error is not None:
+            self._settle_entries()
+            return
+        # At once if the last commit is long ago: what is not durable when this process dies runs again.
+        self.due = min(max(self._rested, now()) if len(self._entries) == 1 else self.due, self._journal.due)
+
+    def commit(self) -> None:
+        if not self._entries:
+            return
+        at = now()
+        self._attempt(self._journal.commit)
+        self._rested = now() + _REST * (now() - at)
+        self._settle_entries()
+
+    def _settle_entries(self) -> None:
+        entries, self._entries = self._entries, []
+        self.pending, self.due = 0, math.inf
+        for entry in entries:
+            if isinstance(entry, Outcome):
+                self._settle_one(entry)
+            else:
+                self._settle_run(*entry)
+
+    def _attempt(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        """What the journal answers; None once it has failed."""
+        if self.error is not None:
+            return None
+        try:
+            return act(*arguments)
+        except JournalError as error:
+            self.error = error
+            self._tell = _nobody
+            self._settle_entries()
+            return None
+
+    def close(self) -> None:
+        self.commit()
+        try:
+            self._journal.close()
+        except JournalError as error:
+            self.error = self.error or error
+
+
+def _nobody(first: int, count: int) -> None:
+    """Tells nobody."""
+
+
+def _without(event: Finished, refused: Mapping[int, BaseException]) -> Iterator[Finished]:
+    """The tasks of a run, one by one, less those that are refused."""
+    for nth, result in enumerate(event.results):
+        task_id = event.first + nth
+        if task_id not in refused:
+            notes = {task_id: event.metadata[task_id]} if task_id in event.metadata else {}
+            worker = event.worker if isinstance(event.worker, int) else event.worker[nth]
+            starts, ends = event.starts[nth : nth + 1], event.ends[nth : nth + 1]
+            yield Finished(task_id, starts, ends, [result], notes, worker)
