@@ -20,12 +20,13 @@ def test_a_sound_machine_is_all_good(call: Call, monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv(name, raising=False)
     said = call("doctor")
     assert (said.code, said.err) == (0, "")
-    names = [line[:17].rstrip() for line in said.out.splitlines()]
+    names = [line[:17].rstrip() for line in said.out.splitlines() if line[:1] != " "]
     assert names[:8] == ["version", "Python", "CPUs", "memory", "processes", "BLAS", "/dev/shm", "ulimit -n"]
     assert f"{machine.usable_cores()} usable (machine " in said.out
     assert "first result after " in said.out
     assert "held to 1 thread in each of " in said.out
     assert said.out.endswith("\nall good\n")
+    assert max(map(len, said.out.splitlines())) < 80
 
 
 def test_few_descriptors_are_marked_with_what_to_do(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,29 +53,45 @@ def test_the_limit_of_the_container_is_shared_by_the_workers(call: Call, monkeyp
     said = call("doctor")
     assert said.code == 1
     each = (64 // machine.usable_cores()) or 0
-    assert f"container 64 MB; {each} MB for each of " in said.out
+    assert f" {each} MB for each of " in said.out
+    assert "container 64 MB)" in said.out
     assert f"to do: {each} MB a worker is little: use fewer workers" in said.out
 
 
+NEEDS = [
+    "numpy>=1",
+    "Gamma_ray.s",
+    "alpha>=3.8; extra == 'extra'",
+    'beta[x]; python_version > "3" and extra == "extra"',
+    "x; extra == 'test'",
+]
+
+
 @pytest.mark.parametrize(
-    ("installed", "line"),
-    [(["alpha", "beta"], "alpha, beta: there"), (["alpha"], "no beta: pip install 'worker-dispatcher[extra]'")],
+    ("installed", "lines"),
+    [
+        (
+            ["alpha", "beta", "numpy", "Gamma_ray.s"],
+            [("packages", "numpy, Gamma_ray.s: there", ""), ("extra [extra]", "alpha, beta: there", "")],
+        ),
+        (
+            ["alpha", "numpy"],
+            [
+                ("packages", "no Gamma_ray.s", "pip install 'worker-dispatcher'"),
+                ("extra [extra]", "no beta: pip install 'worker-dispatcher[extra]'", ""),
+            ],
+        ),
+    ],
 )
-def test_extras_are_those_of_the_installation(monkeypatch: pytest.MonkeyPatch, installed: list[str], line: str) -> None:
+def test_packages_and_extras_are_those_of_the_installation(
+    monkeypatch: pytest.MonkeyPatch, installed: list[str], lines: list[tuple[str, str, str]]
+) -> None:
     class Distribution:
         metadata = type("", (), {"get_all": lambda self, name: NEEDS})()
 
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: Distribution)
     monkeypatch.setattr(doctor, "_is_installed", lambda package: package in installed)
-    assert [(found.name, found.found) for found in doctor._extras()] == [("extra [extra]", line)]
-
-
-NEEDS = [
-    "numpy>=1",
-    "alpha>=3.8; extra == 'extra'",
-    'beta; python_version > "3" and extra == "extra"',
-    "x; extra == 'test'",
-]
+    assert [tuple(line) for line in doctor._packages()] == lines
 
 
 @pytest.mark.parametrize(

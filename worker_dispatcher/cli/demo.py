@@ -111,8 +111,8 @@ def _batch(folder: Path) -> bool:
     words: Counter[bytes] = Counter()
     for findings in found:
         words.update(findings.words)
-    commonest = ", ".join(f"{word.decode()} {count:,}" for word, count in words.most_common(3))
-    say(f"   {sum(findings.size_bytes for findings in found):,} bytes, {words.total():,} words: {commonest}, ...")
+    commonest = "".join(f", the commonest is {word.decode()!r}" for word, _ in words.most_common(1))
+    say(f"   {sum(findings.size_bytes for findings in found):,} bytes, {words.total():,} words{commonest}")
     same = [_digests(run) for run in runs.values()]
     good = bool(found) and same[0] == same[1]
     say(f"   digests {'are the same in both' if good else 'DIFFER'}: {_digest_of_all(same[1])}")
@@ -151,7 +151,7 @@ def _load_test(folder: Path) -> bool:
     from worker_dispatcher.cli.shop import STANDS_STILL, open_shop
 
     begin, end = STANDS_STILL
-    say(f"2. a load test: {_RATE} requests a second for {_SECONDS} s, of a web server on this machine")
+    say(f"2. a load test: {_RATE} requests a second for {_SECONDS} s, of a local web server")
     say(f"   that answers in about 20 ms, and stands still for {end - begin:g} s after {begin:g} s\n")
     with open_shop() as address:
         mode = {"enabled": True, "rate": _RATE, "duration": _SECONDS, "max_workers": _WORKERS}
@@ -159,8 +159,8 @@ def _load_test(folder: Path) -> bool:
             task={"list": None, "function": visit, "config": address, "timeout": 10}, worker={"frequency_mode": mode}
         )
     made = report(run, title="A web shop, 100 requests a second", checks=["p99<1s", "error_rate<1%"], verbose=True)
-    say("\n   'from due time' is what a visitor feels: it counts the wait for a free worker,")
-    say(f"   of which there are {_WORKERS}")
+    say("\n   'from due time' is what a visitor feels: it counts the wait for one of the")
+    say(f"   {_WORKERS} workers too")
     say(f"   report: {_written(made, folder, 'load')}")
     return len(run.results) > 0 and all(run.results)
 
@@ -169,7 +169,8 @@ def _written(made: Report, folder: Path, name: str) -> str:
     """The report as a page of charts, or as text and CSV where the extra for pages is not there; in words, where."""
     try:
         return str(made.to_html(folder / f"{name}.html"))
-    except ImportError as error:
+    except ImportError:
         text = folder / f"{name}.txt"
         text.write_text(f"{made}\n", encoding="utf-8")
-        return f"{text} and {made.to_csv(folder / f'{name}.csv')}; {error}"
+        made.to_csv(folder / f"{name}.csv")
+        return f"{text} and .csv\n   with charts: pip install 'worker-dispatcher[report]'"

@@ -8,6 +8,7 @@ import platform
 import re
 import resource
 import shutil
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ __all__ = ["add", "linear_algebra"]
 _LEAST_DESCRIPTORS = 256  # for the interpreter, the host program, and a few for each worker
 _DESCRIPTORS_EACH = 4
 _LEAST_MEMORY = 128 << 20  # bytes a worker: an interpreter with numpy, and something to work on
+_NAME, _EXTRA = re.compile(r"[\w.-]+"), re.compile(r"""\bextra\s*==\s*['"]([\w-]+)['"]""")
+_OURS = ("test", "bench", "examples")  # extras for who works on the package
 _ABOUT = """
     What this machine lets a run use: CPUs, memory, descriptors, and how fast a
     worker process is there. Ends in "all good", or in what to do.
@@ -50,7 +53,8 @@ def add(commands: Any) -> None:
 def _doctor(_given: argparse.Namespace) -> int:
     advice = []
     for line in _lines():
-        say(f"{'' if not line.advice else '! '}{line.name:<{15 if line.advice else 17}}{line.found}")
+        mark, room = ("! ", 15) if line.advice else ("", 17)
+        say(textwrap.fill(f"{mark}{line.name:<{room}}{line.found}", 79, subsequent_indent=" " * 17))
         advice += [line.advice] if line.advice else []
     say("\nall good" if not advice else "\n" + "\n".join(f"to do: {text}" for text in advice))
     return FAILED if advice else OK
@@ -62,14 +66,17 @@ def _lines() -> Iterator[_Line]:
 
     cores = usable_cores()
     yield _Line("version", f"worker_dispatcher {__version__}")
-    yield _Line("Python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform()})")
+    yield _Line(
+        "Python",
+        f"{platform.python_version()} ({platform.python_implementation()}), {platform.system()} {platform.release()}",
+    )
     yield _cpus(cores)
     yield _memory(cores)
     yield _first_result()
     yield _linear_algebra(cores)
     yield _shared_memory()
     yield _descriptors(cores)
-    yield from _extras()
+    yield from _packages()
 
 
 def _cpus(cores: int) -> _Line:
@@ -82,16 +89,13 @@ def _cpus(cores: int) -> _Line:
 
 
 def _memory(cores: int) -> _Line:
-    import psutil
-
     from worker_dispatcher.dispatch.machine import memory_limit
 
-    memory, limit = psutil.virtual_memory(), memory_limit()
-    limited = limit is not None and limit < memory.total
-    each = (limit if limited and limit is not None else memory.total) // cores
-    container = _size(limit) if limited and limit is not None else "unlimited"
-    found = f"{_size(memory.total)}, {_size(memory.available)} free, container {container}"
-    found += f"; {_size(each)} for each of {cores} workers"
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = memory_limit() or whole
+    each = min(limit, whole) // cores
+    container = _size(limit) if limit < whole else "unlimited"
+    found = f"{_size(each)} for each of {cores} workers (machine {_size(whole)}, container {container})"
     return _Line(
         "memory", found, "" if each >= _LEAST_MEMORY else f"{_size(each)} a worker is little: use fewer workers"
     )
@@ -115,7 +119,7 @@ def _linear_algebra(cores: int) -> _Line:
     advice = (
         f"{cores} workers of {threads} BLAS threads are too many: set worker.blas_threads to 1" if threads > 1 else ""
     )
-    held = f"held to {threads} thread{'' if threads == 1 else 's'} in each of {cores} worker processes"
+    held = f"held to {threads} thread{'' if threads == 1 else 's'} in each of {cores} processes"
     return _Line("BLAS", f"{name}, {held}", advice)
 
 
@@ -126,7 +130,8 @@ def linear_algebra(task: object) -> tuple[str, int] | None:
 
     for pool in threadpoolctl.threadpool_info():
         if pool["user_api"] == "blas":
-            return f"{pool['internal_api']} {pool['version']}", pool["num_threads"]
+            version = ".".join(str(pool["version"]).split(".")[:3])
+            return f"{pool['internal_api']} {version}", pool["num_threads"]
     return None
 
 
@@ -165,26 +170,32 @@ def _descriptors(cores: int) -> _Line:
     return _Line("ulimit -n", found, f"run 'ulimit -n {max(1024, wanted)}' first" if few else "")
 
 
-def _extras() -> Iterator[_Line]:
-    """What the package offers beyond the core, as its own metadata says."""
+def _packages() -> Iterator[_Line]:
+    """What the package needs, and what it offers beyond the core, as its own metadata says."""
     import importlib.metadata as metadata
 
     try:
         told = metadata.distribution("worker-dispatcher").metadata
     except metadata.PackageNotFoundError:
-        yield _Line("extras", "unknown: worker-dispatcher runs from a folder, it was not installed")
+        yield _Line("packages", "unknown: worker-dispatcher runs from a folder, it was not installed")
         return
-    extras: dict[str, list[str]] = {}
+    packages: dict[str, list[str]] = {}
     for requirement in told.get_all("Requires-Dist") or ():
-        found = re.match(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w-]+)['"]""", requirement)
-        if found and found[2] not in ("test", "bench"):
-            extras.setdefault(found[2], []).append(found[1])
-    if not extras:
-        yield _Line("extras", "none that the installation knows of")
-    for extra, packages in extras.items():
-        missing = [name for name in packages if not _is_installed(name)]
-        how = f"no {', '.join(missing)}: pip install 'worker-dispatcher[{extra}]'"
-        yield _Line(f"extra [{extra}]", how if missing else f"{', '.join(packages)}: there")
+        name, of = _NAME.match(requirement), _EXTRA.search(requirement)
+        packages.setdefault(of[1] if of else "", []).append(name[0] if name else requirement)
+    for extra, names in packages.items():
+        if extra not in _OURS:
+            yield _package_line(extra, names, [name for name in names if not _is_installed(name)])
+
+
+def _package_line(extra: str, names: list[str], missing: list[str]) -> _Line:
+    title = f"extra [{extra}]" if extra else "packages"
+    if not missing:
+        return _Line(title, f"{', '.join(names)}: there")
+    how = f"pip install 'worker-dispatcher{f'[{extra}]' if extra else ''}'"
+    if extra:
+        return _Line(title, f"no {', '.join(missing)}: {how}")
+    return _Line(title, f"no {', '.join(missing)}", how)
 
 
 def _is_installed(package: str) -> bool:
