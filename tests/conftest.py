@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -36,6 +37,8 @@ SHARED_MEMORY = Path("/dev/shm")
 MARK = "WORKER_DISPATCHER_TEST_SESSION"
 MARK_BYTES = f"{MARK}={os.getpid()}".encode()
 os.environ[MARK] = str(os.getpid())
+hypothesis.settings.register_profile("by facts, not by the clock", deadline=None)
+hypothesis.settings.load_profile("by facts, not by the clock")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -149,7 +149,7 @@ def take(receiver: Channel, received: list) -> bool:
     return False
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(steps=st.lists(steps, max_size=40))
 def test_frames_arrive_as_sent_however_the_stream_cuts_them(steps, files):
     before = open_descriptors()
@@ -171,7 +171,7 @@ def test_frames_arrive_as_sent_however_the_stream_cuts_them(steps, files):
     assert open_descriptors() == before
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(steps=st.lists(steps, max_size=25))
 def test_whenever_both_ends_close_the_frames_were_whole_and_no_descriptor_is_left(steps, files):
     before = open_descriptors()
@@ -195,7 +195,6 @@ def whole_bytes(kind: int, parts: list[bytes]) -> bytes:
     return b"".join(data for data, _ in stream.writes)
 
 
-@settings(deadline=None)
 @given(
     parts=st.lists(st.binary(max_size=5), max_size=4), at=st.integers(0, 60), junk=st.binary(min_size=1, max_size=30)
 )

@@ -91,7 +91,7 @@ def picture(value: object) -> object:
     return [picture(inner) for inner in value] if type(value) is list else (type(value), id(value))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.one_of(junk, placed))
 @example({"worker": HOSTILE, "runtime": HostileNumber(), "task": {"list": HOSTILE, "function": HOSTILE}})
 def test_a_config_or_a_config_error_comes_out_and_the_input_stays_as_it_was(raw: Any) -> None:
@@ -116,7 +116,7 @@ def check(error: ConfigError) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(placed)
 def test_merged_accepts_and_refuses_what_parse_does_and_its_result_parses_the_same(raw: dict[str, Any]) -> None:
     with warnings.catch_warnings():
@@ -137,7 +137,6 @@ def problems_of(read: Callable[[Any], object], raw: object) -> tuple[tuple[str, 
 numbers = st.one_of(st.integers(), st.floats(), st.booleans(), st.none())
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(options(Config))), numbers)
 def test_a_number_that_is_accepted_is_finite_and_keeps_its_value(path: str, value: Any) -> None:
     rule = options(Config)[path].rule
@@ -160,7 +159,6 @@ parameters = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(parameters, parameters, st.booleans(), st.booleans())
 def test_a_call_style_that_is_given_out_works(
     plain: list[tuple[str, bool]], after_star: list[tuple[str, bool]], star: bool, stars: bool

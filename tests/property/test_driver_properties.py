@@ -95,7 +95,7 @@ class ScriptedPool:
         self.closed += 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     dice=st.data(),
     tasks=st.integers(0, 25),

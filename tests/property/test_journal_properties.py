@@ -120,7 +120,7 @@ def left(folder: str, file: bytes, log: bytes) -> Path:
 
 
 @given(todo=steps, cut=st.floats(0, 1))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_a_log_cut_at_any_byte_gives_what_some_commit_had_recorded_and_can_be_gone_on_with(todo, cut):
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder), todo)
@@ -137,7 +137,7 @@ def test_a_log_cut_at_any_byte_gives_what_some_commit_had_recorded_and_can_be_go
 
 
 @given(todo=steps)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_a_log_left_whole_gives_all_that_was_committed(todo):
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder), todo)
@@ -147,7 +147,7 @@ def test_a_log_left_whole_gives_all_that_was_committed(todo):
 
 @given(todo=steps, closed=st.booleans(), where=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
        how=st.sampled_from(["flip", "zero", "cut", "noise"]), length=st.integers(1, 3000))  # fmt: skip
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 def test_damage_anywhere_never_gives_a_wrong_result(todo, closed, where, how, length):
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder), todo)
@@ -224,7 +224,7 @@ def told(value):
 
 
 @given(one=values, other=values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_digests_are_equal_exactly_where_items_are(one, other):
     assert digests([one, [one, one]]) == digests([rebuilt(one), [rebuilt(one), one]])
     assert (digests([one]) == digests([other])) == (told(one) == told(other))

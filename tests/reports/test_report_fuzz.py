@@ -21,7 +21,7 @@ from worker_dispatcher.reports.outputs.text import report_text
 from worker_dispatcher.reports.outputs.workbook import write_workbook
 
 # Without shrinking: a picture takes a quarter of a second, and the logs are short as they are.
-quick = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+quick = settings(suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 
 numbers = st.one_of(
     st.floats(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_logs import ALL_FAILED, BEGAN, MIXED, ONE, TRACEBACK, due, failed, log
 
@@ -41,7 +41,6 @@ def facts(run: list[tuple[float, float, bool]]) -> Facts:
 
 
 @given(runs)
-@settings(deadline=None)
 def test_bins_hold_every_task_once_where_it_ended(run: list[tuple[float, float, bool]]) -> None:
     made = facts(run)
     bins = bins_of(made)
@@ -58,7 +57,6 @@ def test_bins_hold_every_task_once_where_it_ended(run: list[tuple[float, float, 
 
 
 @given(runs)
-@settings(deadline=None)
 def test_tasks_in_flight_are_those_that_have_begun_and_not_ended(run: list[tuple[float, float, bool]]) -> None:
     made = facts(run)
     bins = bins_of(made)
@@ -87,7 +85,6 @@ def test_percentiles_over_time_are_observed_values_of_their_bin() -> None:
 
 
 @given(runs)
-@settings(deadline=None)
 def test_a_worker_is_as_busy_as_its_tasks_are_long(run: list[tuple[float, float, bool]]) -> None:
     made = facts(run)
     busy = busy_shares(made)
