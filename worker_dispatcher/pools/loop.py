@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextvars
 import math
 import os
 import threading
@@ -16,6 +16,7 @@ from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.execute import Ended, attempt_async, exit_text, failure_from, guarded_async
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is
+from worker_dispatcher.pools.timers import new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
 __all__ = ["LoopCrew"]
@@ -47,16 +48,19 @@ class LoopCrew:
         self.bailed: deque[int] = deque()
         self._claims = TimedClaims() if setup.timed else Claims()
         self._free: list[Slot] = []
-        self._running: dict[Slot, asyncio.Task[Ended | None]] = {}
-        self._timers: dict[Slot, asyncio.TimerHandle] = {}
+        self._running: dict[Slot, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
         self._late: set[Slot] = set()
+        self._watching = False
+        self._filling = False
         self._closing = False
         self._orderly = True
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
         self.opening = int(setup.hooks is not None)
-        self._fed_early = 0  # tasks that came while worker.init ran
-        self._loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
+        self._stop_at = setup.stop_at or math.inf
+        self._context = contextvars.copy_context()  # what tasks find; none sees what another has set
+        self._loop = new_loop()
         self._call = setup.call
         self._state: Any = None
         self._caller = setup.call.caller()
@@ -103,79 +107,100 @@ class LoopCrew:
         self._state, self._call = state, self._setup.call.with_state(state)
         self._caller = self._call.caller()
         self._free.append(slot)
-        self._loop.call_soon(self._grow, self._fed_early)
+        self._loop.call_soon(self._fill, context=self._context)
         return True
 
     def feed(self, seq: int, batch: Batch) -> None:
         self._claims.add(seq, batch)
         try:
-            self._loop.call_soon_threadsafe(self._grow, len(batch.items))
+            self._loop.call_soon_threadsafe(self._fill, context=self._context)
         except RuntimeError:
             pass  # it is closed, since worker.init has raised; the run is about to hear of it
 
     def hire(self, least: int = 0) -> None:
         """Nothing to do: a coroutine waits for its time at no cost."""
 
-    def _grow(self, tasks: int) -> None:
+    def _fill(self) -> None:
+        """Begin as many tasks as there is room for: once for all that have ended in one turn of the loop."""
         if self.opening:
-            self._fed_early += tasks
-            return
-        for _ in range(min(tasks, self._size - len(self._running))):
-            self._next(self._free.pop() if self._free else self._new_slot())
+            return  # it fills itself when worker.init has run
+        self._filling = False
+        begun: list[tuple[Slot, int, int, asyncio.Task[None]]] = []
+        while len(self._running) < self._size and not self._closing:
+            claim = self._claims.next()
+            if claim is None:
+                break
+            slot = self._free.pop() if self._free else self._new_slot()
+            task = self._running[slot] = asyncio.Task(self._work(slot, *claim), loop=self._loop)
+            begun.append((slot, claim[0], claim[1], task))
+        if begun:
+            self._loop.call_soon(self._look_after, begun, context=self._context)
 
-    def _next(self, slot: Slot) -> None:
-        """Begin the next task in this slot, or let it rest."""
-        claim = None if self._closing else self._claims.next()
-        if claim is None:
-            # In one step with the look at the claims: a `_grow` in between would count this slot as busy.
-            self._running.pop(slot, None)
-            self._free.append(slot)
-            return
-        task = self._running[slot] = self._loop.create_task(self._begin(slot, *claim))
-        task.add_done_callback(functools.partial(self._over, slot, claim[0], claim[1]))
+    def _look_after(self, begun: list[tuple[Slot, int, int, asyncio.Task[None]]]) -> None:
+        """A task that another one has cancelled before its first step never comes to say so itself."""
+        for slot, seq, task_id, task in begun:
+            if task.cancelled() and self._running.get(slot) is task:
+                slot.started[0] = now()
+                self._over(slot, seq, self._cut_short(slot, task_id))
 
-    async def _begin(self, slot: Slot, seq: int, task_id: int, item: Any, due: float) -> Ended | None:
-        timeout, pid = self._setup.timeout, os.getpid()
-        if due and (ahead := due - now()) > 0:
-            await asyncio.sleep(ahead)
-        at = slot.started[0] = now()
-        if timeout is not None:
-            slot.deadline[0] = at + timeout + _LOOP_GRACE
-        slot.running[0] = seq
-        if self._halt[0] or at >= (self._setup.stop_at or math.inf):
-            return None
-        if timeout is not None:
-            self._timers[slot] = self._loop.call_later(timeout, self._cancel, slot)
-        ended = await attempt_async(self._call, self._caller, task_id, item, at)
-        if os.getpid() != pid:
-            os._exit(0)  # the task forked and its child came back here: it is not one of this crew
-        return ended
+    async def _work(self, slot: Slot, seq: int, task_id: int, item: Any, due: float) -> None:
+        timeout, ended = self._setup.timeout, None
+        try:
+            if due and (ahead := due - now()) > 0:
+                await asyncio.sleep(ahead)
+                self._running[slot] = self._running.pop(slot)  # it begins now
+            at = slot.started[0] = now()
+            if timeout is not None:
+                slot.deadline[0] = at + timeout + _LOOP_GRACE
+            slot.running[0] = seq
+            if not self._halt[0] and at < self._stop_at:
+                if timeout is not None and not self._watching:
+                    self._watch()
+                ended = await attempt_async(self._call, self._caller, task_id, item, at)
+                if os.getpid() != self._pid:
+                    os._exit(0)  # the task forked and its child came back here: it is not one of this crew
+                if slot in self._late:
+                    ended = self._cut_short(slot, task_id)
+        except asyncio.CancelledError:
+            ended = self._cut_short(slot, task_id)
+        self._over(slot, seq, ended)
 
-    def _cancel(self, slot: Slot) -> None:
-        self._late.add(slot)
-        slot.deadline[0] = now() + _LOOP_GRACE  # it may have been excused
-        self._running[slot].cancel()
+    def _watch(self) -> None:
+        """Cancel the coroutines over their time, and look again when the next one is."""
+        timeout, at = self._setup.timeout, now()
+        assert timeout is not None
+        self._watching = False
+        for slot, task in self._running.items():
+            if slot.running[0] and slot not in self._late:
+                if at < slot.started[0] + timeout:
+                    self._watching = True
+                    self._loop.call_later(slot.started[0] + timeout - at, self._watch, context=self._context)
+                    return
+                self._late.add(slot)
+                slot.deadline[0] = at + _LOOP_GRACE  # it may have been excused
+                task.cancel()
 
-    def _over(self, slot: Slot, seq: int, task_id: int, task: asyncio.Task[Ended | None]) -> None:
-        if (timer := self._timers.pop(slot, None)) is not None:
-            timer.cancel()
-        late = slot in self._late
+    def _over(self, slot: Slot, seq: int, ended: Ended | None) -> None:
+        """A task has ended, or has turned back (None)."""
         self._late.discard(slot)
         if self._closing:
             return  # whoever closes has settled what ran
-        ended = self._cut_short(slot, task_id, late) if late or task.cancelled() else task.result()
         if ended is None:
             heard = slot.settle(self.bailed, seq)
         else:
             heard = slot.settle(self.done, (slot.number, seq, self._seal(ended)))
         if heard:
+            self._running.pop(slot, None)
+            self._free.append(slot)
             self._wake()
-            self._next(slot)
+            if not self._filling:
+                self._filling = True
+                self._loop.call_soon(self._fill, context=self._context)
 
-    def _cut_short(self, slot: Slot, task_id: int, late: bool) -> Ended:
+    def _cut_short(self, slot: Slot, task_id: int) -> Ended:
         """A coroutine over its time, whatever it made of its cancellation, or one that cancelled itself."""
         timeout = self._setup.timeout
-        if late and timeout is not None:
+        if slot in self._late and timeout is not None:
             error = TaskTimeout(task_id, timeout)
             failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
         else:

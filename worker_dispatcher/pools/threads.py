@@ -7,6 +7,7 @@ import math
 import operator
 import os
 import queue
+import time
 from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import LONGEST_INIT, Batch, Broken, Ended, Event, Finished, Returned, Setup, Source
 from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.pools.crew import crew_kind, join_idle
+from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
@@ -47,6 +48,7 @@ class ThreadPool:
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
         self._stopped = False
+        self._breath, self._looked = breath(setup, size), 0.0
         self._new_crew()
 
     def _new_crew(self) -> None:
@@ -94,6 +96,9 @@ class ThreadPool:
             self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
         except queue.Empty:
             pass
+        if (rest := self._looked + self._breath - now()) > 0:
+            time.sleep(rest)
+        self._looked = now()
         self._signalled = False
         if self._setup.timed:
             self._crew.hire()

@@ -37,7 +37,7 @@ from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.pools.crew import crew_kind, join_idle
+from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
 from worker_dispatcher.pools.frames import (
     BROKEN,
     COMPLAINT,
@@ -60,8 +60,6 @@ _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and he
 _REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: more than a batch is meant to take
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 20.0  # milliseconds from one look to the next
-_BREATH_EACH = 12e-6  # seconds between two reports of a worker of many slots, for each of them
-_BREATH_MOST = 0.003  # and for all: no more than half of what the parent sends ahead
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -250,11 +248,10 @@ class Host:
         self._reports = Reports(channel, setup)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._signalled = False
-        self._breath = 0.0 if setup.timed else min(_BREATH_EACH * (len(slate.running) - 1), _BREATH_MOST)
-        self._reported = 0.0
         self._next = 0
         self._slots: list[Slot] = []
         size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
+        self._breath, self._reported = breath(setup, size), 0.0
         self._loader = size
         self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
 
@@ -334,8 +331,7 @@ class Host:
         return loaded
 
     def _breathe(self) -> None:
-        """Let more tasks end before the next report, if the last one was a moment ago: to wake this thread for each of
-        them, in the midst of many that want to run, would cost more than the task itself."""
+        """Let more tasks end before the next report, if the last one was a moment ago."""
         if (rest := self._reported + self._breath - now()) > 0:
             time.sleep(rest)
         self._reported = now()

@@ -1,0 +1,192 @@
+"""The loop that coroutines run on: its timers do what asyncio's do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import selectors
+import weakref
+
+import pytest
+
+from worker_dispatcher.pools import timers
+from worker_dispatcher.pools.timers import TimerLoop, new_loop
+
+pytestmark = pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="asyncio's own loop serves there")
+
+
+@pytest.fixture
+def loop():
+    loop = new_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def seen():
+    return []
+
+
+def run_until(loop, delay):
+    loop.call_later(delay, loop.stop)
+    loop.run_forever()
+
+
+def test_timers_ring_in_the_order_of_their_times_whatever_the_order_they_came_in(loop, seen):
+    start = loop.time()
+    for delay in (0.02, 0.01, 0.03, 0.015):
+        loop.call_later(delay, seen.append, delay)
+    run_until(loop, 0.04)
+    assert seen == [0.01, 0.015, 0.02, 0.03]
+    assert loop.time() - start >= 0.04
+
+
+def test_timers_for_one_moment_ring_in_the_order_they_came_in(loop, seen):
+    at = loop.time() + 0.01
+    for nth in range(100):
+        loop.call_at(at, seen.append, nth)
+    run_until(loop, 0.02)
+    assert seen == list(range(100))
+
+
+def test_a_timer_never_rings_early(loop, seen):
+    for nth in range(200):
+        at = loop.time() + nth * 1e-4
+        loop.call_at(at, lambda at: seen.append(loop.time() - at), at)
+    run_until(loop, 0.05)
+    assert len(seen) == 200
+    assert min(seen) >= 0
+
+
+def test_what_a_timer_sets_for_now_has_its_turn_and_starves_nobody(loop, seen):
+    def again():
+        seen.append("again")
+        if len(seen) < 1000:
+            loop.call_later(0, again)
+
+    loop.call_later(0, again)
+    loop.call_soon(lambda: loop.call_soon(seen.append, "other"))
+    run_until(loop, 1.0) if not seen else None
+    assert seen.index("other") < 10
+    assert seen.count("again") >= 999
+
+
+def test_a_cancelled_timer_never_rings_and_lets_go_of_what_it_held(loop, seen):
+    class Thing:
+        pass
+
+    thing = Thing()
+    alive = weakref.ref(thing)
+    timer = loop.call_later(0.01, seen.append, thing)
+    assert not timer.cancelled()
+    timer.cancel()
+    timer.cancel()
+    del thing
+    gc.collect()
+    assert alive() is None
+    assert timer.cancelled()
+    run_until(loop, 0.02)
+    assert seen == []
+
+
+def test_timers_that_ring_together_can_cancel_each_other(loop, seen):
+    at = loop.time() + 0.01
+    timers = [loop.call_at(at, lambda: (seen.append("first"), timers[1].cancel()))]
+    timers.append(loop.call_at(at, seen.append, "second"))
+    run_until(loop, 0.02)
+    assert seen == ["first"]
+    assert not timers[0].cancelled()
+    timers[0].cancel()  # too late, as in asyncio
+    assert timers[0].when() == at
+
+
+def test_cancelled_timers_of_the_far_future_do_not_pile_up(loop):
+    kept = loop.call_later(1000, print)
+    for _ in range(10_000):
+        loop.call_later(1000, print).cancel()
+    assert isinstance(loop, TimerLoop)
+    assert len(loop._book) < 1000
+    assert not kept.cancelled()
+
+
+def test_what_a_timer_raises_is_told_to_the_handler_and_the_others_ring(loop, seen):
+    loop.set_exception_handler(lambda loop, context: seen.append(context["exception"]))
+    error = ValueError("oops")
+
+    def fails():
+        raise error
+
+    loop.call_later(0.01, fails)
+    loop.call_later(0.01, seen.append, "next")
+    run_until(loop, 0.02)
+    assert seen == [error, "next"]
+
+
+def test_an_exit_goes_out_of_the_loop_and_the_other_timers_are_still_there(loop, seen):
+    def leave():
+        raise SystemExit(3)
+
+    loop.call_later(0.01, leave)
+    loop.call_later(0.01, seen.append, "next")
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    run_until(loop, 0.01)
+    assert seen == ["next"]
+
+
+def test_a_timer_runs_in_the_context_it_was_set_in_or_is_given(loop, seen):
+    name = contextvars.ContextVar("name")
+    other = contextvars.copy_context()
+    other.run(name.set, "given")
+    name.set("own")
+    timer = loop.call_later(0.001, lambda: seen.append(name.get()))
+    loop.call_later(0.002, lambda: seen.append(name.get()), context=other)
+    name.set("later")
+    assert timer.get_context()[name] == "own"
+    run_until(loop, 0.01)
+    assert seen == ["own", "given"]
+
+
+def test_no_time_and_a_closed_loop_are_refused(loop):
+    with pytest.raises(TypeError):
+        loop.call_at(None, print)
+    with pytest.raises(TypeError):
+        loop.call_later(None, print)
+    loop.call_later(10, print)
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_later(5, print)
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_later(50, print)
+
+
+def test_descriptors_are_heard_while_a_timer_is_awaited_also_where_select_cannot(loop, monkeypatch):
+    async def echo():
+        server = await asyncio.start_server(lambda reader, writer: writer.write(b"hello"), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            said = await asyncio.wait_for(reader.readexactly(5), 10)
+            writer.close()
+        return said
+
+    assert loop.run_until_complete(echo()) == b"hello"
+    monkeypatch.setattr(timers, "_SELECT_MOST", 0)
+    assert loop.run_until_complete(echo()) == b"hello"
+
+
+def test_the_loop_of_a_policy_that_the_user_has_set_is_taken():
+    class Chosen(asyncio.SelectorEventLoop):
+        pass
+
+    class Policy(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self):
+            return Chosen()
+
+    asyncio.set_event_loop_policy(Policy())
+    try:
+        loop = new_loop()
+        loop.close()
+    finally:
+        asyncio.set_event_loop_policy(None)
+    assert type(loop) is Chosen
