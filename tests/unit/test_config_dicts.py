@@ -184,6 +184,7 @@ full: ConfigDict = {
     "debug": False,
     "verbose": False,
     "runtime": 2.5,
+    "progress": None,
     "task": {
         "list": (number for number in range(3)),
         "function": several,

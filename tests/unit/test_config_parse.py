@@ -273,7 +273,19 @@ def test_an_asynchronous_iterable_is_refused_with_what_to_do() -> None:
     assert "collect it into a list first" in problem("task.list", Stream())
 
 
+@pytest.mark.parametrize("value", [None, True, False])
+def test_progress_may_be_left_to_verbose(value: bool | None) -> None:
+    assert parse({"progress": value}).progress is value
+    assert parse().progress is None
+
+
 # ---- values that are refused
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1, "int 1"), ("yes", "str 'yes'"), (0.1, "float 0.1")])
+def test_progress_is_no_number_and_no_word(value: object, shown: str) -> None:
+    expected = "True, False or None (None shows it where the run is verbose)"
+    assert problem("progress", value) == f"must be {expected}, got {shown}"
 
 
 @pytest.mark.parametrize(
@@ -422,7 +434,7 @@ def test_a_coroutine_function_cannot_be_a_callback_or_a_predicate() -> None:
             "it lives at 'worker.parallel_processing.enabled' or 'worker.frequency_mode.enabled'",
         ),
         ({"task": {"nubmer": 1}}, "task.nubmer", "unknown option; did you mean 'worker.number'?"),
-        ({"zzz": 1}, "zzz", "unknown option; the options here are debug, verbose, runtime, task, worker"),
+        ({"zzz": 1}, "zzz", "unknown option; the options here are debug, verbose, runtime, progress, task, worker"),
         ({"worker.number": 1}, "worker.number", "nested, not dotted: write {'worker': {'number': ...}}"),
         (
             {"worker": {"frequency_mode.enabled": True}},
@@ -614,7 +626,7 @@ def test_merged_is_the_whole_config_with_the_users_own_values() -> None:
     }
     assert whole["task"]["callback"] == {"on_done": False, "on_all_done": False}
     assert whole["task"]["backoff"] == {"initial": 0, "factor": 2, "maximum": 60, "jitter": 0.1}
-    assert set(whole) == {"debug", "verbose", "runtime", "task", "worker", "journal"}
+    assert set(whole) == {"debug", "verbose", "runtime", "progress", "task", "worker", "journal"}
 
 
 def test_merged_refuses_what_parse_refuses() -> None:

@@ -134,6 +134,7 @@ class ConfigDict(TypedDict, total=False):
     debug: bool
     verbose: bool
     runtime: float | None
+    progress: bool | None
     task: TaskDict
     worker: WorkerDict
     journal: str | os.PathLike[str] | None

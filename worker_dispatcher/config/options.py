@@ -44,7 +44,6 @@ RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException],
 # typo. To deliver one: declare its field below and take its name out of here.
 NOT_YET = frozenset(
     {
-        "progress",
         "worker.backend",
         "worker.capture_output",
         "worker.forward_logging",
@@ -260,6 +259,11 @@ class Config(Options):
         None,
         seconds("give seconds such as 2.5, or None for no limit", optional=True),
         "Seconds after which no task starts and those still running are stopped.",
+    )
+    progress: bool | None = option(
+        None,
+        flag("None shows it where the run is verbose"),
+        "Show how the run goes, on stderr: a bar in a terminal or notebook, else a line every 10 s; None if verbose.",
     )
     task: TaskOptions = section(TaskOptions)
     worker: WorkerOptions = section(WorkerOptions)

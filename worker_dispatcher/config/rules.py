@@ -56,15 +56,16 @@ def anything() -> Rule:
     return Rule("anything", lambda value: value)
 
 
-def flag() -> Rule:
-    """True or False; 1 and 0 are numbers, and None is a forgotten value."""
+def flag(none: str = "") -> Rule:
+    """True or False; 1 and 0 are numbers. none: what None means; empty where it is a forgotten value."""
+    expected = f"True, False or None ({none})" if none else "True or False"
 
-    def accept(value: object) -> bool:
-        if value is True or value is False:
+    def accept(value: object) -> bool | None:
+        if value is True or value is False or (none and value is None):
             return value
-        raise Refused(f"must be True or False, got {got(value)}")
+        raise Refused(f"must be {expected}, got {got(value)}")
 
-    return Rule("bool", accept)
+    return Rule("bool or None" if none else "bool", accept)
 
 
 def number(

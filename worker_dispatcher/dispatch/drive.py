@@ -19,6 +19,7 @@ from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RU
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.abort import AbortWatch
+    from worker_dispatcher.dispatch.progress import Progress
     from worker_dispatcher.journal import Journal
 
 __all__ = ["Driver", "kept_text"]
@@ -71,6 +72,7 @@ class Driver:
         self.complaints: list[str] = []
         self.error: BaseException | None = None
         self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
+        self.progress: Progress | None = None
 
     def keep_in(self, journal: Journal) -> None:
         """Go on where the journal's earlier runs stopped, and record there how tasks end before anybody hears of it.
@@ -118,13 +120,20 @@ class Driver:
             self._finish_early(pool)
             raise
         finally:
-            pool.close()
+            try:
+                if self.progress is not None:
+                    self.progress.close(whole=self.stopped is None)
+            finally:
+                pool.close()
             self.complaints = pool.complaints
 
     def _drive(self, pool: Pool) -> None:
         stop_at = self._plan.setup.stop_at or math.inf
         source, ledger, books = self._source, self.ledger, self._books
         drops = self._plan.load is not None and self._plan.load.drops
+        progress = self.progress
+        if progress is not None:
+            progress.begin(self._plan)
         while True:
             # The first reason stands: a run that failed in its last moment still raises.
             self.stopped = self._must_stop(stop_at)
@@ -135,6 +144,8 @@ class Driver:
             due = min(source.next_due(), books.due)
             if self._watch is not None:
                 due = min(due, self._watch.due)
+            if progress is not None:
+                due = min(due, progress.due)
             if drops:
                 due = min(due, self._drop_late(now() - _FREE_SOON))
             if source.ended and ledger.settled + books.pending + source.ahead == len(ledger):
@@ -147,6 +158,8 @@ class Driver:
                 books.commit()
             if self._watch is not None and now() >= self._watch.due:
                 self._abort_if(self._watch.broken())
+            if progress is not None and now() >= progress.due:
+                progress.look(source)
         books.commit()  # before an error tells of what is kept
         if self._recalled is not None and self.stopped is None:
             self._recalled.check_length()
@@ -167,6 +180,8 @@ class Driver:
 
     def _open_load(self, pool: Pool, load: Load) -> None:
         """The run's time begins once the first workers are ready, so that starting them makes no task late."""
+        if self.progress is not None:
+            self.progress.prepare()
         workers = max(1, self._source.first_burst(self._plan.workers))
         stop_at = self._plan.setup.stop_at or math.inf
         while not pool.prepare(workers) and self._asked is None and self.stopped is None and now() < stop_at:

@@ -50,6 +50,10 @@ class Run:
             on_error=config.task.on_error,
             max_failures=config.task.max_failures,
         )
+        if config.verbose if config.progress is None else config.progress:
+            from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
+
+            self._driver.progress = Progress(self._ledger, keep=not config.verbose)
         self._banner = Banner(config, self._plan, self._anchor)
         self._ended: Anchor | None = None
         self._changed = threading.Condition()

@@ -1,0 +1,213 @@
+"""What there is to see of a run while it runs: how far it is, how fast, how it goes. Read from its ledger."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import NamedTuple, Protocol
+
+from worker_dispatcher.dispatch.plan import Load, Plan
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Ledger
+
+__all__ = ["Figures", "LoadFigures", "Pace", "View", "WorkFigures", "figures_of"]
+
+_SECONDS, _TASKS = 10.0, 20  # a pace is that of the last seconds, and of not many fewer tasks than these
+_RECENT = 10.0  # seconds that percentiles look back
+_RECENT_MOST = 10_000  # tasks they look at: sorting more would take milliseconds
+_SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+class View(NamedTuple):
+    """One look at a run. done of total: tasks or seconds, total None if unknown; elapsed: seconds.
+
+    parts: (rank, text), in the order they are shown; where there is little room, the highest rank goes first.
+    """
+
+    done: float
+    total: float | None
+    elapsed: float
+    parts: tuple[tuple[int, str], ...]
+
+    def within(self, width: float, gap: str = "  ") -> str:
+        """The parts on one line; what does not fit into so many columns is left out whole."""
+        parts = list(self.parts)
+        while len(text := gap.join(part for _, part in parts)) > width:
+            parts.remove(max(parts, key=lambda part: part[0]))
+        return text
+
+
+class Figures(Protocol):
+    """Used by the driver's thread."""
+
+    def take(self, at: float, overdue: int) -> None:
+        """Read the ledger. at: now (monotonic); overdue: tasks of a load that are due, and not taken."""
+
+    def view(self, at: float) -> View:
+        """What has been seen."""
+
+
+def figures_of(plan: Plan, ledger: Ledger, began: float) -> Figures:
+    """began: when the run began (monotonic)."""
+    if plan.load is None:
+        return WorkFigures(ledger, plan.tasks, began)
+    return LoadFigures(ledger, plan.load, plan.tasks, began)
+
+
+class Pace:
+    """Tasks per second of late.
+
+    Older ones weigh less and less, but only as others come: with tasks of minutes the pace is that of the last twenty,
+    not that of the last ten seconds.
+    """
+
+    def __init__(self, at: float, count: int) -> None:
+        self._at, self._seen = at, count
+        self._count = self._seconds = self._pause = 0.0
+
+    def take(self, at: float, count: int) -> None:
+        """count: of all so far."""
+        fresh, self._seen = count - self._seen, count
+        self._pause += at - self._at
+        self._at = at
+        if fresh:
+            keep = math.exp(-min(self._pause / _SECONDS, fresh / _TASKS))
+            self._count = self._count * keep + fresh
+            self._seconds = self._seconds * keep + self._pause
+            self._pause = 0.0
+
+    @property
+    def rate(self) -> float:
+        seconds = self._seconds + self._pause
+        return self._count / seconds if seconds else 0.0
+
+
+class WorkFigures:
+    """Of a run with fixed workers. total: tasks, None if unknown."""
+
+    def __init__(self, ledger: Ledger, total: int | None, began: float) -> None:
+        self._ledger, self._total, self._began = ledger, total, began
+        self._pace = Pace(began, ledger.settled)
+
+    def take(self, at: float, overdue: int) -> None:
+        self._pace.take(at, self._ledger.settled)
+
+    def view(self, at: float) -> View:
+        done, total, rate = self._ledger.settled, self._total, self._pace.rate
+        elapsed = at - self._began
+        parts = [(0, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
+        if rate:
+            parts.append((2, _speed(rate)))
+        if total is None or done >= total:
+            parts.append((3, _clock(elapsed)))
+        elif rate:
+            parts.append((3, f"{_clock((total - done) / rate)} left"))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, ok=1, others=1)))
+
+
+class LoadFigures:
+    """Of a run by the clock. total: tasks, None if unknown."""
+
+    def __init__(self, ledger: Ledger, load: Load, total: int | None, began: float) -> None:
+        self._ledger, self._load, self._total, self._began = ledger, load, total, began
+        self._asked, self._ended = Pace(began, 0), Pace(began, 0)
+        # What is settled already is of an earlier run. Tasks are taken in order: from the first that is not, on.
+        self._reached = ledger.status.find(OPEN) if OPEN in ledger.status else len(ledger)
+        self._open: list[int] = []  # places of tasks taken, and not settled when last looked at
+        self._settled = self._ran = 0  # of this run; those that ran too
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_MOST)  # (end, seconds from due to end)
+        self._percentiles, self._sort_at = "", 0.0
+        self._in_flight = self._overdue = 0
+
+    def take(self, at: float, overdue: int) -> None:
+        self._hear(at)
+        self._overdue = overdue
+        self._asked.take(at, self._settled + self._in_flight + overdue)
+        self._ended.take(at, self._ran)
+
+    def _hear(self, at: float) -> None:
+        """Take in what has ended since; no more work than there are new tasks and tasks in flight."""
+        status, dues, ended = self._ledger.status, self._ledger.due, self._ledger.ended
+        while self._reached < len(status) and (status[self._reached] != OPEN or not math.isnan(dues[self._reached])):
+            self._open.append(self._reached)
+            self._reached += 1
+        looked_at, self._open, self._in_flight = self._open, [], 0
+        for place in looked_at:
+            if status[place] == OPEN:
+                self._open.append(place)
+                self._in_flight += dues[place] <= at
+            elif not math.isnan(dues[place]):  # else an earlier run had it
+                self._settled += 1
+                if status[place] not in (NOT_RUN, DROPPED):
+                    self._ran += 1
+                    self._recent.append((ended[place], ended[place] - dues[place]))
+        if at >= self._sort_at:  # not at each look: sorting is the dear part, and nobody reads faster
+            self._sort_at = at + 1.0
+            while self._recent and self._recent[0][0] < at - _RECENT:
+                self._recent.popleft()
+            times = sorted(time for _, time in self._recent)
+            at_share = (times[math.ceil(share * len(times)) - 1] for _, share in _SHARES) if times else ()
+            self._percentiles = " ".join(
+                f"{name} {_length(time)}" for (name, _), time in zip(_SHARES, at_share, strict=False)
+            )
+
+    def view(self, at: float) -> View:
+        elapsed, duration = max(0.0, at - self._began), self._load.duration
+        done: float = self._ledger.settled
+        total: float | None = self._total
+        if duration is not None:
+            done, total = min(elapsed, duration), duration
+            parts = [(4, f"{_clock(total - done)} left")]
+        else:
+            parts = [(4, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
+        parts.append((1, _achieved(self._ended.rate, self._asked.rate)))
+        if self._percentiles:
+            parts.append((2, self._percentiles))
+        parts.append((5, f"in flight {self._in_flight:,}"))
+        if self._overdue and not self._load.drops:  # else they are about to be dropped
+            parts.append((3, f"late {self._overdue:,}"))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, ok=6, others=0)))
+
+
+def _outcomes(ledger: Ledger, *, ok: int, others: int) -> list[tuple[int, str]]:
+    """How many tasks ended in which way, where any did. ok, others: the ranks of these parts."""
+    ended = ledger.outcomes
+    counts = (
+        (ok, ended[OK], "ok"),
+        (others, ended[ERROR] + ended[TIMEOUT] + ended[CRASHED], "failed"),
+        (others, ended[DROPPED], "dropped"),
+        (others, ended[CANCELLED], "cancelled"),
+        (others, ended[NOT_RUN], "not run"),
+    )
+    return [(rank, f"{name} {count:,}") for rank, count, name in counts if count]
+
+
+def _unit(rate: float) -> tuple[str, int]:
+    """Per what a rate is told, and its seconds."""
+    return next(((name, size) for name, size in (("s", 1), ("min", 60)) if rate * size >= 0.95), ("h", 3600))
+
+
+def _speed(rate: float) -> str:
+    name, size = _unit(rate)
+    return f"{_digits(rate * size)}/{name}"
+
+
+def _achieved(ended: float, asked: float) -> str:
+    name, size = _unit(asked)
+    return f"{_digits(ended * size)} of {_digits(asked * size)}/{name}"
+
+
+def _digits(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 9.95 or not rate else f"{rate:.1f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(min(max(seconds, 0.0), 3.6e8)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _length(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.{0 if seconds >= 9.95 * size else 1}f}{unit}"
+    return f"{max(seconds, 0.0) * 1e6:.0f}us"

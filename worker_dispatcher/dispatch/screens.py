@@ -1,0 +1,249 @@
+"""Where the progress of a run is shown: the last row of a terminal, a notebook's output, or plain lines."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import select
+import sys
+import threading
+from typing import Any, Protocol, TextIO
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.dispatch.figures import View
+
+__all__ = ["LastRow", "NotebookBar", "PlainLines", "Screen", "open_screen"]
+
+_FEWEST_ROWS, _FEWEST_COLUMNS = 4, 20  # a smaller terminal has no row to spare
+_SHORTEST_BAR = 10  # columns; a shorter one says nothing that the numbers do not
+_FRAME = len("100%|| ")  # what stands around a bar
+_LAST_WORD = 1.0  # seconds that a terminal which stands still has, at the end, to take what sets it right again
+_PLAIN_EVERY = 10.0  # seconds from one plain line to the next
+
+# One run at a time has the last row; another that is under way meanwhile writes plain lines.
+_row = threading.Lock()
+
+
+class Screen(Protocol):
+    """Used by the driver's thread. every: seconds from one look to the next. May raise anything; who shows gives up."""
+
+    every: float
+
+    def show(self, view: View) -> None:
+        """This is how the run stands."""
+
+    def close(self, view: View, *, keep: bool) -> None:
+        """The run has ended. keep: leave its last state in sight."""
+
+    def give_up(self) -> None:
+        """Leave everything as it was, as far as that goes."""
+
+
+def open_screen() -> Screen | None:
+    """Where progress goes now; None if nobody looks. Loads what drawing takes, which may be 50 ms."""
+    if sys.stderr is None:
+        return None
+    if "ipykernel.zmqshell" in sys.modules:
+        return NotebookBar()
+    return LastRow.of(sys.stderr) or PlainLines(sys.stderr)
+
+
+class LastRow:
+    """A bar in the last row of a terminal; all else scrolls above it.
+
+    The rows above are made the terminal's scroll region. So what is printed meanwhile, by this process, by workers or
+    by programs they start, needs no help from us and cannot meet the bar. Each frame sets the region anew, draws, and
+    puts the cursor back, in one write. A terminal that stands still (Ctrl-S) loses frames, and holds up nobody.
+    Killed with SIGKILL, the region stays; `reset` undoes it.
+    """
+
+    every = 0.1
+
+    @staticmethod
+    def of(stream: TextIO) -> LastRow | None:
+        """None if the stream is not a terminal that can do this, is not ours now, or has a bar already."""
+        if os.environ.get("TERM", "dumb") == "dumb":
+            return None
+        try:
+            if not (stream.isatty() and _in_front(stream.fileno()) and _has_room(stream.fileno())):
+                return None
+        except (OSError, ValueError, AttributeError):
+            return None
+        return LastRow(stream) if _row.acquire(blocking=False) else None
+
+    def __init__(self, stream: TextIO) -> None:
+        try:
+            from tqdm.std import tqdm
+
+            self._meter: Any = tqdm.format_meter  # no instance: it would start a thread and choose a start method
+            self._fd = _unhurried(stream.fileno())
+        except BaseException:
+            _row.release()
+            raise
+        self._stream, self._pid = stream, os.getpid()
+        self._ascii = not _can_say("█▏", stream)
+        self._size: os.terminal_size | None = None
+        self._shown = ""
+        self._unsent = b""
+        self._mutex = threading.Lock()
+        self._closed = False
+        atexit.register(self.give_up)  # a launched run may be under way when the program ends
+
+    def show(self, view: View) -> None:
+        with self._mutex:
+            if self._closed or not _in_front(self._fd) or not _has_room(self._fd) or not self._send():
+                return
+            size = os.get_terminal_size(self._fd)
+            text = self._line(view, size.columns - 1)
+            if (text, size) != (self._shown, self._size):
+                prepare = "" if size == self._size else self._prepare()
+                self._shown, self._size = text, size
+                frame = f"\x1b7\x1b[1;{size.lines - 1}r\x1b[{size.lines};1H{text}\x1b[K\x1b8"
+                self._send((prepare + frame).encode("ascii" if self._ascii else "utf-8"))
+
+    def _prepare(self) -> str:
+        """Have an empty last row below the cursor. After a change of size, whatever is below the cursor is ours."""
+        old = "" if self._size is None else "\x1b7\x1b[r\x1b8\x1b[J"
+        return f"{old}\x1bD\x1b[A"
+
+    def _line(self, view: View, width: int) -> str:
+        text = view.within(width)
+        if not view.total or width - len(text) < _SHORTEST_BAR + _FRAME:
+            return text
+        bar = "{l_bar}{bar}| " + text
+        return str(self._meter(view.done, view.total, view.elapsed, ncols=width, ascii=self._ascii, bar_format=bar))
+
+    def _send(self, data: bytes = b"") -> bool:
+        """Write what the terminal takes without waiting; True if that was all."""
+        self._unsent += data
+        if self._unsent and _takes(self._fd):
+            try:
+                self._unsent = self._unsent[os.write(self._fd, self._unsent) :]
+            except BlockingIOError:
+                pass
+        return not self._unsent
+
+    def close(self, view: View, *, keep: bool) -> None:
+        self.give_up()
+        if keep and _takes(_descriptor(self._stream)):
+            say(view.within(math.inf), file=self._stream)
+
+    def give_up(self) -> None:
+        """Take the bar away, and what it needed of the terminal. Idempotent, from any thread."""
+        with self._mutex:
+            if self._closed or os.getpid() != self._pid:  # a forked child has no part in it
+                return
+            self._closed = True
+            atexit.unregister(self.give_up)
+            try:
+                if self._size is not None:
+                    self._send(b"\x1b7\x1b[r\x1b8\x1b[J")
+                until = now() + _LAST_WORD
+                while not self._send() and (left := until - now()) > 0:
+                    select.select([], [self._fd], [], left)
+            finally:
+                os.close(self._fd)
+                _row.release()
+
+
+class NotebookBar:
+    """One bar in the output of the cell: HTML, or text where ipywidgets are missing."""
+
+    every = 0.2
+
+    def __init__(self) -> None:
+        from tqdm.auto import tqdm
+
+        class Bar(tqdm):  # type: ignore[misc] # tqdm is not typed
+            monitor_interval = 0  # no thread of its own
+
+        Bar.set_lock(threading.RLock())  # the default is one of multiprocessing, and would fix its start method
+        self._kind: Any = Bar
+        self._bar: Any = None
+
+    def show(self, view: View) -> None:
+        text = view.within(math.inf)
+        if self._bar is None:
+            self._bar = self._kind(total=view.total, bar_format=_notebook_format(view, text))
+        self._bar.n, self._bar.bar_format = view.done, _notebook_format(view, text)
+        self._bar.refresh()
+
+    def close(self, view: View, *, keep: bool) -> None:
+        if self._bar is not None:
+            self.show(view)  # it stays: a notebook is read later, too
+            self._bar.close()
+
+    def give_up(self) -> None:
+        """What was shown stays."""
+
+
+def _notebook_format(view: View, text: str) -> str:
+    return "{l_bar}{bar}| " + text if view.total else text
+
+
+class PlainLines:
+    """A line every ten seconds, for files, pipes and simple terminals."""
+
+    every = 0.5
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._next = _PLAIN_EVERY
+
+    def show(self, view: View) -> None:
+        if view.elapsed < self._next:
+            return
+        self._next = view.elapsed - view.elapsed % _PLAIN_EVERY + _PLAIN_EVERY
+        if _takes(_descriptor(self._stream)):
+            say(f"after {view.elapsed:.0f} s: {view.within(math.inf, ', ')}", file=self._stream)
+
+    def close(self, view: View, *, keep: bool) -> None:
+        """What was said stays."""
+
+    def give_up(self) -> None:
+        """The same."""
+
+
+def _descriptor(stream: TextIO) -> int:
+    """-1 for a stream that is no file."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return -1
+
+
+def _takes(fd: int) -> bool:
+    """False for a pipe that nobody empties, and for a terminal that stands still."""
+    if fd < 0 or not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def _in_front(fd: int) -> bool:
+    """The terminal is ours, and we are not in the background. It is not that of a worker, which has no terminal."""
+    return hasattr(os, "tcgetpgrp") and os.tcgetpgrp(fd) == os.getpgrp()
+
+
+def _has_room(fd: int) -> bool:
+    size = os.get_terminal_size(fd)
+    return size.lines >= _FEWEST_ROWS and size.columns >= _FEWEST_COLUMNS
+
+
+def _unhurried(fd: int) -> int:
+    """Another descriptor of a terminal; writing to it does not wait, while the program's own still does."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:  # the terminal is another user's, as after `su`
+        return os.dup(fd)
+
+
+def _can_say(text: str, stream: TextIO) -> bool:
+    try:
+        text.encode(stream.encoding)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return False
+    return True
