@@ -1,47 +1,72 @@
 """How values become bytes between processes; floor 1.
 
-`pack` gives a pickle and its large buffers apart (protocol 5, out of band), so that arrays are never copied
-into a pickle stream. The C pickler takes what it can; what a worker could not import goes by cloudpickle, so that
-functions and classes of `__main__`, and those inside functions, travel by value.
+`pack` gives a pickle and its large buffers apart (protocol 5, out of band), so that arrays are never copied into a
+pickle stream; `pack_large` gives the pickle itself in pieces, so that a large `bytes` is not copied into it either.
+What is large in sum travels as shared pages: arrays are mapped where they arrive, a pickle is read from there straight
+into the values that it makes. The C pickler takes what it can; what a worker could not import goes by cloudpickle, so
+that functions and classes of `__main__`, and those inside functions, travel by value.
 Packing and unpacking run user code: callers do it inside the guard.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import mmap
 import os
 import pickle
 import resource
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["LARGE", "Packed", "from_parts", "is_plain", "map_buffers", "pack", "share_buffers", "to_parts", "unpack"]
+__all__ = [
+    "LARGE",
+    "LARGE_PICKLE",
+    "Packed",
+    "from_parts",
+    "is_plain",
+    "map_buffers",
+    "pack",
+    "pack_large",
+    "share_buffers",
+    "to_parts",
+    "unpack",
+]
 
-LARGE = 64 * 1024  # bytes; what is larger in sum travels as shared pages, what is smaller in the frame
+LARGE = 64 * 1024  # bytes; buffers larger in sum travel as shared pages, smaller ones in the frame
+LARGE_PICKLE = 1 << 18  # the same for a pickle: it is copied out of the pages too, so they pay off later
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
 _NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
+_LIMITS_ON_FILES = (errno.EMFILE, errno.ENFILE, errno.EFBIG)
 _MAIN = b"__main__"
 _BY_VALUE = b"cloudpickle"  # its functions are named by what it has packed by value
 
 
 class Packed(NamedTuple):
-    """A pickle and its out-of-band buffers, in order. plain: made of builtins, safe to load anywhere."""
+    """A pickle and its out-of-band buffers, in order. plain: made of builtins, safe to load anywhere.
+
+    head, rest: the pickle, in pieces that follow each other; `pack` makes one.
+    """
 
     head: bytes
     buffers: Sequence[memoryview]
     plain: bool
+    rest: Sequence[bytes | bytearray] = ()
+
+    @property
+    def head_size(self) -> int:
+        return len(self.head) + sum(map(len, self.rest))
 
     @property
     def size(self) -> int:
-        return len(self.head) + sum(len(b) for b in self.buffers)
+        return self.head_size + sum(map(len, self.buffers))
 
     @property
     def by_value(self) -> bool:
         """True if it holds functions or classes themselves, so that cloudpickle is imported where it is loaded."""
-        return not self.plain and _BY_VALUE in self.head
+        return not self.plain and any(_BY_VALUE in piece for piece in (self.head, *self.rest))
 
 
 def is_plain(values: Sequence[Any]) -> bool:
@@ -55,7 +80,7 @@ def pack(value: Any) -> Packed:
     try:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         plain = _NAMES_A_GLOBAL not in head
-        portable = plain or not _names_what_stays_here(head)
+        portable = plain or not _names_what_stays_here([head])
     except Exception:  # cloudpickle may know better; if it does not, its error is the one to show
         plain = portable = False
     if not portable:
@@ -66,36 +91,78 @@ def pack(value: Any) -> Packed:
     return Packed(head, [b.raw() for b in buffers] if buffers else (), plain)
 
 
-def _names_what_stays_here(head: bytes) -> bool:
+class _Pieces(list[Any]):
+    """A file to the pickler: what it writes, as it is; a large `bytes` comes as the object itself."""
+
+    write = list.append
+
+
+def _in_pieces(pickler: Callable[..., Any], value: Any, buffers: list[pickle.PickleBuffer]) -> list[Any]:
+    pieces = _Pieces()
+    pickler(pieces, 5, buffer_callback=buffers.append).dump(value)
+    return pieces
+
+
+def pack_large(value: Any) -> Packed:
+    """`pack` for what may be large: 1 us slower, and no copy of any `bytes` is made. Send it before these change."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pieces = _in_pieces(pickle.Pickler, value, buffers)
+        # The data, too, may have the byte that marks a name; of scalars there is no need to look.
+        plain = is_plain(value if type(value) in (list, tuple) else (value,))
+        plain = plain or not any(_NAMES_A_GLOBAL in piece for piece in pieces)
+        portable = plain or not _names_what_stays_here(pieces)
+    except Exception:  # as in `pack`
+        plain = portable = False
+    if not portable:
+        import cloudpickle
+
+        buffers = []
+        pieces = _in_pieces(cloudpickle.Pickler, value, buffers)
+    return Packed(pieces[0], [b.raw() for b in buffers], plain, pieces[1:])
+
+
+def _names_what_stays_here(pieces: Sequence[bytes]) -> bool:
     """True if a pickle may name what a worker cannot import, or is not to: what lives in `__main__`, or anything at
     all once the user has told cloudpickle to send some module by value."""
-    if _MAIN in head:
+    if any(_MAIN in piece for piece in pieces):
         return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
-def unpack(head: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> Any:
-    """The value again; arrays stand on the buffers given, without a copy."""
+def unpack(head: bytes | memoryview | io.BufferedReader[Any], buffers: Sequence[memoryview] = ()) -> Any:
+    """The value again; arrays stand on the buffers given, without a copy. Closes a head that is read."""
+    if isinstance(head, io.BufferedReader):
+        with head:
+            return pickle.load(head, buffers=buffers)
     return pickle.loads(head, buffers=buffers)
 
 
-def share_buffers(buffers: Sequence[memoryview]) -> int:
-    """Write buffers one after the other (each on a 64-byte boundary) into nameless shared pages; the descriptor."""
+def share_buffers(buffers: Sequence[memoryview], pickled: Sequence[bytes | bytearray] = ()) -> int:
+    """Write buffers one after the other (each on a 64-byte boundary), then a pickle without gaps, into nameless shared
+    pages; the descriptor."""
     total = sum(_padded(len(b)) for b in buffers)
     fd = os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC)
     try:
-        os.ftruncate(fd, total)
+        os.ftruncate(fd, total + sum(map(len, pickled)))
         at = 0
         for one in buffers:
-            done = 0
-            while done < len(one):  # a single write moves at most 2 GiB
-                done += os.pwrite(fd, one[done : done + 2**30], at + done)
+            _write_at(fd, one, at)
             at += _padded(len(one))
+        for piece in pickled:
+            _write_at(fd, memoryview(piece), at)
+            at += len(piece)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _write_at(fd: int, data: memoryview, at: int) -> None:
+    done = 0
+    while done < len(data):  # a single write moves at most 2 GiB
+        done += os.pwrite(fd, data[done : done + 2**30], at + done)
 
 
 def map_buffers(fd: int, sizes: Sequence[int]) -> list[memoryview]:
@@ -138,24 +205,71 @@ def _split(view: memoryview, sizes: Sequence[int]) -> list[memoryview]:
     return found
 
 
+class _Pages(io.RawIOBase):
+    """Reads shared pages from a place on; at a position of its own, since others read the same descriptor. Owns fd."""
+
+    def __init__(self, fd: int, at: int) -> None:
+        self._fd, self._at = fd, at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        count = os.preadv(self._fd, [into], self._at)
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
+
+
 def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
-    """(three byte parts, descriptors to send and then close) for a frame; see `from_parts`."""
-    sizes = struct.pack(f"<{len(packed.buffers)}Q", *map(len, packed.buffers))
-    if sum(map(len, packed.buffers)) < LARGE:
-        return [packed.head, sizes, _join(packed.buffers)], []
-    return [packed.head, sizes, b""], [share_buffers(packed.buffers)]
+    """(three byte parts, descriptors to send and then close) for a frame; see `from_parts`.
+
+    What is large goes into shared pages; where a limit on files, on their number or size, forbids that, all of it goes
+    into the parts. Raises OSError where there is no memory for the pages.
+    """
+    lengths = list(map(len, packed.buffers))
+    sizes = struct.pack(f"<{len(lengths)}Q", *lengths)
+    pickled = (packed.head, *packed.rest)
+    aside = packed.head_size >= LARGE_PICKLE, sum(lengths) >= LARGE
+    fds: list[int] = []
+    if any(aside):
+        try:
+            fds = [share_buffers(packed.buffers if aside[1] else (), pickled if aside[0] else ())]
+        except OSError as error:
+            if error.errno not in _LIMITS_ON_FILES:
+                raise
+            aside = False, False
+    head = b"" if aside[0] else b"".join(pickled)
+    return [head, sizes, b"" if aside[1] else _join(packed.buffers)], fds
 
 
-def from_parts(parts: Sequence[memoryview], fds: list[int]) -> tuple[memoryview, list[memoryview]]:
+def from_parts(
+    parts: Sequence[memoryview], fds: list[int]
+) -> tuple[memoryview | io.BufferedReader[Any], list[memoryview]]:
     """(head, buffers) for `unpack`. Takes its descriptor, if it needs one, from the front of fds.
     Raises OSError where that descriptor could not be received or mapped."""
     head, sizes, inline = parts
     lengths = struct.unpack(f"<{len(sizes) // 8}Q", sizes)
-    if sum(lengths) < LARGE:
+    mapped = bool(sum(lengths)) and not inline
+    if head and not mapped:
         return head, _split(memoryview(bytearray(inline)), lengths)
     if not fds:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    return head, map_buffers(fds.pop(0), lengths)
+    fd = fds.pop(0)
+    if head:
+        return head, map_buffers(fd, lengths)
+    reader = io.BufferedReader(_Pages(fd, sum(map(_padded, lengths)) if mapped else 0), LARGE)
+    if not mapped:
+        return reader, _split(memoryview(bytearray(inline)), lengths)
+    try:
+        return reader, map_buffers(os.dup(fd), lengths)
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _padded(size: int) -> int:

@@ -244,6 +244,20 @@ def test_arrays_go_in_and_out_and_results_can_be_written(shape, run, size):
     run(shape, local_double(), 0)  # the last run keeps its results, and they their pages
 
 
+@pytest.mark.parametrize("size", [100_000, 2_000_000])
+def test_large_values_that_are_no_arrays_go_in_and_out_as_they_were(shape, run, size):
+    items = [os.urandom(size), "\u20ac" * size, bytearray(size), {"body": os.urandom(size)}, list(range(size // 8))]
+    config = {"prefix": os.urandom(size)}
+
+    def pair(task, config):
+        return task, config["prefix"]
+
+    results = run(shape, pair, items, config=config)
+    assert results == [(item, config["prefix"]) for item in items]
+    assert [type(value) for value, _ in results] == list(map(type, items))
+    assert run(shape, lambda task: task, items) == items
+
+
 def test_an_array_in_the_list_is_drawn_row_by_row(shape, run):
     assert run(shape, lambda task: int(task.sum()), np.arange(6).reshape(3, 2)) == [1, 5, 9]
 

@@ -19,11 +19,13 @@ import pytest
 
 from worker_dispatcher.wire import (
     LARGE,
+    LARGE_PICKLE,
     Packed,
     from_parts,
     is_plain,
     map_buffers,
     pack,
+    pack_large,
     share_buffers,
     to_parts,
     unpack,
@@ -213,8 +215,9 @@ def test_buffers_travel_in_the_frame_until_they_are_large_in_sum(sizes, shared):
 
 
 def test_nothing_but_a_pickle_needs_no_descriptor():
-    parts, fds = to_parts(Packed(b"x" * (2 * LARGE), [], True))
-    assert (parts, fds) == ([b"x" * (2 * LARGE), b"", b""], [])
+    pickled = b"x" * (LARGE_PICKLE - 1)
+    parts, fds = to_parts(Packed(pickled, [], True))
+    assert (parts, fds) == ([pickled, b"", b""], [])
     spare = [-5]
     assert from_parts([memoryview(p) for p in parts], spare) == (parts[0], [])
     assert spare == [-5]
@@ -295,10 +298,108 @@ def test_no_descriptor_is_left_where_memory_runs_out(where, name, monkeypatch):
 
 def test_inline_buffers_are_the_receivers_own():
     frame = memoryview(b"".join([b"a" * 64, b"b" * 64]))
-    _, buffers = from_parts([memoryview(b""), memoryview((3).to_bytes(8, "little") * 2), frame], [])
+    _, buffers = from_parts([memoryview(b"head"), memoryview((3).to_bytes(8, "little") * 2), frame], [])
     buffers[0][0] = 0
     assert bytes(buffers[1]) == b"bbb"
     assert frame[0] == ord("a")
+
+
+def sent(packed):
+    """What is sent for a packed value: parts and descriptors."""
+    parts, fds = to_parts(packed)
+    return [memoryview(bytes(part)) for part in parts], fds
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_large_bytes_is_sent_as_it_stands(kind):
+    value = kind(LARGE_PICKLE)
+    packed = pack_large([1, {"body": value}])
+    assert packed.plain
+    assert any(piece is value for piece in packed.rest)
+    assert packed.head_size == packed.size > LARGE_PICKLE
+    assert b"".join([packed.head, *packed.rest]) == pickle.dumps([1, {"body": value}], 5)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        os.urandom(LARGE_PICKLE),
+        (os.urandom(LARGE_PICKLE), None),
+        "\u20ac" * LARGE_PICKLE,
+        [b"a" * LARGE, "b" * LARGE, bytearray(b"c" * 3 * LARGE), 7],
+        [list(range(LARGE)), Fraction(1, 3)],
+        {n: str(n) * 9 for n in range(50_000)},
+        [],
+    ],
+    ids=["bytes", "a result", "text", "a mixture", "a long list", "a dict", "nothing"],
+)
+def test_what_is_packed_in_pieces_arrives_whole(value):
+    before = open_descriptors()
+    packed = pack_large(value)
+    parts, fds = sent(packed)
+    assert len(fds) == (packed.head_size >= LARGE_PICKLE)
+    assert unpack(*from_parts(parts, fds)) == value
+    assert fds == []
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("size", [10, LARGE // 8, LARGE])
+def test_a_large_pickle_and_arrays_travel_together(size):
+    value = {"text": os.urandom(LARGE_PICKLE), "array": np.arange(size), "own": len}
+    parts, fds = sent(pack_large(value))
+    assert len(fds) == 1
+    loaded = unpack(*from_parts(parts, fds))
+    assert loaded["text"] == value["text"]
+    assert np.array_equal(loaded["array"], value["array"])
+    loaded["array"][0] = 7  # it is the receiver's own
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "pwrite"])
+def test_where_there_are_no_pages_to_be_had_all_travels_in_the_frame(call, monkeypatch):
+    before = open_descriptors()
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, call, refused)
+    value = [os.urandom(LARGE_PICKLE), np.arange(LARGE), np.arange(3)]
+    parts, fds = sent(pack_large(value))
+    assert fds == []
+    loaded = unpack(*from_parts(parts, fds))
+    assert loaded[0] == value[0]
+    assert all(np.array_equal(a, b) for a, b in zip(loaded[1:], value[1:], strict=True))
+    assert open_descriptors() == before
+
+
+def test_receivers_of_one_descriptor_do_not_read_for_each_other():
+    value = [os.urandom(LARGE_PICKLE), "end"]
+    parts, (fd,) = sent(pack_large(value))
+    readers = [from_parts(parts, [os.dup(fd)])[0] for _ in range(2)]
+    assert [reader.read(100) for reader in readers] == [pickle.dumps(value, 5)[:100]] * 2
+    for reader in readers:
+        reader.close()
+    assert unpack(*from_parts(parts, [os.dup(fd)])) == unpack(*from_parts(parts, [fd])) == value
+
+
+def test_a_large_pickle_that_cannot_be_loaded_holds_no_descriptor():
+    before = open_descriptors()
+    for raised in (pickle.dumps([b"x" * LARGE_PICKLE, 1], 5)[:-9], b"\x80\x05X" + bytes(LARGE_PICKLE)):
+        with pytest.raises((pickle.UnpicklingError, EOFError)):
+            unpack(*from_parts(*sent(Packed(raised, [], True))))
+    with pytest.raises(OSError, match="Too many open files"):
+        from_parts([memoryview(b"")] * 3, [])
+    assert open_descriptors() == before
+
+
+def test_what_lives_in_main_travels_by_value_in_pieces_too(monkeypatch):
+    main = types.ModuleType("__main__")
+    exec("def get(): return 3", main.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    packed = pack_large((main.get, b"x" * LARGE_PICKLE))
+    assert (packed.by_value, packed.plain) == (True, False)
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    get, data = unpack(*from_parts(*sent(packed)))
+    assert (get(), len(data)) == (3, LARGE_PICKLE)
 
 
 def test_an_array_that_stands_twice_in_a_value_travels_once():

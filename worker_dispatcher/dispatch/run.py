@@ -18,7 +18,7 @@ from worker_dispatcher.dispatch.source import Intake, task_list
 from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
 from worker_dispatcher.records import DROPPED, NOT_RUN, OK, Failure, Ledger
-from worker_dispatcher.wire import pack
+from worker_dispatcher.wire import pack_large
 
 __all__ = ["Run"]
 
@@ -370,7 +370,7 @@ def _check_sendable(config: Config) -> None:
         "worker.init": config.worker.init,
         "worker.exit": config.worker.exit,
     }
-    if guarded(pack, (*functions.values(), task.config))[1] is None:
+    if guarded(pack_large, (*functions.values(), task.config))[1] is None:
         return
     parts: list[tuple[str, Any]] = [(path, function) for path, function in functions.items() if function is not None]
     if type(task.config) is dict:
@@ -379,7 +379,7 @@ def _check_sendable(config: Config) -> None:
         parts.append(("task.config", task.config))
     problems = []
     for path, value in parts:
-        _, error = guarded(pack, value)
+        _, error = guarded(pack_large, value)
         if error is not None:
             kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
             why = f"{type(error).__name__}: {describe(error)[1][:200]}"

@@ -10,7 +10,7 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.pools.base import Ended, Finished, Source
 from worker_dispatcher.pools.remote import Remote
-from worker_dispatcher.wire import Packed, is_plain, pack, to_parts
+from worker_dispatcher.wire import Packed, pack_large, to_parts
 
 __all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "wanted"]
 
@@ -89,8 +89,8 @@ def next_end(remotes: Sequence[Remote], task: float) -> float:
 
 def pack_items(items: Sequence[Any]) -> tuple[int, list[bytes | memoryview], list[int]]:
     """(bytes, parts and descriptors to send) of a batch's items. Runs user code."""
-    if isinstance(items, range) or is_plain(items):
+    if isinstance(items, range):
         packed = Packed(pickle.dumps(items, 5), (), True)
     else:
-        packed = pack(list(items))
+        packed = pack_large(items if type(items) is list else list(items))
     return packed.size, *to_parts(packed)

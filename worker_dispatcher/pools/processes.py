@@ -20,7 +20,7 @@ from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_item
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
 from worker_dispatcher.pools.watch import Watch
-from worker_dispatcher.wire import pack, to_parts
+from worker_dispatcher.wire import pack_large, to_parts
 
 __all__ = ["ProcessPool"]
 
@@ -41,7 +41,7 @@ class ProcessPool:
     def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
         self._setup = setup
         self._wake = -1
-        packed = pack(setup)
+        packed = pack_large(setup)
         self._starter = starter(method, WORKER_ENTRY, environment, ["cloudpickle"] if packed.by_value else [])
         greeting = to_parts(packed)
         self._greeting_fds = greeting[1]

@@ -15,7 +15,7 @@ from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.frames import EXCEPTION, REPORT
 from worker_dispatcher.records import Failure
-from worker_dispatcher.wire import LARGE, pack, to_parts, unpack
+from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
 __all__ = ["Reports", "Sealed", "exception_parts"]
 
@@ -35,10 +35,11 @@ class Sealed(NamedTuple):
     @staticmethod
     def of(value: Any) -> Sealed:
         """Runs user code. Test-loaded here, where a load that raises, exits or kills hurts only this task."""
-        packed = pack(value)
+        large = type(value[0]) in (bytes, bytearray, str) and len(value[0]) >= LARGE_PICKLE
+        packed = pack_large(value) if large else pack(value)
         if not packed.plain:
-            unpack(packed.head, packed.buffers)
-        if not packed.buffers and len(packed.head) < LARGE:
+            unpack(packed.head + b"".join(packed.rest), packed.buffers)
+        if not packed.buffers and packed.head_size < LARGE_PICKLE:
             return Sealed(packed.head)
         return Sealed(b"", *to_parts(packed))
 
