@@ -134,3 +134,5 @@ class TaskFailuresWarning(UserWarning):
 
 class WorkerWarning(UserWarning):
     """Something went wrong with a worker that cost no task, such as an error in worker.exit."""
+
+    __module__ = PACKAGE

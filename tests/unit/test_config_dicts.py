@@ -170,6 +170,7 @@ def one(item: int) -> int: return item
 def several(id: int, config: dict[str, Any], task: int, metadata: dict[str, Any]) -> int: return task
 def some(task: int, metadata: dict[str, Any]) -> int: return task
 def by_name(*, id: int, config: Any, task: int, metadata: Any) -> int: return task
+def by_name_with_state(*, id: int, config: Any, task: int, metadata: Any, worker_state: str) -> int: return task
 def anything(**known: Any) -> int: return 1
 async def waits(task: int) -> int: return task
 def nothing() -> int: return 1
@@ -211,6 +212,7 @@ worker_dispatcher.find_max_rate(full, "p99<1s")
 stages: ConfigDict = {"worker": {"frequency_mode": {"stages": [(10, 5), {"duration": 1, "rate": "5/s", "step": True}]}}}
 trace: ConfigDict = {"worker": {"frequency_mode": {"pacing": np.array([0.0, 1.0])}}}
 named: ConfigDict = {"task": {"retry_on": judge, "function": by_name}}
+kept: ConfigDict = {"task": {"function": by_name_with_state}, "worker": {"init": lambda: "x", "exit": None}}
 functions: list[TaskDict] = [
     {"function": one}, {"function": some}, {"function": anything}, {"function": waits}, {"function": lambda x: x},
     {"function": len}, {"function": int}, {"function": str.upper}, {"function": Kept().method}, {"function": Kept()},

@@ -31,6 +31,12 @@ class _ByName(Protocol):
     def __call__(self, *, id: Any, config: Any, task: Any, metadata: Any) -> Any: ...
 
 
+class _ByNameWithState(Protocol):
+    """The same with what `worker.init` makes."""
+
+    def __call__(self, *, id: Any, config: Any, task: Any, metadata: Any, worker_state: Any) -> Any: ...
+
+
 class _CallbackByName(Protocol):
     """The same for a callback."""
 
@@ -69,7 +75,7 @@ class TaskDict(TypedDict, total=False):
     """`task`: what to run, and what to do when it fails."""
 
     list: Iterable[Any] | int | None
-    function: _AtLeastOne | _ByName
+    function: _AtLeastOne | _ByName | _ByNameWithState
     config: Any
     callback: CallbackDict
     timeout: float | None
