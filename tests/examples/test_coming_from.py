@@ -6,6 +6,7 @@ The libraries themselves come with the extra [bench]; without one only our colum
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -90,7 +91,9 @@ def test_what_is_written_there_and_here_gives_the_same(library: str, tmp_path: P
     script = tmp_path / "rows.py"
     script.write_text(PRELUDE + '\nif __name__ == "__main__":\n    ' + "\n    ".join([*lines, 'print("the same")']))
 
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
+    environment = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)}  # not shared memory, which other sessions watch
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("the same\n")
