@@ -107,6 +107,8 @@ class JournalError(WorkerDispatcherError, ValueError):
     task_id: the task it is about, if it is about one.
     """
 
+    __module__ = PACKAGE
+
     def __init__(self, path: str, problem: str, task_id: int | None = None) -> None:
         self.path, self.problem, self.task_id = path, problem, task_id
         super().__init__(path, problem, task_id)

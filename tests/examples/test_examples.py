@@ -54,6 +54,16 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             r"the array has 80 MB, each process up to [1-6]?\d MB of its own",
         ],
     ),
+    "etl.py": (
+        [],
+        [
+            r"the first run was ended by SIGKILL",
+            r"the second run found [1-4]\d of 60 days in the journal, and read the others",
+            r"  coffee +20,424\.44",
+            r"  cocoa +20,035\.32",
+            r"  tea +19,534\.17",
+        ],
+    ),
     "slow_imports.py": (
         ["json", "asyncio", "nt"],
         [
