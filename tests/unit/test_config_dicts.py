@@ -46,7 +46,7 @@ PROBES: dict[str, list[Any]] = {
     "True": [True],
     "int": [1],
     "float": [0.5, 1.5],
-    "text": ["90/min", "error_rate>50% for 10s", "even", "no such word", "fork", "drop", "record"],
+    "text": ["90/min", "error_rate>50% for 10s", "even", "no such word", "fork", "drop", "record", "2GB"],
     "path": [Path("somewhere")],
     "bytes": [b"x"],
     "numbers": [[0.0, 1.0], (0.0, 1.0)],

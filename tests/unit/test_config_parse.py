@@ -458,6 +458,46 @@ def test_an_unknown_name_is_answered_with_the_likeliest_right_one(raw: dict[Any,
     assert said in text
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (2_000_000, 2_000_000),
+        (np.int64(5), 5),
+        ("2GB", 2_000_000_000),
+        (" 500 mb ", 500_000_000),
+        ("1.5GiB", 3 * 2**29),
+        ("64KiB", 65536),
+        ("7B", 7),
+        (None, None),
+    ],
+)
+def test_a_size_is_bytes_or_a_text_with_a_unit(value: object, expected: int | None) -> None:
+    config = parse({"worker": {"use_processing": True, "memory_limit": value}})
+    assert config.worker.memory_limit == expected
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, True, 1.5, 2e9, "", "2", "2G", "GB", "-2GB", "1e3MB", "2 GB!", "0.5B", "٣GB", []]
+)
+def test_what_is_no_size_is_told_what_to_write(value: object) -> None:
+    assert problem("worker.memory_limit", value).endswith(
+        "; give bytes, or a text such as '500MB' or '1.5GiB', or None for no limit"
+    )
+
+
+@pytest.mark.parametrize("path", ["worker.max_tasks_per_worker", "worker.memory_limit"])
+def test_what_only_processes_can_do_is_refused_with_threads(path: str) -> None:
+    assert problem(path, 5).startswith("needs worker processes; set worker.use_processing or worker.parallel_proc")
+    assert kept_with(path, None) is None
+    for processes in ({"use_processing": True}, {"parallel_processing": {"enabled": True}}):
+        assert kept_with(path, 5, **processes) == 5
+
+
+def kept_with(path: str, value: object, **worker: object) -> object:
+    name = path.removeprefix("worker.")
+    return getattr(parse({"worker": {name: value, **worker}}).worker, name)
+
+
 @pytest.mark.parametrize("path", sorted(NOT_YET))
 @pytest.mark.parametrize("value", [None, 1, "x"])
 def test_an_option_of_a_later_version_is_refused_as_such_and_not_called_a_typo(path: str, value: object) -> None:

@@ -132,6 +132,7 @@ class WorkerDict(TypedDict, total=False):
     init: Callable[..., Any] | None
     exit: Callable[..., Any] | None
     max_tasks_per_worker: int | None
+    memory_limit: int | str | None
 
 
 class ConfigDict(TypedDict, total=False):

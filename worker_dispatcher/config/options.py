@@ -19,6 +19,7 @@ from worker_dispatcher.config.rules import (
     path,
     retryable,
     seconds,
+    size,
     task_function,
     texts,
     whole,
@@ -47,7 +48,6 @@ NOT_YET = frozenset(
         "worker.backend",
         "worker.capture_output",
         "worker.forward_logging",
-        "worker.memory_limit",
     }
 )
 
@@ -247,6 +247,11 @@ class WorkerOptions(Options):
         None,
         whole("give after how many tasks a process ends and another takes its place, or None", least=1, optional=True),
         "How many tasks a worker process runs before another takes its place; in a grid all its threads together.",
+    )
+    memory_limit: int | None = option(
+        None,
+        size("give bytes, or a text such as '500MB' or '1.5GiB', or None for no limit"),
+        "Memory (resident, as `top` shows it) over which a worker process is killed; its task is then `crashed`.",
     )
 
 

@@ -10,6 +10,7 @@ import math
 import numbers
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ __all__ = [
     "path",
     "retryable",
     "seconds",
+    "size",
     "task_function",
     "texts",
     "whole",
@@ -116,6 +118,37 @@ def whole(fix: str, *, least: int, optional: bool = False) -> Rule:
         return checked
 
     return Rule(f"int{bounds}", accept)
+
+
+_UNITS = {name: 1000**nth for nth, name in enumerate(("b", "kb", "mb", "gb", "tb"))}
+_UNITS |= {name: 1024**nth for nth, name in enumerate(("kib", "mib", "gib", "tib"), 1)}
+
+
+def size(fix: str) -> Rule:
+    """A number of bytes, kept as an int: a whole number or a text such as '2GB'; or None. fix: what to write."""
+    bounds = _Bounds(1, None, None, True)
+
+    def accept(value: object) -> int | None:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return _bytes_in(str.__str__(value), fix)
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise Refused(f"must be a whole number of bytes, or a text such as '2GB', got {got(value)}; {fix}")
+        checked: int = bounds.checked(operator.index(value), fix)
+        return checked
+
+    return Rule("bytes, text such as '2GB', or None", accept)
+
+
+def _bytes_in(text: str, fix: str) -> int:
+    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d+)?)\s*([A-Za-z]+)\s*", text, re.ASCII)
+    factor = _UNITS.get(found[2].lower()) if found else None
+    if found is None or factor is None:
+        raise Refused(f"must be a number and one of B, KB, MB, GB, TB, KiB, MiB, GiB, TiB, got {got(text)}; {fix}")
+    if (amount := int(float(found[1]) * factor)) < 1:
+        raise Refused(f"must be at least one byte, got {got(text)}; {fix}")
+    return amount
 
 
 def one_of(*words: str, optional: bool = False) -> Rule:

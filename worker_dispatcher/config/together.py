@@ -11,7 +11,7 @@ from worker_dispatcher.config.signature import TASK_NAMES, call_style, is_corout
 __all__ = ["conflicts"]
 
 _FREQUENCY = "worker.frequency_mode."
-_PROCESSES_ONLY = ("worker.max_tasks_per_worker",)
+_PROCESSES_ONLY = ("worker.max_tasks_per_worker", "worker.memory_limit")
 
 
 def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -149,6 +149,7 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         timed,
         _hooks(config),
         config.worker.max_tasks_per_worker,
+        config.worker.memory_limit,
     )
 
 

@@ -101,7 +101,7 @@ class Setup(NamedTuple):
 
     timed: batches have dues, and a pool holds no more tasks than it has workers for.
     hooks: what each worker calls once, before its first task and after its last.
-    max_tasks: how many tasks a worker process may run.
+    max_tasks: how many tasks a worker process may run. memory_limit: bytes over which it is killed.
     """
 
     call: Call
@@ -111,6 +111,7 @@ class Setup(NamedTuple):
     timed: bool = False
     hooks: Hooks | None = None
     max_tasks: int | None = None
+    memory_limit: int | None = None
 
     @property
     def exit_grace(self) -> float:

@@ -183,7 +183,7 @@ class ProcessPool:
         if at >= self._scan_at:
             self._scan(at)
         if at >= self._watch.due:
-            self._events += self._watch.look(self._remotes)
+            self._watch.look(self._roster)
 
     def _scan(self, at: float) -> None:
         timeout = self._setup.timeout

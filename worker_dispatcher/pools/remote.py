@@ -59,6 +59,7 @@ class Remote:
     orphaned: its fork server took it along, or it could not be watched.
     frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
+    over: what is told of it where it is killed for its memory; else empty.
     told_why: it has said itself why it ends. released: it was told to end. complaints: what cost no task.
     due: when its last task may start, or has started if that is past.
     """
@@ -71,6 +72,7 @@ class Remote:
         self.answered = True
         self.told_why = self.released = self.killed = False
         self.complaints: list[str] = []
+        self.over = ""
         self.due = 0.0
         self.heard_at = self.said_at = now()
         self.closing_at = math.inf
@@ -324,6 +326,16 @@ class Remote:
         """A slot of it runs worker.init, or did when it ended."""
         return self.slate.in_init_since() < math.inf
 
+    @property
+    def stillborn(self) -> bool:
+        """It has ended, through no task's fault, before it could begin one."""
+        return not self.ready or self.in_init or bool(self.over and not self._done and not self.slate.begun())
+
+    @property
+    def cause(self) -> str:
+        """How it ended, in words."""
+        return self.over or self.process.cause
+
     def _blame(self, begun: dict[int, float]) -> list[Event]:
         """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
         own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
@@ -336,7 +348,7 @@ class Remote:
             return _one_by_one(suspects, alone=self.slots > 1)
         seq = suspects[0].seq
         when = " while it loaded the task" if -seq in begun else ""
-        failure = Failure("WorkerDied", f"its worker process {self.process.cause}{when}", status=CRASHED)
+        failure = Failure("WorkerDied", f"its worker process {self.cause}{when}", status=CRASHED)
         return self._settle(suspects, begun.get(seq, begun.get(-seq, self.said_at)), failure)
 
     def _suspect(self, begun: dict[int, float]) -> list[Event]:

@@ -170,8 +170,8 @@ class Roster:
             self.events += remote.receive()
             if remote.released:
                 self._judge_exit(remote)
-            elif (not remote.ready or remote.in_init) and not (remote.verdicts or remote.told_why or self.closed):
-                self._count_stillborn(f"the last one {process.cause}", during=" in worker.init" * remote.in_init)
+            elif remote.stillborn and not (remote.verdicts or remote.told_why or self.closed):
+                self._count_stillborn(f"the last one {remote.cause}", during=" in worker.init" * remote.in_init)
             elif remote.ready:
                 self._stillborn = 0
             self.finish(remote)
@@ -187,7 +187,7 @@ class Roster:
     def _count_stillborn(self, why: str, during: str = "") -> None:
         self._stillborn += 1
         if self._stillborn >= _STILLBORN_MOST:
-            self.events.append(Broken(RunError(f"worker processes end{during} before they are ready: {why}")))
+            self.events.append(Broken(RunError(f"worker processes end{during} before they begin a task: {why}")))
 
     def finish(self, remote: Remote) -> None:
         """Settle what it held, and forget it: its process has ended, or will be heard of no more."""

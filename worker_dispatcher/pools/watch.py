@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
-from worker_dispatcher.pools.base import LONGEST_INIT, Broken, Event, Setup
+from worker_dispatcher.pools.base import LONGEST_INIT, Broken, Setup
 from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.pools.roster import Roster
 
 __all__ = ["Watch"]
 
+_MEMORY_EVERY = 0.1  # seconds from one look at the memory of all workers to the next
+_SHARE = 50  # and no look sooner after one than so many times what that took: 20 us for each worker
+
 
 class Watch:
-    """Looks at a pool's workers for a worker.init that does not return. Used by the pool's driving thread.
+    """Looks at a pool's workers for too much memory, and for a worker.init that does not return. Used by the pool's
+    driving thread.
 
     due: when to look again (monotonic); infinite where there is nothing to look for.
     """
 
     def __init__(self, setup: Setup) -> None:
-        self.due = math.inf if setup.hooks is None else now() + LONGEST_INIT
+        self._limit = setup.memory_limit
+        self._every = math.inf if setup.hooks is None else LONGEST_INIT / 10
+        if self._limit is not None:
+            import psutil  # 20 ms, for those who want it
 
-    def look(self, remotes: Sequence[Remote]) -> list[Event]:
+            self._psutil, self._every = psutil, _MEMORY_EVERY
+        self.due = now() + self._every
+
+    def look(self, roster: Roster) -> None:
+        """Kill who is over the limit; end the run where a worker.init hangs."""
         at = now()
-        self.due = at + LONGEST_INIT / 10
-        since, number = min(((r.slate.in_init_since(), r.number) for r in remotes), default=(math.inf, 0))
-        if at - since < LONGEST_INIT:
-            return []
-        text = f"worker.init has not returned after {at - since:.0f} s in worker process {number}"
-        return [Broken(RunError(text))]
+        since, number = min(((r.slate.in_init_since(), r.number) for r in roster.remotes), default=(math.inf, 0))
+        if at - since >= LONGEST_INIT:
+            text = f"worker.init has not returned after {at - since:.0f} s in worker process {number}"
+            roster.events.append(Broken(RunError(text)))
+        if self._limit is not None:
+            self._look_at_memory(roster, self._limit)
+        self.due = now() + max(self._every, _SHARE * (now() - at))
+
+    def _look_at_memory(self, roster: Roster, limit: int) -> None:
+        for remote in list(roster.remotes):
+            used = self._resident(remote)
+            if used > limit and not remote.process.ended:  # else its number may be another's by now
+                remote.over = f"used {_told(used)} of memory, over the worker.memory_limit of {_told(limit)}"
+                roster.give_up(remote)
+
+    def _resident(self, remote: Remote) -> int:
+        """Bytes of memory that a worker holds, shared pages included; 0 where it has not started, or has ended."""
+        if remote.process.pid is None:
+            return 0
+        try:
+            return int(self._psutil.Process(remote.process.pid).memory_info().rss)
+        except self._psutil.Error:
+            return 0
+
+
+def _told(size_bytes: int) -> str:
+    """Bytes as a person reads them, in powers of 1000."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.3g} {unit}"
+    return f"{size_bytes} bytes"
