@@ -76,6 +76,21 @@ NOT_LOADED_BY_IMPORT = [
     "xlsxwriter",
 ]
 
+# What a first call waits for, 2 to 10 ms each, unless its config or its function asks for it.
+NOT_LOADED_BY_A_FIRST_CALL = [
+    *NOT_LOADED_BY_IMPORT,
+    "argparse",
+    "concurrent",
+    "dataclasses",
+    "datetime",
+    "inspect",
+    "logging",
+    "random",
+    "sqlite3",
+    "subprocess",
+    "tempfile",
+]
+
 
 @dataclass(frozen=True)
 class Module:
@@ -352,6 +367,27 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     loaded = json.loads(done.stdout)
     heavy = [name for name in loaded if name.partition(".")[0] in NOT_LOADED_BY_IMPORT]
     assert not heavy, f"import {PACKAGE} loads {heavy}"
+
+
+@pytest.mark.parametrize(
+    "worker", ["{}", "{'use_processing': True}", "{'use_processing': True, 'start_method': 'fork'}"]
+)
+def test_a_first_call_loads_nothing_that_it_does_not_need(worker: str, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("import sys\ndef loaded(task): return sorted(sys.modules)\n")
+    script = f"""
+import json, sys
+sys.path.insert(0, {str(tmp_path)!r})
+import job
+import ctypes, pickle, socket, traceback  # needed; what they load differs from one Python to the next
+before = set(sys.modules)
+import {PACKAGE}
+in_worker = {PACKAGE}.start({{"task": {{"list": 1, "function": job.loaded}}, "worker": {worker}, "verbose": False}})[0]
+print(json.dumps([sorted((set(found) - before)) for found in (sys.modules, in_worker)]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    for loaded, whose in zip(json.loads(done.stdout), ("the caller", "the worker"), strict=True):
+        heavy = [name for name in loaded if name.partition(".")[0] in NOT_LOADED_BY_A_FIRST_CALL]
+        assert not heavy, f"{whose} loads {heavy}"
 
 
 def test_every_listed_public_name_can_be_had() -> None:
