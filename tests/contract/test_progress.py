@@ -281,6 +281,18 @@ def test_a_terminal_that_cannot_show_a_bar_gets_plain_lines(tmp_path, case):
     assert b"\x1b" not in terminal.raw
 
 
+def test_a_run_in_the_background_leaves_the_last_row_to_others(tmp_path):
+    code = staged("worker_dispatcher.start(CONFIG)", before=SOON)
+    behind = "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, 'behind.py'], process_group=0))"
+    (tmp_path / "behind.py").write_text(code, encoding="utf-8")
+    with Terminal(tmp_path, behind) as terminal:
+        terminal.until(lambda: any(re.match(r"after \d+ s: 6/10, ", row) for row in terminal.page))
+        (tmp_path / "gate").touch()
+        assert terminal.end() == 0
+
+    assert b"\x1b" not in terminal.raw
+
+
 def test_a_terminal_that_stands_still_holds_up_nobody(tmp_path):
     code = staged(
         """
