@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import itertools
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,7 @@ from worker_dispatcher.execute import Ended
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
 
-__all__ = ["Claim", "Claims", "Crew", "Done", "Slot", "TimedClaims", "as_it_is"]
+__all__ = ["Claim", "Claims", "Crew", "Done", "Slot", "TimedClaims", "as_it_is", "forks"]
 
 _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thread of its own
 
@@ -68,6 +70,19 @@ class Slot:
 
 
 Done = tuple[int, int, Ended]  # number of the slot, seq, how it ended
+
+
+@functools.cache
+def forks() -> list[int]:
+    """One cell: how often this process has forked itself off, seen from the child. A look at it costs a fraction of
+    getpid(). One for all, since what is registered for a fork is never let go."""
+    cell = [0]
+
+    def in_child() -> None:
+        cell[0] += 1
+
+    os.register_at_fork(after_in_child=in_child)
+    return cell
 
 
 def as_it_is(ended: Ended) -> Ended:

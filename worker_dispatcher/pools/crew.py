@@ -17,7 +17,7 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended, attempt, exit_text, guarded
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Crew, Done, Slot, TimedClaims, as_it_is
+from worker_dispatcher.pools.claims import Claims, Crew, Done, Slot, TimedClaims, as_it_is, forks
 
 __all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
 
@@ -154,7 +154,8 @@ class ThreadCrew:
         setup, claims, done, wake, halt = self._setup, self._claims, self.done, self._wake, self._halt
         call, timeout, stop_at = setup.call.with_state(state), setup.timeout, setup.stop_at or math.inf
         caller, running, started, deadline = call.caller(), slot.running, slot.started, slot.deadline
-        seal, pid = self._seal, os.getpid()
+        seal, forked = self._seal, forks()
+        born = forked[0]
         while True:
             claim = claims.next()
             if claim is None:
@@ -176,7 +177,7 @@ class ThreadCrew:
                 wake()
                 continue
             ended = attempt(call, caller, task_id, item, at)
-            if os.getpid() != pid:
+            if forked[0] != born:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew
             if slot.abandoned:
                 return

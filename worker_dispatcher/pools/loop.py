@@ -15,7 +15,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.execute import Ended, attempt_async, exit_text, failure_from, guarded_async
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is
+from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is, forks
 from worker_dispatcher.pools.timers import new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
@@ -57,7 +57,8 @@ class LoopCrew:
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
         self.opening = int(setup.hooks is not None)
-        self._pid = os.getpid()
+        self._forks = forks()
+        self._born = self._forks[0]
         self._stop_at = setup.stop_at or math.inf
         self._context = contextvars.copy_context()  # what tasks find; none sees what another has set
         self._loop = new_loop()
@@ -157,7 +158,7 @@ class LoopCrew:
                 if timeout is not None and not self._watching:
                     self._watch()
                 ended = await attempt_async(self._call, self._caller, task_id, item, at)
-                if os.getpid() != self._pid:
+                if self._forks[0] != self._born:
                     os._exit(0)  # the task forked and its child came back here: it is not one of this crew
                 if slot in self._late:
                     ended = self._cut_short(slot, task_id)
