@@ -35,45 +35,72 @@ class Piece(NamedTuple):
         return Piece(a, self.batch, self.low + a - self.seq, self.low + b - self.seq)
 
 
+class _Stock:
+    """A batch, from a sequence number to `end`. there: a byte for each task, 1 while it is held; left: how many are."""
+
+    __slots__ = ("batch", "end", "left", "seq", "there")
+
+    def __init__(self, seq: int, batch: Batch) -> None:
+        self.seq, self.batch, self.left = seq, batch, len(batch.items)
+        self.end = seq + self.left
+        self.there = bytearray(b"\1") * self.left
+
+    def take(self, low: int, high: int) -> list[Piece]:
+        """Remove the tasks at places low to high (exclusive) that are there."""
+        there, pieces = self.there, []
+        while (low := there.find(1, low, high)) >= 0:
+            stop = there.find(0, low, high)
+            stop = high if stop < 0 else stop
+            pieces.append(Piece(self.seq + low, self.batch, low, stop))
+            there[low:stop] = bytes(stop - low)
+            self.left -= stop - low
+            low = stop
+        return pieces
+
+
 class Held:
-    """The pieces one worker holds, in order of sequence number. len() is the number of tasks."""
+    """What one worker holds, in order of sequence number. len() is the number of tasks.
+
+    A batch is kept whole until its last task is taken: where many threads end their tasks in any order, cutting it up
+    for each would be most of what a task costs the parent.
+    """
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
+        self._stocks: list[_Stock] = []
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, seq: int, batch: Batch) -> None:
-        at = len(self._pieces)
-        if at and self._pieces[-1].seq > seq:
-            at = bisect.bisect_left(self._pieces, seq, key=_seq)
-        self._pieces.insert(at, Piece(seq, batch, 0, len(batch.items)))
+        if not len(batch.items):
+            return
+        at = len(self._stocks)
+        if at and self._stocks[-1].seq > seq:
+            at = bisect.bisect_left(self._stocks, seq, key=_seq)
+        self._stocks.insert(at, _Stock(seq, batch))
         self._count += len(batch.items)
 
     def take(self, a: int, b: int) -> list[Piece]:
         """Remove sequence numbers a to b (exclusive), as far as they are held; the pieces removed."""
         if a >= b:
             return []
-        pieces, taken, kept = self._pieces, [], []
-        first = last = bisect.bisect_right(pieces, a, key=_end)
-        while last < len(pieces) and pieces[last].seq < b:
-            piece = pieces[last]
-            low, high = max(a, piece.seq), min(b, piece.end)
-            taken.append(piece.cut(low, high))
-            if piece.seq < low:
-                kept.append(piece.cut(piece.seq, low))
-            if high < piece.end:
-                kept.append(piece.cut(high, piece.end))
-            self._count -= high - low
-            last += 1
-        pieces[first:last] = kept
+        stocks, taken = self._stocks, []
+        at = bisect.bisect_right(stocks, a, key=_end)
+        while at < len(stocks) and (stock := stocks[at]).seq < b:
+            pieces = stock.take(max(a - stock.seq, 0), min(b, stock.end) - stock.seq)
+            self._count -= sum(piece.high - piece.low for piece in pieces)
+            taken += pieces
+            if stock.left:
+                at += 1
+            else:
+                del stocks[at]
         return taken
 
     def take_all(self) -> list[Piece]:
-        taken, self._pieces, self._count = self._pieces, [], 0
-        return taken
+        """Remove all; the pieces removed."""
+        stocks, self._stocks, self._count = self._stocks, [], 0
+        return [piece for stock in stocks for piece in stock.take(0, len(stock.there))]
 
 
 _seq, _end = operator.attrgetter("seq"), operator.attrgetter("end")
