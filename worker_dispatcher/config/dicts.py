@@ -133,6 +133,7 @@ class WorkerDict(TypedDict, total=False):
     exit: Callable[..., Any] | None
     max_tasks_per_worker: int | None
     memory_limit: int | str | None
+    forward_logging: bool
 
 
 class ConfigDict(TypedDict, total=False):

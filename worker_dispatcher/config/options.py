@@ -47,7 +47,6 @@ NOT_YET = frozenset(
     {
         "worker.backend",
         "worker.capture_output",
-        "worker.forward_logging",
     }
 )
 
@@ -252,6 +251,9 @@ class WorkerOptions(Options):
         None,
         size("give bytes, or a text such as '500MB' or '1.5GiB', or None for no limit"),
         "Memory (resident, as `top` shows it) over which a worker process is killed; its task is then `crashed`.",
+    )
+    forward_logging: bool = option(
+        True, flag(), "What worker processes log reaches the handlers of this process, at its levels."
     )
 
 

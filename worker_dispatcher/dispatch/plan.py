@@ -150,6 +150,7 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         _hooks(config),
         config.worker.max_tasks_per_worker,
         config.worker.memory_limit,
+        config.worker.forward_logging,
     )
 
 

@@ -102,6 +102,7 @@ class Setup(NamedTuple):
     timed: batches have dues, and a pool holds no more tasks than it has workers for.
     hooks: what each worker calls once, before its first task and after its last.
     max_tasks: how many tasks a worker process may run. memory_limit: bytes over which it is killed.
+    forward_logging: worker processes send what they log.
     """
 
     call: Call
@@ -112,6 +113,7 @@ class Setup(NamedTuple):
     hooks: Hooks | None = None
     max_tasks: int | None = None
     memory_limit: int | None = None
+    forward_logging: bool = False
 
     @property
     def exit_grace(self) -> float:

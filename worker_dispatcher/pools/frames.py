@@ -15,6 +15,7 @@ __all__ = [
     "DROPPED",
     "EXCEPTION",
     "INIT_FAILED",
+    "LOGS",
     "LOST",
     "READY",
     "REPORT",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 SETUP, WORK, DROP = range(1, 4)  # to the worker
-READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
+READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT, LOGS = range(11, 20)  # from the worker
 
 LOST = 74  # exit code of a worker whose channel was closed under it
 

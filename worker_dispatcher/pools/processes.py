@@ -6,6 +6,7 @@ by the hundred and long ones singly; what a worker has not begun can be taken ba
 
 from __future__ import annotations
 
+import marshal
 import math
 import os
 import select
@@ -17,6 +18,7 @@ from worker_dispatcher.osproc.starter import starter
 from worker_dispatcher.pools import WORKER_ENTRY
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
+from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
 from worker_dispatcher.pools.watch import Watch
@@ -43,9 +45,9 @@ class ProcessPool:
         self._wake = -1
         packed = pack_large(setup)
         self._starter = starter(method, WORKER_ENTRY, environment, ["cloudpickle"] if packed.by_value else [])
-        greeting = to_parts(packed)
-        self._greeting_fds = greeting[1]
-        self._roster = Roster(setup, list(slots), self._starter, greeting)
+        parts, self._greeting_fds = to_parts(packed)
+        manners = marshal.dumps(levels() if setup.forward_logging else None)
+        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))
         self.pids, self.complaints = self._roster.pids, self._roster.complaints
         self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -275,6 +277,7 @@ class ProcessPool:
             remote.kill()
         self._await_ends(EXIT_GRACE)
         self._starter.close()
+        self._roster.logs.close()
         for fd in [*self._greeting_fds, self._wake]:
             if fd >= 0:
                 os.close(fd)

@@ -9,11 +9,11 @@ import socket
 import struct
 import sys
 from array import array
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.errors import RemoteTraceback, RunError
+from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
@@ -21,10 +21,13 @@ from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned, Setup
 from worker_dispatcher.pools.held import Held, Piece
+from worker_dispatcher.pools.hooks import init_error
 from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
+
+HearLogs: TypeAlias = Callable[[Sequence[memoryview]], None]
 
 
 class _Report(NamedTuple):
@@ -64,7 +67,9 @@ class Remote:
     due: when its last task may start, or has started if that is past.
     """
 
-    def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
+    def __init__(
+        self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup, hear_logs: HearLogs
+    ) -> None:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
@@ -81,6 +86,7 @@ class Remote:
         self._keeps_exceptions = setup.call.keep_exception
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._done = 0
+        self._hear_logs = hear_logs
         self._failed: dict[int, int] = {}  # seq -> id of tasks whose exception object is still to come
         self._revoked_at = math.inf
         self._ghosts: dict[int, int] = {}  # seqs taken back that the worker has yet to drop: first -> end
@@ -209,7 +215,11 @@ class Remote:
         if frame.kind == frames.EXCEPTION:
             return self._exception(frame)
         if frame.kind == frames.INIT_FAILED:
-            return [Broken(self._init_error(frame))]
+            self.told_why = True
+            return [Broken(init_error(frame, self.number))]
+        if frame.kind == frames.LOGS:
+            self._hear_logs(frame.parts)
+            return []
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
             return []
@@ -218,18 +228,6 @@ class Remote:
         error.add_note(traceback)
         self.told_why = True
         return [Broken(error)]
-
-    def _init_error(self, frame: Frame) -> BaseException:
-        """What worker.init raised: the exception itself, or what its text says where it cannot be brought here."""
-        self.told_why = True
-        text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts[:2])
-        found: Any = None
-        if len(frame.parts) > 2:
-            found, _ = guarded(lambda: unpack(*from_parts(frame.parts[2:], frame.fds)))
-        error = found if isinstance(found, BaseException) else RunError(f"worker.init raised {text}")
-        error.add_note(f"  worker.init raised this in worker process {self.number}, so the run was ended")
-        error.__cause__ = error.__cause__ or RemoteTraceback(traceback)
-        return error
 
     def _exception(self, frame: Frame) -> list[Event]:
         (seq,) = struct.unpack("<Q", frame.parts[0])

@@ -9,6 +9,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools.base import Broken, Event, Setup
+from worker_dispatcher.pools.logs import Incoming
 from worker_dispatcher.pools.remote import Remote
 
 __all__ = ["EXIT_GRACE", "Roster"]
@@ -41,6 +42,7 @@ class Roster:
         self.dying: list[Remote] = []
         self.events: list[Event] = []
         self.complaints: list[str] = []
+        self.logs = Incoming(self.complaints)
         self.pids: dict[int, int] = {}  # worker number -> process id, for every worker that ever ran
         self.closed = False
         self.poll = select.poll()
@@ -65,7 +67,7 @@ class Roster:
 
     def _start(self, slots: int) -> bool:
         try:
-            remote = Remote(self._starter, slots, self._number, self._setup)
+            remote = Remote(self._starter, slots, self._number, self._setup, self.logs.put)
         except OSError as error:
             self._cannot_start(str(error))
             return False

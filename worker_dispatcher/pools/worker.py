@@ -11,6 +11,7 @@ that after any death the parent knows what was reported, what had begun and what
 from __future__ import annotations
 
 import itertools
+import marshal
 import math
 import os
 import select
@@ -19,7 +20,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
@@ -40,17 +41,17 @@ from worker_dispatcher.pools.claims import Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
 from worker_dispatcher.pools.frames import (
     BROKEN,
-    COMPLAINT,
     DROP,
     DROPPED,
-    INIT_FAILED,
     LOST,
     READY,
     UNLOADABLE,
     WORK,
     open_head,
 )
-from worker_dispatcher.pools.reporting import Reports, exception_parts
+from worker_dispatcher.pools.hooks import complain, send_failed_init
+from worker_dispatcher.pools.logs import LockedChannel, Outgoing
+from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import from_parts, unpack
 
@@ -83,20 +84,6 @@ def _load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseExcepti
 def _unloadable(setup: Setup, error: BaseException) -> Failure:
     failure = failure_from(setup.call, error)
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
-
-
-def _send_failed_init(channel: Channel, error: BaseException) -> None:
-    type_name, message, traceback = describe(error)
-    parts, fds = exception_parts(error)
-    channel.send(INIT_FAILED, [f"{type_name}: {message}".encode(), traceback.encode(), *parts], fds)
-
-
-def _complain(channel: Channel, texts: Iterable[str]) -> None:
-    for text in texts:
-        try:
-            channel.send(COMPLAINT, [text.encode(errors="replace")])
-        except Gone:
-            return  # whom to tell is gone
 
 
 class Solo:
@@ -136,7 +123,7 @@ class Solo:
         if self._setup.hooks is not None:
             _, error = self._hook(self._setup.hooks.finish, self._state)
             if error is not None and not self._forked:
-                _complain(self._channel, [exit_text(error)])
+                complain(self._channel, [exit_text(error)])
 
     def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
         if self._await_all is None:
@@ -271,7 +258,7 @@ class Host:
         if self._setup.hooks is not None:
             self._crew.close()
             join_idle(self._slots, threading.TIMEOUT_MAX)
-            _complain(self._channel, self._crew.complaints)
+            complain(self._channel, self._crew.complaints)
 
     def _signal(self) -> None:
         if not self._signalled:
@@ -351,7 +338,7 @@ class Host:
                 reports.send()
         reports.send()
         for _ in range(len(self._crew.broken)):
-            _send_failed_init(self._channel, self._crew.broken.popleft())
+            send_failed_init(self._channel, self._crew.broken.popleft())
         self._drop([bailed.popleft() for _ in range(len(bailed))])
         _flush()
 
@@ -363,12 +350,16 @@ class Host:
 
 def main(socket_fd: int, slate_fd: int) -> None:
     """A worker's life. Returns when the parent has closed the channel."""
-    channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
+    channel = LockedChannel(socket.socket(fileno=socket_fd), blocking=True)
+    logs: Outgoing | None = None
     worker: Solo | Host | None = None
     try:
         slate = Slate.of(slate_fd)
         frames = channel.receive()
-        setup, error = _load(frames[0].parts, frames[0].fds)
+        *parts, manners = frames[0].parts
+        if (levels := marshal.loads(manners)) is not None:
+            logs = Outgoing(channel, levels)
+        setup, error = _load(parts, frames[0].fds)
         if error is not None:
             type_name, message, traceback = describe(error)
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
@@ -377,7 +368,7 @@ def main(socket_fd: int, slate_fd: int) -> None:
         kind = Solo if len(slate.running) == 1 else Host
         worker = kind(channel, slate, setup)
         if (error := worker.open()) is not None:
-            _send_failed_init(channel, error)
+            send_failed_init(channel, error)
             return
         channel.send(READY)
         for frame in frames[1:]:
@@ -391,6 +382,8 @@ def main(socket_fd: int, slate_fd: int) -> None:
         if worker is not None:
             worker.leave()
     finally:
+        if logs is not None:
+            logs.close()
         _flush()
 
 
