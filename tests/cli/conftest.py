@@ -25,7 +25,7 @@ def fetch(task, metadata):
 
 def nap(task):
     pathlib.Path(f"running-{task}").touch()
-    if task.startswith("quick"):
+    if task.startswith("quick") or pathlib.Path("go").exists():
         return task
     time.sleep(600)
 

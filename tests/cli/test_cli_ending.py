@@ -108,6 +108,23 @@ def test_ctrl_c_without_a_log_says_what_would_have_kept_results(program: Call, f
     assert err.endswith("interrupted: 2 tasks ended, 4 stopped; --log FILE would have kept their results\n")
 
 
+def test_a_run_with_a_journal_is_taken_up_by_the_same_command(program: Call, call: Call, folder: Path) -> None:
+    (folder / "list.txt").write_text(TASKS)
+    command = ["run", "orders:nap", "--list", "list.txt", "--journal", "run.db", "--workers", "4"]
+    process = program(*command, "--quiet")
+    await_running(folder)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.endswith("interrupted: 2 tasks ended, 4 stopped; the same command again runs the rest\n")
+    for mark in folder.glob("running-*"):
+        mark.unlink()
+    (folder / "go").touch()
+    assert call(*command, "--quiet") == (0, "", "")
+    assert sorted(mark.name[8:] for mark in folder.glob("running-*")) == list("abcdef")
+    assert call("report", "run.db").out.splitlines()[2].split() == ["ok", "8", "100.0", "%"]
+
+
 def test_ctrl_c_typed_on_a_terminal_ends_the_run(folder: Path, logs: Call) -> None:
     (folder / "list.txt").write_text(TASKS)
     command = [sys.executable, "-m", "worker_dispatcher", "run", "orders:nap", "--list", "list.txt", "--log", "r.jsonl"]

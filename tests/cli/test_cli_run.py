@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -137,6 +138,7 @@ def test_a_file_whose_name_is_taken_by_another_module_is_refused(call: Call, fol
         (["--list", "3", "--grid", "2x2", "--processes"], "not allowed with argument"),
         (["--list", "3", "--timeout", "5x"], "--timeout: must be a time such as 10, 250ms, 90s or 5min, got '5x'"),
         (["--list", "3", "--workers", "many"], "--workers: invalid int value: 'many'"),
+        (["--list", "3", "--journal", "orders.py"], "orders.py: is not a journal of worker_dispatcher"),
         ([], "the following arguments are required: --list"),
     ],
 )
@@ -172,6 +174,17 @@ def test_a_task_over_its_timeout_fails(call: Call, folder: Path, logs: Call) -> 
     said = call("run", "orders:nap", "--list", "list.txt", "--timeout", "50ms", "--quiet", "--log", "run.jsonl")
     assert said.code == 1
     assert logs("run.jsonl")[0]["status"] == "timeout"
+
+
+def test_a_warning_is_one_line(call: Call, folder: Path) -> None:
+    command = ["run", "changing:f", "--list", "2", "--journal", "run.db", "--quiet"]
+    (folder / "changing.py").write_text("def f(id): return 1")
+    assert call(*command) == (0, "", "")
+    del sys.modules["changing"]
+    (folder / "changing.py").write_text("def f(id): return 1 + 1")
+    said = call(*command)
+    assert (said.code, said.out) == (0, "")
+    assert re.fullmatch(r"worker-dispatcher run: journal \S+/run.db: the function was another .*\n", said.err)
 
 
 def test_a_line_that_is_no_text_ends_the_run_and_keeps_what_is_done(call: Call, folder: Path, logs: Call) -> None:

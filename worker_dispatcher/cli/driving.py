@@ -33,7 +33,7 @@ def drive(
     reported: makes the report, where one is needed; opening: called before the run. Refused for a config that is none.
     Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
     """
-    run = _made(config)
+    run = _made(config, given.command)
     opening()
     with held(run.interrupt) as pressed:  # from before its start until all is written: no press finds a gap
         error = _error_of(run)
@@ -43,8 +43,7 @@ def drive(
     if problems:
         tell(given.command, problems)
     if pressed() or isinstance(error, KeyboardInterrupt):
-        kept = f"written: {written}" if written else "--log FILE would have kept their results"
-        raise KeyboardInterrupt(f"{_how_far(run)}; {kept}")
+        raise KeyboardInterrupt(f"{_how_far(run)}; {_kept(given, written)}")
     if written and not given.quiet:
         say(f"written: {written}")
     if error is not None:
@@ -54,15 +53,20 @@ def drive(
     return BAD if error is not None or problems else _judged(run, given, report)
 
 
-def _made(config: Mapping[str, Any]) -> Run:
+def _made(config: Mapping[str, Any], command: str) -> Run:
     from worker_dispatcher.dispatch.run import Run
 
     try:
-        return Run(parse(config), merged(config))
+        with warnings.catch_warnings(record=True) as warned:  # shown as they are, they would name a line of this file
+            warnings.simplefilter("always")
+            run = Run(parse(config), merged(config))
     except ConfigError as error:
         raise Refused(renamed(error)) from None
     except WorkerDispatcherError as error:
         raise Refused(str(error)) from None
+    for warning in warned:
+        tell(command, str(warning.message))
+    return run
 
 
 def _error_of(run: Run) -> BaseException | None:
@@ -88,6 +92,12 @@ def _failed(run: Run) -> int:
 def _how_far(run: Run) -> str:
     ended, stopped = _counts(run)["ok"] + _failed(run), _counts(run)["cancelled"]
     return f"{ended:,} task{'' if ended == 1 else 's'} ended{f', {stopped:,} stopped' if stopped else ''}"
+
+
+def _kept(given: argparse.Namespace, written: str) -> str:
+    journal = "the same command again runs the rest" if getattr(given, "journal", None) else ""
+    files = f"written: {written}" if written else ""
+    return "; ".join(filter(None, (files, journal))) or "--log FILE would have kept their results"
 
 
 def _judged(run: Run, given: argparse.Namespace, report: Report | None) -> int:
