@@ -56,18 +56,21 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     return run.results
 
 
-def launch(config: ConfigDict | Mapping[str, Any] | None = None) -> Run:
+def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records: bool = True) -> Run:
     """Start a run and return its handle at once; ConfigError as with `start`.
 
+    keep_records=False: each record goes to whoever iterates the run, and is forgotten; memory does not grow with the
+    tasks, which may be endless. See `Run`. What needs all records at once is refused: on_all_done, abort_on, journal,
+    on_saturation 'drop'.
     Raises RunError where `start` would return False: there is nothing to hand out.
     """
     checked = parse(config)
     if line := _refused_here(checked):
         raise RunError(line)
-    return _new_run(checked, config).launch(_set_last)
+    return _new_run(checked, config, keep_records=keep_records).launch(_set_last)
 
 
-def _new_run(checked: Config, config: Mapping[str, Any] | None) -> Run:
+def _new_run(checked: Config, config: Mapping[str, Any] | None, *, keep_records: bool = True) -> Run:
     worker = checked.worker
     if (worker.use_processing or worker.parallel_processing.enabled) and worker.start_method in (None, "forkserver"):
         from worker_dispatcher.osproc.starter import warm_up
@@ -76,7 +79,7 @@ def _new_run(checked: Config, config: Mapping[str, Any] | None) -> Run:
         warm_up(WORKER_ENTRY)  # it starts while the rest of the library is loaded here
     from worker_dispatcher.dispatch.run import Run
 
-    return Run(checked, merged(config))
+    return Run(checked, merged(config), keep_records=keep_records)
 
 
 def _set_last(run: Run) -> None:
@@ -108,12 +111,12 @@ def last_run() -> Run | None:
 
 
 def get_results() -> list[Any]:
-    """The results of the run that finished last in this process; [] before any."""
+    """The results of the run that finished last in this process; [] before any. RunError if it kept no records."""
     return _last.results if _last else []
 
 
 def get_logs() -> list[dict[str, Any]]:
-    """The logs of the run that finished last, in id order; [] before any."""
+    """The logs of the run that finished last, in id order; [] before any. RunError if it kept no records."""
     return _last.logs if _last else []
 
 

@@ -35,11 +35,13 @@ __all__ = [
 # One byte a task. OPEN: drawn from the list and not settled yet; the only one that may still change.
 OPEN, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
 STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
+_WITHOUT_LOG = (OPEN, NOT_RUN, DROPPED)
 
 
 RESUMED = -1  # in the column of workers: an earlier run had it
 
 _ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
+_NO_END = 1 << 62  # more tasks than any run will have
 
 
 class Failure(NamedTuple):
@@ -87,7 +89,12 @@ class TaskFailure:
 
 
 class Ledger:
-    """The records of one run, by task id. Written by the driving thread only; each task is settled once."""
+    """The records of one run, by task id. Written by the driving thread only; each task is settled once.
+
+    keeps: what is settled stays readable here.
+    """
+
+    keeps = True
 
     def __init__(self, anchor: Anchor) -> None:
         self.anchor = anchor
@@ -123,6 +130,13 @@ class Ledger:
         if dues is not None:
             self.due.extend(dues)
         return first
+
+    def expect_kept(self) -> None:
+        """Raises RunError where records are not kept."""
+
+    def room(self) -> int:
+        """How many more tasks may be drawn now."""
+        return _NO_END
 
     def settle_run(
         self,
@@ -194,11 +208,21 @@ class Ledger:
             raise BookingError(at + 1, f"is settled already, as {STATUS_NAMES[self.status[at]]}")
 
     def failure_of(self, task_id: int) -> TaskFailure:
-        status = STATUS_NAMES[self.status[task_id - 1]]
-        return TaskFailure(task_id, status, self._error(task_id), self.attempts_of(task_id))
+        return self._task_failure(task_id, self.status[task_id - 1])
+
+    def _task_failure(self, task_id: int, status: int) -> TaskFailure:
+        attempts = self._attempts(task_id, status)
+        return TaskFailure(task_id, STATUS_NAMES[status], self._error(task_id), attempts)
 
     def attempts_of(self, task_id: int) -> int:
-        return self.attempts.get(task_id, 0 if self.status[task_id - 1] in (OPEN, NOT_RUN, DROPPED) else 1)
+        return self._attempts(task_id, self.status[task_id - 1])
+
+    def _attempts(self, task_id: int, status: int) -> int:
+        return self.attempts.get(task_id, 0 if status in _WITHOUT_LOG else 1)
+
+    def due_of(self, task_id: int) -> float:
+        """When a task is meant to start (monotonic); 0 with fixed workers."""
+        return self.due[task_id - 1] if self.due else 0.0
 
     def _error(self, task_id: int) -> dict[str, str] | None:
         failure = self.failures.get(task_id)
@@ -220,34 +244,58 @@ class Ledger:
         """How many tasks ended in which way, by the status's name. Its cost does not grow with the run."""
         return {name: self.outcomes[code] for code, name in enumerate(STATUS_NAMES) if code != OPEN}
 
+    def first_failure(self) -> tuple[int, Failure] | None:
+        """The first task, in id order, that failed."""
+        first = min(self.failures, default=None)
+        return None if first is None else (first, self.failures[first])
+
+    def kept_note(self) -> str:
+        """What an error that ends the run says of what was done."""
+        done = self.outcomes[OK]
+        results = "1 result" if done == 1 else f"{done} results"
+        return f"{results} and all logs are kept: worker_dispatcher.get_results(), get_logs()"
+
     def started_ids(self) -> Iterator[int]:
         """The ids of the tasks that have a log, in order."""
-        without = (OPEN, NOT_RUN, DROPPED)
-        return (i + 1 for i, status in enumerate(self.status) if status not in without)
+        return (i + 1 for i, status in enumerate(self.status) if status not in _WITHOUT_LOG)
 
     def log(self, task_id: int) -> dict[str, Any]:
         """One entry of `get_logs()`, made anew at each call."""
         at = task_id - 1
-        started, ended = self.started[at], self.ended[at]
-        worker = self.worker[at]
+        scheduled = (self.due[at], self._interval(task_id)) if at < len(self.due) else None
+        times = self.started[at], self.ended[at]
+        return self._entry(task_id, self.status[at], *times, self.results[at], self.worker[at], scheduled)
+
+    def _entry(
+        self,
+        task_id: int,
+        status: int,
+        started: float,
+        ended: float,
+        result: Any,
+        worker: int,
+        scheduled: tuple[float, int] | None,
+    ) -> dict[str, Any]:
+        """scheduled: due time (monotonic) and interval, None with fixed workers."""
         entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),
             "ended_at": self.anchor.wall_at(ended),
             "duration": ended - started,
-            "result": self.results[at],
+            "result": result,
             "metadata": self.metadata.get(task_id, {}),
-            "status": STATUS_NAMES[self.status[at]],
+            "status": STATUS_NAMES[status],
             "error": self._error(task_id),
-            "attempts": self.attempts_of(task_id),
+            "attempts": self.attempts.get(task_id, 1),
             "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
         if worker == RESUMED:
             entry["phase"] = "resumed"
-        elif at < len(self.due):
-            due = self.due[at]
-            entry |= self._scheduled(task_id) | {"queue_delay": started - due, "response_time": ended - due}
+        elif scheduled is not None:
+            due = scheduled[0]
+            delays = {"queue_delay": started - due, "response_time": ended - due}
+            entry |= self._scheduled(task_id, *scheduled) | delays
         return entry
 
     def _phase(self, due: float) -> str:
@@ -276,12 +324,14 @@ class Ledger:
 
     def dropped(self) -> list[dict[str, Any]]:
         """The tasks that were due while all workers were busy, and never ran, in id order."""
-        return [self._scheduled(task_id) for task_id in self.ids_with(DROPPED)]
+        ids = self.ids_with(DROPPED)
+        return [self._scheduled(task_id, self.due[task_id - 1], self._interval(task_id)) for task_id in ids]
 
-    def _scheduled(self, task_id: int) -> dict[str, Any]:
+    def _interval(self, task_id: int) -> int:
+        return self._interval_numbers[bisect.bisect_right(self._interval_firsts, task_id) - 1]
+
+    def _scheduled(self, task_id: int, due: float, interval: int) -> dict[str, Any]:
         """When a task was meant to start."""
-        due = self.due[task_id - 1]
-        interval = self._interval_numbers[bisect.bisect_right(self._interval_firsts, task_id) - 1]
         return {
             "task_id": task_id,
             "scheduled_at": self.anchor.wall_at(due),

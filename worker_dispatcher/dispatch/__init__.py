@@ -14,7 +14,8 @@
     recall.py     what is left of a list and a schedule of which an earlier run did a part
     drive.py      the loop: feed the pool, book what it reports, retry, stop
     run.py        the handle: results, logs, info, wait, cancel, iteration; on_all_done and the warning at the end
-    abort.py      checks that end a load while it goes on
+    handover.py   instead of the Ledger for a run that keeps no records: what is settled goes to whoever iterates it
+    abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
     interrupt.py  Ctrl-C as a request        machine.py  usable cores
     banner.py     the one place that prints  summary.py  what it prints at the end
     progress.py   how the run goes, looked at by the clock; figures.py  what there is to see; screens.py  where

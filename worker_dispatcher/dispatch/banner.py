@@ -112,7 +112,7 @@ class Banner:
         return [f"  ├─ {name}: {value}" for name, value in known.items() if value]
 
     def closing(self, info: dict[str, Any], wall: float, ledger: Ledger) -> None:
-        if self._config.debug:
+        if self._config.debug and ledger.keeps:
             for line in worker_lines(ledger, list(ledger.started_ids())):
                 self._say(f"[debug] {line}")
         if not self._config.verbose:

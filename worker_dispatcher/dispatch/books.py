@@ -75,11 +75,11 @@ class Books:
         """Commit, and let the journal go. Idempotent; raises nothing."""
 
     def _settle_run(self, event: Finished, attempts: dict[int, int]) -> None:
-        self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
         if event.metadata:
             self.ledger.metadata.update(event.metadata)
         if attempts:
             self.ledger.attempts.update(attempts)
+        self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
         self._tell(event.first, len(event.results))
 
     def _settle_one(self, one: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.progress import Progress
     from worker_dispatcher.journal import Journal
 
-__all__ = ["Driver", "kept_text"]
+__all__ = ["Driver"]
 
 _STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
 _STOP_TEXTS = {
@@ -42,7 +43,7 @@ _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed ta
 class Driver:
     """Feeds a pool from the task list, books what it reports, retries, and stops when it must.
 
-    Owned by the thread that calls `run`. From other threads and signal handlers: `ask_to_stop` only.
+    Owned by the thread that calls `run`. From other threads and signal handlers: `ask_to_stop` and `wake` only.
     error: what the run must raise in the end, or None. stopped: why it ended early, or None; abort_seen: which check
     of abort_on came true, and on what.
     """
@@ -67,6 +68,8 @@ class Driver:
 
             self._watch = AbortWatch(load.abort_on, ledger)
         self._pool: Pool | None = None
+        # A pool that closes is not woken. One thread may come here twice: a signal handler wakes too.
+        self._waking = threading.RLock()
         self.stopped: str | None = None
         self.abort_seen = ""
         self.complaints: list[str] = []
@@ -91,8 +94,13 @@ class Driver:
     def ask_to_stop(self, why: str) -> None:
         """End the run as soon as possible; why: 'interrupt' or 'cancel'. From any thread or signal handler."""
         self._asked = self._asked or why
-        if self._pool is not None:
-            self._pool.wake()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again whether there is something to do. From any thread or signal handler."""
+        with self._waking:
+            if self._pool is not None:
+                self._pool.wake()
 
     def run(self, open_pool: Callable[[], Pool]) -> None:
         """Drive the run to its end. What the run itself must raise is kept in `error`."""
@@ -108,7 +116,7 @@ class Driver:
         self._pool = pool
         self._books.name_workers(pool.pids)  # grows with the pool, so that the log of a running run has them too
         try:
-            self._tasks.wake = pool.wake
+            self._tasks.wake = self.wake
             self._recall()
             if self._plan.load is not None and not self._source.ended:
                 self._open_load(pool, self._plan.load)
@@ -124,6 +132,8 @@ class Driver:
                 if self.progress is not None:
                     self.progress.close(whole=self.stopped is None)
             finally:
+                with self._waking:
+                    self._pool = None
                 pool.close()
             self.complaints = pool.complaints
 
@@ -217,7 +227,8 @@ class Driver:
             case Returned():
                 self._source.put_back(event.batch)
             case Raised():
-                self._exceptions[event.task_id] = event.exception
+                if self._last_failed is not None:  # no other will be raised
+                    self._exceptions[event.task_id] = event.exception
             case Broken():
                 self.error, self.stopped = self.error or event.error, "failures"  # the first one says why
 
@@ -228,7 +239,10 @@ class Driver:
             for task_id in self._retrying.keys() & ids:
                 del self._retrying[task_id]
                 attempts[task_id] = self._tried[task_id] + 1
-        for task_id, error in self._books.run(event, attempts).items():
+        refused = self._books.run(event, attempts)
+        for task_id in attempts.keys() - refused.keys():
+            del self._tried[task_id]
+        for task_id, error in refused.items():
             at = task_id - event.first
             worker = event.worker if isinstance(event.worker, int) else event.worker[at]
             self._cannot_keep(Ended(task_id, None, event.starts[at], event.ends[at], None, None, None, worker), error)
@@ -271,17 +285,19 @@ class Driver:
         tried = self._tried.get(task_id, 0) + (failure is None)
         kept = failure._replace(exception=None) if failure is not None else None
         # What cannot be sent or loaded fails while it is made ready, ahead of its time: it counts as failed then.
-        due = self.ledger.due[task_id - 1] if self.ledger.due else 0.0
+        due = self.ledger.due_of(task_id)
         started, ended = max(event.started, due), max(event.ended, due)
         outcome = Outcome(task_id, status, started, ended, event.result, kept, event.worker, tried, event.metadata)
         if (broken := self._books.one(outcome)) is not None:
             self._cannot_keep(event._replace(metadata=None), broken)
             return
+        self._tried.pop(task_id, None)
         if failure is not None and status != CANCELLED:
             self._failed += 1
             if self._failed >= self._failures_allowed and self._last_failed is None:
                 self.stopped = self.stopped or "failures"
                 self._last_failed = event
+                self._tried[task_id] = tried  # for what is said of it
 
     def _tell(self, first: int, count: int) -> None:
         if self.on_settled is not None:
@@ -304,9 +320,9 @@ class Driver:
                     pass  # still open: settled below
                 case _:
                     self._take(event)
-        for event in list(self._retrying.values()):
-            assert event.failure is not None
-            self._settle(event, event.failure.status, event.failure)
+        for waiting in list(self._retrying.values()):
+            assert waiting.failure is not None
+            self._settle(waiting, waiting.failure.status, waiting.failure)
         self._books.commit()
         for task_id in self.ledger.open_ids():
             self._books.leave_out(task_id, NOT_RUN)
@@ -315,9 +331,9 @@ class Driver:
 
     def close_load(self) -> None:
         """Without a planned end, the time to cool down counts back from the last due time."""
-        load, due = self._plan.load, self.ledger.due
+        load = self._plan.load
         if load is not None and load.duration is None and load.cooldown:
-            last = next((at for at in reversed(due) if at == at), math.inf)  # not NaN
+            last = next((at for at in reversed(self.ledger.due) if at == at), math.inf)  # not NaN
             self.ledger.measured_until = last - load.cooldown
 
     def book_left_over(self) -> None:
@@ -352,7 +368,7 @@ class Driver:
         if failure.status == ERROR and failure.message != own_text and failure.message.endswith(own_text):
             error.add_note("  " + failure.message.removesuffix(own_text).rstrip(": "))  # its item or result, on the way
         error.add_note("  " + self._circumstances(event))
-        error.add_note("  " + kept_text(self.ledger.status.count(OK)))
+        error.add_note("  " + self.ledger.kept_note())
         if failure.traceback and kind != "threads" and error.__cause__ is None:
             error.__cause__ = RemoteTraceback(failure.traceback)
         return error
@@ -370,9 +386,3 @@ class Driver:
             said += f" (pid {pids[event.worker]})" if event.worker in pids else ""
         item = brief(event.item)
         return f"{said}; input {item}" if item else said
-
-
-def kept_text(done: int) -> str:
-    """What a run that raises leaves. done: tasks that ended ok."""
-    results = "1 result" if done == 1 else f"{done} results"
-    return f"{results} and all logs are kept: worker_dispatcher.get_results(), get_logs()"

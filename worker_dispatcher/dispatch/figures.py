@@ -48,7 +48,7 @@ class Figures(Protocol):
 
 def figures_of(plan: Plan, ledger: Ledger, began: float) -> Figures:
     """began: when the run began (monotonic)."""
-    if plan.load is None:
+    if plan.load is None or not ledger.keeps:  # where records pass by, it is not known which tasks run
         return WorkFigures(ledger, plan.tasks, began)
     return LoadFigures(ledger, plan.load, plan.tasks, began)
 

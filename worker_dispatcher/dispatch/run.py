@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import html
+import sys
 import threading
 import warnings
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import CALLBACK_NAMES, Config, brief, call_style
+from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
 from worker_dispatcher.dispatch.banner import Banner
-from worker_dispatcher.dispatch.drive import Driver, kept_text
+from worker_dispatcher.dispatch.drive import Driver
+from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_passing
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
+from worker_dispatcher.dispatch.sendable import check_sendable
 from worker_dispatcher.dispatch.source import Intake, task_list
-from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerWarning
+from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
-from worker_dispatcher.records import DROPPED, NOT_RUN, OK, Failure, Ledger
-from worker_dispatcher.wire import pack_large
+from worker_dispatcher.records import DROPPED, NOT_RUN, Failure, Ledger
 
 __all__ = ["Run"]
 
@@ -30,19 +34,28 @@ class Run:
 
     Iterate it for the logs of tasks as they end, in the order they end. results, logs and info are complete
     once `done`. Thread-safe: every method may be called from any thread.
+
+    Launched with keep_records=False it hands each log over and forgets it, in memory that does not grow: results, logs
+    and tps() raise RunError. While thousands of records wait (fewer for slow tasks), nothing more is started; what runs
+    goes on, and its timeouts hold. Leaving the loop early cancels the run, as does dropping the run; wait() or await
+    without iterating gives the records up. What the run raises comes out of the loop, at its end.
     """
 
-    def __init__(self, config: Config, raw: dict[str, Any]) -> None:
+    def __init__(self, config: Config, raw: dict[str, Any], *, keep_records: bool = True) -> None:
+        if not keep_records:
+            check_passing(config)
         self.config = raw
         self._config = config
         self._anchor = Anchor.take()
-        self._ledger = Ledger(self._anchor)
         frequency = config.worker.frequency_mode
         cycle = frequency.enabled and (frequency.duration is not None or frequency.stages is not None)
         self._tasks = task_list(config.task.list, config.worker.number or 4, cycle=cycle)
         self._plan = make_plan(config, self._tasks.total, self._anchor)
         if self._plan.kind != "threads":
-            _check_sendable(config)
+            check_sendable(config)
+        workers = self._plan.workers
+        self._handover = None if keep_records else Handover(2 * workers)
+        self._ledger = PassingLedger(self._anchor, self._handover, workers) if self._handover else Ledger(self._anchor)
         self._driver = Driver(
             self._plan,
             self._tasks,
@@ -54,6 +67,8 @@ class Run:
             from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
 
             self._driver.progress = Progress(self._ledger, keep=not config.verbose)
+        if self._handover is not None:
+            self._handover.wake = self._driver.wake
         self._banner = Banner(config, self._plan, self._anchor)
         self._ended: Anchor | None = None
         self._changed = threading.Condition()
@@ -87,7 +102,7 @@ class Run:
             self._finish()
         if self._driver.error is not None:
             if isinstance(self._driver.error, KeyboardInterrupt):
-                self._driver.error.add_note("  " + kept_text(self._ledger.status.count(OK)))
+                self._driver.error.add_note("  " + self._ledger.kept_note())
             raise self._driver.error
         if self._thread is None:
             self._warn(4)  # past drive and start, to the line of the user
@@ -151,8 +166,9 @@ class Run:
         """Close the books: from here on nothing of the run changes."""
         self._driver.book_left_over()
         self._driver.close_load()
-        last = max(self._ledger.started_ids(), default=0) if self._driver.stopped else len(self._ledger)
-        self._results = self._ledger.results[:last]
+        if self._ledger.keeps:
+            last = max(self._ledger.started_ids(), default=0) if self._driver.stopped else len(self._ledger)
+            self._results = self._ledger.results[:last]
         self._ended = Anchor.take()
         self._banner.closing(self.info_without_ids(), self._ended.wall, self._ledger)
         self._end()
@@ -192,9 +208,9 @@ class Run:
         """depth: of the user's frame, above this one."""
         counts = self._ledger.counts()
         failed = counts["error"] + counts["timeout"] + counts["crashed"]
-        if failed and not self._config.verbose:
-            first = min(self._ledger.failures)
-            failure = self._ledger.failures[first]
+        found = self._ledger.first_failure()
+        if failed and found is not None and not self._config.verbose:
+            first, failure = found
             cause = f"#{first} {failure.type}: {failure.message[:200]}"
             text = f"{failed} of {len(self._ledger)} tasks failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
@@ -203,11 +219,28 @@ class Run:
 
     def launch(self, ended: Callable[[Run], None]) -> Run:
         """Drive in a thread of its own; returns at once. ended: called with the run just before it is done."""
-        self._driver.on_settled = self._settled
+        if self._handover is None:
+            self._driver.on_settled = self._settled
         self._at_end = ended
         self._thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
         self._thread.start()
-        return self
+        return self if self._handover is None else self._handle()
+
+    def _handle(self) -> Run:
+        """This run for the user, as an object that the driving thread does not hold: once it is gone nobody can take
+        the records, and the run would stand still for ever."""
+        handle = Run.__new__(Run)
+        handle.__dict__ = self.__dict__
+        weakref.finalize(handle, self._leave).atexit = False
+        return handle
+
+    def _leave(self, ends: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Nobody takes the records any more."""
+        if ends():  # the interpreter: threads stand still for good, some with locks in hand, and globals are gone
+            return
+        self.cancel()
+        if self._handover is not None:
+            self._handover.give_up()
 
     def _launched(self) -> None:
         _, error = guarded(self.drive)
@@ -227,6 +260,8 @@ class Run:
             self._changed.notify_all()
         for tell in waiters:
             tell()
+        if self._handover is not None:
+            self._handover.end()
 
     def _settled(self, first: int, count: int) -> None:
         with self._changed:
@@ -241,7 +276,11 @@ class Run:
         return self._done
 
     def wait(self, timeout: float | None = None) -> Run:
-        """Wait for the end; raises what the run raises. timeout: seconds; TimeoutError after it, the run goes on."""
+        """Wait for the end; raises what the run raises. timeout: seconds; TimeoutError after it, the run goes on.
+
+        A run that keeps no records, and that nobody iterates yet, gives them up from here on."""
+        if self._handover is not None:
+            self._handover.waited_for(forever=timeout is None)
         with self._changed:
             if not self._changed.wait_for(lambda: self._told, timeout):
                 raise TimeoutError(f"the run is not done after {timeout:g} s")
@@ -260,6 +299,20 @@ class Run:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The logs of tasks as they end, each once. What is known only at the end is not in them: `in_flight`, and the
         phase 'cooldown' of a load without a planned end."""
+        return self._logs_as_tasks_end() if self._handover is None else self._handed_over(self._handover)
+
+    def _handed_over(self, handover: Handover) -> Iterator[dict[str, Any]]:
+        handover.claim()
+        try:
+            while (log := handover.take()) is not None:
+                yield log
+        finally:
+            if not self._told:
+                self._leave()
+        if self._driver.error is not None:
+            raise self._driver.error
+
+    def _logs_as_tasks_end(self) -> Iterator[dict[str, Any]]:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._news or self._told)
@@ -286,6 +339,8 @@ class Run:
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
 
+        if self._handover is not None:
+            self._handover.waited_for(forever=True)
         with self._changed:
             if not self._told:
                 self._waiters.append(tell)
@@ -296,11 +351,13 @@ class Run:
     @property
     def results(self) -> list[Any]:
         """Results in task order; a falsy TaskFailure where a task did not end ok. One list for the life of the run."""
+        self._ledger.expect_kept()
         return self._results
 
     @property
     def logs(self) -> list[dict[str, Any]]:
         """One dict per task that was started, in id order. One list for the life of the run."""
+        self._ledger.expect_kept()
         if not self.done:
             return self._ledger.logs()
         with self._rendering:
@@ -355,34 +412,9 @@ class Run:
         return f"<Run {state}: {counts['ok']} ok, {sum(counts.values()) - counts['ok']} other>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the report so far."""
+        """What a notebook shows: the report so far, where there are records for one."""
+        if not self._ledger.keeps:
+            return html.escape(repr(self))
         from worker_dispatcher.reports.report import make_report
 
         return make_report(self)._repr_html_()
-
-
-def _check_sendable(config: Config) -> None:
-    """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
-    task = config.task
-    functions = {
-        "task.function": task.function,
-        "task.callback.on_done": task.callback.on_done,
-        "worker.init": config.worker.init,
-        "worker.exit": config.worker.exit,
-    }
-    if guarded(pack_large, (*functions.values(), task.config))[1] is None:
-        return
-    parts: list[tuple[str, Any]] = [(path, function) for path, function in functions.items() if function is not None]
-    if type(task.config) is dict:
-        parts += [(f"task.config[{brief(key) or type(key).__name__}]", value) for key, value in task.config.items()]
-    else:
-        parts.append(("task.config", task.config))
-    problems = []
-    for path, value in parts:
-        _, error = guarded(pack_large, value)
-        if error is not None:
-            kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-            why = f"{type(error).__name__}: {describe(error)[1][:200]}"
-            text = f"({kind}) cannot be sent to a process; open it in worker.init, or use threads ({why})"
-            problems.append((path, text))
-    raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])

@@ -338,7 +338,7 @@ class TaskSource:
     def next_due(self) -> float:
         """When `release` has something to do next (monotonic), or infinite."""
         due = self._later[0][0] if self._later else math.inf
-        if self._began is not None and not self._tasks.ended:
+        if self._began is not None and not self._tasks.ended and self._ledger.room():
             due = 0.0 if self._lacks() else min(due, self._unreleased() - AHEAD)
         return due
 
@@ -362,7 +362,7 @@ class TaskSource:
         return min(bisect.bisect_right(self._dues, moment, self._at) - self._at, most)
 
     def _fresh(self) -> int:
-        available = self._tasks.available()
+        available = min(self._tasks.available(), self._ledger.room())
         return self._due_by(self._horizon, available) if self._schedule.timed else available
 
     def take_late(self, before: float) -> Batch | None:

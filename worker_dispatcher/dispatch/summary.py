@@ -26,11 +26,14 @@ _LONGEST = 100  # characters of a failure
 
 
 def summary_lines(ledger: Ledger, info: Mapping[str, Any]) -> list[str]:
-    """Nothing for a run without a task. info: as `Run.info`, without its lists of ids."""
+    """Nothing for a run without a task; no times and failures where no records are kept. info: as `Run.info`, without
+    its lists of ids."""
     if not len(ledger):
         return []
-    rows = [task_id - 1 for task_id in ledger.started_ids() if ledger.worker[task_id - 1] != RESUMED]
     parts = [_first_words(info), *_count_texts(info["counts"], ledger.resumed)]
+    if not ledger.keeps:
+        return ["   ".join(parts), ""]
+    rows = [task_id - 1 for task_id in ledger.started_ids() if ledger.worker[task_id - 1] != RESUMED]
     lines = []
     if rows:
         parts.append(_percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
