@@ -55,6 +55,30 @@ def test_cancel_stops_what_runs_and_what_waits(shape, make_config, notes, wait_u
     assert [log["status"] for log in handle.logs] == ["cancelled"] * 2
 
 
+def load_slowly(notes):
+    notes.add("loads")
+    notes.wait("the end")
+
+
+class SlowToLoad:
+    def __init__(self, notes):
+        self.notes = notes
+
+    def __reduce__(self):
+        return load_slowly, (self.notes,)
+
+
+def test_a_task_that_is_being_loaded_when_the_run_is_cancelled_was_not_run(process_shape, make_config, notes):
+    handle = wd.launch(make_config(process_shape, lambda task: task, [SlowToLoad(notes)], {"number": 1}))
+    notes.wait("loads")
+    handle.cancel()
+    handle.wait(5)
+    notes.add("the end")
+
+    assert handle.logs == []
+    assert handle.info["not_run"] == [1]
+
+
 def test_cancel_before_and_after_the_run_is_harmless(shape, make_config):
     handle = wd.launch(make_config(shape, lambda id: id, 3))
     handle.wait(10)

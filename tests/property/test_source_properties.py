@@ -62,4 +62,4 @@ def test_the_pieces_of_a_load_together_are_its_schedule(schedule: Any, moves: li
     assert [found[task_id] for task_id in sorted(found)] == [(nth, due) for nth, (_, due) in enumerate(planned)]
     assert sorted(found) == list(range(1, len(planned) + 1))
     assert list(ledger.due) == [due for _, due in planned]
-    assert [ledger._scheduled(task_id)["interval"] for task_id in sorted(found)] == [number for number, _ in planned]
+    assert [ledger._interval(task_id) for task_id in sorted(found)] == [number for number, _ in planned]

@@ -59,7 +59,7 @@ class Remote:
     Owned by the pool's driving thread. number: of its first slot, for the records.
     alone: it runs a task that must have no company. closing_at: when it will be killed, or infinite.
     severed: it is killed because it lives, but its channel does not.
-    orphaned: its fork server took it along, or it could not be watched.
+    orphaned: its end is nobody's fault: its fork server took it along, it could not be watched, or we stop it.
     frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     over: what is told of it where it is killed for its memory; else empty.
@@ -398,10 +398,9 @@ class Remote:
         return first + self.held.take(seq + 1, end)
 
     def cancel_running(self) -> None:
-        """Blame nobody: what runs is cancelled by us."""
-        for seq in self.slate.begun():
-            if seq > 0:
-                self.verdicts[seq] = Failure("", "", status=CANCELLED)
+        """Blame nobody: what runs is cancelled by us, and what is being loaded had not begun."""
+        self.orphaned = True
+        self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in self.slate.begun() if seq > 0}
 
     def close(self) -> None:
         self.channel.close()
