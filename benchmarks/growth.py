@@ -2,7 +2,8 @@
 
 Each curve is drawn in results/growth_<curve>.png: time and memory per unit on logarithmic axes, where what does not
 grow is level or falls. Workers nap, ten times 50 ms each; their cost is the time beyond that half second, for starting
-them, handing out and collecting. Payloads are bytes that a process sends back as it got them.
+them, handing out and collecting. Payloads are bytes that a process sends back as it got them. Records that are handed
+over and not kept shall take the same memory in all, however many there are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ NAP = 0.05  # seconds
 NAPS = 10  # of each worker
 PAYLOAD = 800_000_000  # bytes in all, within these numbers of tasks: at least one for each process
 LEAST_PAYLOADS, MOST_PAYLOADS = 4, 2_000
+TASKS = (10**3, 10**4, 10**5, 10**6)
 OURS = "worker_dispatcher"
 
 
@@ -40,6 +42,7 @@ class Curve:
 
     The goal: at the last point a unit costs at most `most` times as much, in time and in memory, as where x is `since`.
     judge_memory: False where the points cannot be compared: four payloads of 400 MB are all in flight at once.
+    whole: memory is that of the run, not of a unit: it must not grow at all.
     """
 
     name: str
@@ -49,6 +52,43 @@ class Curve:
     points: tuple[Point, ...]
     most: float = 1.5
     judge_memory: bool = True
+    whole: bool = False
+
+    @property
+    def memory(self) -> str:
+        return "bytes_in_all" if self.whole else f"bytes_per_{self.unit}"
+
+
+@dataclass(frozen=True)
+class Handed:
+    """The records of a run that kept none: each was checked as it came, so what they were is known."""
+
+    items: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def results(self) -> Sequence[int]:
+        return self.items
+
+    def times(self) -> list[tuple[float, float]]:
+        return [(0.0, 0.0)] * len(self.items)
+
+
+def handed_over(case: harness.Case, items: Sequence[int], chunk: int | None) -> Handed:
+    import worker_dispatcher
+
+    task = {"list": items, "function": case.function}
+    worker = {"number": case.workers, "use_processing": True}
+    run = worker_dispatcher.launch({"task": task, "worker": worker, "verbose": False}, keep_records=False)
+    count = 0
+    for log in run:
+        assert log["result"] == log["task_id"] - 1
+        assert log["started_at"] <= log["ended_at"]
+        count += 1
+    assert count == len(items)
+    return Handed(items)
 
 
 def check(items: Sequence[Any], results: Sequence[Any]) -> None:
@@ -81,7 +121,18 @@ def tasks(shape: str, contestants: Sequence[harness.Contestant]) -> Curve:
         case = harness.Case(name, count, noop, timed_noop, range, check, per_task, "us_per_task")
         return Point(count, count, case.among(contestants))
 
-    return Curve(f"tasks_in_{shape}", "task", "us_per_task", 100_000, tuple(map(point, (10**3, 10**4, 10**5, 10**6))))
+    return Curve(f"tasks_in_{shape}", "task", "us_per_task", 100_000, tuple(map(point, TASKS)))
+
+
+def records() -> Curve:
+    """Handed over as tasks end, and kept until the end."""
+
+    def point(count: int) -> Point:
+        name = f"{count} tasks, records handed over"
+        case = harness.Case(name, count, noop, timed_noop, range, check, per_task, "us_per_task")
+        return Point(count, count, case.among((ours(handed_over), KEPT)))
+
+    return Curve("records", "task", "us_per_task", 100_000, tuple(map(point, TASKS)), whole=True)
 
 
 def workers(shape: str, numbers: Sequence[int], since: int, contestants: Sequence[harness.Contestant]) -> Curve:
@@ -110,6 +161,7 @@ def ours(kind: Callable[..., Any]) -> harness.Contestant:
     return harness.Contestant(OURS, "ours", kind)
 
 
+KEPT = harness.Contestant("worker_dispatcher, records kept", "ours-kept", rivals.processes)
 POOL = harness.Contestant("multiprocessing.Pool", "default", rivals.pool)
 FUTURES = harness.Contestant("ProcessPoolExecutor", "default", rivals.futures)
 DUMMY = harness.Contestant("multiprocessing.dummy", "default", dummy)
@@ -118,6 +170,7 @@ ASYNCIO = harness.Contestant("asyncio", "tuned", one_iterator)
 CURVES = (
     tasks("processes", (rivals.OURS, rivals.FLOOR, POOL)),
     tasks("threads", (ours(rivals.ours), DUMMY)),
+    records(),
     workers("processes", (1, 2, 4, 8, 16, 32, 64), 8, (rivals.OURS, rivals.FLOOR, POOL)),
     workers("threads", (1, 10, 100, 1_000), 100, (ours(rivals.ours), THREADS)),
     workers("coroutines", (1, 10, 100, 1_000, 10_000), 1_000, (ours(COROUTINES), ASYNCIO)),
@@ -130,7 +183,7 @@ def finish(answer: dict[str, Any], write: bool) -> None:
     found = {case["case"]: case for case in answer["cases"]}
     for curve in CURVES:
         cases = [found[point.case.name] for point in curve.points]
-        names = (curve.figure, f"bytes_per_{curve.unit}") if curve.judge_memory else (curve.figure,)
+        names = (curve.figure, curve.memory) if curve.judge_memory else (curve.figure,)
         for index, name in enumerate(names):
             pairs = zip(curve.points, cases, strict=True)
             costs = {point.x: costs_of(curve, point, case)[index].get(OURS) for point, case in pairs}
@@ -140,10 +193,11 @@ def finish(answer: dict[str, Any], write: bool) -> None:
 
 
 def costs_of(curve: Curve, point: Point, case: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """Of each contestant that ended well: microseconds and bytes of memory for each unit."""
+    """Of each contestant that ended well: microseconds for each unit, and bytes of memory."""
     good = [one for one in case["contestants"] if one["error"] is None]
     time = {one["name"]: one["figures"][curve.figure]["median"] for one in good}
-    memory = {one["name"]: one["peak_mb"] * 1e6 / point.units for one in good if one["peak_mb"] is not None}
+    units = 1 if curve.whole else point.units
+    memory = {one["name"]: one["peak_mb"] * 1e6 / units for one in good if one["peak_mb"] is not None}
     return time, memory
 
 
@@ -161,7 +215,8 @@ def draw(curve: Curve, cases: Sequence[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for index, (axes, label) in enumerate(zip(figure.subplots(1, 2), ("microseconds", "bytes of memory"), strict=True)):
+    labels = (f"microseconds per {curve.unit}", curve.memory.replace("_", " of memory ", 1).replace("_", " "))
+    for index, (axes, label) in enumerate(zip(figure.subplots(1, 2), labels, strict=True)):
         names = [one["name"] for one in cases[0]["contestants"]]
         lines: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
         for point, case in zip(curve.points, cases, strict=True):
@@ -171,7 +226,7 @@ def draw(curve: Curve, cases: Sequence[dict[str, Any]]) -> None:
         for name, line in lines.items():
             axes.plot([x for x, _ in line], [cost for _, cost in line], marker="o", label=name)
         axes.set_xscale("symlog" if curve.points[0].x == 0 else "log")
-        axes.set(yscale="log", xlabel=curve.name.replace("_", " "), ylabel=f"{label} per {curve.unit}")
+        axes.set(yscale="log", xlabel=curve.name.replace("_", " "), ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()
     harness.RESULTS.mkdir(exist_ok=True)
