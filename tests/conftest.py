@@ -180,7 +180,8 @@ def _descriptors() -> Counter[str]:
 
 
 def _is_a_strangers(name: str) -> bool:
-    """True if a process outside this session has the file mapped or open: other programs use /dev/shm as well."""
+    """True if a process outside this session has the file mapped or open, or had it for the moment in which it was
+    seen: other programs use /dev/shm as well."""
     path = str(SHARED_MEMORY / name)
     ours = {os.getpid(), *(process.pid for process in _processes())}
     for pid in psutil.pids():
@@ -194,7 +195,7 @@ def _is_a_strangers(name: str) -> bool:
                 return True
         except OSError:
             continue
-    return False
+    return not os.path.lexists(path)
 
 
 def _end_processes_of(before: Leftovers) -> None:
