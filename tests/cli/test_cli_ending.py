@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -127,24 +128,55 @@ def test_a_run_with_a_journal_is_taken_up_by_the_same_command(program: Call, cal
 
 def test_ctrl_c_typed_on_a_terminal_ends_the_run(folder: Path, logs: Call) -> None:
     (folder / "list.txt").write_text(TASKS)
-    command = [sys.executable, "-m", "worker_dispatcher", "run", "orders:nap", "--list", "list.txt", "--log", "r.jsonl"]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [*command, *SHAPES["processes"]])
-    try:
+
+    def press(terminal: int) -> None:
         await_running(folder)
         os.write(terminal, b"\x03")
+
+    code, shown = on_a_terminal(
+        ["run", "orders:nap", "--list", "list.txt", "--log", "r.jsonl", *SHAPES["processes"]], press
+    )
+    assert code == 130
+    assert "interrupted: 2 tasks ended, 4 stopped; written: r.jsonl" in shown
+    assert "Traceback" not in shown
+    assert len(logs("r.jsonl")) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "bar"),
+    [([], True), (["--no-progress"], False), (["--quiet"], False), (["--quiet", "--progress"], True)],
+)
+@pytest.mark.parametrize("command", [["run"], ["load", "--rate", "20"]], ids=["run", "load"])
+def test_a_bar_is_there_on_a_terminal_unless_it_is_not_wanted(
+    folder: Path, command: list[str], options: list[str], bar: bool
+) -> None:
+    (folder / "steps.py").write_text("import time\ndef f(id): time.sleep(0.05)")
+    name, *rest = command
+    wanted = ["--workers", "1"] if name == "run" else []
+    code, shown = on_a_terminal([name, "steps:f", "--list", "20", *rest, *wanted, *options])
+    assert code == 0
+    assert ("\x1b" in shown) == bar
+    assert (shown == "") == (options == ["--quiet"])
+
+
+def on_a_terminal(arguments: list[str], meanwhile: Callable[[int], None] = lambda terminal: None) -> tuple[int, str]:
+    """The exit code of the command on a terminal of its own, and all that it wrote there."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        termios.tcsetwinsize(0, (24, 80))
+        os.execv(sys.executable, [sys.executable, "-m", "worker_dispatcher", *arguments])
+    try:
+        meanwhile(terminal)
         shown = read_all(terminal)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         pid = 0
     finally:
         os.close(terminal)
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    assert "interrupted: 2 tasks ended, 4 stopped; written: r.jsonl" in shown
-    assert "Traceback" not in shown
-    assert len(logs("r.jsonl")) == 6
+    return code, shown
 
 
 def read_all(terminal: int) -> str:

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 import re
+import sys
 import sysconfig
 import time
 from collections import Counter
@@ -90,8 +91,12 @@ def _demo(given: argparse.Namespace) -> int:
 def _start(**config: Any) -> Run:
     from worker_dispatcher.dispatch.run import Run
 
-    config = {"verbose": False, **config}
+    config = {"verbose": False, "progress": _has_terminal(), **config}
     return Run(parse(config), merged(config)).drive()
+
+
+def _has_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 # The batch

@@ -107,7 +107,7 @@ def _load(given: argparse.Namespace) -> int:
         "verbose": False,
         "task": task | given_of(given, "timeout"),
         "worker": worker | {"frequency_mode": mode},
-        **given_of(given, "progress"),
+        "progress": not given.quiet if given.progress is None else given.progress,
     }
 
     def reported(run: Run) -> Report:
