@@ -427,3 +427,14 @@ def test_bytes_written_in_front_of_a_frame_are_noticed(sockets):
     Channel(sockets[0], blocking=True).send(1, [b"a"])
     with pytest.raises(Gone):
         channel.receive()
+
+
+def test_a_severed_channel_is_told_from_one_that_was_hung_up_whatever_is_still_to_be_read(ends):
+    left, right = ends
+    left.send(1, [b"unread"])
+    assert not right.severed()
+    left.hang_up()
+    assert not right.severed()
+    left.close()
+    assert right.severed()
+    assert bytes(right.receive()[0].parts[0]) == b"unread"

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from worker_dispatcher.dispatch.schedule import AllAtOnce, Curve, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
+from worker_dispatcher.dispatch.schedule import (
+    AllAtOnce,
+    Curve,
+    Growing,
+    Paced,
+    Remaining,
+    Schedule,
+    Stage,
+    Stages,
+    Steady,
+    Trace,
+)
 
 
 def first_ticks(schedule: Schedule, count: int) -> list[tuple[int, list[float]]]:
@@ -186,3 +197,26 @@ def test_long_times_without_a_task_are_passed_over() -> None:
         assert len(few) == 3
         assert few[-1][0] == pytest.approx(few[-1][1][0] * 1e6, abs=1)
     assert first_ticks(Trace((0.0, 1e9), 5e-324), 2) == [(0, [0.0]), (10**15, [1e9])]
+
+
+@given(
+    done=st.integers(0, 30),
+    schedule=st.sampled_from(
+        [
+            Paced(Growing(3, 1), "burst", 0.5, 3.0),
+            Paced(Steady(7), "even", 1.0, 3.0),
+            Paced(Steady(7), "poisson", 1.0, 3.0, 5),
+            Paced(Stages((Stage(1.0, 0, 10), Stage(1.0, 10, 2))), "even", 0.25),
+            Trace((0.0, 0.0, 0.7, 2.5, 2.5, 9.0), 1.0),
+        ]
+    ),
+)
+def test_what_remains_of_a_schedule_is_its_end_from_the_next_due_time_on(done: int, schedule: Schedule) -> None:
+    whole = [(number, due) for number, dues in schedule.ticks() for due in dues]
+    left = Remaining(schedule, done)
+    found = [(number, due) for number, dues in left.ticks() for due in dues]
+    assert [number for number, _ in found] == [number for number, _ in whole[done:]]
+    gone = left.gone()
+    assert gone == (whole[done][1] if done < len(whole) else math.inf)
+    assert [due + gone for _, due in found] == pytest.approx([due for _, due in whole[done:]])
+    assert not found or found[0][1] == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import thread_time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker_dispatcher.clock import now
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Books", "JournalBooks", "Outcome"]
 
-_REST = 10  # how many times as long as a commit took until the next: they take a tenth of the driver's time at most
+_REST = 10  # times the processor time of a commit until the next: they take a tenth of the driver's at most
 
 
 class Outcome(NamedTuple):
@@ -175,9 +176,9 @@ class JournalBooks(Books):
     def commit(self) -> None:
         if not self._entries:
             return
-        at = now()
+        at = thread_time()  # to wait for a disk, or for a processor, takes nothing from the workers
         self._attempt(self._journal.commit)
-        self._rested = now() + _REST * (now() - at)
+        self._rested = now() + _REST * (thread_time() - at)
         self._settle_entries()
 
     def _settle_entries(self) -> None:

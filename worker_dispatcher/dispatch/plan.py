@@ -151,6 +151,7 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         config.worker.max_tasks_per_worker,
         config.worker.memory_limit,
         config.worker.forward_logging,
+        config.journal is not None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 import struct
 from collections import deque
@@ -166,6 +167,12 @@ class Channel:
         if at:
             del self._buffer[:at]
         return frames
+
+    def severed(self) -> bool:
+        """True if the other end is gone, whatever it sent before; not yet if it has only hung up. A microsecond."""
+        watch = select.poll()  # one of its own: any thread may ask
+        watch.register(self._sock, 0)
+        return bool(watch.poll(0))
 
     def hang_up(self) -> None:
         """Let the other end read to the end of what was sent, and then nothing more."""

@@ -15,6 +15,7 @@ from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.records import Failure
 
 __all__ = [
+    "LONG",
     "LONGEST_INIT",
     "Batch",
     "Broken",
@@ -27,6 +28,10 @@ __all__ = [
     "Setup",
     "Source",
 ]
+
+# Seconds. With a journal, a task that takes so long is not sent ahead of the end of another: what begins while that is
+# not on disk yet is one task more that a kill takes.
+LONG = 0.008
 
 LONGEST_INIT = (
     600.0  # seconds after which a worker.init will not return any more: a model may be loaded in it, or fetched
@@ -103,6 +108,7 @@ class Setup(NamedTuple):
     hooks: what each worker calls once, before its first task and after its last.
     max_tasks: how many tasks a worker process may run. memory_limit: bytes over which it is killed.
     forward_logging: worker processes send what they log.
+    recorded: how each task ends is written to a journal.
     """
 
     call: Call
@@ -114,6 +120,7 @@ class Setup(NamedTuple):
     max_tasks: int | None = None
     memory_limit: int | None = None
     forward_logging: bool = False
+    recorded: bool = False
 
     @property
     def exit_grace(self) -> float:

@@ -16,7 +16,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
 from worker_dispatcher.pools import WORKER_ENTRY
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Setup, Source
+from worker_dispatcher.pools.base import LONG, Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
@@ -70,7 +70,8 @@ class ProcessPool:
         )
         reserved = self._feed_alone(source)
         while source.waiting():
-            ahead = 0 if self._setup.timed else self._batching.last
+            one_by_one = self._setup.timed or (self._setup.recorded and not 0 < self._batching.per_task < LONG)
+            ahead = 0 if one_by_one else self._batching.last
             remote = roomiest([r for r in self._remotes if r is not reserved], ahead)
             if remote is None:
                 return
@@ -79,6 +80,7 @@ class ProcessPool:
                 count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
             else:
                 count = self._batching.size(source.waiting(), remote.slots, slots, free)
+                count = min(count, free) if one_by_one else count
             batch = source.take(min(count, remote.room))
             if batch is None:
                 return

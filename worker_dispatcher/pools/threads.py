@@ -15,7 +15,18 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.osproc.slate import IN_INIT
-from worker_dispatcher.pools.base import LONGEST_INIT, Batch, Broken, Ended, Event, Finished, Returned, Setup, Source
+from worker_dispatcher.pools.base import (
+    LONG,
+    LONGEST_INIT,
+    Batch,
+    Broken,
+    Ended,
+    Event,
+    Finished,
+    Returned,
+    Setup,
+    Source,
+)
 from worker_dispatcher.pools.claims import Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
@@ -43,7 +54,8 @@ class ThreadPool:
         self._numbers = 0
         self._tasks: dict[int, tuple[int, Any, float]] = {}  # seq -> (id, item, due) of what the crew holds
         self._seq = 1
-        self._hold = size if setup.timed else 2 * size
+        self._hold = 2 * size
+        self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
         self._full = False
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
@@ -74,10 +86,11 @@ class ThreadPool:
     def feed(self, source: Source) -> None:
         # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
         # stays lazy, and more only when its threads run dry although there was more to hold.
-        if self._full and len(self._tasks) < self._size and not self._setup.timed:
+        if self._full and len(self._tasks) < self._size and not self._one_by_one:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
-        while (room := self._hold - len(self._tasks)) > 0:
+        hold = self._size if self._one_by_one else self._hold
+        while (room := hold - len(self._tasks)) > 0:
             batch = source.take_alone() or source.take(min(room, max(self._size, 256)))
             if batch is None:
                 return
@@ -135,6 +148,7 @@ class ThreadPool:
                 runs.append((task_id, started, ended, result, number))
             else:
                 events.append(Ended(task_id, item, started, ended, result, failure, metadata, number))
+            self._one_by_one = self._setup.timed or (self._setup.recorded and ended - started >= LONG)
         for _ in range(len(bailed)):
             events.append(self._give_back(bailed.popleft()))
         return [*_in_runs(runs), *events] if runs else events

@@ -197,6 +197,8 @@ class Solo:
         tasks, end = zip(range(seq, seq + len(items)), itertools.count(first), items), seq + len(items)
         until = now() + _REPORT_AFTER
         while seq < end:
+            if self._channel.severed():
+                raise Gone  # the parent will not hear of what begins now
             went = attempt_run(
                 call, self._caller, tasks, self._slate, reports.seal_value,
                 timeout=timeout, stop_at=self._stop_at, until=until, forked=self._forked,
