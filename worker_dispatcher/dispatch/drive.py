@@ -346,14 +346,22 @@ class Driver:
         """Bring the failed task's own exception here, or the best that can be said of it."""
         if self._last_failed is None:
             return
-        task_id, failure = self._last_failed.task_id, self._last_failed.failure
-        assert failure is not None
         until = now() + _EXCEPTION_WAIT
-        wanted = failure.status == ERROR and failure.exception is None and self._plan.kind != "threads"
-        while wanted and task_id not in self._exceptions and now() < until:
+        while self._plan.kind != "threads" and self._on_its_way(self._last_failed, pool) and now() < until:
             for event in pool.wait(until):
                 self._take(event)
         self.error = self._dressed(self._last_failed)
+
+    def _on_its_way(self, event: Ended, pool: Pool) -> bool:
+        """True while the exception object of a task, or the id of its process, has not come here yet.
+
+        A new process may have failed at its first task before the fork server has told its id.
+        """
+        failure = event.failure
+        assert failure is not None
+        if failure.status == ERROR and failure.exception is None and event.task_id not in self._exceptions:
+            return True
+        return event.ended > event.started and event.worker not in pool.pids
 
     def _dressed(self, event: Ended) -> BaseException:
         """The exception of the task that ends the run, with notes on where and when, and its remote traceback."""
