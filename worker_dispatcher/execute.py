@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.records import Failure
+from worker_dispatcher.records import OUTPUT, Failure
 
 __all__ = [
     "SMALL",
@@ -119,7 +119,13 @@ class Call(NamedTuple):
             "metadata": metadata,
         }
         known = {"id": task_id, "config": self.config, "result": result, "log": log}
-        return call_styled(self.on_done, self.on_done_style, result, known)
+        if OUTPUT not in metadata:
+            return call_styled(self.on_done, self.on_done_style, result, known)
+        output = log["output"] = metadata.pop(OUTPUT)
+        try:
+            return call_styled(self.on_done, self.on_done_style, result, known)
+        finally:
+            metadata[OUTPUT] = output
 
 
 class Hooks(NamedTuple):

@@ -24,6 +24,7 @@ __all__ = [
     "NOT_RUN",
     "OK",
     "OPEN",
+    "OUTPUT",
     "RESUMED",
     "STATUS_NAMES",
     "TIMEOUT",
@@ -39,6 +40,8 @@ _WITHOUT_LOG = (OPEN, NOT_RUN, DROPPED)
 
 
 RESUMED = -1  # in the column of workers: an earlier run had it
+
+OUTPUT = "worker_dispatcher.output"  # under which what a task printed travels with its metadata
 
 _ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
 _NO_END = 1 << 62  # more tasks than any run will have
@@ -106,6 +109,7 @@ class Ledger:
         self.failures: dict[int, Failure] = {}
         self.attempts: dict[int, int] = {}  # only where more than one
         self.metadata: dict[int, dict[Any, Any]] = {}
+        self.captures = False  # each log has an output
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.settled = 0
         self.outcomes = [0] * len(STATUS_NAMES)  # how many tasks were settled with each status
@@ -277,19 +281,25 @@ class Ledger:
         scheduled: tuple[float, int] | None,
     ) -> dict[str, Any]:
         """scheduled: due time (monotonic) and interval, None with fixed workers."""
+        notes, output = self.metadata.get(task_id, {}), ""
+        if OUTPUT in notes:
+            output = notes[OUTPUT]
+            notes = {key: value for key, value in notes.items() if key != OUTPUT}
         entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),
             "ended_at": self.anchor.wall_at(ended),
             "duration": ended - started,
             "result": result,
-            "metadata": self.metadata.get(task_id, {}),
+            "metadata": notes,
             "status": STATUS_NAMES[status],
             "error": self._error(task_id),
             "attempts": self.attempts.get(task_id, 1),
             "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
+        if self.captures:
+            entry["output"] = output
         if worker == RESUMED:
             entry["phase"] = "resumed"
         elif scheduled is not None:

@@ -134,6 +134,7 @@ class WorkerDict(TypedDict, total=False):
     max_tasks_per_worker: int | None
     memory_limit: int | str | None
     forward_logging: bool
+    capture_output: bool
 
 
 class ConfigDict(TypedDict, total=False):

@@ -46,7 +46,6 @@ RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException],
 NOT_YET = frozenset(
     {
         "worker.backend",
-        "worker.capture_output",
     }
 )
 
@@ -254,6 +253,9 @@ class WorkerOptions(Options):
     )
     forward_logging: bool = option(
         True, flag(), "What worker processes log reaches the handlers of this process, at its levels."
+    )
+    capture_output: bool = option(
+        False, flag(), "What a task prints goes into its log as `output`, its last 1 MB, instead of to the terminal."
     )
 
 

@@ -50,6 +50,7 @@ class Driver:
 
     def __init__(self, plan: Plan, tasks: TaskList, ledger: Ledger, *, on_error: str, max_failures: int | None) -> None:
         self._plan, self._tasks, self.ledger = plan, tasks, ledger
+        ledger.captures = plan.setup.capture
         self._raises = on_error == "raise"
         self._failures_allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
         self._source = TaskSource(tasks, ledger, plan.schedule)

@@ -152,6 +152,7 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         config.worker.memory_limit,
         config.worker.forward_logging,
         config.journal is not None,
+        config.worker.capture_output,
     )
 
 

@@ -8,7 +8,7 @@ fault. It knows nothing of retries, results or records: those are the driver's.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.execute import Call, Hooks
@@ -109,6 +109,7 @@ class Setup(NamedTuple):
     max_tasks: how many tasks a worker process may run. memory_limit: bytes over which it is killed.
     forward_logging: worker processes send what they log.
     recorded: how each task ends is written to a journal.
+    capture: what a task prints is kept for its log.
     """
 
     call: Call
@@ -121,6 +122,24 @@ class Setup(NamedTuple):
     memory_limit: int | None = None
     forward_logging: bool = False
     recorded: bool = False
+    capture: bool = False
+
+    def caller(self, state: Any = None) -> Callable[[int, Any, dict[Any, Any]], Any]:
+        """The function as f(id, task, metadata). state: what worker.init has made."""
+        caller = self.call.with_state(state).caller()
+        if not self.capture:
+            return caller
+        from worker_dispatcher.pools.capture import capturing
+
+        return capturing(caller, coroutine=self.coroutine)
+
+    def redirected(self) -> Callable[[], None]:
+        """Take hold of what is printed in this process, where that is wanted; returns what lets go of it again."""
+        if not self.capture:
+            return lambda: None
+        from worker_dispatcher.pools.capture import redirect
+
+        return redirect()
 
     @property
     def exit_grace(self) -> float:

@@ -152,8 +152,8 @@ class ThreadCrew:
 
     def _run(self, slot: Slot, state: Any = None) -> None:
         setup, claims, done, wake, halt = self._setup, self._claims, self.done, self._wake, self._halt
-        call, timeout, stop_at = setup.call.with_state(state), setup.timeout, setup.stop_at or math.inf
-        caller, running, started, deadline = call.caller(), slot.running, slot.started, slot.deadline
+        call, timeout, stop_at = setup.call, setup.timeout, setup.stop_at or math.inf
+        caller, running, started, deadline = setup.caller(state), slot.running, slot.started, slot.deadline
         seal, forked = self._seal, forks()
         born = forked[0]
         while True:

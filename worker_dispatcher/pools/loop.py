@@ -62,9 +62,8 @@ class LoopCrew:
         self._stop_at = setup.stop_at or math.inf
         self._context = contextvars.copy_context()  # what tasks find; none sees what another has set
         self._loop = new_loop()
-        self._call = setup.call
         self._state: Any = None
-        self._caller = setup.call.caller()
+        self._caller = setup.caller()
         self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
         self._thread.start()
 
@@ -105,8 +104,8 @@ class LoopCrew:
         self._wake()
         if error is not None or not heard or self._closing:
             return False
-        self._state, self._call = state, self._setup.call.with_state(state)
-        self._caller = self._call.caller()
+        self._state = state
+        self._caller = self._setup.caller(state)
         self._free.append(slot)
         self._loop.call_soon(self._fill, context=self._context)
         return True
@@ -157,7 +156,7 @@ class LoopCrew:
             if not self._halt[0] and at < self._stop_at:
                 if timeout is not None and not self._watching:
                     self._watch()
-                ended = await attempt_async(self._call, self._caller, task_id, item, at)
+                ended = await attempt_async(self._setup.call, self._caller, task_id, item, at)
                 if self._forks[0] != self._born:
                     os._exit(0)  # the task forked and its child came back here: it is not one of this crew
                 if slot in self._late:

@@ -60,6 +60,7 @@ class ThreadPool:
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
         self._stopped = False
+        self._let_go_of_output = setup.redirected()
         self._breath, self._looked = breath(setup, size), 0.0
         self._new_crew()
 
@@ -228,6 +229,7 @@ class ThreadPool:
         if not join_idle(self._slots, self._setup.exit_grace) and self._setup.hooks is not None and not self._stopped:
             self.complaints.append(self._setup.exit_late)
         self.complaints += self._crew.complaints
+        self._let_go_of_output()
 
 
 def _in_runs(ended: list[tuple[int, float, float, Any, int]]) -> Iterator[Finished]:

@@ -92,7 +92,7 @@ class Solo:
     def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
-        self._caller = setup.call.caller()
+        self._caller = setup.caller()
         self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._stop_at = setup.stop_at or math.inf
@@ -113,7 +113,7 @@ class Solo:
         if self._forked:
             os._exit(0)  # it forked and its child came back here: it is not a worker
         slate.running[0] = 0
-        self._caller = call.with_state(self._state).caller()
+        self._caller = self._setup.caller(self._state)
         if self._await_all is not None:
             self._use_runner(self._await_all)
         return error
@@ -368,6 +368,7 @@ def main(socket_fd: int, slate_fd: int) -> None:
             return
         _limit_blas()
         kind = Solo if len(slate.running) == 1 else Host
+        setup.redirected()
         worker = kind(channel, slate, setup)
         if (error := worker.open()) is not None:
             send_failed_init(channel, error)
