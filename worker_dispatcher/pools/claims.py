@@ -69,7 +69,7 @@ class Slot:
             return seq
 
 
-Done = tuple[int, int, Ended]  # number of the slot, seq, how it ended
+Done = tuple[int, int, Ended]  # seq, number of the slot, how it ended
 
 
 @functools.cache

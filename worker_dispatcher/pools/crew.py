@@ -181,7 +181,7 @@ class ThreadCrew:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew
             if slot.abandoned:
                 return
-            if not slot.settle(done, (slot.number, seq, seal(ended))):
+            if not slot.settle(done, (seq, slot.number, seal(ended))):
                 return
             wake()
             del claim, item, ended  # a waiting thread must not keep a result alive

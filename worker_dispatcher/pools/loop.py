@@ -188,7 +188,7 @@ class LoopCrew:
         if ended is None:
             heard = slot.settle(self.bailed, seq)
         else:
-            heard = slot.settle(self.done, (slot.number, seq, self._seal(ended)))
+            heard = slot.settle(self.done, (seq, slot.number, self._seal(ended)))
         if heard:
             self._running.pop(slot, None)
             self._free.append(slot)

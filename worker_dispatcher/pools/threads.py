@@ -9,7 +9,7 @@ import os
 import queue
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
@@ -27,7 +27,7 @@ from worker_dispatcher.pools.base import (
     Setup,
     Source,
 )
-from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.pools.claims import Done, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
@@ -139,20 +139,42 @@ class ThreadPool:
         return events
 
     def _drain(self) -> list[Event]:
-        events: list[Event] = []
-        done, bailed, tasks = self._crew.done, self._crew.bailed, self._tasks
-        runs: list[tuple[int, float, float, Any, int]] = []
-        for _ in range(len(done)):
-            number, seq, (started, ended, result, failure, metadata) = done.popleft()
-            task_id, item, _ = tasks.pop(seq)
-            if failure is None and metadata is None:
-                runs.append((task_id, started, ended, result, number))
-            else:
-                events.append(Ended(task_id, item, started, ended, result, failure, metadata, number))
-            self._one_by_one = self._setup.timed or (self._setup.recorded and ended - started >= LONG)
+        done, bailed = self._crew.done, self._crew.bailed
+        ended = [done.popleft() for _ in range(len(done))]
+        if ended:
+            last = ended[-1][2]
+            self._one_by_one = self._setup.timed or (self._setup.recorded and last.ended - last.started >= LONG)
+        ended.sort(key=_seq)
+        events = self._book(ended) if ended else []
         for _ in range(len(bailed)):
             events.append(self._give_back(bailed.popleft()))
-        return [*_in_runs(runs), *events] if runs else events
+        return events
+
+    def _book(self, ended: list[Done]) -> list[Event]:
+        """What has ended, in order of seq: columns, with no step in Python for each task that can be spared."""
+        seqs, workers, hows = zip(*ended, strict=True)
+        starts, ends, results, failures, notes = zip(*hows, strict=True)
+        if failures.count(None) + notes.count(None) < 2 * len(ended):
+            return self._book_apart(ended)
+        pop = self._tasks.pop
+        ids = [pop(seq)[0] for seq in seqs]
+        bounds = [0, len(ids)]
+        if ids != list(range(ids[0], ids[0] + len(ids))):  # tasks are claimed in order: a run, but for a few stragglers
+            bounds[1:1] = [at for at in range(1, len(ids)) if ids[at] != ids[at - 1] + 1]
+        return [
+            Finished(ids[low], starts[low:high], ends[low:high], list(results[low:high]), {}, workers[low:high])
+            for low, high in itertools.pairwise(bounds)
+        ]
+
+    def _book_apart(self, ended: list[Done]) -> list[Event]:
+        """The same where some have failed or have metadata: those one by one."""
+        plain = [one for one in ended if one[2].failure is None and one[2].metadata is None]
+        events = self._book(plain) if plain else []
+        for seq, number, how in ended:
+            if how.failure is not None or how.metadata is not None:
+                task_id, item, _ = self._tasks.pop(seq)
+                events.append(Ended(task_id, item, *how, number))
+        return events
 
     def _give_back(self, seq: int) -> Returned:
         task_id, item, due = self._tasks.pop(seq)
@@ -232,18 +254,4 @@ class ThreadPool:
         self._let_go_of_output()
 
 
-def _in_runs(ended: list[tuple[int, float, float, Any, int]]) -> Iterator[Finished]:
-    """Tasks (id, start, end, result, worker) that ended ok, as runs of neighbours: booked a column at a time."""
-    ended.sort(key=_first)
-    low = 0
-    while low < len(ended):
-        # Threads claim tasks in order, so that what has ended is one run but for a few stragglers.
-        high = len(ended)
-        while ended[high - 1][0] - ended[low][0] != high - 1 - low:
-            high = (low + high) // 2 if high - low > 2 else low + 1
-        ids, starts, ends, results, workers = zip(*ended[low:high], strict=True)
-        yield Finished(ids[0], starts, ends, list(results), {}, workers)
-        low = high
-
-
-_first = operator.itemgetter(0)
+_seq = operator.itemgetter(0)

@@ -334,7 +334,7 @@ class Host:
             self._crew.hire()
         done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
         for _ in range(len(done)):
-            number, seq, ended = done.popleft()
+            seq, number, ended = done.popleft()
             reports.add(seq, number, ended)
             if reports.full:
                 reports.send()
