@@ -24,6 +24,7 @@ ROWS = [
     "l_open_loop",
     "m_get_tps",
     "n_import",
+    "o_journal",
     "growth",
 ]
 
