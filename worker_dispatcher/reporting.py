@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "compare", "report"]
 
-_SQLITE = b"SQLite format 3\0"  # how the format says that a file begins
-
 
 def report(
     source: object = None,
@@ -69,16 +67,11 @@ def compare(a: object, b: object = None) -> Comparison:
 
 def _journal_as_logs(source: object) -> object:
     """The logs in a journal; anything else as it is. A journal is known by how it begins, not by its name."""
-    if not isinstance(source, str | os.PathLike) or not _begins_as_sqlite(source):
+    if not isinstance(source, str | os.PathLike):
         return source
-    from worker_dispatcher.journal import read_journal
+    from worker_dispatcher.journal import is_database, read_journal
 
-    return read_journal(source)
-
-
-def _begins_as_sqlite(path: str | os.PathLike[str]) -> bool:
-    with open(path, "rb") as file:
-        return file.read(len(_SQLITE)) == _SQLITE
+    return read_journal(source) if is_database(source) else source
 
 
 def _was_verbose(run: object) -> bool:

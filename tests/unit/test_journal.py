@@ -1114,3 +1114,56 @@ def test_a_journal_error_survives_pickling():
     error = JournalError("/a/run.db", "is in use", 3)
     back = pickle.loads(pickle.dumps(error))
     assert (str(back), back.path, back.problem, back.task_id) == ("journal /a/run.db: is in use", *error.args)
+
+
+# Descriptors of this process: to close one drops all its locks on the file
+
+
+def descriptors_of(path) -> int:
+    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    return sum(os.path.exists(link) and os.path.samefile(link, path) for link in links)
+
+
+def test_a_refused_run_leaves_the_locks_of_a_reader_in_the_same_process(path, tmp_path):
+    record(path, [1, 2], ["a", "b"])
+    script = f"""
+from pathlib import Path
+from worker_dispatcher.journal import file
+hold = file.Hold({str(path)!r}, {name_of(work)!r}, "")
+print("held", flush=True)
+input()
+hold.release()
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with file.reading(str(path)):
+            reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            reader.execute("SELECT count(*) FROM rows").fetchall()
+            before = descriptors_of(path)
+            with pytest.raises(JournalError, match="is in use by another run"):
+                opened(path)
+            assert file.is_database(path)
+            assert descriptors_of(path) > before  # they wait until the reader is done
+            reader.close()
+        assert descriptors_of(path) == 0
+        other.communicate("\n")
+    assert resumed(path, [1, 2]) == {1: "a", 2: "b"}
+
+
+def test_what_is_held_or_being_read_is_told_without_dropping_its_lock(path, tmp_path):
+    (tmp_path / "text").write_text("{}\n")
+    assert not file.is_database(tmp_path / "text")
+    with pytest.raises(FileNotFoundError):
+        file.is_database(tmp_path / "nothing")
+    code = f"from worker_dispatcher.journal import file; file.Hold({str(path)!r}, {name_of(work)!r}, '')"
+    with opened(path) as journal:
+        journal.seen(1, [1])
+        journal.record_one(1, OK, 1.0, 2.0, result="kept")
+        journal.commit()
+        for _ in range(3):
+            assert file.is_database(path)
+            assert len(read_journal(path)) == 1
+            done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+            assert "is in use by another run" in done.stderr
+    assert descriptors_of(path) == 0

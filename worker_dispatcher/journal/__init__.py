@@ -22,8 +22,9 @@ Opening a journal writes nothing to it until the first record.
 
 from __future__ import annotations
 
+from worker_dispatcher.journal.file import is_database
 from worker_dispatcher.journal.journal import Journal
 from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.journal.rows import Recorded
 
-__all__ = ["Journal", "Recorded", "read_journal"]
+__all__ = ["Journal", "Recorded", "is_database", "read_journal"]

@@ -22,13 +22,14 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import quote
 
 from worker_dispatcher.errors import JournalError
 
-__all__ = ["About", "Hold", "connect", "locate", "look", "trouble"]
+__all__ = ["About", "Hold", "connect", "is_database", "locate", "look", "reading", "trouble"]
 
 APPLICATION_ID = 0x57446A31  # "WDj1"
 VERSION = 1
@@ -48,6 +49,42 @@ _BUSY_WAIT = 5.0  # seconds to wait for a reader that recovers the log after a k
 # since a forked child has the table but not the locks.
 _HELD: dict[tuple[int, int], int] = {}
 _HELD_LOCK = threading.RLock()  # also while a file is opened: see the trap above
+_READERS: list[str] = []  # the files that threads of this process are reading
+_PARKED: list[int] = []  # descriptors to close once nobody reads or holds their files
+
+
+@contextlib.contextmanager
+def reading(real: str) -> Iterator[None]:
+    """While inside, nothing of ours closes a descriptor of a journal: that would drop the locks of who reads it."""
+    with _HELD_LOCK:
+        _READERS.append(real)
+    try:
+        yield
+    finally:
+        with _HELD_LOCK:
+            _READERS.remove(real)
+            _close_parked()
+
+
+def _close_parked() -> None:
+    """Close what has been put away, as far as it drops no lock. Under _HELD_LOCK."""
+    for fd in [] if _READERS else list(_PARKED):
+        if _HELD.get(_inode(os.fstat(fd))) != os.getpid():
+            _PARKED.remove(fd)
+            os.close(fd)
+
+
+def is_database(path: str | os.PathLike[str]) -> bool:
+    """True if the file begins as those of sqlite do, a journal or not. Raises OSError."""
+    with _HELD_LOCK:
+        if _HELD.get(_inode(os.stat(path))) == os.getpid():
+            return True
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, len(_MARK), 0) == _MARK
+        finally:
+            _PARKED.append(fd)
+            _close_parked()
 
 
 class About(NamedTuple):
@@ -262,8 +299,11 @@ class Hold:
                 if self._inode != (0, 0):
                     _HELD.pop(self._inode, None)
                     self._inode = (0, 0)
-                if fd >= 0:
-                    os.close(fd)  # last: it drops the locks of sqlite as well
+                if fd >= 0:  # last: to close it drops the locks of sqlite as well, those of a reader too
+                    with contextlib.suppress(OSError):
+                        fcntl.lockf(fd, fcntl.LOCK_UN, 1, _LOCK_AT)
+                    _PARKED.append(fd)
+                    _close_parked()
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal.file import connect, locate, look, trouble
+from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.rows import SELECT_ALL, Facts, read_content, read_facts, seal_holds
 from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure
@@ -39,20 +39,26 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     real = locate(path)
     if not os.path.exists(real):
         raise JournalError(real, "does not exist")
-    about = look(real)
-    if about is None:
-        return []
+    with reading(real):
+        about = look(real)
+        found = _read_again(real, about.key) if about is not None else {}
+    return [found[task_id] for task_id in sorted(found)]
+
+
+def _read_again(real: str, key: bytes) -> dict[int, dict[str, Any]]:
+    """All records, by task id; once more where a run began or ended meanwhile."""
+    found: dict[int, dict[str, Any]] = {}
     for attempt in range(_ATTEMPTS):
         before = _state(real)
         try:
-            found = _read(real, about.key, before)
+            found = _read(real, key, before)
         except sqlite3.Error as error:
             if attempt == _ATTEMPTS - 1 or before == _state(real):
                 raise trouble(real, error, "read") from None
             continue
         if before.log or before == _state(real):
             break
-    return [found[task_id] for task_id in sorted(found)]
+    return found
 
 
 class _State(NamedTuple):
