@@ -195,7 +195,8 @@ def read_all(terminal: int) -> str:
 def test_a_reader_that_has_gone_is_no_failure(program: Call, command: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = program(*command, stdout=writing)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = program(*command, stdout=writing, env=buffered)
     os.close(writing)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
@@ -236,6 +237,13 @@ def test_every_option_is_listed_within_80_columns(call: Call) -> None:
     assert max(map(len, said.out.splitlines())) < 80
     assert "\nworker.frequency_mode.rate  (number > 0" in said.out
     assert "\n    Seconds that one attempt may run before it is stopped.\n" in said.out
+
+
+def test_an_interrupt_of_a_run_that_is_done_changes_nothing() -> None:
+    run = worker_dispatcher.launch({"task": {"list": 3, "function": lambda id: id}, "verbose": False}).wait(20)
+    before = run.info
+    run.interrupt()
+    assert (run.info, run.results) == (before, [1, 2, 3])
 
 
 def test_signals_are_as_they_were_afterwards(call: Call) -> None:

@@ -6,8 +6,8 @@
               +── tasks.py     --list -> the tasks, read while the run goes on
               +── shape.py     options that become the config, and a ConfigError in their names
               +── driving.py   a run that Ctrl-C may end at any time: what is done comes back
-              +── outputs.py   --log, --html, ...: refused before anything starts, written whole
-              +── ending.py    exit codes, signals, and what a command cannot do
+              +── outputs.py   --log, --html, ...: refused before anything starts, written whole; checks.py: --check
+              +── ending.py    exit codes, signals, and what a command cannot do; wording.py: how --help looks
 
 A command is a function of the parsed arguments that returns the exit code. It may raise Refused (one message, exit
 code 2) or KeyboardInterrupt (130). The room has no state and no threads; everything is said through dispatch.banner.
