@@ -71,6 +71,35 @@ def test_without_version_2_the_quota_of_version_1_does(quota, period, cores, mis
     assert on_machine(8, files) == cores
 
 
+OWN = "/proc/self/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/a/b\n", {"/sys/fs/cgroup/a/b/cpu.max": "200000 100000"}, 2),
+        ("0::/a/b\n", {"/sys/fs/cgroup/a/cpu.max": "300000 100000", "/sys/fs/cgroup/a/b/cpu.max": "max 100000"}, 3),
+        ("0::/a/b\n", {V2: "100000 100000", "/sys/fs/cgroup/a/b/cpu.max": "200000 100000"}, 1),
+        ("0::/not/seen/here\n", {V2: "200000 100000"}, 2),
+        ("0::/../../out\n", {"/sys/fs/cgroup/out/cpu.max": "200000 100000"}, 2),
+        (
+            "4:memory:/m\n1:cpuacct,cpu:/docker/x\n0::/\n",
+            {
+                "/sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "250000\n",
+                "/sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        ("nonsense", {V2: "200000 100000"}, 2),
+    ],
+)
+def test_the_least_quota_of_the_own_group_and_those_above_it_counts(own, files, cores, on_machine):
+    """A service with CPUQuota, or a container that shares the machine's groups, has its quota below the root."""
+    assert on_machine(8, {OWN: own, **files}) == cores
+
+
 def test_without_any_quota_the_affinity_counts(on_machine):
     assert on_machine(5, {}) == 5
 

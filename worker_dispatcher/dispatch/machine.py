@@ -17,30 +17,45 @@ def usable_cores() -> int:
 
 
 def cpu_quota() -> int | None:
-    """CPUs of the control group's quota (version 2, then 1), rounded up; None where there is none."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        try:
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
-                quota = file.read().strip()
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-                period = file.read().strip()
-        except OSError:
-            return None
-    if not quota.isdigit() or not period.isdigit() or int(quota) <= 0 or int(period) <= 0:
-        return None
-    return math.ceil(int(quota) / int(period))
+    """CPUs, rounded up, of the least quota that this process's control group or one above it has (version 2, else 1);
+    None where there is none."""
+    pairs = [_text(f"{group}/cpu.max").split() for group in _groups("")]
+    if not any(len(pair) == 2 for pair in pairs):
+        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        pairs = [[_text(f"{group}/{name}").strip() for name in files] for group in _groups("cpu")]
+    known = [(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and all(map(str.isdigit, pair))]
+    return min((math.ceil(quota / period) for quota, period in known if quota > 0 and period > 0), default=None)
 
 
 def memory_limit() -> int | None:
-    """Bytes that the control group (version 2, then 1) may use; None where there is no limit."""
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() and int(text) < _NO_LIMIT else None
-    return None
+    """Bytes that this process's control group and those above it may use (version 2, else 1); None without a limit."""
+    texts = [_text(f"{group}/memory.max").strip() for group in _groups("")]
+    if not any(texts):
+        texts = [_text(f"{group}/memory.limit_in_bytes").strip() for group in _groups("memory")]
+    return min((int(text) for text in texts if text.isdigit() and int(text) < _NO_LIMIT), default=None)
+
+
+def _groups(controller: str) -> list[str]:
+    """Folders of the control groups above this process, the outermost first, and of its own.
+
+    controller: of version 1; empty for version 2. From inside a container some are not there to be read.
+    """
+    path = "/"
+    for line in _text("/proc/self/cgroup").splitlines():
+        names, _, found = line.partition(":")[2].partition(":")
+        if controller in names.split(","):
+            path = found
+    folders = [f"/sys/fs/cgroup/{controller}".rstrip("/")]
+    for part in path.split("/"):
+        if part not in ("", ".."):
+            folders.append(f"{folders[-1]}/{part}")
+    return folders
+
+
+def _text(path: str) -> str:
+    """What is in a file; nothing where it cannot be read."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
