@@ -69,6 +69,22 @@ def test_outputs_are_written_and_said(call: Call, folder: Path, base: Path) -> N
     assert all((folder / name).stat().st_size > 1000 for name in ("out.csv", "out.html", "out.json"))
 
 
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        (["--csv", "base.jsonl"], "--csv base.jsonl: is the file of RUN; give it another name"),
+        (["--csv", "out", "--json", "out"], "--json out: is the file of --csv; give it another name"),
+    ],
+)
+def test_no_output_overwrites_what_is_read_or_another(
+    call: Call, folder: Path, base: Path, outputs: list[str], told: str
+) -> None:
+    before = base.read_bytes()
+    assert call("report", "base.jsonl", *outputs) == (2, "", f"worker-dispatcher report: {told}\n")
+    assert base.read_bytes() == before
+    assert not (folder / "out").exists()
+
+
 def test_a_journal_is_known_by_its_content(call: Call, folder: Path) -> None:
     anchor = Anchor.take()
     journal = Journal(folder / "run.anything", work, anchor)

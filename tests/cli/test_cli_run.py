@@ -132,6 +132,8 @@ def test_a_file_whose_name_is_taken_by_another_module_is_refused(call: Call, fol
         (["--list", "1.5"], "--list 1.5: No such file"),
         (["--list", "3", "--log", "no/where.jsonl"], "--log no/where.jsonl: there is no folder no"),
         (["--list", "3", "--log", "."], "--log .: cannot be written"),
+        (["--list", "orders.py", "--log", "./orders.py"], "--log ./orders.py: is the file of --list; give it another"),
+        (["--list", "3", "--journal", "a", "--log", "a"], "--log a: is the file of --journal; give it another name"),
         (["--list", "3", "--grid", "2x2", "--workers", "3"], "--grid 2x2 says how many tasks run at a time"),
         (["--list", "3", "--grid", "2x"], "--grid: must be PROCESSESxTHREADS such as 4x8, got '2x'"),
         (["--list", "3", "--grid", "0x2"], "--grid: must be PROCESSESxTHREADS"),

@@ -25,6 +25,8 @@ _OUTPUTS = {
     "xlsx": ("to_xlsx", "a workbook; needs the extra [xlsx]"),
 }
 
+_INPUTS = {"list": "--list", "journal": "--journal", "run": "RUN"}  # files that a command reads, or that are its memory
+
 
 def add_outputs(parser: argparse.ArgumentParser, *names: str) -> None:
     group = parser.add_argument_group("files to write")
@@ -39,8 +41,12 @@ def _asked(given: argparse.Namespace) -> dict[str, str]:
 
 
 def refuse_early(given: argparse.Namespace) -> None:
-    """Before anything starts: a run of an hour shall not end in a folder that is not there. Refused."""
+    """Before anything starts: a run of an hour shall not end in a folder that is not there, or in the file that its
+    tasks came from. Refused."""
+    taken = {os.path.realpath(path): name for name in _INPUTS if (path := getattr(given, name, None)) is not None}
     for name, path in _asked(given).items():
+        if (other := taken.setdefault(os.path.realpath(path), f"--{name}")) != f"--{name}":
+            raise Refused(f"--{name} {path}: is the file of {_INPUTS.get(other, other)}; give it another name")
         folder = Path(path).parent
         if not folder.is_dir():
             raise Refused(f"--{name} {path}: there is no folder {folder}")
