@@ -10,6 +10,7 @@
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
     batching.py   which process gets how many tasks
     crew.py       threads that claim tasks; the same in a ThreadPool and in a worker process; loop.py  coroutines
+    timers.py     the event loop that those run on
     claims.py     what those share: slots, and the tasks nobody has claimed
     roster.py     which worker processes there are: started, buried, replaced
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
