@@ -16,13 +16,18 @@
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
     worker.py     what runs in that process                    reporting.py  how it says what has ended
     frames.py     the words these two exchange
+    watch.py      what no message tells of workers: too much memory, a worker.init that does not return
+    hooks.py      how that and worker.exit fared            logs.py  what workers log      capture.py  what tasks print
 
 Tasks with due times reach a worker before they are due; it waits for the moment itself, so that neither the driver
 nor a channel is between the clock and the task.
 
 Threads: a pool has none to manage itself. It is driven by whoever calls feed and wait; only `wake` may come from
 elsewhere. A crew owns its threads, all daemons. A worker process keeps its main thread for its tasks, or for its
-channel where it has a crew.
+channel where it has a crew. What workers log is sent, and handled here, by a thread that starts with the first record.
+
+A worker, as worker.init knows it, is what runs one task at a time: the main thread of a process, each thread of a crew.
+The coroutines of a loop share one.
 
 The room promises: each task given to a pool is settled once or handed back, a dead worker included; a task that was
 not begun is handed back without blame; a process over its time is killed, a thread over its time is left behind and
