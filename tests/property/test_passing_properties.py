@@ -16,7 +16,7 @@ from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.handover import Handover, PassingLedger
 from worker_dispatcher.dispatch.plan import make_plan
-from worker_dispatcher.dispatch.source import task_list
+from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
 

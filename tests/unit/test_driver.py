@@ -8,7 +8,7 @@ from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.plan import make_plan
-from worker_dispatcher.dispatch.source import task_list
+from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.pools.base import Ended, Raised
 from worker_dispatcher.records import Failure, Ledger
 

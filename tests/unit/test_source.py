@@ -11,7 +11,8 @@ import pytest
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.dispatch.schedule import AllAtOnce
-from worker_dispatcher.dispatch.source import Intake, TaskSource, task_list
+from worker_dispatcher.dispatch.source import TaskSource
+from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
 

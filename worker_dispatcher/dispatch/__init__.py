@@ -9,7 +9,7 @@
     with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then settle
 
     plan.py       the only place that knows what a config means on this machine; schedule.py  when tasks may start
-    source.py     where tasks come from: the user's list, and what came back to be run again
+    tasklist.py   the user's list, drawn from once; source.py  which task is next: what came back, then fresh ones
     books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
     recall.py     what is left of a list and a schedule of which an earlier run did a part
     drive.py      the loop: feed the pool, book what it reports, retry, stop

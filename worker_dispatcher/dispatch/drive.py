@@ -12,7 +12,8 @@ from worker_dispatcher.config import brief
 from worker_dispatcher.dispatch.books import Books, JournalBooks, Outcome
 from worker_dispatcher.dispatch.plan import Load, Plan
 from worker_dispatcher.dispatch.recall import Recalled, remaining
-from worker_dispatcher.dispatch.source import TaskList, TaskSource
+from worker_dispatcher.dispatch.source import TaskSource
+from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned

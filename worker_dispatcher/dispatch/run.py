@@ -19,7 +19,7 @@ from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_p
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.sendable import check_sendable
-from worker_dispatcher.dispatch.source import Intake, task_list
+from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
 from worker_dispatcher.records import DROPPED, NOT_RUN, Failure, Ledger
