@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from staging import SHAPES
 
 import worker_dispatcher as wd
 
@@ -179,6 +180,15 @@ def test_a_handler_set_up_in_the_worker_writes_there_and_nobody_writes_it_again(
 
     assert path.read_text() == "for its own handler\n"
     assert handler.texts == ["for all"]
+
+
+def test_a_worker_that_is_a_fork_of_this_process_uses_none_of_its_handlers(run, handler):
+    def log(id):
+        logging.getLogger("app").error("forked %d", id)
+
+    run(SHAPES["processes"], log, 3, {"start_method": "fork"})
+
+    assert sorted(handler.texts) == ["forked 1", "forked 2", "forked 3"]
 
 
 def test_a_child_that_a_task_forks_does_not_write_into_the_channel(process_shape, run, handler, capfd):

@@ -208,11 +208,40 @@ def test_an_init_that_does_not_return_ends_the_run_in_the_end(shape, start, note
     notes.add("go")
 
 
-def test_the_time_of_init_is_no_task_s_time(shape, start):
-    results = start(shape, shape.function(lambda id: id), 4, {"init": lambda: time.sleep(0.7)}, timeout=0.1)
+def test_the_time_of_init_is_no_task_s_time(shape, start, notes):
+    def init():
+        notes.add("init")
+        time.sleep(1.2)
+
+    results = start(shape, shape.function(lambda id: id), 4, {"init": init}, timeout=0.1)
 
     assert results == [1, 2, 3, 4]
     assert max(log["duration"] for log in wd.get_logs()) < 0.5
+    assert len(notes.all()) <= NUMBER  # nobody took the long start for a standstill, and killed for it
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.is_grid and not shape.coroutine])
+def test_the_task_beside_an_init_that_ends_their_process_is_not_to_blame(start, notes, tmp_path, name):
+    def claim(what):
+        try:
+            os.close(os.open(tmp_path / what, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+    def init():
+        if not claim("first") and claim("second"):
+            notes.wait("task")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def work(id):
+        notes.add("task")
+        time.sleep(0.3)
+        return id
+
+    options = {"number": 2, "parallel_processing": {"enabled": True, "processes": 1}, "init": init}
+    assert start(SHAPES[name], work, 4, options) == [1, 2, 3, 4]
+    assert {log["attempts"] for log in wd.get_logs()} == {1}
 
 
 def test_in_frequency_mode_the_clock_starts_once_the_first_workers_are_initialised(plain_shape, start):
