@@ -213,7 +213,9 @@ def test_the_time_of_init_is_no_task_s_time(shape, start, notes):
         notes.add("init")
         time.sleep(1.2)
 
-    results = start(shape, shape.function(lambda id: id), 4, {"init": init}, timeout=0.1)
+    # Two threads for each process of a grid: what is ready there are processes, whose threads still run init.
+    options = {"parallel_processing": {"enabled": True, "processes": 2}} if shape.is_grid else {}
+    results = start(shape, shape.function(lambda id: id), 4, {"init": init, **options}, timeout=0.1)
 
     assert results == [1, 2, 3, 4]
     assert max(log["duration"] for log in wd.get_logs()) < 0.5
