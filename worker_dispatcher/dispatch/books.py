@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.pools.base import Batch, Finished
+from worker_dispatcher.pools.base import LONG, Batch, Finished
 from worker_dispatcher.records import Failure, Ledger
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class JournalBooks(Books):
         columns = event.first, event.starts, event.ends, event.results, event.worker, event.metadata, attempts
         refused: dict[int, BaseException] = self._attempt(self._journal.record_run, *columns) or {}
         for part in _without(event, refused) if refused else (event,):
-            self._enter((part, attempts), len(part.results))
+            self._enter((part, attempts), len(part.results), part.ends[-1] - part.starts[-1])
         return refused
 
     def one(self, outcome: Outcome) -> BaseException | None:
@@ -161,17 +161,19 @@ class JournalBooks(Books):
 
         refused: BaseException | None = self._attempt(record)
         if refused is None:
-            self._enter(outcome, 1)
+            self._enter(outcome, 1, ended - started)
         return refused
 
-    def _enter(self, entry: tuple[Finished, dict[int, int]] | Outcome, count: int) -> None:
+    def _enter(self, entry: tuple[Finished, dict[int, int]] | Outcome, count: int, took: float) -> None:
         self._entries.append(entry)
         self.pending += count
         if self.error is not None:
             self._settle_entries()
             return
-        # At once if the last commit is long ago: what is not durable when this process dies runs again.
-        self.due = min(max(self._rested, now()) if len(self._entries) == 1 else self.due, self._journal.due)
+        # At once if the last commit is long ago: what is not durable when this process dies runs again. And before its
+        # worker is given another task, if it took long.
+        soon = now() if took >= LONG else self._rested
+        self.due = min(self.due, soon, self._journal.due)
 
     def commit(self) -> None:
         if not self._entries:
