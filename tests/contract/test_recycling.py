@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 import worker_dispatcher as wd
+from worker_dispatcher.pools import base
 
 
 def pids():
@@ -71,7 +72,7 @@ def test_a_process_that_goes_runs_exit_and_one_that_comes_runs_init(process_shap
 
 
 def test_a_slow_exit_of_a_process_that_goes_is_cut_short(process_shape, run, monkeypatch):
-    monkeypatch.setattr(wd.pools.base.Setup, "exit_grace", 0.2)
+    monkeypatch.setattr(base.Setup, "exit_grace", 0.2)
     options = {"number": 1, "max_tasks_per_worker": 2, "exit": lambda: time.sleep(30)}
 
     with pytest.warns(wd.WorkerWarning, match="had not returned after"):
