@@ -40,7 +40,8 @@ LARGE_PICKLE = 1 << 18  # the same for a pickle: it is copied out of the pages t
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
 _NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
 _LIMITS_ON_FILES = (errno.EMFILE, errno.ENFILE, errno.EFBIG)
-_MAIN = b"__main__"
+_MAIN = b"_main__"  # ends the name of the script, and that of the next line
+_MAIN_OF_CHILD = "__mp_main__"  # what multiprocessing calls the script in a child that it did not fork
 _BY_VALUE = b"cloudpickle"  # its functions are named by what it has packed by value
 
 
@@ -84,10 +85,8 @@ def pack(value: Any) -> Packed:
     except Exception:  # cloudpickle may know better; if it does not, its error is the one to show
         plain = portable = False
     if not portable:
-        import cloudpickle  # 10 ms, most of it for `inspect` and `logging`
-
         buffers = []
-        head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+        head = _cloudpickle().dumps(value, 5, buffer_callback=buffers.append)
     return Packed(head, [b.raw() for b in buffers] if buffers else (), plain)
 
 
@@ -115,20 +114,29 @@ def pack_large(value: Any) -> Packed:
     except Exception:  # as in `pack`
         plain = portable = False
     if not portable:
-        import cloudpickle
-
         buffers = []
-        pieces = _in_pieces(cloudpickle.Pickler, value, buffers)
+        pieces = _in_pieces(_cloudpickle().Pickler, value, buffers)
     return Packed(pieces[0], [b.raw() for b in buffers], plain, pieces[1:])
 
 
+def _cloudpickle() -> Any:
+    """The module, which takes 10 ms to import, most of it for `inspect` and `logging`. It sends what lives in
+    `__main__` by value; in a child of multiprocessing it is told that the script has another name there."""
+    import cloudpickle
+
+    main = sys.modules.get(_MAIN_OF_CHILD)
+    if getattr(main, "__name__", None) == _MAIN_OF_CHILD:  # elsewhere it is another entry of `__main__` itself
+        cloudpickle.register_pickle_by_value(main)
+    return cloudpickle
+
+
 def _names_what_stays_here(pieces: Sequence[bytes]) -> bool:
-    """True if a pickle may name what a worker cannot import, or is not to: what lives in `__main__`, or anything at
+    """True if a pickle may name what a worker cannot import, or is not to: what lives in the script, or anything at
     all once the user has told cloudpickle to send some module by value."""
     if any(_MAIN in piece for piece in pieces):
         return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value() - {_MAIN_OF_CHILD})
 
 
 def unpack(head: bytes | memoryview | io.BufferedReader[Any], buffers: Sequence[memoryview] = ()) -> Any:

@@ -44,6 +44,34 @@ print("results", results, flush=True)
 
 OPTIONS = ['"use_processing": True', '"parallel_processing": {"enabled": True}']
 
+CHILD = """
+import multiprocessing
+import worker_dispatcher
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def work(task):
+    return Point(task * 2)
+
+def child(answers):
+    results = worker_dispatcher.start({
+        "task": {"list": [1, 2], "function": work},
+        "worker": {"number": 2, "use_processing": True},
+        "verbose": False,
+    })
+    answers.put([(type(result) is Point, result.x) for result in results])
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("METHOD")
+    answers = context.SimpleQueue()
+    process = context.Process(target=child, args=(answers,))
+    process.start()
+    process.join()
+    print(process.exitcode, process.exitcode or answers.get())
+"""
+
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
@@ -66,6 +94,15 @@ def test_an_unguarded_program_runs_once(script, tmp_path, how, options, method):
     assert done.stderr == ""
     assert done.stdout == "loaded\nresults [2, 4, 6, 8] False\n"
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_the_functions_of_a_script_work_in_children_of_multiprocessing(script, tmp_path, method):
+    """There the script is a module of another name, `__mp_main__`, which workers cannot import either."""
+    (tmp_path / "script.py").write_text(CHILD.replace("METHOD", method))
+    done = script("script.py")
+
+    assert (done.stderr, done.stdout) == ("", "0 [(True, 2), (True, 4)]\n")
 
 
 @pytest.mark.parametrize("options", OPTIONS)
