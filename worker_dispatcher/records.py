@@ -31,6 +31,7 @@ __all__ = [
     "Failure",
     "Ledger",
     "TaskFailure",
+    "without_output",
 ]
 
 # One byte a task. OPEN: drawn from the list and not settled yet; the only one that may still change.
@@ -38,13 +39,19 @@ OPEN, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
 STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 _WITHOUT_LOG = (OPEN, NOT_RUN, DROPPED)
 
-
 RESUMED = -1  # in the column of workers: an earlier run had it
 
 OUTPUT = "worker_dispatcher.output"  # under which what a task printed travels with its metadata
 
 _ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
 _NO_END = 1 << 62  # more tasks than any run will have
+
+
+def without_output(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None]:
+    """What the task itself noted, and what it printed; None where that was not captured."""
+    if OUTPUT not in metadata:
+        return metadata, None
+    return {key: value for key, value in metadata.items() if key != OUTPUT}, metadata[OUTPUT]
 
 
 class Failure(NamedTuple):
@@ -281,10 +288,7 @@ class Ledger:
         scheduled: tuple[float, int] | None,
     ) -> dict[str, Any]:
         """scheduled: due time (monotonic) and interval, None with fixed workers."""
-        notes, output = self.metadata.get(task_id, {}), ""
-        if OUTPUT in notes:
-            output = notes[OUTPUT]
-            notes = {key: value for key, value in notes.items() if key != OUTPUT}
+        notes, output = without_output(self.metadata.get(task_id, {}))
         entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),
@@ -299,7 +303,7 @@ class Ledger:
             "pid": self.pids.get(worker),
         }
         if self.captures:
-            entry["output"] = output
+            entry["output"] = output or ""
         if worker == RESUMED:
             entry["phase"] = "resumed"
         elif scheduled is not None:

@@ -144,3 +144,17 @@ def test_the_output_is_in_records_that_are_handed_over(make_config):
     assert {log["task_id"]: (log["output"], log["metadata"]) for log in run} == {
         id: (f"x {id}\n", {}) for id in range(1, 6)
     }
+
+
+def test_the_output_is_in_a_journal_too_and_in_the_logs_of_the_run_that_goes_on(run, tmp_path):
+    path = tmp_path / "run.db"
+
+    def talk(id, metadata):
+        metadata["id"] = id
+        print("x", id)
+
+    for top in ({"journal": path}, {"journal": path}):
+        run(SHAPES["threads"], talk, 2, ON, top=top)
+        for logs in (wd.get_logs(), wd.read_journal(path)):
+            assert [log["output"] for log in logs] == ["x 1\n", "x 2\n"]
+            assert [log["metadata"] for log in logs] == [{"id": 1}, {"id": 2}]

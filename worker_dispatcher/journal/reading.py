@@ -10,7 +10,7 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.rows import SELECT_ALL, Facts, read_content, read_facts, seal_holds
-from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure
+from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, without_output
 from worker_dispatcher.wire import unpack
 
 __all__ = ["read_journal"]
@@ -31,7 +31,8 @@ class _Unloadable:
 
 def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The records of a journal as `get_logs()` would give them, in task order: how each task ended the last time it
-    did. Changes nothing; a run may be writing to it, and what it has committed is there.
+    did. Of a load there is no due time, nor what is counted from it. Changes nothing; a run may be writing to it, and
+    what it has committed is there.
 
     Damaged rows are left out. A result that cannot be loaded in this process is a placeholder that says why. Loading
     results can run code: a file that another user has, or may write, is refused. Raises JournalError.
@@ -114,16 +115,18 @@ def _entry(
     task_id, started, ended = facts.first + nth, facts.starts[nth], facts.ends[nth]
     error = dict(zip(("type", "message", "traceback"), failure, strict=True)) if failure is not None else None
     status, tried = STATUS_NAMES[facts.status], attempts.get(task_id, 1)
-    return {
+    notes, output = without_output(metadata.get(task_id, {}))
+    entry = {
         "task_id": task_id,
         "started_at": started + facts.shift,
         "ended_at": ended + facts.shift,
         "duration": ended - started,
         "result": result if facts.status == OK else TaskFailure(task_id, status, error, tried),
-        "metadata": metadata.get(task_id, {}),
+        "metadata": notes,
         "status": status,
         "error": error,
         "attempts": tried,
         "worker": facts.workers[nth] or None,
         "pid": facts.pids[nth] or None,
     }
+    return entry if output is None else entry | {"output": output}
