@@ -534,6 +534,17 @@ def test_a_journal_in_use_is_refused(path, notes, wait_until):
     assert os.listdir(path.parent).count("run.db-wal") == 0
 
 
+def test_a_run_that_ends_before_it_begins_lets_the_journal_go(path, monkeypatch):
+    def press(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt  # as Ctrl-C does while the terminal does not take the opening lines
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.print", press)
+        with pytest.raises(KeyboardInterrupt):
+            start(path, work, 3, top={"verbose": True, "progress": False})
+    assert start(path, work, 3) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

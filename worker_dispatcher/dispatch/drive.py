@@ -81,7 +81,7 @@ class Driver:
 
     def keep_in(self, journal: Journal) -> None:
         """Go on where the journal's earlier runs stopped, and record there how tasks end before anybody hears of it.
-        Before `run`, which closes it."""
+        Before `run`, which closes it, as `let_go` does."""
         books = JournalBooks(self.ledger, self._tell, journal)
         self._plan = remaining(self._plan, journal.ok_count)
         self._recalled = Recalled(self._tasks, books, timed=self._plan.schedule.timed)
@@ -110,9 +110,13 @@ class Driver:
             if not self._tasks.ended:
                 self._run(open_pool())
         finally:
-            self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
-            self._books.close()
-            self.error = self.error or self._books.error
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing more will run: the task list and the journal are free for others. Idempotent."""
+        self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
+        self._books.close()
+        self.error = self.error or self._books.error
 
     def _run(self, pool: Pool) -> None:
         self._pool = pool

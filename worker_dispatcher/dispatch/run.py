@@ -56,13 +56,8 @@ class Run:
         workers = self._plan.workers
         self._handover = None if keep_records else Handover(2 * workers)
         self._ledger = PassingLedger(self._anchor, self._handover, workers) if self._handover else Ledger(self._anchor)
-        self._driver = Driver(
-            self._plan,
-            self._tasks,
-            self._ledger,
-            on_error=config.task.on_error,
-            max_failures=config.task.max_failures,
-        )
+        on_error, most = config.task.on_error, config.task.max_failures
+        self._driver = Driver(self._plan, self._tasks, self._ledger, on_error=on_error, max_failures=most)
         if config.verbose if config.progress is None else config.progress:
             from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
 
@@ -91,7 +86,11 @@ class Run:
 
     def drive(self) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
-        self._banner.opening()
+        try:
+            self._banner.opening()
+        except BaseException:  # Ctrl-C, above all, while nobody reads what it says
+            self._driver.let_go()
+            raise
         with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
             if isinstance(self._tasks, Intake):
                 self._pour(self._tasks)
