@@ -197,6 +197,16 @@ def test_a_line_that_is_no_text_ends_the_run_and_keeps_what_is_done(call: Call, 
     assert [log["result"][0] for log in logs("run.jsonl")] == ["one"]
 
 
+def test_a_file_that_is_cut_while_it_is_read_is_no_success(call: Call, folder: Path, logs: Call) -> None:
+    (folder / "list.txt").write_text("".join(f"{n}\n" for n in range(100_000)))  # more than is read at once
+    (folder / "cutter.py").write_text("def f(id):\n    if id == 1: open('list.txt', 'w').close()\n    return id\n")
+    said = call("run", "cutter:f", "--list", "list.txt", "--workers", "1", "--quiet", "--log", "run.jsonl")
+    done = len(logs("run.jsonl"))
+    assert 0 < done < 100_000
+    told = f"list.txt had 100,000 lines and ended after {done:,}: it was cut while it was read"
+    assert (said.code, said.err) == (2, f"worker-dispatcher run: {told}; {done:,} tasks ended\n")
+
+
 def test_the_first_line_of_a_pipe_runs_while_the_next_is_still_to_come(program: Call, folder: Path, logs: Call) -> None:
     process = program("run", "orders:nap", "--list", "-", "--log", "run.jsonl", stdin=subprocess.PIPE)
     process.stdin.write("quick-1\n")

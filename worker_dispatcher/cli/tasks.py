@@ -55,8 +55,13 @@ class _File:
         return self._count
 
     def __iter__(self) -> Iterator[str]:
+        found = 0
         with open(self._path, "rb") as file:
-            yield from _lines(file, self._path)
+            for found, line in enumerate(_lines(file, self._path), 1):  # noqa: B007 -- how many there were
+                yield line
+        if found < self._count:
+            text = f"had {self._count:,} lines and ended after {found:,}: it was cut while it was read"
+            raise BadLine(f"{self._path} {text}")
 
 
 def _count(file: BinaryIO) -> int:
