@@ -47,6 +47,15 @@ def test_the_text_has_no_line_too_long_and_names_the_counts(logs: list[dict[str,
     assert report(logs).text(ascii_only=True).isascii()
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, False), (0.99, False), (1.5, True)])
+def test_a_run_that_is_shorter_than_the_stretch_of_its_peak_has_none(seconds: float, shown: bool) -> None:
+    """Over a second, ten tasks in 0.4 s are a peak of 10/s, and a rate of 25/s."""
+    made = report([log(1 + at, seconds * at / 10, seconds / 10) for at in range(10)])
+    assert (", peak " in str(made).splitlines()[0]) is shown
+    cards = {name: value for name, value, _ in made._digest.headline}
+    assert (cards["Peak"] != "-") is shown
+
+
 @every_run
 def test_the_json_document_is_plain_and_holds_the_report(logs: list[dict[str, Any]], tmp_path: Path) -> None:
     written = report(logs, checks=["p99<1s"]).to_json(tmp_path / "run.json")

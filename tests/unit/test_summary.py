@@ -53,6 +53,19 @@ def test_outcomes_times_rate_and_the_first_failure_of_each_kind() -> None:
     assert failures[3:] == ["  and 1 more kind; all are in get_logs()", ""]
 
 
+@pytest.mark.parametrize("width", [72, 80, 100, 120, 160, 400])
+def test_a_terminal_tears_no_line(width: int) -> None:
+    made = ledger()
+    whole, lines = summary_lines(made, info(made)), summary_lines(made, info(made), width)
+    assert max(map(len, lines)) <= width
+    head = lines[: lines.index("first failures")]
+    assert re.split(" {2,}", "   ".join(head)) == re.split(" {2,}", whole[0])
+    failures = [line.split() for line in lines[len(head) + 1 :]]
+    for line, full in zip(failures, map(str.split, whole[2:]), strict=True):
+        assert line[:2] == full[:2]  # the task, and what it raised
+    assert [line[-4:] for line in failures if "like" in line] == [["sizes.py:9", "(+1", "like", "it)"]]
+
+
 def test_a_run_that_was_stopped_is_not_called_done() -> None:
     made = ledger()
     assert summary_lines(made, info(made, stopped="runtime"))[0].startswith("stopped after 1.60 s   ok 3 ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import os
+import sys
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
@@ -130,12 +132,20 @@ class Banner:
             *([f"Taken from the journal: {ledger.resumed} of {len(ledger)}"] if ledger.resumed else []),
             *([f"Stopped early: {info['stopped']}"] if info["stopped"] else []),
             "",
-            *summary_lines(ledger, info),
+            *summary_lines(ledger, info, _columns()),
         ):
             self._say(line)
 
     def _say(self, line: str) -> None:
         print(line)
+
+
+def _columns() -> int | None:
+    """Of the terminal that is printed to; None if it is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _iso(wall: float) -> str:

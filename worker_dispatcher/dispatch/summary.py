@@ -23,16 +23,17 @@ _SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _PEAK_FROM = 2.0  # seconds of a run that has a peak: it is over 1 s at least, and numpy takes 0.1 s to load
 _FAILURES = 3  # that are shown in words
 _LONGEST = 100  # characters of a failure
+_SHORTEST = 40  # of one that is cut to the width of the terminal
 
 
-def summary_lines(ledger: Ledger, info: Mapping[str, Any]) -> list[str]:
+def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = None) -> list[str]:
     """Nothing for a run without a task; no times and failures where no records are kept. info: as `Run.info`, without
-    its lists of ids."""
+    its lists of ids; width: columns of the terminal, None elsewhere."""
     if not len(ledger):
         return []
     parts = [_first_words(info), *_count_texts(info["counts"], ledger.resumed)]
     if not ledger.keeps:
-        return ["   ".join(parts), ""]
+        return [*_folded(parts, width), ""]
     rows = [task_id - 1 for task_id in ledger.started_ids() if ledger.worker[task_id - 1] != RESUMED]
     lines = []
     if rows:
@@ -40,7 +41,19 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any]) -> list[str]:
         parts.append(_rates(ledger, rows, info["duration"]))
     if rows and ledger.due:
         lines.append("from due time   " + _percentiles([ledger.ended[at] - ledger.due[at] for at in rows]))
-    return ["   ".join(parts), *lines, *_failure_lines(ledger), ""]
+    return [*_folded(parts, width), *lines, *_failure_lines(ledger, width), ""]
+
+
+def _folded(parts: Sequence[str], width: int | None) -> Iterator[str]:
+    """On one line, or on as many as it takes to tear no part at the end of a row."""
+    line = parts[0]
+    for part in parts[1:]:
+        if width is not None and len(line) + 3 + len(part) > width:
+            yield line
+            line = f"  {part}"
+        else:
+            line += f"   {part}"
+    yield line
 
 
 def _first_words(info: Mapping[str, Any]) -> str:
@@ -85,10 +98,32 @@ def _rates(ledger: Ledger, rows: Sequence[int], duration: float) -> str:
     return f"{text}, peak {rate_text(peak['tps'])} ({round_seconds_text(peak['duration'])} window)"
 
 
-def _failure_lines(ledger: Ledger) -> Iterator[str]:
+def _failure_lines(ledger: Ledger, width: int | None) -> Iterator[str]:
     """One line for each type and line of code, in the order of their first tasks."""
-    from worker_dispatcher.reports.places import place_of
     from worker_dispatcher.reports.wording import printable
+
+    firsts, alike = _kinds_of_failures(ledger)
+    if not firsts:
+        return
+    yield "first failures"
+    shown = list(firsts.items())[:_FAILURES]
+    heads = [f"#{task_id}" for _, task_id in shown]
+    spots = [printable(place, 40) for (_, place), _ in shown]
+    more = [f"(+{alike[kind] - 1:,} like it)" if alike[kind] > 1 else "" for kind, _ in shown]
+    others = sum(2 + max(map(len, column)) for column in (heads, spots, more))
+    longest = _LONGEST if width is None else max(_SHORTEST, min(_LONGEST, width - 2 - others))
+    texts = [printable(f"{kind}: {_message(ledger, task_id)}", longest) for (kind, _), task_id in shown]
+    widths = [max(map(len, column)) for column in (heads, texts, spots)]
+    for cells in zip(heads, texts, spots, more, strict=True):
+        yield "  " + "  ".join(cell.ljust(size) for cell, size in zip(cells, [*widths, 0], strict=True)).rstrip()
+    if len(firsts) > _FAILURES:
+        rest = len(firsts) - _FAILURES
+        yield f"  and {rest} more kind{'s' if rest > 1 else ''}; all are in get_logs()"
+
+
+def _kinds_of_failures(ledger: Ledger) -> tuple[dict[tuple[str, str], int], Counter[tuple[str, str]]]:
+    """By type and line of code: the first task's id, and how many there are."""
+    from worker_dispatcher.reports.places import place_of
 
     firsts: dict[tuple[str, str], int] = {}
     alike: Counter[tuple[str, str]] = Counter()
@@ -102,20 +137,7 @@ def _failure_lines(ledger: Ledger) -> Iterator[str]:
         kind = failure.type, places[failure.traceback]
         firsts.setdefault(kind, task_id)
         alike[kind] += 1
-    if not firsts:
-        return
-    yield "first failures"
-    shown = list(firsts.items())[:_FAILURES]
-    heads = [f"#{task_id}" for _, task_id in shown]
-    texts = [printable(f"{kind}: {_message(ledger, task_id)}", _LONGEST) for (kind, _), task_id in shown]
-    spots = [printable(place, 40) for (_, place), _ in shown]
-    more = [f"(+{alike[kind] - 1:,} like it)" if alike[kind] > 1 else "" for kind, _ in shown]
-    widths = [max(map(len, column)) for column in (heads, texts, spots)]
-    for cells in zip(heads, texts, spots, more, strict=True):
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, [*widths, 0], strict=True)).rstrip()
-    if len(firsts) > _FAILURES:
-        rest = len(firsts) - _FAILURES
-        yield f"  and {rest} more kind{'s' if rest > 1 else ''}; all are in get_logs()"
+    return firsts, alike
 
 
 def _message(ledger: Ledger, task_id: int) -> str:

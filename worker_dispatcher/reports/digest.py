@@ -123,10 +123,11 @@ class Digest:
         )
 
     @property
-    def peak_text(self) -> str:
-        """'44.1/s over 2.00 s', '-' without a success."""
-        peak = self.tps["peak_rate"]
-        return f"{rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "-"
+    def peak(self) -> dict[str, Any] | None:
+        """The stretch of the highest rate; None without a success, and of a run that is shorter than the stretch: there
+        the rate of the run itself is higher."""
+        peak: dict[str, Any] = self.tps["peak_rate"]
+        return peak if peak and peak["duration"] <= self.tps["duration"] else None
 
     @cached_property
     def headline(self) -> list[tuple[str, str, str]]:
@@ -138,7 +139,7 @@ class Digest:
         failed = ran - counts["ok"]
         untrue = 0 if self.facts.phases else int(np.count_nonzero(~rows.ok)) - failed
         note = f"and {count_text(untrue)} not true" if untrue > 0 else share_text(failed, ran)
-        peak = tps["peak_rate"]
+        peak = self.peak
         return [
             (
                 "Tasks",

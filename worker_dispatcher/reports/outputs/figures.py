@@ -84,7 +84,7 @@ def _rates(digest: Digest, time: _Unit) -> Figure:
     if digest.facts.rows.queue_delays is not None:
         data.append(_steps("offered", bins.edges * time.factor, bins.offered / bins.step, COLORS["offered"]))
     layout = _layout(f"{time.name} since the start", "tasks per second") | {"barmode": "stack", "bargap": 0.05}
-    peak, note = digest.tps["peak_rate"], f"per {round_seconds_text(bins.step)}; a task counts where it ended"
+    peak, note = digest.peak, f"per {round_seconds_text(bins.step)}; a task counts where it ended"
     if peak:
         low = max(0.0, peak["started_at"] - digest.facts.began) * time.factor
         high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began

@@ -56,7 +56,7 @@ def _say(figure: Any, x: float, y: float, text: str, **look: Any) -> None:
 
 
 def _rates(digest: Digest, place: Any) -> None:
-    bins, peak = digest.bins, digest.tps["peak_rate"]
+    bins, peak = digest.bins, digest.peak
     good, bad = bins.succeeded / bins.step, bins.failed / bins.step
     place.stairs(good, bins.edges, fill=True, color=COLORS["succeeded"], label="succeeded")
     place.stairs(good + bad, bins.edges, baseline=good, fill=True, color=COLORS["failed"], label="failed")

@@ -44,9 +44,11 @@ def _first_lines(digest: Digest) -> Iterator[str]:
         yield ""
     counts = digest.facts.counts
     measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
+    rate, peak = rate_text(tps["tps"]), digest.peak
     yield (
-        f"{count_text(measured)} tasks in {seconds_text(tps['duration'])}   "
-        f"{rate_text(tps['tps'])}, peak {digest.peak_text}   in flight {count_text(tps['in_flight']['max'])}"
+        f"{count_text(measured)} tasks in {seconds_text(tps['duration'])}   {rate}"
+        + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
+        + f"   in flight {count_text(tps['in_flight']['max'])}"
     )
     if digest.stopped:
         yield f"stopped early: {digest.stopped}"
