@@ -155,11 +155,11 @@ def test_workers_are_reused_when_they_are_free_in_time(plain_shape: Shape, run: 
 
 def test_the_runtime_ends_a_load(shape: Shape, run: Run) -> None:
     began = time.monotonic()
-    run(shape, ones, None, load(rate=50, duration=60), top={"runtime": 0.5})
-    assert time.monotonic() - began < 5
+    run(shape, ones, None, load(rate=50, duration=60), top={"runtime": 1.5})  # where much runs, workers come late
+    assert time.monotonic() - began < 6
     info = worker_dispatcher.get_result_info()
     assert info["stopped"] == "runtime"
-    assert 1 <= info["counts"]["ok"] <= 25
+    assert 1 <= info["counts"]["ok"] <= 75
 
 
 def test_a_late_task_times_out_by_its_own_time(plain_shape: Shape, run: Run) -> None:

@@ -93,15 +93,14 @@ def site() -> Iterator[str]:
         serving.join()
 
 
-@pytest.mark.parametrize("script", RUN)
-def test_each_python_block_runs_and_prints_what_readme_says(script: Script, site: str, tmp_path: Path) -> None:
-    path = tmp_path / "script.py"
+def run(script: Script, site: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = folder / "script.py"
     path.write_text(script.code.replace(PLACEHOLDER, site), encoding="utf-8")
     environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*", "PYTHONUTF8": "1"}
     done = subprocess.run(
         [sys.executable, str(path)],
         check=False,  # the output is the better message
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -109,10 +108,22 @@ def test_each_python_block_runs_and_prints_what_readme_says(script: Script, site
     )
     assert done.returncode == 0, f"README.md:{script.line}\n{done.stdout}{done.stderr}"
     assert done.stderr == "", f"README.md:{script.line}"
+    return done
+
+
+@pytest.mark.parametrize("script", RUN)
+def test_each_python_block_runs_and_prints_what_readme_says(script: Script, site: str, tmp_path: Path) -> None:
+    done = run(script, site, tmp_path)
     if script.ending is not None:
         assert done.stdout.endswith(script.ending), f"README.md:{script.line} prints\n{done.stdout}"
     if "ORD_AH001" in script.code:
         assert "order /orders/ORD_AH001" in done.stdout
+
+
+def test_the_script_with_a_journal_does_nothing_again_when_it_is_run_again(site: str, tmp_path: Path) -> None:
+    (script,) = [script for script in SCRIPTS if '"journal"' in script.code]
+    first, second = (run(script, site, tmp_path).stdout.splitlines() for _ in range(2))
+    assert second == [first[-1]] * 2
 
 
 def test_the_option_table_is_the_one_of_the_code() -> None:
