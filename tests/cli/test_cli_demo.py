@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,23 @@ def test_without_the_extra_there_is_text_and_csv(call: Call, folder: Path, monke
     names = ["batch.csv", "batch.txt", "load.csv", "load.txt"]
     assert sorted(path.name for path in (folder / "reports").iterdir()) == names
     assert "from due time" in (folder / "reports" / "load.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("during", "told", "left"),
+    [
+        ("examine", "before its first report", []),
+        ("visit", "the report of the batch is in reports", ["batch.html"]),
+    ],
+)
+def test_ctrl_c_says_what_there_is_and_ends_with_130(
+    call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, during: str, told: str, left: list[str]
+) -> None:
+    once = iter([signal.SIGINT])
+    monkeypatch.setattr(demo, during, lambda task: [os.kill(os.getpid(), number) for number in once])
+    said = call("demo", "--to", "reports")
+    assert (said.code, said.err) == (130, f"worker-dispatcher demo: interrupted: {told}\n")
+    assert sorted(path.name for path in (folder / "reports").iterdir()) == left
 
 
 def test_a_folder_that_cannot_be_made_is_told(call: Call, folder: Path) -> None:

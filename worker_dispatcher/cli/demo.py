@@ -81,9 +81,14 @@ def _demo(given: argparse.Namespace) -> int:
         given.to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"--to {given.to}: {error.strerror}") from None
-    good = _batch(given.to)
-    say("")
-    good = _load_test(given.to) and good
+    kept = "before its first report"
+    try:
+        good = _batch(given.to)
+        kept = f"the report of the batch is in {given.to}"
+        say("")
+        good = _load_test(given.to) and good
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept) from None
     say("\nnext: worker-dispatcher run --help")
     return OK if good else FAILED
 
