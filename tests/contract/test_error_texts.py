@@ -150,6 +150,25 @@ def test_what_cannot_be_sent_is_named_with_its_type_and_what_to_do(script):
     ]
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(task): return db.execute(task)\n",
+        "def make(db):\n    return lambda task: db.execute(task)\nf = make(db)\n",
+    ],
+)
+def test_what_a_function_takes_along_is_named_if_it_cannot_be_sent(script, code):
+    done = script(
+        "-c",
+        f"import sqlite3, worker_dispatcher\ndb = sqlite3.connect(':memory:')\n{code}"
+        "worker_dispatcher.start({'task': {'list': 2, 'function': f}, 'worker': {'use_processing': True}})",
+    )
+    assert last_lines(done.stderr, "worker_dispatcher")[1] == (
+        "  task.function  uses 'db' (sqlite3.Connection), which cannot be sent to a process; open it in worker.init, "
+        "or use threads (TypeError: cannot pickle 'sqlite3.Connection' object)"
+    )
+
+
 RAN = rf", ran {SECONDS} in worker process 1 \(pid \d+\)"
 
 

@@ -28,12 +28,28 @@ def check_sendable(config: Config) -> None:
         parts += [(f"task.config[{brief(key) or type(key).__name__}]", value) for key, value in task.config.items()]
     else:
         parts.append(("task.config", task.config))
-    problems = []
-    for path, value in parts:
-        _, error = guarded(pack_large, value)
-        if error is not None:
-            kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-            why = f"{type(error).__name__}: {describe(error)[1][:200]}"
-            text = f"({kind}) cannot be sent to a process; open it in worker.init, or use threads ({why})"
-            problems.append((path, text))
+    problems = [(path, text) for path, value in parts if (text := _problem(value)) is not None]
     raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])
+
+
+def _problem(value: Any) -> str | None:
+    """What keeps a value from being sent, and what to do; None if nothing does."""
+    _, error = guarded(pack_large, value)
+    if error is None:
+        return None
+    uses = [(name, used) for name, used in _names_in(value) if guarded(pack_large, used)[1] is not None]
+    name, culprit = uses[0] if uses else (None, value)
+    kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
+    what = f"({kind})" if name is None else f"uses {name!r} ({kind}), which"
+    why = f"{type(error).__name__}: {describe(error)[1][:200]}"
+    return f"{what} cannot be sent to a process; open it in worker.init, or use threads ({why})"
+
+
+def _names_in(function: Any) -> list[tuple[str, Any]]:
+    """The names outside of a Python function that it uses, and what they stand for: all that travels with it."""
+    import inspect  # a run that can be sent does without
+
+    if not inspect.isfunction(function):
+        return []
+    known, _ = guarded(inspect.getclosurevars, function)
+    return [] if known is None else [*known.nonlocals.items(), *known.globals.items()]
