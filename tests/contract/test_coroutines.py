@@ -95,3 +95,78 @@ def test_a_coroutine_that_waits_for_its_due_time_is_not_over_its_time():
     wd.start({"task": task, "worker": options, "verbose": False})
     statuses = [log["status"] for log in wd.get_logs()]
     assert statuses == ["ok" if id % 5 else "timeout" for id in range(1, 26)]
+
+
+async def exits_beside(id):
+    """Task 5 awaits something of its own that raises SystemExit."""
+
+    async def beside():
+        raise SystemExit(3)
+
+    if id == 5:
+        await asyncio.create_task(beside())
+    await asyncio.sleep(0.005)
+    return id
+
+
+async def exits_in_a_timer(id):
+    def rings():
+        raise KeyboardInterrupt
+
+    if id == 5:
+        asyncio.get_running_loop().call_later(0.001, rings)
+    await asyncio.sleep(0.005)
+    return id
+
+
+async def stops_its_loop(id):
+    if id == 5:
+        asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.005)
+    return id
+
+
+@pytest.fixture(params=[*ON_ONE_LOOP, "processes"])
+def loops(request):
+    """Options of a worker: every place where loops are."""
+    return {"number": 2, **ON_ONE_LOOP.get(request.param, {"use_processing": True})}
+
+
+@pytest.mark.parametrize("function", [exits_beside, exits_in_a_timer, stops_its_loop])
+@pytest.mark.filterwarnings("ignore::worker_dispatcher.TaskFailuresWarning")
+def test_nothing_that_a_coroutine_starts_on_its_loop_ends_the_loop(loops, function, caplog):
+    wd.start({"task": {"list": 12, "function": function}, "worker": loops, "verbose": False, "runtime": 20})
+    failed = {log["task_id"]: log["error"]["type"] for log in wd.get_logs() if log["status"] != "ok"}
+    assert len(wd.get_logs()) == 12
+    assert failed == ({5: "SystemExit"} if function is exits_beside else {})
+    told = [record for record in caplog.records if "would have ended its loop" in record.getMessage()]
+    assert len(told) == (function is not stops_its_loop)
+
+
+def test_nor_does_what_worker_init_starts_on_it(loops):
+    async def init(config):
+        async def beside():
+            raise SystemExit(3)
+
+        try:
+            await asyncio.create_task(beside())
+        except SystemExit:
+            return "begun"
+
+    async def task(worker_state):
+        return worker_state
+
+    worker = {**loops, "init": init}
+    results = wd.start({"task": {"list": 6, "function": task}, "worker": worker, "verbose": False, "runtime": 20})
+    assert results == ["begun"] * 6
+
+
+def test_a_worker_init_that_cancels_itself_ends_the_run():
+    async def init(config):
+        asyncio.current_task().cancel()
+
+    async def task(id):
+        return id
+
+    with pytest.raises(asyncio.CancelledError):
+        wd.start({"task": {"list": 3, "function": task}, "worker": {"init": init}, "verbose": False, "runtime": 20})

@@ -194,3 +194,11 @@ def test_the_loop_of_a_policy_that_the_user_has_set_is_taken():
     finally:
         asyncio.set_event_loop_policy(None)
     assert type(loop) is Chosen
+
+
+def test_a_timer_for_no_time_is_refused_and_holds_up_no_other(loop, seen):
+    with pytest.raises(ValueError, match="NaN"):
+        loop.call_later(float("nan"), seen.append, "never")
+    loop.call_later(0.01, seen.append, "after it")
+    run_until(loop, 0.02)
+    assert seen == ["after it"]

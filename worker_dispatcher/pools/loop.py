@@ -13,10 +13,10 @@ from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import Ended, attempt_async, exit_text, failure_from, guarded_async
+from worker_dispatcher.execute import Ended, attempt_async, exit_text, failure_from, guarded, guarded_async
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is, forks
-from worker_dispatcher.pools.timers import new_loop
+from worker_dispatcher.pools.timers import keep_running, new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
 __all__ = ["LoopCrew"]
@@ -73,7 +73,7 @@ class LoopCrew:
         try:
             begun = self._setup.hooks is None or self._begin_life()
             if begun:
-                loop.run_forever()
+                keep_running(loop, lambda: self._closing)
             if left := asyncio.all_tasks(loop):
                 for task in left:
                     task.cancel()
@@ -91,10 +91,13 @@ class LoopCrew:
         hooks, pid, slot = self._setup.hooks, os.getpid(), self._new_slot()
         assert hooks is not None
         slot.open_init()
-        try:
-            state, error = self._loop.run_until_complete(guarded_async(hooks.begin, self._setup.call.config))
-        except RuntimeError:  # the loop was stopped meanwhile: the run is over
-            return False
+        init = self._loop.create_task(guarded_async(hooks.begin, self._setup.call.config))
+        init.add_done_callback(lambda _: self._loop.stop())
+        keep_running(self._loop, lambda: init.done() or self._closing)
+        if not init.done():
+            return False  # the run is over
+        outcome, cancelled = guarded(init.result)
+        state, error = outcome if cancelled is None else (None, cancelled)
         if os.getpid() != pid:
             os._exit(0)  # worker.init forked and its child came back here
         heard = slot.close_init()

@@ -9,13 +9,13 @@ import itertools
 import math
 import select
 import selectors
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVarTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import guarded
 
-__all__ = ["TimerLoop", "new_loop"]
+__all__ = ["TimerLoop", "awaiter", "keep_running", "new_loop"]
 
 Ts = TypeVarTuple("Ts")
 
@@ -30,6 +30,40 @@ def new_loop() -> asyncio.AbstractEventLoop:
         return loop
     loop.close()
     return TimerLoop()
+
+
+def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) -> None:
+    """Run a loop until a callback has stopped it and `over()` is true; nothing that a task does ends it before.
+
+    What a task has started on the loop besides (a task of its own, a timer) may raise SystemExit or KeyboardInterrupt,
+    with which asyncio leaves run_forever, or may stop the loop. All others, who wait on it, would wait for ever.
+    """
+    while not over():
+        _, error = guarded(loop.run_forever)
+        if error is None or over():
+            continue
+        if not isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise error
+        context = {"message": "what a task has started besides would have ended its loop", "exception": error}
+        guarded(loop.call_exception_handler, context)
+
+
+def awaiter() -> Callable[[Awaitable[Any]], Any]:
+    """A function that awaits what it is given, on a loop of its own that is kept: one thing at a time, all of them in
+    one context."""
+    loop, context = asyncio.new_event_loop(), contextvars.copy_context()
+    asyncio.set_event_loop(loop)
+
+    async def awaited(work: Awaitable[Any]) -> Any:
+        return await work
+
+    def run(work: Awaitable[Any]) -> Any:
+        task = loop.create_task(awaited(work), context=context)
+        task.add_done_callback(lambda _: loop.stop())
+        keep_running(loop, task.done)
+        return task.result()
+
+    return run
 
 
 class TimerLoop(asyncio.SelectorEventLoop):
@@ -58,6 +92,8 @@ class TimerLoop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
+        if math.isnan(when):  # comes neither before nor after any other, and would hold those up
+            raise ValueError("a timer cannot be set for NaN")
         timer = _Timer(self, when, callback, args, context or contextvars.copy_context())
         if when < self._rings_at:
             self._ring_at(when)  # before it is written down: it raises if the loop is closed or this is no time

@@ -86,6 +86,12 @@ def _unloadable(setup: Setup, error: BaseException) -> Failure:
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
 
 
+def _awaiter() -> Callable[[Awaitable[Any]], Any]:
+    from worker_dispatcher.pools.timers import awaiter  # 25 ms, for those who need asyncio anyway
+
+    return awaiter()
+
+
 class Solo:
     """A worker of one slot: the main thread runs the tasks, as user code expects to be run."""
 
@@ -98,7 +104,7 @@ class Solo:
         self._stop_at = setup.stop_at or math.inf
         self._forked: list[bool] = []
         os.register_at_fork(after_in_child=self._in_fork)
-        self._await_all: Callable[[Awaitable[Any]], Any] | None = self._runner() if setup.coroutine else None
+        self._await_all = _awaiter() if setup.coroutine else None
         if self._await_all is not None:
             self._use_runner(self._await_all)
 
@@ -133,17 +139,6 @@ class Solo:
 
     def _in_fork(self) -> None:
         self._forked.append(True)
-
-    def _runner(self) -> Callable[[Awaitable[Any]], Any]:
-        """Coroutine functions run one at a time, on one loop kept for the life of this worker."""
-        import asyncio
-
-        runner = asyncio.Runner()
-
-        async def awaited(work: Any) -> Any:
-            return await work
-
-        return lambda work: runner.run(awaited(work))
 
     def _use_runner(self, run: Callable[[Awaitable[Any]], Any]) -> None:
         inner = self._caller
