@@ -185,3 +185,36 @@ def test_ctrl_c_in_the_callbacks_at_the_end_keeps_everything(
         assert out.startswith("interrupted 2000 [100, 101] ['  2000 results and all logs are kept")
     else:  # presses that come after start() has raised hit the script itself
         assert out.startswith("interrupted 2000 [100, 101]") or out == ""
+
+
+ELSEWHERE = """
+import os, signal, threading, time
+import worker_dispatcher
+
+ended, parent = threading.Event(), os.getpid()
+threading.Thread(target=ended.wait).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
+
+def work(task):
+    if task == 2:
+        time.sleep(0.3)
+        os.kill(parent, signal.SIGINT)
+    time.sleep(30)
+
+began = time.monotonic()
+try:
+    worker_dispatcher.start({{"task": {{"list": [1, 2], "function": work}}, "worker": {shape}, "verbose": False}})
+except KeyboardInterrupt:
+    print(time.monotonic() - began < 10)
+ended.set()
+"""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ctrl_c_that_does_not_wake_the_main_thread_is_heard_all_the_same(shape: str, tmp_path: Path) -> None:
+    """Given to another thread here; the same happens where it comes just before the main thread begins to wait."""
+    (tmp_path / "script.py").write_text(ELSEWHERE.format(shape=SHAPES[shape]))
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

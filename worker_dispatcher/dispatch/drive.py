@@ -37,7 +37,9 @@ _STOP_TEXTS = {
 }
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
-_LONGEST_WAIT = 86_400.0  # seconds: poll takes no more than 24 days at once, and queues 292 years
+# Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
+# before a wait, or that the system gives to another thread, is not heard before the wait is over.
+_LONGEST_WAIT = 1.0
 _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
 
 
