@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.config import Config, merged, parse
+from worker_dispatcher.config import Config, parse
 from worker_dispatcher.errors import RunError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _new_run(checked: Config, config: Mapping[str, Any] | None, *, keep_records:
         warm_up(WORKER_ENTRY)  # it starts while the rest of the library is loaded here
     from worker_dispatcher.dispatch.run import Run
 
-    return Run(checked, merged(config), keep_records=keep_records)
+    return Run.of(config, checked, keep_records=keep_records)
 
 
 def _set_last(run: Run) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.config import merged, parse
+from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import ConfigError
@@ -134,7 +134,7 @@ class _Search:
         from worker_dispatcher.reports.report import make_report
 
         config = _at_rate(self._config, rate, self._duration)
-        run = Run(parse(config), merged(config)).drive()
+        run = Run.of(config).drive()
         report = make_report(run)
         trial = Trial(rate, report.check(self._checks), report.health, _unserved(run), report)
         self.trials.append(trial)

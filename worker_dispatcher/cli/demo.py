@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker_dispatcher.cli.ending import FAILED, OK, Refused
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
-from worker_dispatcher.config import merged, parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.reporting import report
 
@@ -97,7 +96,7 @@ def _start(**config: Any) -> Run:
     from worker_dispatcher.dispatch.run import Run
 
     config = {"verbose": False, "progress": _has_terminal(), **config}
-    return Run(parse(config), merged(config)).drive()
+    return Run.of(config).drive()
 
 
 def _has_terminal() -> bool:

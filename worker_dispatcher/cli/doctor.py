@@ -137,7 +137,6 @@ def linear_algebra(task: object) -> tuple[str, int] | None:
 
 def _in_a_process(function: Any, workers: int = 1) -> tuple[Any, str]:
     """What the function returned in a worker process, or why it did not."""
-    from worker_dispatcher.config import merged, parse
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.errors import WorkerDispatcherError
 
@@ -147,7 +146,7 @@ def _in_a_process(function: Any, workers: int = 1) -> tuple[Any, str]:
         "verbose": False,
     }
     try:
-        run = Run(parse(config), merged(config)).drive()
+        run = Run.of(config).drive()
     except (WorkerDispatcherError, OSError) as error:
         return None, f"cannot be started: {error}"
     log = run.logs[0]

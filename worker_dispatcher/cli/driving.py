@@ -11,7 +11,6 @@ from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, FAILED, OK, Refused,
 from worker_dispatcher.cli.outputs import write
 from worker_dispatcher.cli.shape import renamed
 from worker_dispatcher.cli.tasks import BadLine
-from worker_dispatcher.config import merged, parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerDispatcherError
 
@@ -59,7 +58,7 @@ def _made(config: Mapping[str, Any], command: str) -> Run:
     try:
         with warnings.catch_warnings(record=True) as warned:  # shown as they are, they would name a line of this file
             warnings.simplefilter("always")
-            run = Run(parse(config), merged(config))
+            run = Run.of(config)
     except ConfigError as error:
         raise Refused(renamed(error)) from None
     except WorkerDispatcherError as error:

@@ -13,7 +13,8 @@
     books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
     recall.py     what is left of a list and a schedule of which an earlier run did a part
     drive.py      the loop: feed the pool, book what it reports, retry, stop
-    run.py        the handle: results, logs, info, wait, cancel, iteration; on_all_done and the warning at the end
+    course.py     from the first task to the end, in one thread: the driver, on_all_done, the warning at the end
+    run.py        the handle of it: results, logs, info, wait, cancel, iteration
     handover.py   instead of the Ledger for a run that keeps no records: what is settled goes to whoever iterates it
     abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
     interrupt.py  Ctrl-C as a request        machine.py  usable cores

@@ -1,0 +1,271 @@
+"""How a run goes, from its first task to the end: what a Run is the handle of."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from worker_dispatcher.clock import Anchor
+from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
+from worker_dispatcher.dispatch.banner import Banner
+from worker_dispatcher.dispatch.drive import Driver
+from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_passing
+from worker_dispatcher.dispatch.interrupt import interrupts_ask
+from worker_dispatcher.dispatch.plan import make_plan, open_pool
+from worker_dispatcher.dispatch.sendable import check_sendable
+from worker_dispatcher.dispatch.tasklist import Intake, task_list
+from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
+from worker_dispatcher.execute import call_styled, describe, guarded
+from worker_dispatcher.records import Failure, Ledger
+
+__all__ = ["Course"]
+
+_LAST_DRAW = 0.1  # seconds that a launched run, at its end, waits for the task it is being given
+
+
+class Course:
+    """One run, driven in the thread that calls `drive` or, by `launch`, in one of its own. It knows no Run: a handle
+    that nobody holds any more is gone, though its run goes on.
+
+    Shared: news, told and waiters, under changed. news: (first id, how many) of what has been settled; told: whoever
+    waits has been told of the end, after all that is done at the end.
+    """
+
+    def __init__(self, config: Config, *, keep_records: bool) -> None:
+        if not keep_records:
+            check_passing(config)
+        self._config = config
+        self.anchor = Anchor.take()
+        frequency = config.worker.frequency_mode
+        cycle = frequency.enabled and (frequency.duration is not None or frequency.stages is not None)
+        self.tasks = task_list(config.task.list, config.worker.number or 4, cycle=cycle)
+        self._plan = make_plan(config, self.tasks.total, self.anchor)
+        if self._plan.kind != "threads":
+            check_sendable(config)
+        workers = self._plan.workers
+        self.handover = None if keep_records else Handover(2 * workers)
+        self.ledger = PassingLedger(self.anchor, self.handover, workers) if self.handover else Ledger(self.anchor)
+        self.driver = Driver(
+            self._plan,
+            self.tasks,
+            self.ledger,
+            on_error=config.task.on_error,
+            max_failures=config.task.max_failures,
+        )
+        if config.verbose if config.progress is None else config.progress:
+            from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
+
+            self.driver.progress = Progress(self.ledger, keep=not config.verbose)
+        if self.handover is not None:
+            self.handover.wake = self.driver.wake
+        self._banner = Banner(config, self._plan, self.anchor)
+        self.ended: Anchor | None = None
+        self.changed = threading.Condition()
+        self.news: deque[tuple[int, int]] = deque()
+        self.thread: threading.Thread | None = None
+        self.results: list[Any] = []
+        self._at_end: Callable[[], None] = lambda: None
+        self.done = self.told = False  # told: whoever waits has been told, after all that is done at the end
+        self.waiters: list[Callable[[], None]] = []
+        self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
+        if config.journal is not None:
+            from worker_dispatcher.dispatch.recall import open_journal
+
+            self.driver.keep_in(open_journal(config, self.tasks.total, self.anchor, 6))
+
+    def drive(self) -> None:
+        """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
+        try:
+            self._banner.opening()
+        except BaseException:  # Ctrl-C, above all, while nobody reads what it says
+            self.driver.let_go()
+            raise
+        with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
+            if isinstance(self.tasks, Intake):
+                self._pour(self.tasks)
+            else:
+                self._work()
+            if self.driver.error is None:
+                self._all_done()
+            self._finish()
+        if self.driver.error is not None:
+            if isinstance(self.driver.error, KeyboardInterrupt):
+                self.driver.error.add_note("  " + self.ledger.kept_note())
+            raise self.driver.error
+        if self.thread is None:
+            self.warn(5)  # past both drives and start, to the line of the user
+
+    def interrupt(self) -> None:
+        """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
+        the run is done."""
+        if self.done:
+            return
+        self.driver.ask_to_stop("interrupt")
+        self.tasks.interrupt()
+        if self._calling_back:
+            self._calling_back = False  # once: the next one may find us in our own code already
+            raise KeyboardInterrupt
+
+    def _work(self) -> None:
+        try:
+            self.driver.run(lambda: open_pool(self._plan))
+        except (Exception, KeyboardInterrupt) as error:
+            self.driver.error = error
+        if self.driver.stopped == "interrupt" and self.driver.error is None:
+            self.driver.error = KeyboardInterrupt()
+
+    def _pour(self, tasks: Intake) -> None:
+        """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
+
+        A launched run has no caller that waits in here: it draws in a thread that can be left behind when the run ends
+        and the iterable does not.
+        """
+        if self.thread is not None:
+            drawing = threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True)
+            drawing.start()
+            self._work()
+            drawing.join(_LAST_DRAW)
+            return
+        over = threading.Event()
+
+        def work() -> None:
+            try:
+                self._work()
+            finally:
+                over.set()
+
+        helper = threading.Thread(target=work, name="dispatch", daemon=True)
+        helper.start()
+        self._draw(tasks)
+        over.wait()  # not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended
+        helper.join()
+
+    def _draw(self, tasks: Intake) -> None:
+        try:
+            tasks.pour()
+        except BaseException as error:  # a signal handler of the host program raised it
+            tasks.error = error
+            tasks.end()
+        if isinstance(tasks.error, KeyboardInterrupt):
+            self.driver.ask_to_stop("interrupt")
+
+    def _finish(self) -> None:
+        """Close the books: from here on nothing of the run changes."""
+        self.driver.book_left_over()
+        self.driver.close_load()
+        if self.ledger.keeps:
+            last = max(self.ledger.started_ids(), default=0) if self.driver.stopped else len(self.ledger)
+            self.results = self.ledger.results[:last]
+        self.ended = Anchor.take()
+        self._banner.closing(self.info(), self.ended.wall, self.ledger)
+        self._end()
+
+    def _all_done(self) -> None:
+        callback = self._config.task.callback.on_all_done
+        if callback is None:
+            return
+        style, ledger = call_style(callback, CALLBACK_NAMES), self.ledger
+        for task_id in ledger.started_ids():
+            log = ledger.log(task_id)
+            known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
+            result, error = self._call_back(callback, style, log["result"], known)
+            if isinstance(error, KeyboardInterrupt) or self.driver.interrupted:
+                self.driver.error = error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
+                return
+            if error is not None:
+                type_name, message, traceback = describe(error)
+                ledger.fail_later(task_id, Failure(type_name, message, traceback))
+                if self._config.task.on_error == "raise":
+                    error.add_note(f"on_all_done of task #{task_id} raised this")
+                    self.driver.error = error
+                    return
+            else:
+                ledger.results[task_id - 1] = result
+
+    def _call_back(self, *call: Any) -> tuple[Any, BaseException | None]:
+        try:
+            self._calling_back = True
+            return guarded(call_styled, *call)
+        except KeyboardInterrupt as error:  # it came when the guard was left already
+            return None, error
+        finally:
+            self._calling_back = False
+
+    def warn(self, depth: int) -> None:
+        """depth: of the user's frame, above this one."""
+        counts = self.ledger.counts()
+        failed = counts["error"] + counts["timeout"] + counts["crashed"]
+        found = self.ledger.first_failure()
+        if failed and found is not None and not self._config.verbose:
+            first, failure = found
+            cause = f"#{first} {failure.type}: {failure.message[:200]}"
+            text = f"{failed} of {len(self.ledger)} tasks failed; the first: {cause}"
+            warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
+        for text, times in Counter(self.driver.complaints).items():
+            warnings.warn(WorkerWarning(f"{text} (in {times} workers)" if times > 1 else text), stacklevel=depth)
+
+    def launch(self, at_end: Callable[[], None]) -> None:
+        """Drive in a thread of its own; returns at once. at_end: called just before the run is done."""
+        if self.handover is None:
+            self.driver.on_settled = self._settled
+        self._at_end = at_end
+        self.thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
+        self.thread.start()
+
+    def cancel(self) -> None:
+        """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread."""
+        self.driver.ask_to_stop("cancel")
+        self.tasks.end()
+
+    def leave(self, ends: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Nobody takes the records any more. Any thread."""
+        if ends():  # the interpreter: threads stand still for good, some with locks in hand, and globals are gone
+            return
+        self.cancel()
+        if self.handover is not None:
+            self.handover.give_up()
+
+    def _launched(self) -> None:
+        _, error = guarded(self.drive)
+        self.driver.error = self.driver.error or error
+        if not self.done:
+            self._end()
+
+    def _end(self) -> None:
+        """All is settled: from here on the run does not change."""
+        self.ended = self.ended or Anchor.take()
+        self.done = True
+        self._at_end()
+        with self.changed:
+            self.told = True
+            waiters, self.waiters = self.waiters, []
+            self.changed.notify_all()
+        for tell in waiters:
+            tell()
+        if self.handover is not None:
+            self.handover.end()
+
+    def _settled(self, first: int, count: int) -> None:
+        with self.changed:
+            self.news.append((first, count))
+            self.changed.notify_all()
+
+    def info(self) -> dict[str, Any]:
+        """What `Run.info` says, but for its lists of ids, which may be long."""
+        end = self.ended or Anchor.take()
+        duration = end.monotonic - self.anchor.monotonic
+        counts = self.ledger.counts()
+        if self.ended is not None and self.tasks.total is not None:
+            counts["not_run"] += self.tasks.total - len(self.ledger)
+        return {
+            "started_at": self.anchor.wall,
+            "ended_at": self.anchor.wall + duration,
+            "duration": duration,
+            "counts": counts,
+            "resumed": self.ledger.resumed,
+            "stopped": self.driver.abort_seen or self.driver.stopped,
+        }
