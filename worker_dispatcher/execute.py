@@ -6,6 +6,7 @@ Whatever user code does short of ending the process comes back as a value: `atte
 
 from __future__ import annotations
 
+import os
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -164,10 +165,11 @@ def attempt(
     """Run one attempt of one task; never raises. started: the moment it was decided that it may start."""
     metadata: dict[Any, Any] = {}
     ended = None
+    pid = 0 if call.on_done is None else os.getpid()
     try:
         result = caller(task_id, task, metadata)
         ended = now()
-        if call.on_done is not None:
+        if pid and os.getpid() == pid:  # not in a child that the task has forked
             result = call.after(task_id, result, started, ended, metadata)
     except BaseException as error:  # whatever a task raises is that task's error
         return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
@@ -197,7 +199,7 @@ def attempt_run(
     starts: list[float] = []
     ends: list[float] = []
     results: list[Any] = []
-    follow = call.on_done is not None
+    pid = 0 if call.on_done is None else os.getpid()
     for seq, task_id, task in tasks:
         began = started[0] = now()
         if timeout is not None:
@@ -210,7 +212,7 @@ def attempt_run(
         try:
             result = caller(task_id, task, metadata)
             ended = now()
-            if follow:
+            if pid and os.getpid() == pid:
                 result = call.after(task_id, result, began, ended, metadata)
         except BaseException as error:
             last = Ended(began, ended or now(), None, failure_from(call, error), metadata or None)
@@ -237,10 +239,11 @@ async def attempt_async(
 
     metadata: dict[Any, Any] = {}
     ended = None
+    pid = 0 if call.on_done is None else os.getpid()
     try:
         result = await caller(task_id, task, metadata)
         ended = now()
-        if call.on_done is not None:
+        if pid and os.getpid() == pid:
             result = call.after(task_id, result, started, ended, metadata)
             if asyncio.iscoroutine(result):
                 result = await result

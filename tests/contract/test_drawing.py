@@ -168,7 +168,13 @@ def test_an_iterable_longer_or_shorter_than_it_says_is_drawn_to_its_end(shape, r
         def __iter__(self):
             return iter([1, 2, 3])
 
+    class Longer(Shorter):
+        def __iter__(self):
+            return iter(range(25))
+
     assert run(shape, lambda task: task, Shorter()) == [1, 2, 3]
+    assert run(shape, lambda task: task, Longer()) == list(range(25))
+    assert wd.get_result_info()["counts"]["not_run"] == 0
 
 
 def test_a_range_longer_than_len_can_say_is_drawn_lazily(run, make_config):

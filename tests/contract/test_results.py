@@ -280,3 +280,18 @@ def test_workers_are_told_how_many_threads_linear_algebra_may_use(process_shape,
     expected = threads or len(os.sched_getaffinity(0))
     assert found == [str(expected)] * 3
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_on_done_runs_once_for_a_task_that_forks_and_lets_the_child_return(process_shape, run, notes):
+    def fork(id):
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)  # it has gone through all that follows a task, if anything does
+        return id
+
+    def on_done(result):
+        notes.add(result)
+        return result
+
+    assert run(process_shape, fork, 3, callback={"on_done": on_done}) == [1, 2, 3]
+    assert sorted(notes.all()) == ["1", "2", "3"]

@@ -474,7 +474,7 @@ def test_a_result_that_cannot_be_kept_is_its_tasks_error(path, kept, recwarn):
     results = start(path, lambda id: threading.Lock() if id == 2 else id, 4)
     assert [results[n] for n in (0, 2, 3)] == [1, 3, 4]
     assert results[1].status == "error"
-    assert results[1].error["message"].startswith("the result cannot be kept in the journal: ")
+    assert results[1].error["message"].startswith("the result or its metadata cannot be kept in the journal: ")
     assert [kept()[n]["status"] for n in (1, 2, 3, 4)] == ["ok", "error", "ok", "ok"]
 
     def notes_lock(id, metadata):
@@ -485,7 +485,7 @@ def test_a_result_that_cannot_be_kept_is_its_tasks_error(path, kept, recwarn):
     other = path.with_name("other.db")
     with pytest.raises(TypeError, match="lock") as caught:
         start(other, notes_lock, 3, {"number": 1}, on_error="raise")
-    assert "the result cannot be kept in the journal" in caught.value.__notes__[0]
+    assert "the result or its metadata cannot be kept in the journal" in caught.value.__notes__[0]
     assert "task #2 of 3, attempt 1" in caught.value.__notes__[1]
 
 

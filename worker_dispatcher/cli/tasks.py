@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import sys
@@ -57,7 +58,7 @@ class _File:
     def __iter__(self) -> Iterator[str]:
         found = 0
         with open(self._path, "rb") as file:
-            for found, line in enumerate(_lines(file, self._path), 1):  # noqa: B007 -- how many there were
+            for found, line in enumerate(itertools.islice(_lines(file, self._path), self._count), 1):  # noqa: B007 -- how many there were
                 yield line
         if found < self._count:
             text = f"had {self._count:,} lines and ended after {found:,}: it was cut while it was read"

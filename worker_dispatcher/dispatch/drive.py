@@ -256,9 +256,11 @@ class Driver:
             self._cannot_keep(Ended(task_id, None, event.starts[at], event.ends[at], None, None, None, worker), error)
 
     def _cannot_keep(self, event: Ended, error: BaseException) -> None:
-        """The result of a task that ended ok cannot be written to the journal: that is the task's error."""
+        """What a task that ended ok has to keep cannot be written to the journal: that is the task's error."""
         failure = failure_from(self._plan.setup.call, error)
-        failure = failure._replace(message=f"the result cannot be kept in the journal: {failure.message}")
+        failure = failure._replace(
+            message=f"the result or its metadata cannot be kept in the journal: {failure.message}"
+        )
         self._tried[event.task_id] = self._tried.get(event.task_id, 0) + 1
         self._settle(event._replace(result=None, failure=failure), ERROR, failure)
 

@@ -138,11 +138,17 @@ def _rounds(items: Iterable[Any]) -> Iterator[Any]:
 
 
 class _Sized(TaskList):
-    """Any other iterable that knows its length: advanced in the driver's thread, which is the caller's."""
+    """Any other iterable that knows its length: advanced in the driver's thread, which is the caller's.
+
+    What it gives counts, not what it says: one that has more than its length is drawn from to its end.
+    """
 
     def __init__(self, items: Iterable[Any], total: int) -> None:
         super().__init__(total)
         self._iterator: Iterator[Any] = iter(items)
+
+    def available(self) -> int:
+        return _ENDLESS if self.total is None and not self.ended else super().available()
 
     def draw(self, count: int) -> Sequence[Any]:
         found: list[Any] = []
@@ -153,7 +159,13 @@ class _Sized(TaskList):
                 break
             found.append(item)
         self.drawn += len(found)
+        if self.drawn == self.total and found:
+            self._look_beyond()
         return found
+
+    def _look_beyond(self) -> None:
+        if (item := self._next(self._iterator)) is not _NO_MORE:
+            self._iterator, self.total = itertools.chain((item,), self._iterator), None
 
 
 class Intake(TaskList):

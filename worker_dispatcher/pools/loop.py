@@ -201,13 +201,16 @@ class LoopCrew:
                 self._loop.call_soon(self._fill, context=self._context)
 
     def _cut_short(self, slot: Slot, task_id: int) -> Ended:
-        """A coroutine over its time, whatever it made of its cancellation, or one that cancelled itself."""
+        """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
         timeout = self._setup.timeout
         if slot in self._late and timeout is not None:
             error = TaskTimeout(task_id, timeout)
             failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
         else:
-            failure = failure_from(self._setup.call, asyncio.CancelledError("the task cancelled itself"))
+            failure = failure_from(
+                self._setup.call,
+                asyncio.CancelledError("the task was cancelled by itself or by other code of the program"),
+            )
         return Ended(slot.started[0], now(), None, failure, None)
 
     def blocked_by(self) -> Slot | None:
