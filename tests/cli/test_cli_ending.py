@@ -231,6 +231,24 @@ def test_a_usage_that_is_none_ends_with_2(call: Call, arguments: list[str]) -> N
     assert said.err.startswith("usage: worker-dispatcher")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command", "text"),
+    [
+        (["run", "orders:visit", "--list", "3", "--wokers", "3"], " run ", "--wokers; did you mean --workers?\n"),
+        (["report", "run.jsonl", "--htlm=page.html"], " report ", "--htlm=page.html; did you mean --html?\n"),
+        (["compare", "a", "b", "c"], " compare ", "unknown argument c\n"),
+        (["--versoin"], " ", "--versoin; did you mean --version?\n"),
+    ],
+)
+def test_an_unknown_argument_is_answered_with_the_nearest_of_its_command(
+    call: Call, arguments: list[str], command: str, text: str
+) -> None:
+    said = call(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"usage: worker-dispatcher{command}")
+    assert said.err.endswith(text)
+
+
 def test_every_option_is_listed_within_80_columns(call: Call) -> None:
     said = call("options")
     assert said.code == 0

@@ -16,8 +16,10 @@ code 2) or KeyboardInterrupt (130). The room has no state and no threads; everyt
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from worker_dispatcher.cli.ending import BAD, Refused, interruptible, let_go_of_outputs, tell
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
@@ -45,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
-    parser = _parser()
-    parser.parse_args(arguments, given)
+    parser, commands = _parsers()
+    _, strange = parser.parse_known_args(arguments, given)
+    if strange:
+        _refuse(strange[0], commands.get(given.command, parser))
     if given.command is None:
         parser.print_help()
         return BAD
@@ -54,7 +58,16 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _refuse(strange: str, parser: argparse.ArgumentParser) -> NoReturn:
+    """End with the usage of the command that was meant, and the name that is most like the one given."""
+    import difflib  # 2 ms, and only a wrong command line needs it
+
+    near = difflib.get_close_matches(strange.partition("=")[0], re.findall(r"--[a-z-]+", parser.format_help()), 1)
+    parser.error(f"unknown argument {strange}{f'; did you mean {near[0]}?' if near else ''}")
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the command line, and those of its commands by name."""
     from worker_dispatcher import __version__
 
     parser = argparse.ArgumentParser(
@@ -76,4 +89,4 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in COMMANDS:
         import_module(f"{__name__}.{name}").add(commands)
-    return parser
+    return parser, commands.choices
