@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import worker_dispatcher
+from worker_dispatcher.cli import doctor
 
 Call = Callable[..., Any]
 SHAPES = {"threads": ["--workers", "4"], "processes": ["--processes", "--workers", "4"], "grid": ["--grid", "2x2"]}
@@ -47,6 +48,33 @@ def test_ctrl_c_writes_the_log_says_so_and_ends_with_130(
     assert (process.returncode, out) == (130, "")
     assert err == "worker-dispatcher run: interrupted: 2 tasks ended, 4 stopped; written: run.jsonl\n"
     assert [log["status"] for log in logs("run.jsonl")] == ["ok", "ok", *["cancelled"] * 4]
+
+
+@pytest.mark.parametrize("arguments", [["report", "slow.jsonl"], ["compare", "slow.jsonl", "slow.jsonl"]])
+def test_ctrl_c_ends_a_command_that_reads(program: Call, folder: Path, arguments: list[str]) -> None:
+    os.mkfifo(folder / "slow.jsonl")
+    process = program(*arguments)
+    writing = open_once_it_is_read(folder / "slow.jsonl")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    os.close(writing)
+    assert (process.returncode, err) == (130, f"worker-dispatcher {arguments[0]}: interrupted\n")
+
+
+def open_once_it_is_read(path: Path) -> int:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody has it open for reading
+            assert time.monotonic() < until, "nobody reads it"
+            time.sleep(0.01)
+
+
+def test_ctrl_c_ends_the_doctor(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_shared_memory", lambda: os.kill(os.getpid(), signal.SIGINT))
+    said = call("doctor")
+    assert (said.code, said.err) == (130, "worker-dispatcher doctor: interrupted\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
