@@ -132,6 +132,13 @@ def test_the_option_table_is_the_one_of_the_code() -> None:
     assert table.strip("\n") == option_table().strip("\n"), "copy worker_dispatcher.config.option_table() to README.md"
 
 
+def test_the_table_of_benchmarks_is_the_one_of_their_results() -> None:
+    command = [sys.executable, "-m", "benchmarks.how_fast"]
+    done = subprocess.run(command, cwd=README.parent, capture_output=True, text=True, check=True, timeout=60)
+    table = TEXT.partition("<!-- how fast -->\n")[2].partition("<!-- /how fast -->")[0]
+    assert table.strip("\n") == done.stdout.strip("\n"), "copy what `python -m benchmarks.how_fast` prints to README.md"
+
+
 def test_the_blocks_of_a_page_are_told_apart() -> None:
     page = """
 ```python
