@@ -203,17 +203,20 @@ def work(task):
 
 began = time.monotonic()
 try:
-    worker_dispatcher.start({{"task": {{"list": [1, 2], "function": work}}, "worker": {shape}, "verbose": False}})
+    worker_dispatcher.start({{"task": {{"list": {tasks}, "function": work}}, "worker": {shape}, "verbose": False}})
 except KeyboardInterrupt:
     print(time.monotonic() - began < 10)
 ended.set()
 """
 
 
+@pytest.mark.parametrize("tasks", ["[1, 2]", "iter([1, 2])", "iter(range(1, 100))"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_ctrl_c_that_does_not_wake_the_main_thread_is_heard_all_the_same(shape: str, tmp_path: Path) -> None:
+def test_ctrl_c_that_does_not_wake_the_main_thread_is_heard_all_the_same(
+    shape: str, tasks: str, tmp_path: Path
+) -> None:
     """Given to another thread here; the same happens where it comes just before the main thread begins to wait."""
-    (tmp_path / "script.py").write_text(ELSEWHERE.format(shape=SHAPES[shape]))
+    (tmp_path / "script.py").write_text(ELSEWHERE.format(shape=SHAPES[shape], tasks=tasks))
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )

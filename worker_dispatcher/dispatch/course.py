@@ -17,7 +17,7 @@ from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_p
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.sendable import check_sendable
-from worker_dispatcher.dispatch.tasklist import Intake, task_list
+from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
 from worker_dispatcher.records import Failure, Ledger
@@ -141,7 +141,10 @@ class Course:
         helper = threading.Thread(target=work, name="dispatch", daemon=True)
         helper.start()
         self._draw(tasks)
-        over.wait()  # not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended
+        while not over.wait(
+            LONGEST_WAIT
+        ):  # not Thread.join: interrupted, that of 3.11 takes a running thread for ended
+            pass
         helper.join()
 
     def _draw(self, tasks: Intake) -> None:

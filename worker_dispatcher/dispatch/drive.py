@@ -13,7 +13,7 @@ from worker_dispatcher.dispatch.books import Books, JournalBooks, Outcome
 from worker_dispatcher.dispatch.plan import Load, Plan
 from worker_dispatcher.dispatch.recall import Recalled, remaining
 from worker_dispatcher.dispatch.source import TaskSource
-from worker_dispatcher.dispatch.tasklist import TaskList
+from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, TaskList
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
@@ -37,9 +37,6 @@ _STOP_TEXTS = {
 }
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
-# Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
-# before a wait, or that the system gives to another thread, is not heard before the wait is over.
-_LONGEST_WAIT = 1.0
 _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
 
 
@@ -170,7 +167,7 @@ class Driver:
                 break
             if books.error is not None:
                 continue
-            for event in pool.wait(min(stop_at, due, now() + _LONGEST_WAIT)):
+            for event in pool.wait(min(stop_at, due, now() + LONGEST_WAIT)):
                 self._take(event)
             if now() >= books.due:
                 books.commit()
@@ -203,7 +200,7 @@ class Driver:
         workers = max(1, self._source.first_burst(self._plan.workers))
         stop_at = self._plan.setup.stop_at or math.inf
         while not pool.prepare(workers) and self._asked is None and self.stopped is None and now() < stop_at:
-            for event in pool.wait(min(stop_at, now() + _LONGEST_WAIT)):
+            for event in pool.wait(min(stop_at, now() + LONGEST_WAIT)):
                 self._take(event)
         began = now() + _LEAD
         self._source.begin(began)

@@ -13,7 +13,11 @@ from worker_dispatcher.execute import guarded
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
 
-__all__ = ["Intake", "TaskList", "task_list"]
+__all__ = ["LONGEST_WAIT", "Intake", "TaskList", "task_list"]
+
+# Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
+# before a wait, or that the system gives to another thread, is not heard before the wait is over.
+LONGEST_WAIT = 1.0
 
 
 class TaskList:
@@ -213,7 +217,7 @@ class Intake(TaskList):
         with self._changed:
             while len(self._buffer) >= self._room and not self._over:
                 self._was_full = True
-                self._changed.wait()
+                self._changed.wait(LONGEST_WAIT)
             # While the buffer holds something the driver does not wait for more: the pool is full.
             waited_for = not self._buffer
             self._buffer.append(item)  # also after the end: it was given to us, and counts as not run
