@@ -141,9 +141,8 @@ class Course:
         helper = threading.Thread(target=work, name="dispatch", daemon=True)
         helper.start()
         self._draw(tasks)
-        while not over.wait(
-            LONGEST_WAIT
-        ):  # not Thread.join: interrupted, that of 3.11 takes a running thread for ended
+        # Not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended.
+        while not over.wait(LONGEST_WAIT):
             pass
         helper.join()
 
