@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 import tempfile
@@ -84,19 +85,7 @@ NOOP = harness.Case(
     higher_is_better=True,
     goals=(Goal(at_least=50_000),),
 )
-TAKEN = harness.Case(
-    "1e5 tasks taken from it",
-    100_000,
-    noop,
-    timed_noop,
-    range,
-    check,
-    rate,
-    "tasks_per_second",
-    higher_is_better=True,
-    measure=taken,
-    contestants=(OURS,),
-)
+TAKEN = dataclasses.replace(NOOP, name="1e5 tasks taken from it", measure=taken, goals=(), contestants=(OURS,))
 CASES = (burning("2 000 x 1 ms", 2000, 0.001), burning("400 x 10 ms", 400, 0.01), NOOP, TAKEN)
 ROW = harness.Row(str(__doc__), CASES, (OURS, PLAIN))
 

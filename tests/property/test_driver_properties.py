@@ -95,8 +95,7 @@ class ScriptedPool:
         self.closed += 1
 
 
-@settings(max_examples=200)
-@given(
+runs = given(
     dice=st.data(),
     tasks=st.integers(0, 25),
     retries=st.integers(0, 2),
@@ -105,6 +104,10 @@ class ScriptedPool:
     max_failures=st.none() | st.integers(1, 5),
     stop_after=st.none() | st.integers(1, 8),
 )
+
+
+@settings(max_examples=200)
+@runs
 def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, max_failures, stop_after):
     config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
     anchor = Anchor.take()

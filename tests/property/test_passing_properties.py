@@ -9,7 +9,7 @@ from array import array
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_driver_properties import ScriptedPool
+from test_driver_properties import ScriptedPool, runs
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import parse
@@ -115,16 +115,8 @@ def book(dice, ledger, task_id):
     ledger.settle(task_id, status, 12.0, 12.5, result=task_id, failure=failure, worker=1)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    dice=st.data(),
-    tasks=st.integers(0, 25),
-    retries=st.integers(0, 2),
-    room=st.integers(1, 12),
-    on_error=st.sampled_from(["record", "raise"]),
-    max_failures=st.none() | st.integers(1, 5),
-    stop_after=st.none() | st.integers(1, 8),
-)
+@settings(max_examples=100)
+@runs
 def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_failures, stop_after):
     config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
     anchor = Anchor.take()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.pools.base import LONG, Batch, Finished
+from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Finished
 from worker_dispatcher.records import Failure, Ledger
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class JournalBooks(Books):
             return
         # At once if the last commit is long ago: what is not durable when this process dies runs again. And before its
         # worker is given another task, if it took long.
-        soon = now() if took >= LONG else self._rested
+        soon = now() if took >= ONE_BY_ONE_FROM else self._rested
         self.due = min(self.due, soon, self._journal.due)
 
     def commit(self) -> None:

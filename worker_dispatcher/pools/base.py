@@ -15,8 +15,8 @@ from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.records import Failure
 
 __all__ = [
-    "LONG",
     "LONGEST_INIT",
+    "ONE_BY_ONE_FROM",
     "Batch",
     "Broken",
     "Ended",
@@ -31,7 +31,7 @@ __all__ = [
 
 # Seconds. With a journal, a task that takes so long is not sent ahead of the end of another: what begins while that is
 # not on disk yet is one task more that a kill takes.
-LONG = 0.008
+ONE_BY_ONE_FROM = 0.008
 
 LONGEST_INIT = (
     600.0  # seconds after which a worker.init will not return any more: a model may be loaded in it, or fetched

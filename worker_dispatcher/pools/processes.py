@@ -16,7 +16,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
 from worker_dispatcher.pools import WORKER_ENTRY
-from worker_dispatcher.pools.base import LONG, Batch, Broken, Ended, Event, Finished, Setup, Source
+from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
@@ -70,7 +70,9 @@ class ProcessPool:
         )
         reserved = self._feed_alone(source)
         while source.waiting():
-            one_by_one = self._setup.timed or (self._setup.recorded and not 0 < self._batching.per_task < LONG)
+            one_by_one = self._setup.timed or (
+                self._setup.recorded and not 0 < self._batching.per_task < ONE_BY_ONE_FROM
+            )
             ahead = 0 if one_by_one else self._batching.last
             remote = roomiest([r for r in self._remotes if r is not reserved], ahead)
             if remote is None:

@@ -16,8 +16,8 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import (
-    LONG,
     LONGEST_INIT,
+    ONE_BY_ONE_FROM,
     Batch,
     Broken,
     Ended,
@@ -143,7 +143,9 @@ class ThreadPool:
         ended = [done.popleft() for _ in range(len(done))]
         if ended:
             last = ended[-1][2]
-            self._one_by_one = self._setup.timed or (self._setup.recorded and last.ended - last.started >= LONG)
+            self._one_by_one = self._setup.timed or (
+                self._setup.recorded and last.ended - last.started >= ONE_BY_ONE_FROM
+            )
         ended.sort(key=_seq)
         events = self._book(ended) if ended else []
         for _ in range(len(bailed)):
