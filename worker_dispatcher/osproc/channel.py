@@ -19,10 +19,12 @@ __all__ = ["Channel", "Frame", "Gone"]
 
 _HEAD = struct.Struct("<IHHQ")  # mark and kind, descriptors, parts, bytes after this head
 _MARK = 0x57440000  # in every head: a task that writes to a descriptor it does not own is noticed
-_SIZE = struct.Struct("<Q")
+_SIZE = 8  # bytes: after the head, the size of each part
 _CHUNK = 1 << 18
 _MOST_FDS = 8
-_CUT = int(socket.MSG_CTRUNC)  # as a plain number: an `&` with the flag itself takes a microsecond
+_SPACE = socket.CMSG_SPACE(4 * _MOST_FDS)
+# As plain numbers: to use a flag itself takes a microsecond.
+_CUT, _CLOEXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)
 
 
 class Gone(Exception):
@@ -47,6 +49,8 @@ class Channel:
         self._sock = sock
         sock.setblocking(blocking)
         self._out: deque[tuple[memoryview, list[int]]] = deque()
+        # What is read comes here first: memory that is new for each read costs several times what the read does.
+        self._inbox = memoryview(bytearray(_CHUNK))
         self._buffer = bytearray()
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False
@@ -60,10 +64,10 @@ class Channel:
 
     def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
         """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone."""
-        total = sum(len(p) for p in parts) + _SIZE.size * len(parts)
-        head = _HEAD.pack(_MARK | kind, len(fds), len(parts), total) + b"".join(_SIZE.pack(len(p)) for p in parts)
-        small = [p for p in parts if len(p) <= _CHUNK]
-        if len(small) == len(parts):
+        sizes = list(map(len, parts))
+        total = sum(sizes) + _SIZE * len(sizes)
+        head = struct.pack(f"{_HEAD.format}{len(sizes)}Q", _MARK | kind, len(fds), len(sizes), total, *sizes)
+        if max(sizes, default=0) <= _CHUNK:
             self._queue(memoryview(b"".join([head, *parts])), fds)
         else:
             self._queue(memoryview(head), fds)
@@ -107,8 +111,7 @@ class Channel:
         """Every whole frame that is there (a blocking channel waits for one). Raises Gone at the end of the stream
         or where what comes is no frame; frames that came before it are given first."""
         while True:
-            frames = self._parse()
-            if frames:
+            if self._buffer and (frames := self._parse()):
                 return frames
             try:
                 more = self._read()
@@ -120,9 +123,11 @@ class Channel:
     def _read(self) -> bool:
         missing = self._missing()
         try:
-            data, ancillary, cut, _ = self._sock.recvmsg(
-                max(_CHUNK, min(missing, 1 << 24)), socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC
-            )
+            if missing > _CHUNK:
+                data, ancillary, cut, _ = self._sock.recvmsg(min(missing, 1 << 24), _SPACE, _CLOEXEC)
+            else:
+                count, ancillary, cut, _ = self._sock.recvmsg_into((self._inbox,), _SPACE, _CLOEXEC)
+                data = self._inbox[:count]
         except (BlockingIOError, InterruptedError):
             raise
         except OSError:  # reset, or closed under us by a task that closes all descriptors
@@ -147,15 +152,14 @@ class Channel:
         at, end = 0, len(self._buffer)
         while end - at >= _HEAD.size:
             kind, fd_count, part_count, total = _HEAD.unpack_from(self._buffer, at)
-            start, offset = at + _HEAD.size, _SIZE.size * part_count
+            start, offset = at + _HEAD.size, _SIZE * part_count
             sound = kind & ~0xFFFF == _MARK and offset <= total
             if sound and end - start < total:
                 break
             parts = []
             if sound:
                 whole = memoryview(bytes(memoryview(self._buffer)[start : start + total]))
-                for i in range(part_count):
-                    size = _SIZE.unpack_from(whole, i * _SIZE.size)[0]
+                for size in struct.unpack_from(f"<{part_count}Q", whole):
                     parts.append(whole[offset : offset + size])
                     offset += size
             if not sound or offset != total:
