@@ -261,6 +261,8 @@ def from_parts(
     """(head, buffers) for `unpack`. Takes its descriptor, if it needs one, from the front of fds.
     Raises OSError where that descriptor could not be received or mapped."""
     head, sizes, inline = parts
+    if head and not sizes:
+        return head, []
     lengths = struct.unpack(f"<{len(sizes) // 8}Q", sizes)
     mapped = bool(sum(lengths)) and not inline
     if head and not mapped:

@@ -54,6 +54,8 @@ class Channel:
         self._buffer = bytearray()
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False
+        self._end = select.poll()  # tells of the other end's end alone
+        self._end.register(sock, 0)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -122,6 +124,7 @@ class Channel:
 
     def _read(self) -> bool:
         missing = self._missing()
+        data: bytes | memoryview
         try:
             if missing > _CHUNK:
                 data, ancillary, cut, _ = self._sock.recvmsg(min(missing, 1 << 24), _SPACE, _CLOEXEC)
@@ -174,9 +177,7 @@ class Channel:
 
     def severed(self) -> bool:
         """True if the other end is gone, whatever it sent before; not yet if it has only hung up. A microsecond."""
-        watch = select.poll()  # one of its own: any thread may ask
-        watch.register(self._sock, 0)
-        return bool(watch.poll(0))
+        return bool(self._end.poll(0))
 
     def hang_up(self) -> None:
         """Let the other end read to the end of what was sent, and then nothing more."""

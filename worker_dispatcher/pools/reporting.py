@@ -19,6 +19,7 @@ from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unp
 
 __all__ = ["Reports", "Sealed", "exception_parts"]
 
+_PLAIN = SMALL | {str, bytes}  # of these, what is left to be sent is not packed
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
 _HEAVY = 4096  # bytes of a result that are counted before the next task begins
 _EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
@@ -100,8 +101,8 @@ class Reports:
         self._results.append(self._place(len(self.seqs), sealed.result))
         self.seqs.append(seq)
 
-    def add_run(self, seq: int, went: Stretch) -> int:
-        """Take in the tasks of a stretch, the first of which has this seq; how many. They ran in slot 0."""
+    def add_run(self, seq: int, went: Stretch) -> None:
+        """Take in the tasks of a stretch that ended ok; the first has this seq. They ran in slot 0."""
         count, results = len(went.results), went.results
         if not SMALL.issuperset(map(type, results)):
             results = [self._place(at, result) for at, result in enumerate(results, len(self.seqs))]
@@ -110,7 +111,6 @@ class Reports:
         self._starts.extend(went.starts)
         self._ends.extend(went.ends)
         self._results += results
-        return count
 
     def _place(self, at: int, result: Any) -> Any:
         """What stands in a place of the results for a sealed one."""
@@ -131,10 +131,24 @@ class Reports:
     def full(self) -> bool:
         return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
 
-    def send(self) -> None:
-        """Report what there is. Raises Gone when the parent is."""
+    def send_run(self, seq: int, went: Stretch) -> None:
+        """`add_run` and `send`: a stretch by itself, with nothing packed, goes as it is."""
+        if self.seqs or not went.results or not _PLAIN.issuperset(map(type, went.results)):
+            self.add_run(seq, went)
+            self.send()
+            return
+        self._stay()
+        times = array("d", went.starts).tobytes(), array("d", went.ends).tobytes()
+        runs: Any = [(seq, len(went.results))]
+        self._channel.send(REPORT, [pickle.dumps((runs, 0, *times, went.results, {}, (), ()), 5)])
+
+    def _stay(self) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # a task forked and its child came back here: it has nothing to report
+
+    def send(self) -> None:
+        """Report what there is. Raises Gone when the parent is."""
+        self._stay()
         if not self.seqs:
             return
         runs = self._put_in_order()

@@ -170,7 +170,10 @@ class Solo:
         else:
             self._reports.add(seq, 0, Ended(at, now(), None, _unloadable(self._setup, error), None))
             self._reports.send()
-        self._rest()
+        slate.running[0] = 0
+        slate.deadline[0] = math.inf
+        if error is not None:
+            _flush()
 
     def _await(self, due: float) -> None:
         """Wait for the time of the one task that was sent; nothing has begun meanwhile."""
@@ -181,11 +184,6 @@ class Solo:
                 self._early += self._channel.receive()  # raises when the parent is gone
         if ahead > 0:
             time.sleep(ahead)
-
-    def _rest(self) -> None:
-        self._slate.running[0] = 0
-        self._slate.deadline[0] = math.inf
-        _flush()
 
     def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
         call, timeout, reports = self._setup.call, self._setup.timeout, self._reports
@@ -200,25 +198,29 @@ class Solo:
             )  # fmt: skip
             if self._forked:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
-            seq += reports.add_run(seq, went)
             if went.halted:
                 self._slate.running[0] = 0
-                reports.send()
-                self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
-                return
-            if (last := went.last) is not None:
+            at, seq, last = seq, seq + len(went.results), went.last
+            if last is None:
+                self._before_report(timeout)
+                reports.send_run(at, went)
+            else:
+                reports.add_run(at, went)
                 reports.add(seq, 0, last)
                 seq += 1
-            if last is None or last.ended >= until or last.ended - last.started > LONG or reports.full:
-                self._report(timeout)
-                until = now() + _REPORT_AFTER
-        self._report(timeout)
+                if seq < end and last.ended < until and last.ended - last.started <= LONG and not reports.full:
+                    continue
+                self._before_report(timeout)
+                reports.send()
+            until = now() + _REPORT_AFTER
+            if went.halted:
+                self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
+                return
 
-    def _report(self, timeout: float | None) -> None:
+    def _before_report(self, timeout: float | None) -> None:
         _flush()  # what reported tasks have printed is not lost when a later one ends the process
         if timeout is not None:
             self._slate.deadline[0] = now() + _SEND_GRACE
-        self._reports.send()
 
 
 class Host:
