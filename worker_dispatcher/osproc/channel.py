@@ -7,6 +7,7 @@ what does not fit, `receive` gives the frames that are whole. The child's end bl
 from __future__ import annotations
 
 import array
+import mmap
 import os
 import select
 import socket
@@ -50,7 +51,7 @@ class Channel:
         sock.setblocking(blocking)
         self._out: deque[tuple[memoryview, list[int]]] = deque()
         # What is read comes here first: memory that is new for each read costs several times what the read does.
-        self._inbox = memoryview(bytearray(_CHUNK))
+        self._inbox = memoryview(mmap.mmap(-1, _CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._buffer = bytearray()
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False

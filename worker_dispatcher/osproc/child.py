@@ -11,9 +11,10 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["become", "exec_fresh", "import_entry"]
+__all__ = ["become", "exec_fresh", "forget_signals", "import_entry", "prepare"]
 
 _SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
@@ -21,8 +22,8 @@ _FRESH = (
     "import marshal, os, sys\n"
     "order = marshal.loads(open(5, 'rb').read())\n"
     "sys.path[:] = order['path']\n"
-    "from worker_dispatcher.osproc.child import _enter\n"
-    "_enter(order)\n"
+    "from worker_dispatcher.osproc.child import _enter, prepare\n"
+    "_enter(order, prepare(order))\n"
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,10 +36,32 @@ def import_entry(order: dict[str, Any]) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def become(order: dict[str, Any], fds: list[int]) -> None:
-    """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr. Never returns."""
+def prepare(order: dict[str, Any]) -> Callable[[int, int], Any]:
+    """What all workers of an order have in common; the function that they run. In the process they are forked from it
+    is done once: a new process pays dearly for all it touches."""
+    sys.path[:] = order["path"]
+    sys.prefix, sys.exec_prefix = order["prefix"]
+    sys.argv[:] = order["argv"] or [""]
+    if dict(os.environ) != order["environment"]:
+        os.environ.clear()
+        os.environ.update(order["environment"])
+    entry: Callable[[int, int], Any] = import_entry(order)
+    return entry
+
+
+def forget_signals() -> None:
+    """What a forked process has to leave off of its parent's ways with signals."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any]) -> None:
+    """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr; entry: from `prepare`.
+    Never returns."""
     _settle_in(order, fds)
-    _enter(order)
+    _enter(order, entry)
 
 
 def exec_fresh(order: dict[str, Any], fds: list[int]) -> None:
@@ -56,10 +79,6 @@ def exec_fresh(order: dict[str, Any], fds: list[int]) -> None:
 def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
     parent = os.getppid()
     os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(70)
@@ -83,18 +102,12 @@ def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
             pass  # a limit that was raised since this server started cannot be raised here
 
 
-def _enter(order: dict[str, Any]) -> None:
-    sys.path[:] = order["path"]
-    sys.prefix, sys.exec_prefix = order["prefix"]
-    sys.argv[:] = order["argv"] or [""]
+def _enter(order: dict[str, Any], entry: Callable[[int, int], Any]) -> None:
     if order["site"]:
         import site
 
         site.main()
-    if dict(os.environ) != order["environment"]:
-        os.environ.clear()
-        os.environ.update(order["environment"])
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         setattr(sys, stream, open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
-    import_entry(order)(_SOCKET, _SLATE)
+    entry(_SOCKET, _SLATE)
     os._exit(0)

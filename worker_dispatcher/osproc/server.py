@@ -16,10 +16,11 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.osproc.child import become, exec_fresh, import_entry
+from worker_dispatcher.osproc.child import become, exec_fresh, prepare
 
 __all__ = ["EXITED", "OPEN", "REFUSED", "START", "STARTED", "main"]
 
@@ -33,6 +34,9 @@ class _Server:
         self._control = Channel(control, blocking=False)
         self._pools: dict[int, Channel] = {}
         self._children: dict[int, tuple[int, bytes]] = {}  # pid -> connection's fd, token
+        self._letter = b""
+        self._order: dict[str, Any] = {}
+        self._entry: Callable[[int, int], Any]  # of the order
         self._poll = select.poll()
         self._parent = os.pidfd_open(parent)
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -83,8 +87,9 @@ class _Server:
         try:
             pool.flush()
             self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.wanted else 0))
-            for frame in pool.receive():
-                self._start(fd, pool, frame)
+            while frames := pool.receive():
+                for frame in frames:
+                    self._start(fd, pool, frame)
         except Gone:
             self._drop(fd)
 
@@ -102,18 +107,17 @@ class _Server:
                     pass
 
     def _start(self, fd: int, pool: Channel, frame: Frame) -> None:
-        token, order = bytes(frame.parts[0]), marshal.loads(frame.parts[1])
+        token = bytes(frame.parts[0])
         try:
             if len(frame.fds) < 4:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            if not order["fresh"]:
-                import_entry(order)  # once here instead of once in every worker
+            self._read(frame.parts[1])
             # The descriptors that its start needs are had before it is forked: a worker that is refused never ran.
             for end in os.pipe():
                 os.close(end)
             pid = os.fork()
             if pid == 0:
-                self._child(order, frame.fds)
+                self._child(frame.fds)
             self._children[pid] = (fd, token)
             sentinel = os.pidfd_open(pid)
         except Exception as error:  # also an import that fails: the pool must hear of it, and the others live on
@@ -125,12 +129,23 @@ class _Server:
         pool.send(STARTED, [token, str(pid).encode()], [sentinel])
         os.close(sentinel)
 
-    def _child(self, order: dict[str, Any], fds: list[int]) -> None:
+    def _read(self, letter: memoryview) -> None:
+        """Be what the workers of an order are forked from; most come with the letter of the one before."""
+        if letter == self._letter:
+            return
+        self._letter = b""
+        self._order = marshal.loads(letter)
+        if not self._order["fresh"]:
+            self._entry = prepare(self._order)
+        self._letter = bytes(letter)
+
+    def _child(self, fds: list[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
-            if order["fresh"]:
-                exec_fresh(order, fds)
-            become(order, fds)
+            if self._order["fresh"]:
+                exec_fresh(self._order, fds)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # of the others, see `main` and who starts this process
+            become(self._order, fds, self._entry)
         finally:
             os._exit(70)
 
