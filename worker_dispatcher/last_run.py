@@ -89,7 +89,7 @@ def _set_last(run: Run) -> None:
 
 def _refused_here(config: Config) -> str:
     """Why processes cannot be had: a worker is loading the module that asks for them. Empty where they can."""
-    worker = sys.modules.get("worker_dispatcher.pools.worker")
+    worker = sys.modules.get("worker_dispatcher.pools.loading")
     if worker is None or not worker.is_loading():
         return ""
     if not (config.worker.use_processing or config.worker.parallel_processing.enabled):

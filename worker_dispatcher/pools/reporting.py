@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import pickle
 import struct
@@ -90,7 +91,28 @@ class Reports:
 
     def add(self, seq: int, slot: int, ended: Ended) -> None:
         """Take in one ended attempt, sealed or not."""
-        sealed = ended if type(ended.result) is Sealed else self.seal(ended)
+        self._add(seq, slot, ended if type(ended.result) is Sealed else self.seal(ended))
+
+    def add_all(self, ended: list[tuple[int, int, Ended]]) -> None:
+        """Take in attempts as (seq, slot, how it ended), all of them sealed; sends what is too much for one report."""
+        if not ended:
+            return
+        ended.sort(key=_seq)
+        seqs, slots, hows = zip(*ended, strict=True)
+        starts, ends, results, failures, _ = zip(*hows, strict=True)
+        if failures.count(None) < len(failures) or not SMALL.issuperset(map(type, results)):
+            for one in ended:
+                self._add(*one)
+                if self.full:
+                    self.send()
+            return
+        self.seqs += seqs
+        self._slots += slots
+        self._starts.extend(starts)
+        self._ends.extend(ends)
+        self._results += results
+
+    def _add(self, seq: int, slot: int, sealed: Ended) -> None:
         if (failure := sealed.failure) is not None:
             if failure.exception is not None:
                 self._exceptions.append((seq, failure.exception))
@@ -167,9 +189,17 @@ class Reports:
 
     def _put_in_order(self) -> list[tuple[int, int]]:
         """Sort the columns by seq: here, where workers do it side by side. The runs of neighbours: (seq, how many)."""
-        seqs, count = self.seqs, len(self.seqs)
-        if seqs[-1] - seqs[0] + 1 == count and all(a < b for a, b in itertools.pairwise(seqs)):
+        count = len(self.seqs)
+        if not all(map(operator.lt, self.seqs, itertools.islice(self.seqs, 1, None))):
+            self._sort(count)
+        seqs = self.seqs
+        if seqs[-1] - seqs[0] + 1 == count:
             return [(seqs[0], count)]
+        bounds = [at for at in range(1, count) if seqs[at] != seqs[at - 1] + 1]
+        return [(seqs[a], b - a) for a, b in itertools.pairwise([0, *bounds, count])]
+
+    def _sort(self, count: int) -> None:
+        seqs = self.seqs
         order = sorted(range(count), key=seqs.__getitem__)
         self.seqs, self._slots = [seqs[at] for at in order], [self._slots[at] for at in order]
         self._starts = array("d", map(self._starts.__getitem__, order))
@@ -179,8 +209,6 @@ class Reports:
         self._failures = {place[at]: failure for at, failure in self._failures.items()}
         self._heads = [place[at] for at in self._heads]
         self._packed = [place[at] for at in self._packed]
-        bounds = [at for at in range(1, count) if self.seqs[at] != self.seqs[at - 1] + 1]
-        return [(self.seqs[a], b - a) for a, b in itertools.pairwise([0, *bounds, count])]
 
     def _send_exception(self, seq: int, error: BaseException) -> None:
         # After the report: an exception whose own loading ends this process must not take its task's record along.
@@ -197,3 +225,6 @@ def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], lis
         if broken is None and isinstance(loaded, BaseException):
             return to_parts(packed)
     return [], []
+
+
+_seq = operator.itemgetter(0)

@@ -1,0 +1,173 @@
+"""The worker process of a grid: its main thread feeds a crew of threads or coroutines, and reports for it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import select
+import struct
+import threading
+import time
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.execute import Ended
+from worker_dispatcher.osproc.channel import Channel, Frame
+from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.pools.base import Batch, Setup
+from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
+from worker_dispatcher.pools.frames import DROP, DROPPED, LOST, UNLOADABLE, open_head
+from worker_dispatcher.pools.hooks import complain, send_failed_init
+from worker_dispatcher.pools.loading import flush, load, unloadable
+from worker_dispatcher.pools.reporting import Reports
+
+__all__ = ["Host"]
+
+_LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: a third of what it is sent
+_LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
+_LOOK_AGAIN = 20.0  # milliseconds from one look to the next
+
+
+class Host:
+    """A worker of many slots: the main thread feeds a crew and reports for it.
+
+    Waits: one poll over the channel and a wake-up descriptor that the crew writes to. As long as the crew has work
+    ahead nobody waits for a report, and the main thread looks by the clock: to be woken in the midst of many threads
+    that want to run, and to take its turn among them, costs it and them more than a task does.
+    """
+
+    def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
+        self._channel, self._slate, self._setup = channel, slate, setup
+        self._reports = Reports(channel, setup)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._signalled = False  # True: this thread will look by itself
+        self._look_at = math.inf
+        self._held = 0  # tasks that have been fed and not reported
+        self._ahead = False  # with the last of them there were more than can run at once
+        self._next = 0
+        self._slots: list[Slot] = []
+        size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
+        self._breath, self._reported = breath(setup, size), 0.0
+        self._loader = size
+        self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
+
+    def _new_slot(self) -> Slot:
+        at, slate = self._next, self._slate
+        self._next += 1
+        slot = Slot(at, slate.running[at : at + 1], slate.started[at : at + 1], slate.deadline[at : at + 1])
+        self._slots.append(slot)
+        return slot
+
+    def open(self) -> BaseException | None:
+        """Nothing to do yet: each thread runs worker.init before its first task."""
+        return None
+
+    def leave(self) -> None:
+        """Have the threads run worker.exit. The parent does not wait for ever, so this may."""
+        if self._setup.hooks is not None:
+            self._crew.close()
+            join_idle(self._slots, threading.TIMEOUT_MAX)
+            complain(self._channel, self._crew.complaints)
+
+    def _signal(self) -> None:
+        if not self._signalled:
+            self._signalled = True
+            try:
+                os.eventfd_write(self._wake, 1)
+            except OSError:  # a task has closed it; the main thread, in its poll, would never hear of it
+                os._exit(LOST)
+
+    def serve(self) -> None:
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            if by_clock := self._look_at < math.inf:
+                time.sleep(max(0.0, self._look_at - now()))
+                self._report()
+            for fd, _ in poll.poll(0 if by_clock else self._patience()):
+                if fd == self._wake:
+                    self._breathe()
+                    os.eventfd_read(fd)
+                    self._report()
+                else:
+                    for frame in self._channel.receive():
+                        self._take(frame)
+            if self._setup.coroutine:
+                # The parent, which kills for what is on the slate, shall find the guilty one alone.
+                self._crew.excuse(now() + _LOOK_BEFORE)
+
+    def _patience(self) -> float | None:
+        """Milliseconds until a coroutine's overtime must be looked at, before the parent does; None for threads."""
+        if self._setup.timeout is None or not self._setup.coroutine:
+            return None
+        soonest = min(self._slate.deadline) - _LOOK_BEFORE
+        return None if soonest == math.inf else max(_LOOK_AGAIN, (soonest - now()) * 1000 + 1)
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == DROP:
+            self._drop(self._crew.drop())
+            self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
+            return
+        seq, first, count, dues = open_head(frame)
+        items, error = self._load(seq, frame)
+        if error is None:
+            self._held += count
+            self._ahead = self._held > self._loader and dues is None
+            self._crew.feed(seq, Batch(first, items, dues=dues))
+        elif count > 1:
+            self._channel.send(UNLOADABLE, [frame.parts[0]])
+        else:
+            self._reports.add(seq, 0, Ended(now(), now(), None, unloadable(self._setup, error), None))
+            self._reports.send()
+
+    def _load(self, seq: int, frame: Frame) -> tuple[Any, BaseException | None]:
+        at, slate, row = now(), self._slate, self._loader
+        slate.started[row] = at
+        if self._setup.timeout is not None:
+            slate.deadline[row] = at + self._setup.timeout
+        slate.running[row] = -seq
+        loaded = load(frame.parts[1:], frame.fds)
+        slate.running[row] = 0
+        slate.deadline[row] = math.inf
+        return loaded
+
+    def _breathe(self) -> None:
+        """Let more tasks end before the next report, if the last one was a moment ago."""
+        if (rest := self._reported + self._breath - now()) > 0:
+            time.sleep(rest)
+
+    def _report(self) -> None:
+        # What the crew has to say from here on is heard below, or by the last look at it. With due times it is to
+        # signal also that it wants threads.
+        self._signalled = not self._setup.timed
+        before, self._reported = self._reported, now()
+        if self._setup.timed:
+            self._crew.hire()
+        done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
+        ended = [done.popleft() for _ in range(len(done))]
+        reports.add_all(ended)
+        reports.send()
+        self._held -= len(ended)
+        for _ in range(len(self._crew.broken)):
+            send_failed_init(self._channel, self._crew.broken.popleft())
+        self._drop([bailed.popleft() for _ in range(len(bailed))])
+        flush()
+        self._look_on(len(ended) / (self._reported - before))
+
+    def _look_on(self, rate: float) -> None:
+        """Look by the clock where that spares being woken, and no thread waits for it. rate: of tasks that end."""
+        if self._ahead and rate * _LOOK_EVERY >= 2:
+            self._look_at = self._reported + _LOOK_EVERY
+            return
+        self._look_at, self._signalled = math.inf, False
+        if self._crew.done or self._crew.bailed or self._crew.broken:  # since we looked, while nobody signalled
+            self._signal()
+
+    def _drop(self, seqs: list[int]) -> None:
+        self._held -= len(seqs)
+        for _, run in itertools.groupby(enumerate(sorted(seqs)), lambda one: one[1] - one[0]):
+            neighbours = [seq for _, seq in run]
+            self._channel.send(DROPPED, [struct.pack("<QQ", neighbours[0], neighbours[-1] + 1)])

@@ -1,0 +1,44 @@
+"""How a worker process takes in the user's function, config and tasks; and lets out what they have printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from worker_dispatcher.execute import failure_from, guarded
+from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.records import Failure
+from worker_dispatcher.wire import from_parts, unpack
+
+__all__ = ["flush", "is_loading", "load", "unloadable"]
+
+_loading = False
+
+
+def is_loading() -> bool:
+    """True in a worker that is loading the user's function, config or tasks: what runs now is a module's import."""
+    return _loading
+
+
+def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
+    """What the parts of a frame hold, or what was raised on loading it. Runs user code."""
+    global _loading
+    _loading = True
+    try:
+        return guarded(lambda: unpack(*from_parts(parts, fds)))
+    finally:
+        _loading = False
+
+
+def unloadable(setup: Setup, error: BaseException) -> Failure:
+    """The failure of a task that cannot be loaded."""
+    failure = failure_from(setup.call, error)
+    return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
+
+
+def flush() -> None:
+    """Let out what tasks have printed, before anybody hears that they have ended."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            guarded(stream.flush)
