@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -191,7 +190,9 @@ class Run:
     def _repr_html_(self) -> str:
         """What a notebook shows: the report so far, where there are records for one."""
         if not self._course.ledger.keeps:
-            return html.escape(repr(self))
+            from html import escape
+
+            return escape(repr(self))
         from worker_dispatcher.reports.report import make_report
 
         return make_report(self)._repr_html_()

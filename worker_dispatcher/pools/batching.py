@@ -16,8 +16,9 @@ __all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "wanted"]
 
 SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
 
-_BATCH_TIME = 0.006  # seconds of work a batch aims at: far above the cost of a batch, far below what a wait costs
-_CREW_TIME = 0.04  # the same for each thread of many: they run dry together while the parent waits for its turn
+# Seconds of work, for each thread, a batch aims at: a few of the tasks of most programs, so that not each is fetched by
+# itself, and threads do not run dry while the parent waits for its turn. What is not begun can be taken back.
+_BATCH_TIME = 0.04
 _LAST_TIME = 0.002  # the same toward the end, where to be dealt few tasks at a time would take longer than they do
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
 _BATCH_BYTES = 1 << 18  # of packed items a batch aims at
@@ -46,8 +47,7 @@ class Batching:
         share = waiting * slots / (2 * all_slots)
         if slots > 1:
             share = max(share, min(2 * share, _LAST_TIME * slots / max(self._per_task, 1e-9)))
-        span = _BATCH_TIME if slots == 1 else _CREW_TIME
-        wanted = span * slots / self._per_task if self._per_task else slots
+        wanted = _BATCH_TIME * slots / self._per_task if self._per_task else slots
         return max(1, int(max(each, min(wanted, self.last * _BATCH_GROWTH, share, most))))
 
     def sent(self, count: int, size: int) -> None:

@@ -55,6 +55,7 @@ class ProcessPool:
         self._batching = Batching()
         self._scan_at = math.inf
         self._watch = Watch(setup)
+        self._full = False  # no worker had room when tasks were handed out last
 
     # Feeding
 
@@ -68,7 +69,7 @@ class ProcessPool:
             if self._setup.timed
             else source.waiting() + source.alone_waiting()
         )
-        reserved = self._feed_alone(source)
+        reserved, self._full = self._feed_alone(source), False
         while source.waiting():
             one_by_one = self._setup.timed or (
                 self._setup.recorded and not 0 < self._batching.per_task < ONE_BY_ONE_FROM
@@ -76,6 +77,7 @@ class ProcessPool:
             ahead = 0 if one_by_one else self._batching.last
             remote = roomiest([r for r in self._remotes if r is not reserved], ahead)
             if remote is None:
+                self._full = reserved is None
                 return
             free, slots = max(0, remote.slots - len(remote.held)), sum(r.slots for r in self._remotes)
             if self._setup.timed:
@@ -159,7 +161,7 @@ class ProcessPool:
 
     def _next_due(self) -> float:
         due = min(self._scan_at, self._watch.due)
-        room = self._has_room()
+        room = not self._full and self._has_room()
         for remote in self._remotes:
             due = min(due, remote.closing_at, remote.settles_at)
             if room and len(remote.held) > remote.slots and not remote.revoking:

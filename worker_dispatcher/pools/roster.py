@@ -55,8 +55,10 @@ class Roster:
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
+        if len(self.remotes) == len(self.slots):
+            return
         idle = sum(not len(r.held) and not r.released for r in self.remotes)
-        if len(self.remotes) == len(self.slots) or waiting <= idle:
+        if waiting <= idle:
             return
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
         for remote in self.remotes:
