@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import selectors
+import socket
+import threading
+import time
 import weakref
 
 import pytest
@@ -202,3 +206,142 @@ def test_a_timer_for_no_time_is_refused_and_holds_up_no_other(loop, seen):
     loop.call_later(0.01, seen.append, "after it")
     run_until(loop, 0.02)
     assert seen == ["after it"]
+
+
+# What is to be called soon
+
+
+def test_what_is_called_soon_has_its_turn_in_the_order_of_the_calls_from_whatever_thread(loop, seen):
+    loop.call_soon(seen.append, 1)
+    loop.call_soon_threadsafe(seen.append, 2)
+    loop.call_soon(seen.append, 3)
+    other = threading.Thread(target=loop.call_soon_threadsafe, args=(seen.append, 4))
+    other.start()
+    other.join()
+    loop.call_soon(seen.append, 5)
+    loop.call_soon(loop.stop)
+    loop.call_soon(seen.append, 6)  # in the same turn: it still has it
+    loop.run_forever()
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_comes_while_others_have_their_turn_waits_for_the_next(loop, seen):
+    def again():
+        seen.append("again")
+        if "heard" not in seen:
+            loop.call_soon(again)
+
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        loop.add_reader(reader, lambda: (seen.append("heard"), loop.remove_reader(reader)))
+        loop.call_soon(again)
+        loop.call_soon(writer.send, b"x")
+        run_until(loop, 0.01)
+    assert seen.index("heard") < 5
+
+
+def test_another_thread_wakes_a_loop_that_waits(loop, seen):
+    def other():
+        loop.call_soon_threadsafe(seen.append, "woken")
+        loop.call_soon_threadsafe(loop.stop)
+
+    at = loop.time()
+    never = loop.call_later(600, loop.stop)
+    loop.call_soon(threading.Thread(target=other).start)
+    loop.run_forever()
+    never.cancel()
+    assert seen == ["woken"]
+    assert loop.time() - at < 60
+
+
+def test_what_is_cancelled_before_its_turn_is_not_called_and_lets_go_of_what_it_held(loop, seen):
+    class Thing:
+        pass
+
+    thing, cancelled = Thing(), []
+    alive = weakref.ref(thing)
+    soon, same = loop.call_soon(seen.append, thing), loop.call_soon(seen.append, "same")
+    loop.call_soon(lambda: cancelled.append(last.cancel()))
+    last = loop.call_soon(seen.append, "last")
+    assert not soon.cancelled()
+    soon.cancel()
+    soon.cancel()
+    del thing
+    gc.collect()
+    assert alive() is None
+    assert soon.cancelled()
+    assert not same.cancelled()
+    assert len({soon, same, last}) == 3
+    assert same != loop.call_soon(seen.append, "same")
+    run_until(loop, 0.001)
+    assert seen == ["same", "same"]
+
+
+def test_what_is_called_soon_runs_in_the_context_it_was_set_in_or_is_given(loop, seen):
+    name = contextvars.ContextVar("name")
+    other = contextvars.Context()  # an empty one is one, too
+    name.set("own")
+    handle = loop.call_soon(lambda: seen.append(name.get(None)))
+    for call in (loop.call_soon, loop.call_soon_threadsafe, functools.partial(loop.call_later, 0)):
+        call(lambda: seen.append(name.get(None)), context=other)
+    name.set("later")
+    assert handle.get_context()[name] == "own"
+    run_until(loop, 0.001)
+    assert seen == ["own", None, None, None]
+
+
+def test_what_a_callback_raises_is_told_to_the_handler_and_the_others_have_their_turn(loop, seen):
+    loop.set_exception_handler(lambda loop, context: seen.append((context["message"], context["exception"])))
+    error = ValueError("oops")
+
+    def fails():
+        raise error
+
+    for callback in (fails, lambda: seen.append("next"), fails):
+        loop.call_soon(callback)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert [one if one == "next" else one[1] for one in seen] == [error, "next", error]
+    assert "fails" in seen[0][0]
+
+
+def test_an_exit_goes_out_of_the_loop_and_the_others_still_have_their_turn(loop, seen):
+    def leave():
+        raise KeyboardInterrupt
+
+    for callback in (leave, lambda: seen.append("next"), leave, lambda: seen.append("last")):
+        loop.call_soon(callback)
+    for said in ([], ["next"]):
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        assert seen == said
+    run_until(loop, 0.001)
+    assert seen == ["next", "last"]
+
+
+def test_a_closed_loop_calls_nothing_and_holds_nothing(loop, seen):
+    class Thing:
+        pass
+
+    thing = Thing()
+    alive = weakref.ref(thing)
+    loop.call_soon(seen.append, thing)
+    loop.close()
+    for call in (loop.call_soon, loop.call_soon_threadsafe):
+        with pytest.raises(RuntimeError, match="closed"):
+            call(seen.append, thing)
+    del thing
+    gc.collect()
+    assert alive() is None
+
+
+def test_in_debug_mode_asyncio_sees_to_what_is_called(loop, caplog):
+    loop.set_debug(True)
+    with pytest.raises(TypeError, match="callable"):
+        loop.call_soon("not callable")
+    loop.slow_callback_duration = 0.001
+    loop.call_soon(time.sleep, 0.01)
+    loop.call_soon(loop.stop)
+    with caplog.at_level("WARNING", logger="asyncio"):
+        loop.run_forever()
+    assert "sleep" in caplog.text

@@ -9,14 +9,16 @@ import itertools
 import math
 import select
 import selectors
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVarTuple
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar, TypeVarTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import guarded
 
 __all__ = ["TimerLoop", "awaiter", "keep_running", "new_loop"]
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _FEW = 100  # timers: a book of no more is not worth cleaning
@@ -67,19 +69,90 @@ def awaiter() -> Callable[[Awaitable[Any]], Any]:
 
 
 class TimerLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop, with a book of its own for timers; asyncio itself rings for the first of them only.
+    """asyncio's loop, with books of its own for timers and for what is to be called soon; asyncio itself rings for the
+    first of each only.
 
-    asyncio compares timers in Python, about ten times for each of a thousand: a quarter of what a sleep costs. Here
-    they stand in tuples. And it waits in whole milliseconds, up to one too long; here in microseconds.
+    It would compare timers in Python, about ten times for each of a thousand, and make, look at and call a handle in
+    half a dozen steps in Python: together half of what a sleep costs. Here both are lists, called by one guard for
+    many. And it waits in whole milliseconds, up to one too long; here in microseconds.
     """
 
     def __init__(self) -> None:
+        self._soon: deque[_Soon] = deque()
+        self._turn_comes = False  # asyncio has been told to call `_turn`
+        self._called: Any = None  # what is being called, for a report of its error
         super().__init__(_Punctual())
-        self._book: list[tuple[float, int, _Timer]] = []
+        self._book: list[_Timer] = []
         self._order = itertools.count()  # of timers for the same moment
         self._rings_at = math.inf
         self._bell: asyncio.TimerHandle | None = None
         self._void = 0  # cancelled timers that are still in the book
+
+    # Soon
+
+    def set_debug(self, enabled: bool) -> None:
+        super().set_debug(enabled)
+        self._debugged = enabled
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        if self._debugged:
+            return super().call_soon(callback, *args, context=context)  # which sees to many mistakes then
+        if not self._turn_comes:
+            super().call_soon(self._turn)  # raises if the loop is closed
+            self._turn_comes = True
+        row = _Soon((callback, args, contextvars.copy_context() if context is None else context))
+        self._soon.append(row)
+        handle: Any = row  # it has all that is documented of a Handle
+        return handle  # type: ignore[no-any-return]
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        if self._debugged:
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        row = _Soon((callback, args, contextvars.copy_context() if context is None else context))
+        self._soon.append(row)  # with what the loop's own thread calls, in the order of the calls
+        try:
+            super().call_soon_threadsafe(self._turn)  # wakes the loop
+        except RuntimeError:  # it is closed
+            row.cancel()
+            raise
+        handle: Any = row
+        return handle  # type: ignore[no-any-return]
+
+    def _turn(self) -> None:
+        """Call what is there by now; what comes meanwhile has its turn after a look at the descriptors."""
+        self._turn_comes = False
+        try:
+            self._call_guarded(self._call_rows, itertools.repeat(None, len(self._soon)))
+        finally:
+            if self._soon and not self._turn_comes:
+                self._turn_comes = True
+                super().call_soon(self._turn)
+
+    def _call_rows(self, times: Iterator[None]) -> None:
+        take = self._soon.popleft
+        for _ in times:
+            callback, args, context = take()
+            if callback is not None:
+                self._called = callback
+                context.run(callback, *args)
+
+    def _call_guarded(self, call: Callable[[T], object], what: T) -> None:
+        """Have something call callbacks until it has called all. What one raises is told to the loop's handler; an exit
+        comes out."""
+        try:
+            while (error := guarded(call, what)[1]) is not None:
+                if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                    raise error
+                message = f"Exception in callback {self._called!r}"
+                self.call_exception_handler({"message": message, "exception": error})
+        finally:
+            self._called = None
+
+    # Timers
 
     def time(self) -> float:
         return now()
@@ -87,17 +160,24 @@ class TimerLoop(asyncio.SelectorEventLoop):
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(now() + delay, callback, *args, context=context)
+        return self._set(now() + delay, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        if math.isnan(when):  # comes neither before nor after any other, and would hold those up
+        return self._set(when, callback, args, context)
+
+    def _set(
+        self, when: float, callback: Callable[..., object], args: Any, context: contextvars.Context | None
+    ) -> asyncio.TimerHandle:
+        if when != when:  # NaN comes neither before nor after any other, and would hold those up
             raise ValueError("a timer cannot be set for NaN")
-        timer = _Timer(self, when, callback, args, context or contextvars.copy_context())
+        if context is None:
+            context = contextvars.copy_context()
         if when < self._rings_at:
             self._ring_at(when)  # before it is written down: it raises if the loop is closed or this is no time
-        heapq.heappush(self._book, (when, next(self._order), timer))
+        timer = _Timer((when, next(self._order), callback, args, context, self))
+        heapq.heappush(self._book, timer)
         handle: Any = timer  # it has all that is documented of a TimerHandle, as the timers of other loops do
         return handle  # type: ignore[no-any-return]
 
@@ -109,65 +189,89 @@ class TimerLoop(asyncio.SelectorEventLoop):
 
     def _ring(self) -> None:
         """Call what is due; what is written down meanwhile has its turn at the next ring."""
-        book, until = self._book, max(self._rings_at, now())
+        until = max(self._rings_at, now())
         self._bell, self._rings_at = None, -math.inf
         try:
-            while book and book[0][0] <= until:
-                timer = heapq.heappop(book)[2]
-                if timer.callback is None:
-                    self._void -= 1
-                else:
-                    self._call(timer)
+            self._call_guarded(self._call_due, until)
         finally:
             self._rings_at = math.inf
-            if book:
-                self._ring_at(book[0][0])
+            if self._book:
+                self._ring_at(self._book[0][_WHEN])
 
-    def _call(self, timer: _Timer) -> None:
-        callback, timer.callback = timer.callback, None
-        _, error = guarded(timer.context.run, callback, *timer.args)
-        if isinstance(error, (SystemExit, KeyboardInterrupt)):
-            raise error
-        if error is not None:
-            self.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": error})
+    def _call_due(self, until: float) -> None:
+        book = self._book
+        while book and book[0][_WHEN] <= until:
+            timer = heapq.heappop(book)
+            callback = timer[_CALLBACK]
+            if callback is None:
+                self._void -= 1
+            else:
+                self._called, timer[_CALLBACK] = callback, None
+                timer[_CONTEXT].run(callback, *timer[_ARGS])
 
     def leave_out(self) -> None:
         """A timer in the book was cancelled."""
         self._void += 1
         if self._void > _FEW and 2 * self._void > len(self._book):
-            self._book[:] = [entry for entry in self._book if entry[2].callback is not None]
+            self._book[:] = [entry for entry in self._book if entry[_CALLBACK] is not None]
             heapq.heapify(self._book)
             self._void = 0
 
     def close(self) -> None:
         super().close()
+        self._soon.clear()
+        self._turn_comes = False
         self._book.clear()
         self._void, self._rings_at = 0, math.inf
 
 
-class _Timer:
-    """What call_at and call_later give: an asyncio.TimerHandle to its users. callback: None once it had its turn."""
+class _Soon(list[Any]):
+    """What call_soon gives: an asyncio.Handle to its users; callback, arguments and context. No callback: cancelled."""
 
-    __slots__ = ("_at", "_cancelled", "_loop", "args", "callback", "context")
-
-    def __init__(self, loop: TimerLoop, at: float, callback: Callable[..., object], args: Any, context: Any) -> None:
-        self._loop, self._at, self.args, self.context = loop, at, args, context
-        self.callback: Callable[..., object] | None = callback
-        self._cancelled = False
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
 
     def cancel(self) -> None:
-        if self.callback is not None:
-            self.callback, self.args, self._cancelled = None, (), True
-            self._loop.leave_out()
+        self[0] = self[1] = None
 
     def cancelled(self) -> bool:
-        return self._cancelled
-
-    def when(self) -> float:
-        return self._at
+        return self[0] is None
 
     def get_context(self) -> contextvars.Context:
-        context: contextvars.Context = self.context
+        context: contextvars.Context = self[2]
+        return context
+
+
+_WHEN, _CALLBACK, _ARGS, _CONTEXT, _LOOP = 0, 2, 3, 4, 5
+
+
+class _Timer(list[Any]):
+    """What call_at and call_later give: an asyncio.TimerHandle to its users, and a row of the book.
+
+    As a list of its fields it is made and compared without a step in Python. After the time comes the order among
+    those for one moment, so that nothing further is ever compared. The callback is None once it had its turn; the
+    arguments, too, once it was cancelled.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def cancel(self) -> None:
+        if self[_CALLBACK] is not None:
+            self[_CALLBACK] = self[_ARGS] = None
+            self[_LOOP].leave_out()
+
+    def cancelled(self) -> bool:
+        return self[_ARGS] is None
+
+    def when(self) -> float:
+        when: float = self[_WHEN]
+        return when
+
+    def get_context(self) -> contextvars.Context:
+        context: contextvars.Context = self[_CONTEXT]
         return context
 
 
