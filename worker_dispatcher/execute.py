@@ -21,6 +21,7 @@ __all__ = [
     "Call",
     "Ended",
     "Hooks",
+    "Lanes",
     "Marks",
     "Stretch",
     "attempt",
@@ -58,6 +59,16 @@ class Marks(Protocol):
     started: Any
     deadline: Any
     halt: Any
+
+
+class Lanes(Protocol):
+    """Where coroutines run, one at a time in each lane, as an attempt sees it."""
+
+    def begin(self, lane: Any) -> float:
+        """The moment (monotonic seconds) from which the task in a lane counts as begun; 0 if it must not begin."""
+
+    def end(self, lane: Any, ended: Ended | None) -> None:
+        """It has ended; None: it was cancelled."""
 
 
 class Stretch(NamedTuple):
@@ -232,29 +243,50 @@ def attempt_run(
 
 
 async def attempt_async(
-    call: Call, caller: Callable[[int, Any, dict[Any, Any]], Awaitable[Any]], task_id: int, task: Any, started: float
-) -> Ended:
-    """`attempt` for a coroutine function. Cancelling the loop's own task still ends it (CancelledError comes out)."""
-    import asyncio  # 25 ms, for those who have it loaded anyway
+    call: Call,
+    caller: Callable[[int, Any, dict[Any, Any]], Awaitable[Any]],
+    task_id: int,
+    task: Any,
+    lanes: Lanes,
+    lane: Any,
+) -> None:
+    """`attempt` for a coroutine function: one attempt in a lane of those who hear how it ended; never raises.
 
+    All that an asyncio task has to do is in this one coroutine: each more is a frame more to go through at every await.
+    """
+    if not (started := lanes.begin(lane)):
+        return
     metadata: dict[Any, Any] = {}
-    ended = None
+    ended, result, failure = 0.0, None, None
     pid = 0 if call.on_done is None else os.getpid()
     try:
         result = await caller(task_id, task, metadata)
         ended = now()
         if pid and os.getpid() == pid:
             result = call.after(task_id, result, started, ended, metadata)
-            if asyncio.iscoroutine(result):
+            if _is_coroutine(result):
                 result = await result
-    except asyncio.CancelledError as error:
-        own = asyncio.current_task()
-        if own is not None and own.cancelling():
-            raise
-        return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
     except BaseException as error:
-        return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
-    return Ended(started, ended, result, None, metadata or None)
+        if _is_own_end(error):
+            started = 0.0
+        else:
+            result, ended, failure = None, ended or now(), failure_from(call, error)
+    # Not in the handler: what the end of a task leads to is no consequence of its error.
+    lanes.end(lane, Ended(started, ended, result, failure, metadata or None) if started else None)
+
+
+def _is_coroutine(result: Any) -> bool:
+    import asyncio  # 25 ms, for those who have it loaded anyway
+
+    return asyncio.iscoroutine(result)
+
+
+def _is_own_end(error: BaseException) -> bool:
+    """True for the cancellation of the asyncio task that asks, and not of one that it has waited for."""
+    import asyncio
+
+    own = asyncio.current_task() if isinstance(error, asyncio.CancelledError) else None
+    return own is not None and own.cancelling() > 0
 
 
 def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:

@@ -97,6 +97,27 @@ def test_a_coroutine_that_waits_for_its_due_time_is_not_over_its_time():
     assert statuses == ["ok" if id % 5 else "timeout" for id in range(1, 26)]
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # a coroutine that nobody has awaited
+@pytest.mark.filterwarnings("ignore::worker_dispatcher.TaskFailuresWarning")
+def test_coroutines_that_another_one_cancels_before_they_are_due_have_their_outcome():
+    async def third_cancels_all(id):
+        if id == 3:
+            for other in asyncio.all_tasks() - {asyncio.current_task()}:
+                other.cancel()
+        return id
+
+    frequency = {"enabled": True, "rate": 50, "pacing": "even", "max_workers": 5}
+    options = {"frequency_mode": frequency}
+    task = {"list": 12, "function": third_cancels_all}
+    wd.start({"task": task, "worker": options, "verbose": False, "runtime": 20})
+    logs = wd.get_logs()
+    assert [log["task_id"] for log in logs] == list(range(1, 13))
+    failed = [log for log in logs if log["status"] != "ok"]
+    assert [log["error"]["type"] for log in failed] == ["CancelledError"] * len(failed)
+    assert 1 <= len(failed) <= 5
+    assert all(log["duration"] < 1 for log in failed)
+
+
 async def exits_beside(id):
     """Task 5 awaits something of its own that raises SystemExit."""
 

@@ -40,9 +40,26 @@ def tried(function, task="item", **options):
     return attempt(call, call.caller(), 7, task, 1.0)
 
 
+class OneLane:
+    """Lanes as an attempt sees them. ended: what it has told, by lane."""
+
+    def __init__(self, began=1.0):
+        self.began, self.ended = began, {}
+
+    def begin(self, lane):
+        return self.began
+
+    def end(self, lane, ended):
+        assert lane not in self.ended
+        self.ended[lane] = ended, sys.exc_info()[1]
+
+
 def tried_async(function, task="item", **options):
-    call = call_of(function, **options)
-    return asyncio.run(attempt_async(call, call.caller(), 7, task, 1.0))
+    call, lanes = call_of(function, **options), OneLane()
+    assert asyncio.run(attempt_async(call, call.caller(), 7, task, lanes, "lane")) is None
+    ended, about = lanes.ended["lane"]
+    assert about is None  # what the end of a task leads to is no consequence of its error
+    return ended
 
 
 @pytest.fixture
@@ -243,23 +260,30 @@ def test_a_coroutine_that_cancels_itself_has_failed(clock):
     assert ended.failure[:2] == ("CancelledError", "own")
 
 
-def test_cancelling_from_outside_comes_out():
+def test_a_coroutine_that_is_cancelled_from_outside_says_only_that():
     async def main():
-        begun = asyncio.Event()
+        begun, lanes = asyncio.Event(), OneLane()
 
         async def task():
             begun.set()
             await asyncio.Event().wait()
 
         call = call_of(task)
-        running = asyncio.ensure_future(attempt_async(call, call.caller(), 1, None, 0.0))
+        running = asyncio.ensure_future(attempt_async(call, call.caller(), 1, None, lanes, "lane"))
         await begun.wait()
         running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        return running.cancelled()
+        await running
+        return lanes.ended
 
-    assert asyncio.run(main())
+    assert asyncio.run(main()) == {"lane": (None, None)}
+
+
+def test_a_coroutine_that_must_not_begin_is_not_called(clock):
+    lanes, called = OneLane(began=0.0), []
+    call = call_of(called.append)
+    asyncio.run(attempt_async(call, call.caller(), 7, "item", lanes, "lane"))
+    assert called == []
+    assert lanes.ended == {}
 
 
 def test_a_coroutine_that_could_not_be_called_has_failed():

@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from worker_dispatcher.clock import now
@@ -47,11 +47,11 @@ class LoopCrew:
         self.done: deque[Done] = deque()
         self.bailed: deque[int] = deque()
         self._claims = TimedClaims() if setup.timed else Claims()
-        self._free: list[Slot] = []
-        self._running: dict[Slot, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
-        self._late: set[Slot] = set()
+        self._free: list[_Lane] = []
+        self._running: dict[_Lane, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
+        self._fresh: list[_Lane] = []  # where tasks were made since the last look
+        self._young: list[_Lane] = []  # and before it
         self._watching = False
-        self._filling = False
         self._closing = False
         self._orderly = True
         self.broken: deque[BaseException] = deque()
@@ -109,7 +109,7 @@ class LoopCrew:
             return False
         self._state = state
         self._caller = self._setup.caller(state)
-        self._free.append(slot)
+        self._free.append(_Lane(slot))
         self._loop.call_soon(self._fill, context=self._context)
         return True
 
@@ -124,99 +124,125 @@ class LoopCrew:
         """Nothing to do: a coroutine waits for its time at no cost."""
 
     def _fill(self) -> None:
-        """Begin as many tasks as there is room for: once for all that have ended in one turn of the loop."""
+        """Begin as many tasks as there is room for."""
         if self.opening:
             return  # it fills itself when worker.init has run
-        self._filling = False
-        begun: list[tuple[Slot, int, int, asyncio.Task[None]]] = []
         while len(self._running) < self._size and not self._closing:
-            claim = self._claims.next()
-            if claim is None:
+            lane = self._free.pop() if self._free else _Lane(self._new_slot())
+            if not self._next(lane):
+                self._free.append(lane)
                 break
-            slot = self._free.pop() if self._free else self._new_slot()
-            task = self._running[slot] = asyncio.Task(self._work(slot, *claim), loop=self._loop)
-            begun.append((slot, claim[0], claim[1], task))
-        if begun:
-            self._loop.call_soon(self._look_after, begun, context=self._context)
 
-    def _look_after(self, begun: list[tuple[Slot, int, int, asyncio.Task[None]]]) -> None:
+    def _next(self, lane: _Lane) -> bool:
+        """Begin another task in a free lane; False if there is none."""
+        claim = self._claims.next()
+        if claim is None:
+            return False
+        lane.seq, lane.task_id, item, due = claim
+        work = self._when_due(lane, item, due) if due and due > now() else self._work(lane, item)
+        # In a context of its own, which is not a copy of the one that this happens in: that of the lane's last task.
+        self._running[lane] = asyncio.Task(work, loop=self._loop, context=self._context.copy())
+        if not self._fresh and not self._young:
+            self._loop.call_soon(self._look_after, context=self._context)
+        self._fresh.append(lane)
+        return True
+
+    def _look_after(self) -> None:
         """A task that another one has cancelled before its first step never comes to say so itself."""
-        for slot, seq, task_id, task in begun:
-            if task.cancelled() and self._running.get(slot) is task:
-                slot.started[0] = now()
-                self._over(slot, seq, self._cut_short(slot, task_id))
+        # Those that were there at the last look have had their turn since then.
+        for lane in self._young:
+            task = self._running.get(lane)
+            if task is not None and task.cancelled():
+                lane.slot.started[0] = now()
+                self.end(lane, None)
+        self._young, self._fresh = self._fresh, []
+        if self._young:
+            self._loop.call_soon(self._look_after, context=self._context)
 
-    async def _work(self, slot: Slot, seq: int, task_id: int, item: Any, due: float) -> None:
-        timeout, ended = self._setup.timeout, None
+    def _work(self, lane: _Lane, item: Any) -> Coroutine[Any, Any, None]:
+        return attempt_async(self._setup.call, self._caller, lane.task_id, item, self, lane)
+
+    async def _when_due(self, lane: _Lane, item: Any, due: float) -> None:
         try:
-            if due and (ahead := due - now()) > 0:
-                await asyncio.sleep(ahead)
-                self._running[slot] = self._running.pop(slot)  # it begins now
-            at = slot.started[0] = now()
-            if timeout is not None:
-                slot.deadline[0] = at + timeout + _LOOP_GRACE
-            slot.running[0] = seq
-            if not self._halt[0] and at < self._stop_at:
-                if timeout is not None and not self._watching:
-                    self._watch()
-                ended = await attempt_async(self._setup.call, self._caller, task_id, item, at)
-                if self._forks[0] != self._born:
-                    os._exit(0)  # the task forked and its child came back here: it is not one of this crew
-                if slot in self._late:
-                    ended = self._cut_short(slot, task_id)
+            await asyncio.sleep(due - now())
         except asyncio.CancelledError:
-            ended = self._cut_short(slot, task_id)
-        self._over(slot, seq, ended)
+            lane.slot.started[0] = now()
+            self.end(lane, None)
+            return
+        self._running[lane] = self._running.pop(lane)  # it begins now
+        await self._work(lane, item)
+
+    def begin(self, lane: _Lane) -> float:
+        slot, timeout = lane.slot, self._setup.timeout
+        at: float
+        at = slot.started[0] = now()
+        if timeout is not None:
+            slot.deadline[0] = at + timeout + _LOOP_GRACE
+        slot.running[0] = lane.seq
+        if self._halt[0] or at >= self._stop_at:
+            if slot.settle(self.bailed, lane.seq):
+                self._over(lane)
+            return 0.0
+        if timeout is not None and not self._watching:
+            self._watch()
+        return at
+
+    def end(self, lane: _Lane, ended: Ended | None) -> None:
+        if self._forks[0] != self._born:
+            os._exit(0)  # the task forked and its child came back here: it is not one of this crew
+        if ended is None or lane.late:
+            ended = self._cut_short(lane)
+        if self._closing:
+            return  # whoever closes has settled what ran
+        slot = lane.slot
+        if slot.settle(self.done, (lane.seq, slot.number, self._seal(ended))):
+            self._over(lane)
+
+    def _over(self, lane: _Lane) -> None:
+        """The lane is free: its next task takes up what its last one leaves, in this very turn of the loop.
+
+        Where many end together and only then as many begin, the garbage collector takes each of them for a growth
+        of memory, and goes through all that there is: a fifth of the time of short tasks.
+        """
+        lane.late = False
+        self._wake()
+        del self._running[lane]
+        if not self._next(lane):
+            self._free.append(lane)
 
     def _watch(self) -> None:
         """Cancel the coroutines over their time, and look again when the next one is."""
         timeout, at = self._setup.timeout, now()
         assert timeout is not None
         self._watching = False
-        for slot, task in self._running.items():
-            if slot.running[0] and slot not in self._late:
+        for lane, task in self._running.items():
+            slot = lane.slot
+            if slot.running[0] and not lane.late:
                 if at < slot.started[0] + timeout:
                     self._watching = True
                     self._loop.call_later(slot.started[0] + timeout - at, self._watch, context=self._context)
                     return
-                self._late.add(slot)
+                lane.late = True
                 slot.deadline[0] = at + _LOOP_GRACE  # it may have been excused
                 task.cancel()
 
-    def _over(self, slot: Slot, seq: int, ended: Ended | None) -> None:
-        """A task has ended, or has turned back (None)."""
-        self._late.discard(slot)
-        if self._closing:
-            return  # whoever closes has settled what ran
-        if ended is None:
-            heard = slot.settle(self.bailed, seq)
-        else:
-            heard = slot.settle(self.done, (seq, slot.number, self._seal(ended)))
-        if heard:
-            self._running.pop(slot, None)
-            self._free.append(slot)
-            self._wake()
-            if not self._filling:
-                self._filling = True
-                self._loop.call_soon(self._fill, context=self._context)
-
-    def _cut_short(self, slot: Slot, task_id: int) -> Ended:
+    def _cut_short(self, lane: _Lane) -> Ended:
         """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
         timeout = self._setup.timeout
-        if slot in self._late and timeout is not None:
-            error = TaskTimeout(task_id, timeout)
+        if lane.late and timeout is not None:
+            error = TaskTimeout(lane.task_id, timeout)
             failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
         else:
             failure = failure_from(
                 self._setup.call,
                 asyncio.CancelledError("the task was cancelled by itself or by other code of the program"),
             )
-        return Ended(slot.started[0], now(), None, failure, None)
+        return Ended(lane.slot.started[0], now(), None, failure, None)
 
     def blocked_by(self) -> Slot | None:
         """The slot whose coroutine runs at this moment. From any thread: for a loop that stands still."""
         current = asyncio.current_task(self._loop)
-        return next((slot for slot, task in list(self._running.items()) if task is current), None)
+        return next((lane.slot for lane, task in list(self._running.items()) if task is current), None)
 
     def replace(self) -> None:
         """Nothing to do: a coroutine that does not let go costs the whole loop."""
@@ -227,8 +253,9 @@ class LoopCrew:
         timeout, blocker = self._setup.timeout, self.blocked_by()
         if timeout is None or blocker is None:
             return
-        for slot in list(self._running):
-            if slot.deadline[0] <= by and slot is not blocker and slot not in self._late:
+        for lane in list(self._running):
+            slot = lane.slot
+            if slot.deadline[0] <= by and slot is not blocker and not lane.late:
                 slot.deadline[0] = by + timeout + _EXCUSED
 
     def drop(self) -> list[int]:
@@ -257,3 +284,15 @@ class LoopCrew:
     def _finish(self) -> None:
         self._closing = True
         self._loop.stop()
+
+
+class _Lane:
+    """Where one coroutine runs after the other. seq, task_id: the one that runs, or is about to; late: the loop has
+    told it that its time is over."""
+
+    __slots__ = ("late", "seq", "slot", "task_id")
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+        self.seq = self.task_id = 0
+        self.late = False
