@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from staging import SHAPES
 
 import worker_dispatcher as wd
 
@@ -280,6 +281,30 @@ def test_workers_are_told_how_many_threads_linear_algebra_may_use(process_shape,
     expected = threads or len(os.sched_getaffinity(0))
     assert found == [str(expected)] * 3
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_workers_have_the_environment_as_it_is_when_their_run_begins(process_shape, run, monkeypatch):
+    def look(id):
+        return os.environ.get("OF_THE_HOST")
+
+    monkeypatch.setenv("OF_THE_HOST", "one")
+    assert run(process_shape, look, 1) == ["one"]
+    monkeypatch.setenv("OF_THE_HOST", "two")
+    assert run(process_shape, look, 1) == ["two"]
+    monkeypatch.delenv("OF_THE_HOST")
+    assert run(process_shape, look, 1) == [None]
+
+
+def test_workers_of_runs_side_by_side_have_each_their_own_environment(make_config):
+    def look(id):
+        return os.environ["OMP_NUM_THREADS"]
+
+    def config(threads):
+        options = {"number": 1, "max_tasks_per_worker": 1, "blas_threads": threads}  # workers start by turns
+        return make_config(SHAPES["processes"], look, 8, options)
+
+    sides = [wd.launch(config(threads)) for threads in (3, 5)]
+    assert [side.wait().results for side in sides] == [["3"] * 8, ["5"] * 8]
 
 
 def test_on_done_runs_once_for_a_task_that_forks_and_lets_the_child_return(process_shape, run, notes):
