@@ -6,11 +6,13 @@ Whatever user code does short of ending the process comes back as a value: `atte
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
@@ -23,8 +25,8 @@ __all__ = [
     "Hooks",
     "Lanes",
     "Marks",
+    "Seal",
     "Stretch",
-    "attempt",
     "attempt_async",
     "attempt_run",
     "call_styled",
@@ -51,6 +53,18 @@ class Ended(NamedTuple):
     failure: Failure | None
     metadata: dict[Any, Any] | None
 
+    def sealed(self, seal: Seal | None) -> Ended:
+        """With its result and metadata made ready to be sent."""
+        if seal is None:
+            return self
+        result, failure, _ = seal(self.result, self.metadata)
+        # If it failed anyway, its metadata may be lost, its own error is not.
+        return Ended(self.started, self.ended, result, self.failure or failure, None)
+
+
+# (a result as it is sent, why it cannot be, whether it is heavy) for a result and its metadata; runs user code
+Seal: TypeAlias = Callable[[Any, dict[Any, Any] | None], tuple[Any, Failure | None, bool]]
+
 
 class Marks(Protocol):
     """One-cell rows in which a slot says what it runs, since when and until when; halt: not 0, nothing begins."""
@@ -71,15 +85,44 @@ class Lanes(Protocol):
         """It has ended; None: it was cancelled."""
 
 
-class Stretch(NamedTuple):
-    """How some tasks went, one after the other. starts, ends, results (sealed): a column each, of those that ended ok;
-    last: the failed one after them; halted: the next one must not begin."""
+class Stretch:
+    """How some tasks went, one after the other in one thread; others may look on, and cut it short.
 
-    starts: list[float]
-    ends: list[float]
-    results: list[Any]
-    last: Ended | None = None
-    halted: bool = False
+    seqs, starts: of those that have begun, in order; results (sealed), ends: of those that have ended. ends is the
+    last to get its entry: once that is there, the task has ended for all the world.
+    apart: failure and metadata of those that have any, by place.
+    unbegun: what was taken from the tasks and must not begin now, or None; its seq is there nevertheless.
+    taken: how many the one who reports has taken so far.
+    """
+
+    __slots__ = ("_most", "apart", "ends", "results", "seqs", "starts", "taken", "unbegun")
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.results: list[Any] = []
+        self.apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
+        self.unbegun: tuple[int, int, Any] | None = None
+        self.taken, self._most = 0, sys.maxsize
+
+    @property
+    def ended(self) -> int:
+        """How many tasks have ended; from any thread."""
+        return min(len(self.ends), self._most)
+
+    def cut(self) -> int:
+        """Hear no more of it; the seq of the task that had not ended, 0 if there is none. From any thread."""
+        # Whose entry comes first decides: that of the task's thread, which has ended it, or this one, after which
+        # entries mean nothing. No lock is needed, under which each task would cost half as much again.
+        self.ends.append(math.inf)
+        self._most = self.ends.index(math.inf)
+        return self.seqs[self._most] if len(self.seqs) > self._most else 0
+
+    def mend(self) -> None:
+        """Undo a cut."""
+        del self.ends[self._most]
+        self._most = sys.maxsize
 
 
 class Call(NamedTuple):
@@ -170,76 +213,63 @@ def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known
     return function(**{name: known[name] for name in style.names})
 
 
-def attempt(
-    call: Call, caller: Callable[[int, Any, dict[Any, Any]], Any], task_id: int, task: Any, started: float
-) -> Ended:
-    """Run one attempt of one task; never raises. started: the moment it was decided that it may start."""
-    metadata: dict[Any, Any] = {}
-    ended = None
-    pid = 0 if call.on_done is None else os.getpid()
-    try:
-        result = caller(task_id, task, metadata)
-        ended = now()
-        if pid and os.getpid() == pid:  # not in a child that the task has forked
-            result = call.after(task_id, result, started, ended, metadata)
-    except BaseException as error:  # whatever a task raises is that task's error
-        return Ended(started, ended or now(), None, failure_from(call, error), metadata or None)
-    return Ended(started, ended, result, None, metadata or None)
-
-
 def attempt_run(
     call: Call,
     caller: Callable[[int, Any, dict[Any, Any]], Any],
     tasks: Iterator[tuple[int, int, Any]],
     marks: Marks,
-    seal: Callable[[Any, dict[Any, Any]], tuple[Any, Failure | None, bool]],
+    went: Stretch,
+    seal: Seal | None,
     *,
     timeout: float | None,
     stop_at: float,
     until: float,
-    forked: list[bool],
-) -> Stretch:
-    """`attempt` for tasks (seq, id, task) in turn, until one has failed or there is something to report.
+    forked: list[int],
+) -> None:
+    """Run one attempt each of tasks (seq, id, task) in turn, until one has failed or there is something to report;
+    never raises.
 
-    A third of the cost of one `attempt` each: nothing is made for a task but its result and two times.
+    Nothing is made for a task but its result and two times: whatever else is done here is most of what a task costs.
+    went: where it is written down; tasks: may be shared by threads, if a step of it is one;
     seal: what is done to a result that is not SMALL, as (sealed, failure, whether it is heavy), in the task's time;
-    stop_at: nothing begins from then on; until: from then on it is time to report, as after a heavy result;
-    forked: not empty in a child that a task has forked, where this returns at once.
+    None: it stays as it is; stop_at: nothing begins from then on; until: from then on it is time to report, as after a
+    heavy result; forked: a cell that has another number in a child that a task has forked, where this returns at once.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
-    starts: list[float] = []
-    ends: list[float] = []
-    results: list[Any] = []
-    pid = 0 if call.on_done is None else os.getpid()
+    seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
+    born, pid = forked[0], 0 if call.on_done is None else os.getpid()
     for seq, task_id, task in tasks:
         began = started[0] = now()
         if timeout is not None:
             deadline[0] = began + timeout
         running[0] = seq
+        starts.append(began)
+        seqs.append(seq)
         if halt[0] or began >= stop_at:
-            return Stretch(starts, ends, results, None, halted=True)
+            went.unbegun = seq, task_id, task
+            break
         metadata: dict[Any, Any] = {}
-        ended, heavy = None, False
+        ended, failure, heavy = 0.0, None, False
         try:
             result = caller(task_id, task, metadata)
             ended = now()
-            if pid and os.getpid() == pid:
+            if pid and os.getpid() == pid:  # not in a child that the task has forked
                 result = call.after(task_id, result, began, ended, metadata)
-        except BaseException as error:
-            last = Ended(began, ended or now(), None, failure_from(call, error), metadata or None)
-            return Stretch(starts, ends, results, last)
-        if forked:
+        except BaseException as error:  # whatever a task raises is that task's error
+            result, failure = None, failure_from(call, error)
+            ended = ended or now()
+        if forked[0] != born:
             break
-        if type(result) not in SMALL or metadata:
-            result, failure, heavy = seal(result, metadata)
-            if failure is not None:
-                return Stretch(starts, ends, results, Ended(began, ended, None, failure, None))
-        starts.append(began)
-        ends.append(ended)
+        if seal is not None and (type(result) not in SMALL or metadata):
+            result, unsealed, heavy = seal(result, metadata or None)
+            failure = failure or unsealed  # if it failed anyway, its metadata may be lost, its own error is not
+            metadata = {}
+        if metadata or failure is not None:
+            went.apart[len(ends)] = failure, metadata or None
         results.append(result)
-        if heavy or ended >= until or ended - began > LONG:
+        ends.append(ended)
+        if heavy or failure is not None or ended >= until or ended - began > LONG:
             break
-    return Stretch(starts, ends, results)
 
 
 async def attempt_async(
@@ -250,7 +280,8 @@ async def attempt_async(
     lanes: Lanes,
     lane: Any,
 ) -> None:
-    """`attempt` for a coroutine function: one attempt in a lane of those who hear how it ended; never raises.
+    """Run one attempt of a task whose function is a coroutine function, in a lane of those who hear how it ended;
+    never raises.
 
     All that an asyncio task has to do is in this one coroutine: each more is a frame more to go through at every await.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import math
 import sys
 
 import pytest
@@ -17,13 +18,16 @@ from worker_dispatcher.execute import (
     MESSAGE_LIMIT,
     TRACEBACK_LIMIT,
     Call,
-    attempt,
+    Ended,
+    Stretch,
     attempt_async,
+    attempt_run,
     call_styled,
     describe,
     failure_from,
     guarded,
 )
+from worker_dispatcher.pools.claims import Slot
 
 ANY = CallStyle(names=("id", "config", "task", "metadata"))
 
@@ -37,7 +41,17 @@ def call_of(function, on_done=None, **options):
 
 def tried(function, task="item", **options):
     call = call_of(function, **options)
-    return attempt(call, call.caller(), 7, task, 1.0)
+    return attempt(call, call.caller(), 7, task)
+
+
+def attempt(call, caller, task_id, task):
+    """A run of one task, as `Ended`."""
+    went = Stretch()
+    slot = Slot(1, [0], [0.0], [0.0], [0])
+    limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [0]}
+    attempt_run(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
+    assert went.seqs == [1]
+    return Ended(went.starts[0], went.ends[0], went.results[0], *went.apart.get(0, (None, None)))
 
 
 class OneLane:
@@ -115,12 +129,12 @@ def test_a_callback_is_called_as_its_signature_asks():
 
 
 def test_an_attempt_tells_when_the_function_ended_and_what_it_gave(clock):
-    assert tried(lambda task: [task]) == (1.0, 11, ["item"], None, None)
+    assert tried(lambda task: [task]) == (11, 12, ["item"], None, None)
 
 
 def test_an_attempt_that_fails_ended_when_it_raised(clock):
     ended = tried(lambda: 1 / 0)
-    assert ended[:3] == (1.0, 11, None)
+    assert ended[:3] == (11, 12, None)
     assert ended.failure[:2] == ("ZeroDivisionError", "division by zero")
     assert ended.failure.exception is None
     assert ended.failure.retry
@@ -139,7 +153,7 @@ def test_metadata_that_was_set_is_kept_however_the_task_ended(end):
 def test_each_attempt_has_metadata_of_its_own():
     call = call_of(lambda metadata: metadata.setdefault("n", []).append(1))
     caller = call.caller()
-    first, second = attempt(call, caller, 1, None, 0.0), attempt(call, caller, 2, None, 0.0)
+    first, second = attempt(call, caller, 1, None), attempt(call, caller, 2, None)
     assert first.metadata == second.metadata == {"n": [1]}
     assert first.metadata is not second.metadata
 
@@ -200,16 +214,16 @@ def test_on_done_makes_the_result_and_sees_the_log_as_it_stands(clock):
         return id, config, result, log
 
     ended = tried(task, on_done=on_done, config="c", anchor=Anchor(wall=1000.0, monotonic=1.0))
-    log = {"task_id": 7, "started_at": 1000.0, "ended_at": 1010.0, "duration": 10.0, "result": 5, "metadata": {"m": 1}}
-    assert ended == (1.0, 11, (7, "c", 5, log), None, {"m": 1})
+    log = {"task_id": 7, "started_at": 1010.0, "ended_at": 1011.0, "duration": 1, "result": 5, "metadata": {"m": 1}}
+    assert ended == (11, 12, (7, "c", 5, log), None, {"m": 1})
 
 
 def test_on_done_may_add_to_the_metadata():
     assert tried(lambda: 5, on_done=lambda log: log["metadata"].update(late=1)).metadata == {"late": 1}
 
 
-@pytest.mark.parametrize("run", [tried, tried_async])
-def test_what_on_done_raises_is_the_task_s_error_and_its_time_is_the_function_s(run, clock):
+@pytest.mark.parametrize(("run", "started"), [(tried, 11), (tried_async, 1.0)])
+def test_what_on_done_raises_is_the_task_s_error_and_its_time_is_the_function_s(run, started, clock):
     def plain():
         return 5
 
@@ -220,7 +234,7 @@ def test_what_on_done_raises_is_the_task_s_error_and_its_time_is_the_function_s(
         raise SystemExit(result)
 
     ended = run(plain if run is tried else coroutine, on_done=on_done)
-    assert ended[:3] == (1.0, 11, None)
+    assert ended[:3] == (started, 11 + (run is tried), None)
     assert ended.failure[:2] == ("SystemExit", "5")
 
 

@@ -6,34 +6,40 @@ import _thread
 import functools
 import itertools
 import math
+import operator
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Ended
+from worker_dispatcher.execute import Ended, Stretch
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.records import Failure
 
-__all__ = ["Claim", "Claims", "Crew", "Done", "Slot", "TimedClaims", "as_it_is", "forks"]
+__all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "forks"]
 
 _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thread of its own
 
 
 class Slot:
-    """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads.
+    """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads; halt: not
+    0, nothing begins.
 
-    Shared: abandoned, with running and what is reported, under mutex.
-    abandoned: set by the watcher while a task runs; what becomes of that task is not heard.
+    Shared: abandoned, stretch, with running and what is reported, under mutex; what is in the stretch, see there.
+    stretch: how a thread's tasks go that it has not reported; None before the first, and for a coroutine.
+    abandoned: the seq of the task with which the watcher gave the slot up, or 0; what becomes of that is not heard.
     """
 
-    __slots__ = ("abandoned", "deadline", "mutex", "number", "running", "started", "thread")
+    __slots__ = ("abandoned", "deadline", "halt", "mutex", "number", "running", "started", "stretch", "thread")
 
-    def __init__(self, number: int, running: Any, started: Any, deadline: Any) -> None:
+    def __init__(self, number: int, running: Any, started: Any, deadline: Any, halt: Any) -> None:
         self.number, self.running, self.started, self.deadline = number, running, started, deadline
-        self.abandoned = False
+        self.halt = halt
+        self.stretch: Stretch | None = None
+        self.abandoned = 0
         self.mutex = _thread.allocate_lock()
         self.thread: threading.Thread | None = None
 
@@ -48,13 +54,15 @@ class Slot:
             self.running[0] = 0
             return not self.abandoned
 
-    def settle(self, where: deque[Any], what: Any) -> bool:
-        """Say how the slot's task ended, unless the slot was given up: then False, and nobody hears of it."""
+    def settle(self, where: deque[Any], what: Any, fresh: Stretch | None = None) -> bool:
+        """Say how the slot's tasks ended, unless the slot was given up: then False, and nobody hears of it.
+        fresh: where the next ones are written down."""
         # One step with the watcher's: a task is either reported or given up, and never both or neither.
         with self.mutex:
             if self.abandoned:
                 return False
             where.append(what)
+            self.stretch = fresh
             self.running[0] = 0
             self.deadline[0] = math.inf
             return True
@@ -62,11 +70,97 @@ class Slot:
     def give_up(self, at: float = math.inf) -> int:
         """Stop hearing the slot if its task is over its time at a moment; the task's seq, 0 if it is not."""
         with self.mutex:
-            seq = int(self.running[0])
-            if not seq or self.deadline[0] > at:
-                return 0
-            self.abandoned = True
+            if self.stretch is None:
+                seq = int(self.running[0])
+                self.abandoned = seq if self.deadline[0] <= at else 0
+            else:
+                self.abandoned = self._cut(self.stretch, at)
+            return self.abandoned
+
+    @property
+    def since(self) -> float:
+        """When the task began with which the slot was given up."""
+        # Its thread may have ended it since, and be about to turn back from the next one.
+        went = self.stretch
+        return float(self.started[0]) if went is None else went.starts[went.ended]
+
+    def _cut(self, stretch: Stretch, at: float) -> int:
+        # Nothing must begin while it is found out whether what runs is late: nobody would hear of it.
+        halted, self.halt[0] = self.halt[0], 1
+        seq = stretch.cut()
+        if seq and self.deadline[0] <= at:
             return seq
+        stretch.mend()
+        self.halt[0] = halted
+        return 0
+
+
+class Columns(NamedTuple):
+    """Tasks that have ended, in any order, a column each. numbers: of the slots; apart: failure and metadata of those
+    that have any, by place."""
+
+    seqs: list[int]
+    numbers: list[int]
+    starts: list[float]
+    ends: list[float]
+    results: list[Any]
+    apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]]
+
+    @staticmethod
+    def empty() -> Columns:
+        return Columns([], [], [], [], [], {})
+
+    @staticmethod
+    def of_stretch(went: Stretch) -> Columns:
+        columns = Columns.empty()
+        columns.take(0, went)
+        return columns
+
+    @staticmethod
+    def of(done: Sequence[Done]) -> Columns:
+        if not done:
+            return Columns.empty()
+        seqs, numbers, hows = zip(*done, strict=True)
+        starts, ends, results, failures, notes = zip(*hows, strict=True)
+        apart = {}
+        if failures.count(None) + notes.count(None) < 2 * len(done):
+            told = enumerate(zip(failures, notes, strict=True))
+            apart = {at: what for at, what in told if what != (None, None)}
+        return Columns(list(seqs), list(numbers), list(starts), list(ends), list(results), apart)
+
+    def in_order(self) -> Columns:
+        """The same in order of seq."""
+        seqs = self.seqs
+        if all(map(operator.le, seqs, itertools.islice(seqs, 1, None))):
+            return self
+        order = sorted(range(len(seqs)), key=seqs.__getitem__)
+        place = {old: new for new, old in enumerate(order)} if self.apart else {}
+        apart = {place[at]: what for at, what in self.apart.items()}
+        return self._of_each(lambda column: list(map(column.__getitem__, order)), apart)
+
+    def part(self, low: int, high: int) -> Columns:
+        """Those at places low to high (exclusive)."""
+        apart = {at - low: what for at, what in self.apart.items() if low <= at < high}
+        return self._of_each(lambda column: column[low:high], apart)
+
+    def _of_each(self, pick: Callable[[list[Any]], list[Any]], apart: dict[int, Any]) -> Columns:
+        columns = pick(self.seqs), pick(self.numbers), pick(self.starts), pick(self.ends), pick(self.results)
+        return Columns(*columns, apart)
+
+    def take(self, number: int, went: Stretch) -> None:
+        """Add what has ended of a slot's stretch, and was not taken before."""
+        low, high = went.taken, went.ended
+        if low == high:
+            return
+        went.taken = high
+        if went.apart:
+            found = ((at, went.apart.get(at)) for at in range(low, high))
+            self.apart.update({len(self.seqs) + at - low: one for at, one in found if one is not None})
+        self.seqs.extend(went.seqs[low:high])
+        self.numbers.extend([number] * (high - low))
+        self.starts.extend(went.starts[low:high])
+        self.ends.extend(went.ends[low:high])
+        self.results.extend(went.results[low:high])
 
 
 Done = tuple[int, int, Ended]  # seq, number of the slot, how it ended
@@ -85,10 +179,6 @@ def forks() -> list[int]:
     return cell
 
 
-def as_it_is(ended: Ended) -> Ended:
-    return ended
-
-
 Claim = tuple[int, int, Any, float]  # seq, id, item, when it is due (0: at once)
 
 
@@ -96,27 +186,30 @@ class Claims:
     """Batches of tasks from which any thread takes the next one, without a lock where it matters."""
 
     def __init__(self) -> None:
-        self._batches: deque[tuple[Any, int, int, int, Sequence[Any]]] = deque()
-        self._current: tuple[Any, int, int, int, Sequence[Any]] = (itertools.count(), 0, 0, 0, ())
+        self._batches: deque[Iterator[tuple[int, int, Any]]] = deque()
+        self.rest: Iterator[tuple[int, int, Any]] = iter(())
         self._mutex = threading.Lock()
+
+    # rest: (seq, id, item) of tasks that nobody has claimed, of one batch. To take one from it is to claim it, and
+    # atomic: one call into C under the interpreter lock, since the items are a list, a tuple or a range.
 
     def add(self, seq: int, batch: Batch) -> None:
         """Tasks seq, seq + 1, ... of a crew."""
         with self._mutex:
-            self._batches.append((itertools.count(), len(batch.items), seq, batch.first, batch.items))
+            self._batches.append(zip(range(seq, seq + len(batch.items)), itertools.count(batch.first), batch.items))
 
     def next(self) -> Claim | None:
         """A task that is now the caller's, or None."""
         while True:
-            current = self._current
-            at = next(current[0])  # atomic: one C call under the interpreter lock
-            if at < current[1]:
-                return current[2] + at, current[3] + at, current[4][at], 0.0
+            rest = self.rest
+            if (claim := next(rest, None)) is not None:
+                return *claim, 0.0
             with self._mutex:
-                if self._current is current:
+                if self.rest is rest:
                     if not self._batches:
+                        self.rest = iter(())  # the old one keeps an item alive
                         return None
-                    self._current = self._batches.popleft()
+                    self.rest = self._batches.popleft()
 
     def crowd(self) -> int:
         """How many unclaimed tasks should start together; not for tasks without dues."""
@@ -134,6 +227,7 @@ class TimedClaims(Claims):
     """The same for tasks with due times, in their order."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._slots: deque[Claim] = deque()
 
     def add(self, seq: int, batch: Batch) -> None:
@@ -161,7 +255,8 @@ class TimedClaims(Claims):
 class Crew(Protocol):
     """feed, drop, drain are for the crew's driver; everything else happens in the crew's own threads."""
 
-    done: deque[Done]
+    done: deque[Any]  # what `harvest` will find
+    look_at: float  # when `harvest` may find what nobody has woken it for (monotonic)
     bailed: deque[int]
     broken: deque[BaseException]  # what worker.init has raised
     complaints: deque[str]  # what is to be said of worker.exit
@@ -169,9 +264,10 @@ class Crew(Protocol):
 
     def feed(self, seq: int, batch: Batch) -> None: ...
     def hire(self, least: int = 0) -> None: ...
+    def harvest(self, *, all_there_is: bool = False) -> Columns: ...
     def blocked_by(self) -> Slot | None: ...
     def excuse(self, by: float) -> None: ...
     def leave(self) -> None: ...
-    def replace(self) -> None: ...
+    def replace(self, slot: Slot) -> None: ...
     def drop(self) -> list[int]: ...
     def close(self, *, orderly: bool = True) -> None: ...

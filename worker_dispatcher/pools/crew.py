@@ -7,6 +7,7 @@ coroutines in loop.py.
 from __future__ import annotations
 
 import _thread
+import itertools
 import math
 import os
 import threading
@@ -15,14 +16,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Ended, attempt, exit_text, guarded
+from worker_dispatcher.execute import Seal, Stretch, attempt_run, exit_text, guarded
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Crew, Done, Slot, TimedClaims, as_it_is, forks
+from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forks
 
 __all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
 
 _BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the crew
 _BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
+_STRETCH = 0.001  # seconds from the beginning of a thread's first unreported task in which others may begin
+_LOOK_AFTER = 0.01  # seconds from a report until it is looked for what may never be reported
 
 
 def crew_kind(setup: Setup) -> Callable[..., Crew]:
@@ -52,6 +55,9 @@ class ThreadCrew:
     new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
     wake: tells the driver that there is something in done or bailed.
     seal: the last step of a task, in its own thread and on its own time: what a worker process does to send its result.
+
+    A thread reports its tasks by the stretch. What a stretch holds when it comes upon a long task is looked for by the
+    driver, once, a moment after the stretch has begun: so that nothing that has ended waits for something that has not.
     """
 
     def __init__(
@@ -61,11 +67,13 @@ class ThreadCrew:
         new_slot: Callable[[], Slot],
         halt: Any,
         wake: Callable[[], None],
-        seal: Callable[[Ended], Ended] = as_it_is,
+        seal: Seal | None = None,
     ) -> None:
         self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
         self._seal = seal
-        self.done: deque[Done] = deque()
+        self.done: deque[tuple[int, Stretch]] = deque()  # number of the slot, what it has to report
+        self.look_at = math.inf
+        self._slots: list[Slot] = []
         self.bailed: deque[int] = deque()
         self._claims = TimedClaims() if setup.timed else Claims()
         self._mutex = threading.Lock()
@@ -94,6 +102,8 @@ class ThreadCrew:
             self._start()
         if self._setup.timed:
             self.hire()
+        else:
+            self.look_at = min(self.look_at, now() + _LOOK_AFTER)
 
     def hire(self, least: int = 0) -> None:
         """Start threads for the tasks that are due next and that no waiting thread will take, or so many at least.
@@ -108,6 +118,7 @@ class ThreadCrew:
 
     def _start(self) -> None:
         slot = self._new_slot()
+        self._slots.append(slot)
         if self._setup.hooks is not None:
             with self._mutex:
                 self.opening += 1
@@ -123,8 +134,11 @@ class ThreadCrew:
                 if not self._alive:
                     raise
 
-    def replace(self) -> None:
-        """A thread in the place of one that was given up."""
+    def replace(self, slot: Slot) -> None:
+        """A thread in the place of one that was given up; what that one had to report is told."""
+        self._slots.remove(slot)
+        if slot.stretch is not None:
+            self.done.append((slot.number, slot.stretch))
         if not self._closed:
             self._start()
 
@@ -151,40 +165,61 @@ class ThreadCrew:
                 self.complaints.append(exit_text(error))
 
     def _run(self, slot: Slot, state: Any = None) -> None:
-        setup, claims, done, wake, halt = self._setup, self._claims, self.done, self._wake, self._halt
-        call, timeout, stop_at = setup.call, setup.timeout, setup.stop_at or math.inf
-        caller, running, started, deadline = setup.caller(state), slot.running, slot.started, slot.deadline
-        seal, forked = self._seal, forks()
-        born = forked[0]
-        while True:
-            claim = claims.next()
-            if claim is None:
-                fed = self._fed
-                if (claim := claims.next()) is None:
-                    if self._rest(fed):
-                        continue
-                    return
-            seq, task_id, item, due = claim
-            if due:
-                self._await(due)
-            at = started[0] = now()
-            if timeout is not None:
-                deadline[0] = at + timeout
-            running[0] = seq
-            if halt[0] or at >= stop_at:
-                if not slot.settle(self.bailed, seq):
-                    return
-                wake()
-                continue
-            ended = attempt(call, caller, task_id, item, at)
+        setup, halt, forked = self._setup, self._halt, forks()
+        born, stop_at, caller = forked[0], setup.stop_at or math.inf, setup.caller(state)
+        ahead: tuple[int, int, Any] | None = None
+        went = slot.stretch = Stretch()
+        while ahead is not None or (ahead := self._claim()) is not None:
+            until = now() + _STRETCH
+            attempt_run(
+                setup.call, caller, itertools.chain((ahead,), self._claims.rest), slot, went, self._seal,
+                timeout=setup.timeout, stop_at=min(stop_at, until), until=until, forked=forked,
+            )  # fmt: skip
             if forked[0] != born:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew
-            if slot.abandoned:
+            fresh, ahead = Stretch(), went.unbegun
+            heard = slot.settle(self.done, (slot.number, went), fresh)
+            went = fresh  # a waiting thread must not keep a result alive
+            if ahead is not None and (halt[0] or not heard or now() >= stop_at):
+                if ahead[0] != slot.abandoned:
+                    self.bailed.append(ahead[0])
+                ahead = None
+            self._wake()
+            if not heard:
                 return
-            if not slot.settle(done, (seq, slot.number, seal(ended))):
-                return
-            wake()
-            del claim, item, ended  # a waiting thread must not keep a result alive
+
+    def _claim(self) -> tuple[int, int, Any] | None:
+        """A task, at its time; waits for one; None if there will be none."""
+        while True:
+            fed = self._fed
+            if (claim := self._claims.next()) is not None:
+                seq, task_id, item, due = claim
+                if due:
+                    self._await(due)
+                return seq, task_id, item
+            if not self._rest(fed):
+                return None
+
+    def harvest(self, *, all_there_is: bool = False) -> Columns:
+        """What has ended, and is told only once. all_there_is: also what no thread has reported yet."""
+        done, at, found = self.done, now(), Columns.empty()
+        for _ in range(len(done)):
+            found.take(*done.popleft())
+        if all_there_is or at >= self.look_at:
+            self._look(found, at)
+        elif not self._setup.timed:
+            self.look_at = min(self.look_at, at + _LOOK_AFTER)
+        return found
+
+    def _look(self, found: Columns, at: float) -> None:
+        """Take what threads have to report that may be in a long task by now; look again if any may come to that."""
+        still = len(self._idle) + self.opening
+        for slot in self._slots:
+            if (went := slot.stretch) is not None and went.starts:
+                found.take(slot.number, went)
+                # What it runs now is the last task of its stretch, after which it reports.
+                still += went.starts[0] + _STRETCH <= at
+        self.look_at = math.inf if still >= self._alive else at + _LOOK_AFTER
 
     def _await(self, due: float) -> None:
         """Wait for a task's time. The last thread to leave off waiting asks for another."""

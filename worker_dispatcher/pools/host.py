@@ -16,18 +16,18 @@ from worker_dispatcher.execute import Ended
 from worker_dispatcher.osproc.channel import Channel, Frame
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
 from worker_dispatcher.pools.frames import DROP, DROPPED, LOST, UNLOADABLE, open_head
 from worker_dispatcher.pools.hooks import complain, send_failed_init
 from worker_dispatcher.pools.loading import flush, load, unloadable
-from worker_dispatcher.pools.reporting import Reports
+from worker_dispatcher.pools.reporting import Reports, parts_to_add
 
 __all__ = ["Host"]
 
 _LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: a third of what it is sent
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
-_LOOK_AGAIN = 20.0  # milliseconds from one look to the next
+_LOOK_AGAIN = 0.02  # seconds from one look to the next
 
 
 class Host:
@@ -51,12 +51,13 @@ class Host:
         size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
         self._breath, self._reported = breath(setup, size), 0.0
         self._loader = size
-        self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal)
+        self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal_value)
 
     def _new_slot(self) -> Slot:
         at, slate = self._next, self._slate
         self._next += 1
-        slot = Slot(at, slate.running[at : at + 1], slate.started[at : at + 1], slate.deadline[at : at + 1])
+        running, started, deadline = (row[at : at + 1] for row in (slate.running, slate.started, slate.deadline))
+        slot = Slot(at, running, started, deadline, slate.halt)
         self._slots.append(slot)
         return slot
 
@@ -95,16 +96,19 @@ class Host:
                 else:
                     for frame in self._channel.receive():
                         self._take(frame)
+            if now() >= self._crew.look_at:
+                self._report()
             if self._setup.coroutine:
                 # The parent, which kills for what is on the slate, shall find the guilty one alone.
                 self._crew.excuse(now() + _LOOK_BEFORE)
 
     def _patience(self) -> float | None:
-        """Milliseconds until a coroutine's overtime must be looked at, before the parent does; None for threads."""
-        if self._setup.timeout is None or not self._setup.coroutine:
-            return None
-        soonest = min(self._slate.deadline) - _LOOK_BEFORE
-        return None if soonest == math.inf else max(_LOOK_AGAIN, (soonest - now()) * 1000 + 1)
+        """Milliseconds until something must be looked at that nobody signals: what threads may not have reported, or a
+        coroutine's overtime, before the parent does."""
+        soonest = self._crew.look_at
+        if self._setup.timeout is not None and self._setup.coroutine:
+            soonest = max(min(self._slate.deadline) - _LOOK_BEFORE, now() + _LOOK_AGAIN)
+        return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == DROP:
@@ -120,7 +124,8 @@ class Host:
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
-            self._reports.add(seq, 0, Ended(now(), now(), None, unloadable(self._setup, error), None))
+            failed = Ended(now(), now(), None, unloadable(self._setup, error), None)
+            self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
 
     def _load(self, seq: int, frame: Frame) -> tuple[Any, BaseException | None]:
@@ -146,16 +151,18 @@ class Host:
         before, self._reported = self._reported, now()
         if self._setup.timed:
             self._crew.hire()
-        done, bailed, reports = self._crew.done, self._crew.bailed, self._reports
-        ended = [done.popleft() for _ in range(len(done))]
-        reports.add_all(ended)
+        bailed, reports, ended = self._crew.bailed, self._reports, self._crew.harvest()
+        for part in parts_to_add(ended):
+            reports.add(part)
+            if reports.full:
+                reports.send()
         reports.send()
-        self._held -= len(ended)
+        self._held -= len(ended.seqs)
         for _ in range(len(self._crew.broken)):
             send_failed_init(self._channel, self._crew.broken.popleft())
         self._drop([bailed.popleft() for _ in range(len(bailed))])
         flush()
-        self._look_on(len(ended) / (self._reported - before))
+        self._look_on(len(ended.seqs) / (self._reported - before))
 
     def _look_on(self, rate: float) -> None:
         """Look by the clock where that spares being woken, and no thread waits for it. rate: of tasks that end."""

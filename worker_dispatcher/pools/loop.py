@@ -13,9 +13,9 @@ from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import Ended, attempt_async, exit_text, failure_from, guarded, guarded_async
+from worker_dispatcher.execute import Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Done, Slot, TimedClaims, as_it_is, forks
+from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, forks
 from worker_dispatcher.pools.timers import keep_running, new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
@@ -40,12 +40,13 @@ class LoopCrew:
         new_slot: Callable[[], Slot],
         halt: Any,
         wake: Callable[[], None],
-        seal: Callable[[Ended], Ended] = as_it_is,
+        seal: Seal | None = None,
     ) -> None:
         self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
         self._seal = seal
         self.done: deque[Done] = deque()
         self.bailed: deque[int] = deque()
+        self.look_at = math.inf
         self._claims = TimedClaims() if setup.timed else Claims()
         self._free: list[_Lane] = []
         self._running: dict[_Lane, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
@@ -195,7 +196,7 @@ class LoopCrew:
         if self._closing:
             return  # whoever closes has settled what ran
         slot = lane.slot
-        if slot.settle(self.done, (lane.seq, slot.number, self._seal(ended))):
+        if slot.settle(self.done, (lane.seq, slot.number, ended.sealed(self._seal))):
             self._over(lane)
 
     def _over(self, lane: _Lane) -> None:
@@ -244,7 +245,7 @@ class LoopCrew:
         current = asyncio.current_task(self._loop)
         return next((lane.slot for lane, task in list(self._running.items()) if task is current), None)
 
-    def replace(self) -> None:
+    def replace(self, slot: Slot) -> None:
         """Nothing to do: a coroutine that does not let go costs the whole loop."""
 
     def excuse(self, by: float) -> None:
@@ -257,6 +258,11 @@ class LoopCrew:
             slot = lane.slot
             if slot.deadline[0] <= by and slot is not blocker and not lane.late:
                 slot.deadline[0] = by + timeout + _EXCUSED
+
+    def harvest(self, *, all_there_is: bool = False) -> Columns:
+        """What has ended, and is told only once."""
+        done = self.done
+        return Columns.of([done.popleft() for _ in range(len(done))])
 
     def drop(self) -> list[int]:
         return self._claims.drop()

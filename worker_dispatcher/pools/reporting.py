@@ -8,17 +8,18 @@ import os
 import pickle
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from worker_dispatcher.execute import SMALL, Ended, Stretch, failure_from, guarded
+from worker_dispatcher.execute import SMALL, Stretch, failure_from, guarded
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.pools.claims import Columns
 from worker_dispatcher.pools.frames import EXCEPTION, REPORT
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
-__all__ = ["Reports", "Sealed", "exception_parts"]
+__all__ = ["Reports", "Sealed", "exception_parts", "parts_to_add"]
 
 _PLAIN = SMALL | {str, bytes}  # of these, what is left to be sent is not packed
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
@@ -47,7 +48,7 @@ class Sealed(NamedTuple):
 
 
 class Reports:
-    """Ended attempts on their way to the parent, a column each. Used by the main thread only, but for `seal`."""
+    """Ended attempts on their way to the parent, a column each. Used by the main thread only, but for `seal_value`."""
 
     def __init__(self, channel: Channel, setup: Setup) -> None:
         self._channel, self._setup = channel, setup
@@ -83,55 +84,20 @@ class Reports:
         text = f"the result cannot be sent to the parent process: {failure.message}"
         return None, failure._replace(message=text), False
 
-    def seal(self, ended: Ended) -> Ended:
-        """`seal_value` for an attempt."""
-        result, failure, _ = self.seal_value(ended.result, ended.metadata)
-        # If it failed anyway, its metadata may be lost, its own error is not.
-        return Ended(ended.started, ended.ended, result, ended.failure or failure, None)
-
-    def add(self, seq: int, slot: int, ended: Ended) -> None:
-        """Take in one ended attempt, sealed or not."""
-        self._add(seq, slot, ended if type(ended.result) is Sealed else self.seal(ended))
-
-    def add_all(self, ended: list[tuple[int, int, Ended]]) -> None:
-        """Take in attempts as (seq, slot, how it ended), all of them sealed; sends what is too much for one report."""
-        if not ended:
-            return
-        ended.sort(key=_seq)
-        seqs, slots, hows = zip(*ended, strict=True)
-        starts, ends, results, failures, _ = zip(*hows, strict=True)
-        if failures.count(None) < len(failures) or not SMALL.issuperset(map(type, results)):
-            for one in ended:
-                self._add(*one)
-                if self.full:
-                    self.send()
-            return
-        self.seqs += seqs
-        self._slots += slots
-        self._starts.extend(starts)
-        self._ends.extend(ends)
-        self._results += results
-
-    def _add(self, seq: int, slot: int, sealed: Ended) -> None:
-        if (failure := sealed.failure) is not None:
-            if failure.exception is not None:
-                self._exceptions.append((seq, failure.exception))
-            self._failures[len(self.seqs)] = tuple(failure._replace(exception=None))
-        self._slots.append(slot)
-        self._starts.append(sealed.started)
-        self._ends.append(sealed.ended)
-        self._results.append(self._place(len(self.seqs), sealed.result))
-        self.seqs.append(seq)
-
-    def add_run(self, seq: int, went: Stretch) -> None:
-        """Take in the tasks of a stretch that ended ok; the first has this seq. They ran in slot 0."""
-        count, results = len(went.results), went.results
+    def add(self, ended: Columns) -> None:
+        """Take in ended tasks, sealed."""
+        base, results = len(self.seqs), ended.results
         if not SMALL.issuperset(map(type, results)):
-            results = [self._place(at, result) for at, result in enumerate(results, len(self.seqs))]
-        self.seqs += range(seq, seq + count)
-        self._slots += [0] * count
-        self._starts.extend(went.starts)
-        self._ends.extend(went.ends)
+            results = [self._place(at, result) for at, result in enumerate(results, base)]
+        for at, (failure, _) in ended.apart.items():
+            if failure is not None:
+                if failure.exception is not None:
+                    self._exceptions.append((ended.seqs[at], failure.exception))
+                self._failures[base + at] = tuple(failure._replace(exception=None))
+        self.seqs += ended.seqs
+        self._slots += ended.numbers
+        self._starts.extend(ended.starts)
+        self._ends.extend(ended.ends)
         self._results += results
 
     def _place(self, at: int, result: Any) -> Any:
@@ -153,15 +119,16 @@ class Reports:
     def full(self) -> bool:
         return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
 
-    def send_run(self, seq: int, went: Stretch) -> None:
-        """`add_run` and `send`: a stretch by itself, with nothing packed, goes as it is."""
-        if self.seqs or not went.results or not _PLAIN.issuperset(map(type, went.results)):
-            self.add_run(seq, went)
+    def send_run(self, went: Stretch) -> None:
+        """`add` and `send` for a stretch in slot 0 without a failure: with nothing packed, it goes as it is."""
+        count = went.ended
+        if self.seqs or not count or not _PLAIN.issuperset(map(type, went.results)):
+            self.add(Columns.of_stretch(went))
             self.send()
             return
         self._stay()
-        times = array("d", went.starts).tobytes(), array("d", went.ends).tobytes()
-        runs: Any = [(seq, len(went.results))]
+        times = array("d", went.starts[:count]).tobytes(), array("d", went.ends).tobytes()
+        runs: Any = [(went.seqs[0], count)]
         self._channel.send(REPORT, [pickle.dumps((runs, 0, *times, went.results, {}, (), ()), 5)])
 
     def _stay(self) -> None:
@@ -216,6 +183,12 @@ class Reports:
         self._channel.send(EXCEPTION, [struct.pack("<Q", seq), *parts], fds)
 
 
+def parts_to_add(ended: Columns) -> Iterator[Columns]:
+    """Ended tasks in parts, each of which `Reports.add` can take in before it is looked whether the report is full."""
+    heavy = [at + 1 for at, one in enumerate(ended.results) if type(one) is Sealed and one.parts]
+    return itertools.starmap(ended.part, itertools.pairwise([0, *heavy, len(ended.seqs)])) if heavy else iter((ended,))
+
+
 def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], list[int]]:
     """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there."""
     error.__traceback__ = None
@@ -225,6 +198,3 @@ def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], lis
         if broken is None and isinstance(loaded, BaseException):
             return to_parts(packed)
     return [], []
-
-
-_seq = operator.itemgetter(0)

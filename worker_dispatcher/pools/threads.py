@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 import os
 import queue
 import time
-from array import array
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError, TaskTimeout
@@ -18,7 +15,6 @@ from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import (
     LONGEST_INIT,
     ONE_BY_ONE_FROM,
-    Batch,
     Broken,
     Ended,
     Event,
@@ -27,13 +23,15 @@ from worker_dispatcher.pools.base import (
     Setup,
     Source,
 )
-from worker_dispatcher.pools.claims import Done, Slot
+from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
+from worker_dispatcher.pools.held import Held
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
 
-_HOLD_MOST = 1024  # tasks: enough that threads with tiny tasks do not wait for the driver
+_HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
+_FEED_MOST = 1024  # tasks handed to the crew at once, unless it has more threads
 
 
 class ThreadPool:
@@ -52,7 +50,7 @@ class ThreadPool:
         self._halt = [0]
         self._slots: list[Slot] = []
         self._numbers = 0
-        self._tasks: dict[int, tuple[int, Any, float]] = {}  # seq -> (id, item, due) of what the crew holds
+        self._held = Held()  # by the crew
         self._seq = 1
         self._hold = 2 * size
         self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
@@ -70,7 +68,7 @@ class ThreadPool:
 
     def _new_slot(self) -> Slot:
         self._numbers += 1
-        slot = Slot(self._numbers, [0], [0.0], [math.inf])
+        slot = Slot(self._numbers, [0], [0.0], [math.inf], [0])
         self.pids[slot.number] = os.getpid()
         self._slots.append(slot)
         return slot
@@ -87,25 +85,24 @@ class ThreadPool:
     def feed(self, source: Source) -> None:
         # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
         # stays lazy, and more only when its threads run dry although there was more to hold.
-        if self._full and len(self._tasks) < self._size and not self._one_by_one:
+        if self._full and len(self._held) < self._size and not self._one_by_one:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
         hold = self._size if self._one_by_one else self._hold
-        while (room := hold - len(self._tasks)) > 0:
-            batch = source.take_alone() or source.take(min(room, max(self._size, 256)))
+        while (room := hold - len(self._held)) > 0:
+            batch = source.take_alone() or source.take(min(room, max(self._size, _FEED_MOST)))
             if batch is None:
                 return
-            count = len(batch.items)
-            dues: Iterable[float] = batch.dues if batch.dues is not None else itertools.repeat(0.0)
-            self._tasks.update(enumerate(zip(itertools.count(batch.first), batch.items, dues), self._seq))
+            self._held.add(self._seq, batch)
             self._crew.feed(self._seq, batch)
-            self._seq += count
+            self._seq += len(batch.items)
             if self._setup.timeout is not None:
                 self._scan_at = min(self._scan_at, now() + self._setup.timeout)
         self._full = True
 
     def wait(self, until: float) -> list[Event]:
-        due = 0.0 if self._crew.done or self._crew.bailed else min(until, self._scan_at, self._look_at)
+        crew = self._crew
+        due = 0.0 if crew.done or crew.bailed else min(until, self._scan_at, self._look_at, crew.look_at)
         try:
             self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
         except queue.Empty:
@@ -138,49 +135,38 @@ class ThreadPool:
                 events.append(Broken(RunError(f"worker.init has not returned after {at - since:.0f} s")))
         return events
 
-    def _drain(self) -> list[Event]:
-        done, bailed = self._crew.done, self._crew.bailed
-        ended = [done.popleft() for _ in range(len(done))]
-        if ended:
-            last = ended[-1][2]
-            self._one_by_one = self._setup.timed or (
-                self._setup.recorded and last.ended - last.started >= ONE_BY_ONE_FROM
-            )
-        ended.sort(key=_seq)
-        events = self._book(ended) if ended else []
+    def _drain(self, *, all_there_is: bool = False) -> list[Event]:
+        ended, bailed = self._crew.harvest(all_there_is=all_there_is), self._crew.bailed
+        events: list[Event] = []
+        if ended.seqs:
+            took = ended.ends[-1] - ended.starts[-1]
+            self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
+            events += self._book(ended)
         for _ in range(len(bailed)):
-            events.append(self._give_back(bailed.popleft()))
+            events += self._give_back(bailed.popleft())
         return events
 
-    def _book(self, ended: list[Done]) -> list[Event]:
+    def _book(self, ended: Columns) -> Iterator[Event]:
         """What has ended, in order of seq: columns, with no step in Python for each task that can be spared."""
-        seqs, workers, hows = zip(*ended, strict=True)
-        starts, ends, results, failures, notes = zip(*hows, strict=True)
-        if failures.count(None) + notes.count(None) < 2 * len(ended):
-            return self._book_apart(ended)
-        pop = self._tasks.pop
-        ids = [pop(seq)[0] for seq in seqs]
-        bounds = [0, len(ids)]
-        if ids != list(range(ids[0], ids[0] + len(ids))):  # tasks are claimed in order: a run, but for a few stragglers
-            bounds[1:1] = [at for at in range(1, len(ids)) if ids[at] != ids[at - 1] + 1]
-        return [
-            Finished(ids[low], starts[low:high], ends[low:high], list(results[low:high]), {}, workers[low:high])
-            for low, high in itertools.pairwise(bounds)
-        ]
+        seqs, numbers, starts, ends, results, apart = ended.in_order()
+        count = len(seqs)
+        bounds = [0, count]
+        if seqs[-1] - seqs[0] + 1 != count:  # tasks are claimed in order: a run, but for a few stragglers
+            bounds[1:1] = [at for at in range(1, count) if seqs[at] != seqs[at - 1] + 1]
+        if apart:
+            bounds = sorted({*bounds, *apart, *(at + 1 for at in apart)})
+        for low, high in itertools.pairwise(bounds):
+            for piece in self._held.take(seqs[low], seqs[low] + high - low):
+                a, b = low + piece.seq - seqs[low], low + piece.end - seqs[low]
+                if a in apart:
+                    failure, notes = apart[a]
+                    how = starts[a], ends[a], results[a], failure, notes
+                    yield Ended(piece.first_id, piece.batch.items[piece.low], *how, numbers[a])
+                else:
+                    yield Finished(piece.first_id, starts[a:b], ends[a:b], results[a:b], {}, numbers[a:b])
 
-    def _book_apart(self, ended: list[Done]) -> list[Event]:
-        """The same where some have failed or have metadata: those one by one."""
-        plain = [one for one in ended if one[2].failure is None and one[2].metadata is None]
-        events = self._book(plain) if plain else []
-        for seq, number, how in ended:
-            if how.failure is not None or how.metadata is not None:
-                task_id, item, _ = self._tasks.pop(seq)
-                events.append(Ended(task_id, item, *how, number))
-        return events
-
-    def _give_back(self, seq: int) -> Returned:
-        task_id, item, due = self._tasks.pop(seq)
-        return Returned(Batch(task_id, (item,), dues=array("d", (due,)) if due else None))
+    def _give_back(self, seq: int) -> list[Event]:
+        return [Returned(piece.tasks()) for piece in self._held.take(seq, seq + 1)]
 
     def _watch(self) -> list[Event]:
         """Settle what is over its time. What ends in this very moment is heard of later, or given up: never both."""
@@ -195,20 +181,24 @@ class ThreadPool:
                 return self._leave_loop(late)
         for slot in late:
             if seq := slot.give_up(at):
-                self._crew.replace()
+                self._crew.replace(slot)
                 self._slots.remove(slot)
-                events.append(self._timed_out(seq, slot))
-        self._scan_at = min(
-            min((slot.deadline[0] for slot in self._slots), default=math.inf), at + timeout if self._tasks else math.inf
-        )
+                events += self._timed_out(seq, slot)
+        soonest = min((slot.deadline[0] for slot in self._slots), default=math.inf)
+        self._scan_at = min(soonest, at + timeout if len(self._held) else math.inf)
         return events
 
-    def _timed_out(self, seq: int, slot: Slot) -> Ended:
-        task_id, item, _ = self._tasks.pop(seq)
+    def _timed_out(self, seq: int, slot: Slot) -> list[Event]:
         assert self._setup.timeout is not None
-        late = TaskTimeout(task_id, self._setup.timeout)
-        failure = Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
-        return Ended(task_id, item, slot.started[0], now(), None, failure, None, slot.number)
+        late = TaskTimeout(self._held.id_of(seq), self._setup.timeout)
+        return self._cut_short(seq, slot, Failure("TaskTimeout", str(late), "", True, late, TIMEOUT))
+
+    def _cut_short(self, seq: int, slot: Slot, failure: Failure) -> list[Event]:
+        times = slot.since, now()
+        return [
+            Ended(piece.first_id, piece.batch.items[piece.low], *times, None, failure, None, slot.number)
+            for piece in self._held.take(seq, seq + 1)
+        ]
 
     def _leave_loop(self, late: list[Slot]) -> list[Event]:
         """A coroutine does not let go: leave loop and thread behind; the others begin again on a new one."""
@@ -220,8 +210,9 @@ class ThreadPool:
         given_up = self._give_up_all()
         self._crew.leave()
         events = self._drain()
-        events += [self._timed_out(seq, slot) for slot, seq in given_up.items() if slot in blamed]
-        events += [self._give_back(seq) for seq in list(self._tasks)]
+        for slot, seq in given_up.items():
+            events += self._timed_out(seq, slot) if slot in blamed else ()
+        events += [Returned(piece.tasks()) for piece in self._held.take_all()]
         self._halt = [0]
         self._new_crew()
         self._scan_at = math.inf
@@ -233,27 +224,26 @@ class ThreadPool:
         return {slot: seq for slot, seq in given_up.items() if seq not in (0, IN_INIT)}
 
     def stop(self) -> list[Event]:
-        self._halt[0], self._stopped = 1, True
-        for seq in self._crew.drop():
-            self._crew.bailed.append(seq)
+        self._halt_all()
+        self._stopped = True
+        self._crew.drop()
         running = self._give_up_all()
-        events, at = self._drain(), now()
+        events = self._drain(all_there_is=True)
         for slot, seq in running.items():
-            if slot.started[0] >= (self._setup.stop_at or math.inf):
-                continue  # it was about to turn back
-            task_id, item, _ = self._tasks.pop(seq)
-            failure = Failure("", "", status=CANCELLED)
-            events.append(Ended(task_id, item, slot.started[0], at, None, failure, None, slot.number))
-        events += [self._give_back(seq) for seq in list(self._tasks)]
-        return events
+            if slot.since < (self._setup.stop_at or math.inf):  # else it was about to turn back
+                events += self._cut_short(seq, slot, Failure("", "", status=CANCELLED))
+        return events + [Returned(piece.tasks()) for piece in self._held.take_all()]
+
+    def _halt_all(self) -> None:
+        """Nothing begins any more."""
+        self._halt[0] = 1
+        for slot in self._slots:
+            slot.halt[0] = 1
 
     def close(self) -> None:
-        self._halt[0] = 1
+        self._halt_all()
         self._crew.close(orderly=not self._stopped)
         if not join_idle(self._slots, self._setup.exit_grace) and self._setup.hooks is not None and not self._stopped:
             self.complaints.append(self._setup.exit_late)
         self.complaints += self._crew.complaints
         self._let_go_of_output()
-
-
-_seq = operator.itemgetter(0)

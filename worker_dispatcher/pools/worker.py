@@ -26,6 +26,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.execute import (
     LONG,
     Ended,
+    Stretch,
     attempt_run,
     describe,
     exit_text,
@@ -35,6 +36,7 @@ from worker_dispatcher.execute import (
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
 from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.pools.claims import Columns, forks
 from worker_dispatcher.pools.frames import (
     BROKEN,
     DROPPED,
@@ -73,8 +75,8 @@ class Solo:
         self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._stop_at = setup.stop_at or math.inf
-        self._forked: list[bool] = []
-        os.register_at_fork(after_in_child=self._in_fork)
+        self._forks = forks()
+        self._born = self._forks[0]
         self._await_all = _awaiter() if setup.coroutine else None
         if self._await_all is not None:
             self._use_runner(self._await_all)
@@ -108,8 +110,10 @@ class Solo:
         outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument))
         return outcome
 
-    def _in_fork(self) -> None:
-        self._forked.append(True)
+    @property
+    def _forked(self) -> bool:
+        """This is a child that user code has forked: not a worker."""
+        return self._forks[0] != self._born
 
     def _use_runner(self, run: Callable[[Awaitable[Any]], Any]) -> None:
         inner = self._caller
@@ -139,7 +143,7 @@ class Solo:
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
-            self._reports.add(seq, 0, Ended(at, now(), None, unloadable(self._setup, error), None))
+            self._reports.add(Columns.of([(seq, 0, Ended(at, now(), None, unloadable(self._setup, error), None))]))
             self._reports.send()
         slate.running[0] = 0
         slate.deadline[0] = math.inf
@@ -163,28 +167,28 @@ class Solo:
         while seq < end:
             if self._channel.severed():
                 raise Gone  # the parent will not hear of what begins now
-            went = attempt_run(
-                call, self._caller, tasks, self._slate, reports.seal_value,
-                timeout=timeout, stop_at=self._stop_at, until=until, forked=self._forked,
+            went = Stretch()
+            attempt_run(
+                call, self._caller, tasks, self._slate, went, reports.seal_value,
+                timeout=timeout, stop_at=self._stop_at, until=until, forked=self._forks,
             )  # fmt: skip
             if self._forked:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
-            if went.halted:
+            if went.unbegun is not None:
                 self._slate.running[0] = 0
-            at, seq, last = seq, seq + len(went.results), went.last
-            if last is None:
+            seq += went.ended
+            if not went.apart:
                 self._before_report(timeout)
-                reports.send_run(at, went)
+                reports.send_run(went)
             else:
-                reports.add_run(at, went)
-                reports.add(seq, 0, last)
-                seq += 1
-                if seq < end and last.ended < until and last.ended - last.started <= LONG and not reports.full:
+                reports.add(Columns.of_stretch(went))
+                last = went.ends[-1]
+                if seq < end and last < until and last - went.starts[-1] <= LONG and not reports.full:
                     continue
                 self._before_report(timeout)
                 reports.send()
             until = now() + _REPORT_AFTER
-            if went.halted:
+            if went.unbegun is not None:
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
                 return
 

@@ -1,0 +1,179 @@
+"""A stretch of tasks in one thread, and the watcher who gives it up in the middle."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+
+import pytest
+
+from worker_dispatcher.config import TASK_NAMES, call_style
+from worker_dispatcher.execute import Call, Stretch, attempt_run
+from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.pools.claims import Claims, Columns, Slot
+
+
+def a_slot():
+    slot = Slot(1, [0], [0.0], [math.inf], [0])
+    slot.stretch = Stretch()
+    return slot
+
+
+def run(slot, function, tasks, seal=None, timeout=1000.0):
+    """Run tasks 11, 12, ..., with seqs 1, 2, ...; what the slot's stretch holds then."""
+    call = Call(function, call_style(function, TASK_NAMES))
+    limits = {"timeout": timeout, "stop_at": math.inf, "until": math.inf, "forked": [0]}
+    tasks = zip(itertools.count(1), itertools.count(11), tasks)
+    attempt_run(call, call.caller(), tasks, slot, slot.stretch, seal, **limits)
+    return slot.stretch
+
+
+def heard(stretch):
+    columns = Columns.empty()
+    columns.take(7, stretch)
+    return columns
+
+
+def test_a_task_that_is_given_up_while_it_runs_is_not_heard_of_and_none_begins_after_it():
+    slot, begun = a_slot(), []
+
+    def task(task):
+        begun.append(task)
+        if task == "c":
+            assert slot.give_up() == 3
+        return task.upper()
+
+    went = run(slot, task, "abcdef")
+
+    assert begun == ["a", "b", "c"]
+    assert went.unbegun == (4, 14, "d")  # somebody else's now
+    assert heard(went).seqs == [1, 2]
+    assert heard(went).seqs == []  # told once
+    assert slot.abandoned == 3
+    assert slot.since == went.starts[2]  # not since it has come upon the next one
+    assert not slot.settle([], went)
+
+
+def test_a_task_that_is_given_up_after_its_function_has_ended_is_not_heard_of_either():
+    slot = a_slot()
+
+    def seal(result, metadata):
+        if result == "c":
+            assert slot.give_up() == 3
+        return result, None, False
+
+    went = run(slot, lambda task: task, "abcdef", seal)
+    assert heard(went).results == ["a", "b"]
+    assert went.unbegun == (4, 14, "d")
+
+
+def test_a_slot_between_two_tasks_cannot_be_given_up():
+    slot, answers = a_slot(), []
+
+    def tasks():
+        for task in "abc":
+            answers.append(slot.give_up())
+            yield task
+
+    went = run(slot, lambda task: task, tasks())
+    assert answers == [0, 0, 0]
+    assert heard(went).results == ["a", "b", "c"]
+    assert went.unbegun is None
+    assert not slot.abandoned
+    assert not slot.halt[0]
+
+
+def test_a_task_that_is_not_late_is_not_given_up_and_what_it_ends_meanwhile_counts():
+    slot = a_slot()
+
+    def task(task):
+        assert slot.give_up(at=slot.deadline[0] - 1) == 0
+        return task
+
+    went = run(slot, task, "abc")
+    assert heard(went).results == ["a", "b", "c"]
+    assert not slot.halt[0]
+
+
+def test_an_end_in_the_moment_of_a_cut_that_is_undone_is_in_its_place():
+    went = Stretch()
+    went.seqs += [1, 2]
+    went.ends.append(0.1)
+    assert went.cut() == 2
+    went.ends.append(0.2)  # by the task's thread
+    assert went.ended == 1
+    went.mend()
+    assert went.ends == [0.1, 0.2]
+    assert went.ended == 2
+
+
+def test_a_halt_stays_whoever_looks_for_late_tasks():
+    slot = a_slot()
+    slot.halt[0] = 1
+    assert slot.give_up() == 0
+    assert slot.halt[0] == 1
+
+
+def test_failures_and_metadata_are_at_their_places_however_often_a_stretch_is_looked_at():
+    slot = a_slot()
+    seen = Columns.empty()
+
+    def task(task, metadata):
+        seen.take(7, slot.stretch)
+        if task in "bd":
+            metadata["is"] = task
+        return 1 / (task != "d")
+
+    run(slot, task, "abcd")
+    seen.take(7, slot.stretch)
+    assert seen.seqs == [1, 2, 3, 4]
+    assert seen.apart.keys() == {1, 3}
+    assert seen.apart[1] == (None, {"is": "b"})
+    assert seen.apart[3][0].type == "ZeroDivisionError"
+
+    backwards = Columns(*(column[::-1] for column in seen[:5]), {3 - at: what for at, what in seen.apart.items()})
+    assert backwards.in_order() == seen
+    assert seen.part(1, 3) == Columns([2, 3], [7, 7], seen.starts[1:3], seen.ends[1:3], [1.0, 1.0], {0: seen.apart[1]})
+
+
+def test_a_watcher_who_finds_nobody_late_costs_nothing_and_loses_nothing():
+    slot, over = a_slot(), threading.Event()
+
+    def watch():
+        while not over.is_set():
+            assert slot.give_up(at=0.0) == 0
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    count, tasks, results = 20_000, iter(range(20_000)), []
+    try:
+        while len(results) < count:
+            went = slot.stretch = run_on(slot, tasks)
+            results += heard(went).results
+            if went.unbegun is not None:  # it looked as if it were to halt
+                tasks = itertools.chain(went.unbegun[2:], tasks)
+    finally:
+        over.set()
+        watcher.join()
+    assert results == list(range(count))
+
+
+def run_on(slot, tasks):
+    with slot.mutex:  # as `settle` has it
+        slot.stretch = Stretch()
+    return run(slot, lambda task: task, tasks)
+
+
+@pytest.mark.parametrize("items", [[5, 6, 7, 8, 9], (5, 6, 7, 8, 9), range(5, 10)])
+def test_claims_are_taken_one_by_one_or_by_the_rest_of_a_batch(items):
+    claims = Claims()
+    claims.add(1, Batch(100, items))
+    claims.add(6, Batch(300, [1, 2]))
+    assert claims.next() == (1, 100, 5, 0.0)
+    assert next(claims.rest) == (2, 101, 6)
+    assert claims.next() == (3, 102, 7, 0.0)
+    assert list(claims.rest) == [(4, 103, 8), (5, 104, 9)]
+    assert claims.next() == (6, 300, 1, 0.0)
+    assert claims.drop() == [7]
+    assert claims.next() is None
