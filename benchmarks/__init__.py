@@ -5,7 +5,7 @@
     measure.py   one measurement, in a process of its own
     rivals.py    the contestants as one-line adaptors
     floor.py     the bare idea in pure Python: what is physically there to be had
-    trivial.py, cpu.py, arrays.py, naps.py   the tasks, in modules that load fast
+    trivial.py, cpu.py, arrays.py, naps.py, async_naps.py   the tasks, in modules that load fast
     a_noop.py .. n_import.py   one question each: `python -m benchmarks.a_noop`
     growth.py    how cost grows with tasks, workers and payload: curves
 

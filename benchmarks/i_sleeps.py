@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import floor, harness, rivals
+from benchmarks.async_naps import async_nap, timed_async_nap
 from benchmarks.goals import Goal
 from benchmarks.h_threads import futures
-from benchmarks.naps import async_nap, nap, timed_async_nap, timed_nap
+from benchmarks.naps import nap, timed_nap
 
 WORKERS = 1000
 Items = Sequence[float]
