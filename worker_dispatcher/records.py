@@ -172,6 +172,26 @@ class Ledger:
         self.settled += high - low
         self.outcomes[OK] += high - low
 
+    def settle_each(
+        self,
+        ids: Sequence[int],
+        starts: Sequence[float],
+        ends: Sequence[float],
+        results: Sequence[Any],
+        worker: int | Sequence[int],
+    ) -> None:
+        """`settle_run` for tasks that are not neighbours."""
+        status, kept, started, ended, numbers = self.status, self.results, self.started, self.ended, self.worker
+        workers = [worker] * len(ids) if isinstance(worker, int) else worker
+        for task_id, *times, result, number in zip(ids, starts, ends, results, workers, strict=True):
+            at = task_id - 1
+            if at < 0 or at >= len(status) or status[at]:
+                self._expect_open(at, task_id)
+            status[at], kept[at], numbers[at] = OK, result, number
+            started[at], ended[at] = times
+        self.settled += len(ids)
+        self.outcomes[OK] += len(ids)
+
     def set_dues(self, first: int, dues: array[float]) -> None:
         """Say when tasks first, first + 1, ..., drawn before, are meant to start (monotonic)."""
         self.due[first - 1 : first - 1 + len(dues)] = dues

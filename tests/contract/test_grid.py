@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import pytest
 from staging import SHAPES
@@ -27,6 +28,35 @@ def test_a_grid_runs_exactly_number_tasks_at_once_spread_evenly(run, notes, name
     each = sorted(pids.count(pid) for pid in set(pids))
     assert len(each) == min(number, processes)
     assert each[-1] - each[0] <= 1
+
+
+@pytest.mark.parametrize("kept", ["records", "journal", "passed on"])
+@pytest.mark.parametrize("notes_of_task", [False, True])
+def test_tasks_that_end_in_any_order_are_booked_each_as_its_own(tmp_path, kept, notes_of_task):
+    def odd(id, metadata):
+        time.sleep(id * 7 % 5 / 1000)
+        if notes_of_task and id % 3 == 0:
+            metadata["id"] = id
+        if id % 100 == 0:
+            raise ValueError(id)
+        return (id, os.getpid()) if notes_of_task else id
+
+    config = {
+        "task": {"list": 900, "function": odd},
+        "worker": {"number": 40, "parallel_processing": {"enabled": True, "processes": 2}},
+        **({"journal": str(tmp_path / "journal")} if kept == "journal" else {}),
+        "verbose": False,
+    }
+    logs = {log["task_id"]: log for log in wd.launch(config, keep_records=kept != "passed on")}
+    assert sorted(logs) == list(range(1, 901))
+    for id, log in logs.items():
+        assert log["metadata"] == ({"id": id} if notes_of_task and id % 3 == 0 else {})
+        assert log["status"] == ("ok" if id % 100 else "error")
+        assert id * 7 % 5 / 1000 <= log["duration"]
+        if id % 100 and notes_of_task:
+            assert log["result"] == (id, log["pid"])
+        elif id % 100:
+            assert log["result"] == id
 
 
 @pytest.mark.parametrize("name", GRIDS)

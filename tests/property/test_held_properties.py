@@ -31,6 +31,30 @@ def test_a_worker_holds_what_it_was_given_and_not_yet_taken(steps):
     assert single_tasks(pieces) == expected
 
 
+@given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=6), data=st.data())
+def test_runs_of_a_report_are_taken_all_at_once_or_not_at_all(counts, data):
+    held, other, seq = Held(), Held(), 1
+    for nth, count in enumerate(counts):
+        for one in (held, other):
+            one.add(seq, Batch(1000 * nth, list(range(count))))
+        seq += count
+    for taken in data.draw(st.lists(st.integers(1, seq), max_size=5)):
+        assert single_tasks(held.take(taken, taken + 1)) == single_tasks(other.take(taken, taken + 1))
+    cuts = sorted(data.draw(st.sets(st.integers(1, seq + 1), max_size=8)))
+    runs = [(a, b - a) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
+    before = len(held)
+    ids = held.take_ids(runs)
+    pieces = [piece for seq, count in runs for piece in other.take(seq, seq + count)]
+    expected = [piece.batch.first + at for piece in pieces for at in range(piece.low, piece.high)]
+    if len(expected) == sum(count for _, count in runs):
+        assert ids == expected
+        assert len(held) == before - len(ids)
+        assert single_tasks(held.take_all()) == single_tasks(other.take_all())
+    else:
+        assert ids is None
+        assert len(held) == before
+
+
 def single_tasks(pieces) -> dict:
     found = {}
     for piece in pieces:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Finished
+from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Finished, neighbours
 from worker_dispatcher.records import Failure, Ledger
 
 if TYPE_CHECKING:
@@ -80,8 +80,14 @@ class Books:
             self.ledger.metadata.update(event.metadata)
         if attempts:
             self.ledger.attempts.update(attempts)
-        self.ledger.settle_run(event.first, event.starts, event.ends, event.results, event.worker)
-        self._tell(event.first, len(event.results))
+        columns = event.starts, event.ends, event.results, event.worker
+        if event.ids is None:
+            self.ledger.settle_run(event.first, *columns)
+            self._tell(event.first, len(event.results))
+        else:
+            self.ledger.settle_each(event.ids, *columns)
+            for first, count in neighbours(event.ids):
+                self._tell(first, count)
 
     def _settle_one(self, one: Outcome) -> None:
         if one.metadata:
@@ -137,6 +143,12 @@ class JournalBooks(Books):
         return missing
 
     def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:
+        refused: dict[int, BaseException] = {}
+        for part in event.runs():
+            refused |= self._run(part, {one: attempts[one] for one in part.task_ids if one in attempts})
+        return refused
+
+    def _run(self, event: Finished, attempts: dict[int, int]) -> dict[int, BaseException]:
         columns = event.first, event.starts, event.ends, event.results, event.worker, event.metadata, attempts
         refused: dict[int, BaseException] = self._attempt(self._journal.record_run, *columns) or {}
         for part in _without(event, refused) if refused else (event,):

@@ -240,15 +240,14 @@ class Driver:
     def _finished(self, event: Finished) -> None:
         attempts: dict[int, int] = {}
         if self._retrying:
-            ids = range(event.first, event.first + len(event.results))
-            for task_id in self._retrying.keys() & ids:
+            for task_id in self._retrying.keys() & event.task_ids:
                 del self._retrying[task_id]
                 attempts[task_id] = self._tried[task_id] + 1
         refused = self._books.run(event, attempts)
         for task_id in attempts.keys() - refused.keys():
             del self._tried[task_id]
         for task_id, error in refused.items():
-            at = task_id - event.first
+            at = event.task_ids.index(task_id)
             worker = event.worker if isinstance(event.worker, int) else event.worker[at]
             self._cannot_keep(Ended(task_id, None, event.starts[at], event.ends[at], None, None, None, worker), error)
 

@@ -156,14 +156,24 @@ class PassingLedger(Ledger):
         results: list[Any],
         worker: int | Sequence[int],
     ) -> None:
-        workers = itertools.repeat(worker) if isinstance(worker, int) else worker
-        schedules = [self._settled(task_id) for task_id in range(first, first + len(results))]
+        self.settle_each(range(first, first + len(results)), starts, ends, results, worker)
+
+    def settle_each(
+        self,
+        ids: Sequence[int],
+        starts: Sequence[float],
+        ends: Sequence[float],
+        results: Sequence[Any],
+        worker: int | Sequence[int],
+    ) -> None:
+        workers = [worker] * len(ids) if isinstance(worker, int) else worker
+        schedules = [self._settled(task_id) for task_id in ids]
         self.outcomes[OK] += len(results)
         if not self._handover.given_up:
-            columns = zip(itertools.count(first), starts, ends, results, workers, schedules)
+            columns = zip(ids, starts, ends, results, workers, schedules, strict=True)
             self._handover.put([self._entry(task_id, OK, *values) for task_id, *values in columns])
         if self.metadata or self.attempts:
-            for task_id in range(first, first + len(results)):
+            for task_id in ids:
                 self._forget(task_id)
 
     def settle(

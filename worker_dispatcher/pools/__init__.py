@@ -15,7 +15,7 @@
     roster.py     which worker processes there are: started, buried, replaced
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
     worker.py     what runs in that process; host.py  in a grid's      loading.py  how it takes in what it runs
-    reporting.py  how it says what has ended
+    reporting.py  how it says what has ended               reported.py  how the pool reads that
     frames.py     the words these two exchange
     watch.py      what no message tells of workers: too much memory, a worker.init that does not return
     hooks.py      how that and worker.exit fared            logs.py  what workers log      capture.py  what tasks print

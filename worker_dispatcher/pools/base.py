@@ -7,8 +7,9 @@ fault. It knows nothing of retries, results or records: those are the driver's.
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from worker_dispatcher.execute import Call, Hooks
@@ -27,6 +28,7 @@ __all__ = [
     "Returned",
     "Setup",
     "Source",
+    "neighbours",
 ]
 
 # Seconds. With a journal, a task that takes so long is not sent ahead of the end of another: what begins while that is
@@ -56,7 +58,7 @@ class Batch(NamedTuple):
 
 class Finished(NamedTuple):
     """Tasks first, first + 1, ... ended ok. starts, ends: monotonic seconds; metadata: by task id, where not empty;
-    worker: its number, or one for each task."""
+    worker: its number, or one for each task. ids: of the tasks, where they are not neighbours."""
 
     first: int
     starts: Sequence[float]
@@ -64,6 +66,30 @@ class Finished(NamedTuple):
     results: list[Any]
     metadata: dict[int, dict[Any, Any]]
     worker: int | Sequence[int]
+    ids: Sequence[int] | None = None
+
+    @property
+    def task_ids(self) -> Sequence[int]:
+        return range(self.first, self.first + len(self.results)) if self.ids is None else self.ids
+
+    def runs(self) -> Iterator[Finished]:
+        """The same, neighbours by neighbours."""
+        if self.ids is None:
+            yield self
+            return
+        ids, high = self.ids, 0
+        for first, count in neighbours(ids):
+            low, high = high, high + count
+            notes = {one: self.metadata[one] for one in ids[low:high] if one in self.metadata} if self.metadata else {}
+            worker = self.worker if isinstance(self.worker, int) else self.worker[low:high]
+            columns = self.starts[low:high], self.ends[low:high], self.results[low:high]
+            yield Finished(first, *columns, notes, worker)
+
+
+def neighbours(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """The runs in ids: (first, how many)."""
+    bounds = [at for at in range(1, len(ids)) if ids[at] != ids[at - 1] + 1]
+    return [(ids[low], high - low) for low, high in itertools.pairwise([0, *bounds, len(ids)])]
 
 
 class Ended(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import operator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from worker_dispatcher.pools.base import Batch
@@ -102,10 +103,41 @@ class Held:
                 del stocks[at]
         return taken
 
+    def take_ids(self, runs: Iterable[tuple[int, int]]) -> list[int] | None:
+        """Remove runs (sequence number, how many), all of them held, in order: the ids of their tasks. None, and
+        nothing is removed, if some are not held. A fraction of what `take` costs for each run."""
+        found: list[tuple[_Stock, int, int]] = []
+        stock, last = _NOTHING, 0
+        for seq, count in runs:
+            if seq < last:
+                return None
+            last = seq + count
+            while count:
+                if not stock.seq <= seq < stock.end:
+                    at = bisect.bisect_right(self._stocks, seq, key=_end)
+                    if at == len(self._stocks) or (stock := self._stocks[at]).seq > seq:
+                        return None
+                low = seq - stock.seq
+                high = min(low + count, len(stock.there))
+                if stock.there.find(0, low, high) >= 0:
+                    return None
+                found.append((stock, low, high))
+                seq, count = seq + high - low, count - high + low
+        ids: list[int] = []
+        for stock, low, high in found:
+            stock.there[low:high] = bytes(high - low)
+            stock.left -= high - low
+            ids += range(stock.batch.first + low, stock.batch.first + high)
+        self._count -= len(ids)
+        if not all(stock.left for stock, _, _ in found):
+            self._stocks = [stock for stock in self._stocks if stock.left]
+        return ids
+
     def take_all(self) -> list[Piece]:
         """Remove all; the pieces removed."""
         stocks, self._stocks, self._count = self._stocks, [], 0
         return [piece for stock in stocks for piece in stock.take(0, len(stock.there))]
 
 
+_NOTHING = _Stock(0, Batch(0, ()))
 _seq, _end = operator.attrgetter("seq"), operator.attrgetter("end")

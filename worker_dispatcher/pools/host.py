@@ -25,7 +25,7 @@ from worker_dispatcher.pools.reporting import Reports, parts_to_add
 
 __all__ = ["Host"]
 
-_LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: a third of what it is sent
+_LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: far less than what it is sent
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 0.02  # seconds from one look to the next
 

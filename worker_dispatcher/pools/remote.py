@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import socket
 import struct
 import sys
-from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
-from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.execute import guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
@@ -22,35 +20,13 @@ from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned, Setup
 from worker_dispatcher.pools.held import Held, Piece
 from worker_dispatcher.pools.hooks import init_error
+from worker_dispatcher.pools.reported import Report
 from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
 
 HearLogs: TypeAlias = Callable[[Sequence[memoryview]], None]
-
-
-class _Report(NamedTuple):
-    """The columns of a REPORT frame. failures, metadata: by place; numbers: of the worker of all, or of each."""
-
-    starts: array[float]
-    ends: array[float]
-    results: list[Any]
-    failures: dict[int, tuple[Any, ...]]
-    metadata: dict[int, Any]
-    numbers: int | list[int]
-
-    def load(self, at: int, load: Callable[..., Any], *packed: Any) -> None:
-        """Put what load(*packed) gives, a result and its metadata, in their place; or the failure to load them."""
-        value, error = guarded(load, *packed)
-        if error is None:
-            self.results[at], self.metadata[at] = value
-            return
-        self.results[at] = None
-        if at not in self.failures:
-            type_name, message, traceback = describe(error)
-            text = f"the result cannot be loaded in the parent process: {message}"
-            self.failures[at] = (type_name, text, traceback)
 
 
 class Remote:
@@ -253,14 +229,12 @@ class Remote:
         return events
 
     def _report(self, frame: Frame) -> list[Event]:
-        runs, slots, *times, results, failures, heads, packed = pickle.loads(frame.parts[0])
-        numbers = self.number + slots if isinstance(slots, int) else [self.number + slot for slot in slots]
-        starts, ends = (array("d", column) for column in times)
-        report = _Report(starts, ends, results, failures, {}, numbers)
-        for at in heads:
-            report.load(at, pickle.loads, results[at])
-        for nth, at in enumerate(packed):
-            report.load(at, _unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
+        report = Report.of(frame, self.number)
+        runs, failures = report.runs, report.failures
+        if not failures and len(runs) > 1 and (ids := self.held.take_ids(runs)) is not None:
+            self._done += len(ids)
+            notes = {ids[at]: found for at, found in report.metadata.items() if found}
+            return [Finished(ids[0], report.starts, report.ends, report.results, notes, report.numbers, ids)]
         events: list[Event] = []
         low = 0
         for seq, count in runs:
@@ -273,7 +247,7 @@ class Remote:
         self._done += low
         return events
 
-    def _one(self, seq: int, at: int, report: _Report) -> list[Event]:
+    def _one(self, seq: int, at: int, report: Report) -> list[Event]:
         """The task of a seq, which stands at a place in the report's columns."""
         failure = Failure(*report.failures[at]) if at in report.failures else None
         events: list[Event] = []
@@ -286,7 +260,7 @@ class Remote:
             events.append(Ended(task_id, item, *times, report.results[at], failure, notes, number))
         return events
 
-    def _run(self, seq: int, low: int, count: int, report: _Report) -> list[Event]:
+    def _run(self, seq: int, low: int, count: int, report: Report) -> list[Event]:
         """`count` tasks from a seq on, which stand from a place on in the report's columns; all ended ok."""
         events: list[Event] = []
         for piece in self.held.take(seq, seq + count):
@@ -406,10 +380,6 @@ class Remote:
         self.channel.close()
         self.slate.close()
         self.process.close()
-
-
-def _unpacked(parts: list[memoryview], fds: list[int]) -> Any:
-    return unpack(*from_parts(parts, fds))
 
 
 def _one_by_one(pieces: list[Piece], alone: bool = False) -> list[Event]:
