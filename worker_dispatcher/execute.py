@@ -66,6 +66,10 @@ class Ended(NamedTuple):
 Seal: TypeAlias = Callable[[Any, dict[Any, Any] | None], tuple[Any, Failure | None, bool]]
 
 
+# Ended(...) goes through a function in Python: as long as all else that is done to note how a coroutine ended.
+_new_ended: Callable[[tuple[float, float, Any, Failure | None, Any]], Ended] = partial(tuple.__new__, Ended)
+
+
 class Marks(Protocol):
     """One-cell rows in which a slot says what it runs, since when and until when; halt: not 0, nothing begins."""
 
@@ -303,7 +307,7 @@ async def attempt_async(
         else:
             result, ended, failure = None, ended or now(), failure_from(call, error)
     # Not in the handler: what the end of a task leads to is no consequence of its error.
-    lanes.end(lane, Ended(started, ended, result, failure, metadata or None) if started else None)
+    lanes.end(lane, _new_ended((started, ended, result, failure, metadata or None)) if started else None)
 
 
 def _is_coroutine(result: Any) -> bool:

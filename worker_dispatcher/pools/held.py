@@ -82,11 +82,6 @@ class Held:
         self._stocks.insert(at, _Stock(seq, batch))
         self._count += len(batch.items)
 
-    def id_of(self, seq: int) -> int:
-        """The id of a task that is held."""
-        stock = self._stocks[bisect.bisect_right(self._stocks, seq, key=_end)]
-        return stock.batch.first + seq - stock.seq
-
     def take(self, a: int, b: int) -> list[Piece]:
         """Remove sequence numbers a to b (exclusive), as far as they are held; the pieces removed."""
         if a >= b:

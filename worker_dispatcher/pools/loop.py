@@ -61,6 +61,7 @@ class LoopCrew:
         self._forks = forks()
         self._born = self._forks[0]
         self._stop_at = setup.stop_at or math.inf
+        self._call, self._timeout = setup.call, setup.timeout  # a look into a NamedTuple is slow
         self._context = contextvars.copy_context()  # what tasks find; none sees what another has set
         self._loop = new_loop()
         self._state: Any = None
@@ -161,7 +162,7 @@ class LoopCrew:
             self._loop.call_soon(self._look_after, context=self._context)
 
     def _work(self, lane: _Lane, item: Any) -> Coroutine[Any, Any, None]:
-        return attempt_async(self._setup.call, self._caller, lane.task_id, item, self, lane)
+        return attempt_async(self._call, self._caller, lane.task_id, item, self, lane)
 
     async def _when_due(self, lane: _Lane, item: Any, due: float) -> None:
         try:
@@ -174,7 +175,7 @@ class LoopCrew:
         await self._work(lane, item)
 
     def begin(self, lane: _Lane) -> float:
-        slot, timeout = lane.slot, self._setup.timeout
+        slot, timeout = lane.slot, self._timeout
         at: float
         at = slot.started[0] = now()
         if timeout is not None:
@@ -193,11 +194,16 @@ class LoopCrew:
             os._exit(0)  # the task forked and its child came back here: it is not one of this crew
         if ended is None or lane.late:
             ended = self._cut_short(lane)
-        if self._closing:
-            return  # whoever closes has settled what ran
         slot = lane.slot
-        if slot.settle(self.done, (lane.seq, slot.number, ended.sealed(self._seal))):
-            self._over(lane)
+        if self._closing or slot.abandoned:
+            return  # whoever closes has settled what ran
+        # Without the slot's mutex, which costs more than all else here: whoever gives a slot up hears what has ended
+        # after that, and believes it; what ends later is heard by nobody.
+        self.done.append((lane.seq, slot.number, ended.sealed(self._seal)))
+        slot.running[0] = 0
+        if self._timeout is not None:
+            slot.deadline[0] = math.inf
+        self._over(lane)
 
     def _over(self, lane: _Lane) -> None:
         """The lane is free: its next task takes up what its last one leaves, in this very turn of the loop.
@@ -213,7 +219,7 @@ class LoopCrew:
 
     def _watch(self) -> None:
         """Cancel the coroutines over their time, and look again when the next one is."""
-        timeout, at = self._setup.timeout, now()
+        timeout, at = self._timeout, now()
         assert timeout is not None
         self._watching = False
         for lane, task in self._running.items():
@@ -229,13 +235,13 @@ class LoopCrew:
 
     def _cut_short(self, lane: _Lane) -> Ended:
         """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
-        timeout = self._setup.timeout
+        timeout = self._timeout
         if lane.late and timeout is not None:
             error = TaskTimeout(lane.task_id, timeout)
             failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
         else:
             failure = failure_from(
-                self._setup.call,
+                self._call,
                 asyncio.CancelledError("the task was cancelled by itself or by other code of the program"),
             )
         return Ended(lane.slot.started[0], now(), None, failure, None)
@@ -251,7 +257,7 @@ class LoopCrew:
     def excuse(self, by: float) -> None:
         """Where one coroutine blocks the loop, the others that will be late by a moment are so through no fault of
         theirs: they get more time. Those whom the loop has told are late by themselves. From any thread."""
-        timeout, blocker = self._setup.timeout, self.blocked_by()
+        timeout, blocker = self._timeout, self.blocked_by()
         if timeout is None or blocker is None:
             return
         for lane in list(self._running):

@@ -7,7 +7,7 @@ import math
 import os
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError, TaskTimeout
@@ -189,14 +189,20 @@ class ThreadPool:
         return events
 
     def _timed_out(self, seq: int, slot: Slot) -> list[Event]:
-        assert self._setup.timeout is not None
-        late = TaskTimeout(self._held.id_of(seq), self._setup.timeout)
-        return self._cut_short(seq, slot, Failure("TaskTimeout", str(late), "", True, late, TIMEOUT))
+        return self._cut_short(seq, slot, self._lateness)
 
-    def _cut_short(self, seq: int, slot: Slot, failure: Failure) -> list[Event]:
+    def _lateness(self, task_id: int) -> Failure:
+        assert self._setup.timeout is not None
+        late = TaskTimeout(task_id, self._setup.timeout)
+        return Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
+
+    def _cut_short(self, seq: int, slot: Slot, failure: Callable[[int], Failure]) -> list[Event]:
+        """The end of a task with which a slot was given up; none if it has ended in that moment by itself."""
         times = slot.since, now()
         return [
-            Ended(piece.first_id, piece.batch.items[piece.low], *times, None, failure, None, slot.number)
+            Ended(
+                piece.first_id, piece.batch.items[piece.low], *times, None, failure(piece.first_id), None, slot.number
+            )
             for piece in self._held.take(seq, seq + 1)
         ]
 
@@ -231,7 +237,7 @@ class ThreadPool:
         events = self._drain(all_there_is=True)
         for slot, seq in running.items():
             if slot.since < (self._setup.stop_at or math.inf):  # else it was about to turn back
-                events += self._cut_short(seq, slot, Failure("", "", status=CANCELLED))
+                events += self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
         return events + [Returned(piece.tasks()) for piece in self._held.take_all()]
 
     def _halt_all(self) -> None:
