@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import Counter
 
 import pytest
@@ -146,3 +148,22 @@ def test_what_short_tasks_print_and_note_is_each_one_s_own(crew_shape, run):
     run(crew_shape[0], prints, 500, crew_shape[1] | {"capture_output": True})
     assert [log["output"] for log in wd.get_logs()] == [f"I am {id}\n" for id in range(1, 501)]
     assert [log["metadata"]["id"] for log in wd.get_logs()] == list(range(1, 501))
+
+
+def test_as_many_tasks_run_at_once_as_there_are_threads_new_or_idle(run):
+    """Threads are started and woken a few at a time; each wave of tasks needs all of them."""
+    together, ended = threading.Barrier(40, timeout=20), []
+
+    def waits_for_the_others(task):
+        together.wait()
+        ended.append(task)
+
+    def waves():
+        for wave in range(5):
+            yield from range(40)
+            until = time.monotonic() + 20
+            while len(ended) < 40 * (wave + 1) and not together.broken and time.monotonic() < until:
+                time.sleep(0.001)
+
+    assert run(THREADS, waits_for_the_others, waves(), {"number": 40}) == [None] * 200
+    assert run(THREADS, waits_for_the_others, range(200), {"number": 40}) == [None] * 200

@@ -11,7 +11,7 @@
     batching.py   which process gets how many tasks
     crew.py       threads that claim tasks; the same in a ThreadPool and in a worker process; loop.py  coroutines
     timers.py     the event loop that those run on
-    claims.py     what those share: slots, and the tasks nobody has claimed
+    claims.py     what those share: slots, the tasks nobody has claimed, and columns of those that have ended
     roster.py     which worker processes there are: started, buried, replaced
     remote.py     one worker process as the pool sees it       held.py  which tasks it holds
     worker.py     what runs in that process; host.py  in a grid's      loading.py  how it takes in what it runs

@@ -183,15 +183,16 @@ Claim = tuple[int, int, Any, float]  # seq, id, item, when it is due (0: at once
 
 
 class Claims:
-    """Batches of tasks from which any thread takes the next one, without a lock where it matters."""
+    """Batches of tasks from which any thread takes the next one, without a lock where it matters.
+
+    rest: (seq, id, item) of tasks that nobody has claimed, of one batch. To take one from it is to claim it, and
+    atomic: one call into C under the interpreter lock, since the items are a list, a tuple or a range.
+    """
 
     def __init__(self) -> None:
         self._batches: deque[Iterator[tuple[int, int, Any]]] = deque()
         self.rest: Iterator[tuple[int, int, Any]] = iter(())
         self._mutex = threading.Lock()
-
-    # rest: (seq, id, item) of tasks that nobody has claimed, of one batch. To take one from it is to claim it, and
-    # atomic: one call into C under the interpreter lock, since the items are a list, a tuple or a range.
 
     def add(self, seq: int, batch: Batch) -> None:
         """Tasks seq, seq + 1, ... of a crew."""
@@ -256,6 +257,7 @@ class Crew(Protocol):
     """feed, drop, drain are for the crew's driver; everything else happens in the crew's own threads."""
 
     done: deque[Any]  # what `harvest` will find
+    short: int  # how many workers `grow` has yet to start
     look_at: float  # when `harvest` may find what nobody has woken it for (monotonic)
     bailed: deque[int]
     broken: deque[BaseException]  # what worker.init has raised
@@ -264,6 +266,7 @@ class Crew(Protocol):
 
     def feed(self, seq: int, batch: Batch) -> None: ...
     def hire(self, least: int = 0) -> None: ...
+    def grow(self) -> None: ...
     def harvest(self, *, all_there_is: bool = False) -> Columns: ...
     def blocked_by(self) -> Slot | None: ...
     def excuse(self, by: float) -> None: ...

@@ -25,6 +25,8 @@ __all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
 _BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the crew
 _BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
 _STRETCH = 0.001  # seconds from the beginning of a thread's first unreported task in which others may begin
+_ROUSED = 2  # idle threads that are woken at once; each wakes as many when it has come to run
+_GROW = 0.002  # seconds of starting threads after which the crew's driver looks at what else there is to do
 _LOOK_AFTER = 0.01  # seconds from a report until it is looked for what may never be reported
 
 
@@ -58,6 +60,9 @@ class ThreadCrew:
 
     A thread reports its tasks by the stretch. What a stretch holds when it comes upon a long task is looked for by the
     driver, once, a moment after the stretch has begun: so that nothing that has ended waits for something that has not.
+    Threads are started and woken a few at a time: a thousand at once would be in each other's way, and in the way of
+    those few that could do what there is to do meanwhile.
+    short: how many threads `grow` has yet to start.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class ThreadCrew:
         self._seal = seal
         self.done: deque[tuple[int, Stretch]] = deque()  # number of the slot, what it has to report
         self.look_at = math.inf
+        self.short = 0
+        self._last = self._claimed = 0  # seq of the last task fed; of one that is claimed, as are all before it
         self._slots: list[Slot] = []
         self.bailed: deque[int] = deque()
         self._claims = TimedClaims() if setup.timed else Claims()
@@ -92,18 +99,35 @@ class ThreadCrew:
         count = len(batch.items)
         self._claims.add(seq, batch)
         with self._mutex:
-            woken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
-            fresh = 0 if self._setup.timed else min(count - len(woken), self._size - self._alive)
-            self._alive += fresh
+            self._last = seq + count - 1
             self._fed += 1
-        for lock in woken:
-            lock.release()
-        for _ in range(fresh):
-            self._start()
+            if not self._setup.timed:
+                self.short = max(0, self._last - self._claimed - len(self._idle) - self.opening)
+        self._rouse(count if self._setup.timed else _ROUSED)
         if self._setup.timed:
             self.hire()
         else:
+            self.grow()
             self.look_at = min(self.look_at, now() + _LOOK_AFTER)
+
+    def _rouse(self, most: int) -> None:
+        """Wake some idle threads."""
+        with self._mutex:
+            woken = [self._idle.pop() for _ in range(min(most, len(self._idle)))]
+        for lock in woken:
+            lock.release()
+
+    def grow(self) -> None:
+        """Start the threads that are `short`, as far as a moment suffices, and as there are tasks for them."""
+        until = now() + _GROW
+        while self.short and now() < until:
+            with self._mutex:
+                if self._alive >= self._size or self._last - self._claimed <= len(self._idle):
+                    self.short = 0
+                    return
+                self.short -= 1
+                self._alive += 1
+            self._start()
 
     def hire(self, least: int = 0) -> None:
         """Start threads for the tasks that are due next and that no waiting thread will take, or so many at least.
@@ -196,6 +220,9 @@ class ThreadCrew:
                 seq, task_id, item, due = claim
                 if due:
                     self._await(due)
+                elif self._idle and seq < self._last:
+                    self._rouse(_ROUSED)
+                self._claimed = max(self._claimed, seq)
                 return seq, task_id, item
             if not self._rest(fed):
                 return None
@@ -242,6 +269,7 @@ class ThreadCrew:
                 return False
             if self._fed != fed:
                 return True
+            self._claimed = self._last
             lock = _thread.allocate_lock()
             lock.acquire()
             self._idle.append(lock)

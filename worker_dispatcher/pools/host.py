@@ -86,7 +86,7 @@ class Host:
         poll.register(self._wake, select.POLLIN)
         while True:
             if by_clock := self._look_at < math.inf:
-                time.sleep(max(0.0, self._look_at - now()))
+                time.sleep(0.0 if self._crew.short else max(0.0, self._look_at - now()))
                 self._report()
             for fd, _ in poll.poll(0 if by_clock else self._patience()):
                 if fd == self._wake:
@@ -96,6 +96,7 @@ class Host:
                 else:
                     for frame in self._channel.receive():
                         self._take(frame)
+            self._crew.grow()
             if now() >= self._crew.look_at:
                 self._report()
             if self._setup.coroutine:
@@ -105,7 +106,7 @@ class Host:
     def _patience(self) -> float | None:
         """Milliseconds until something must be looked at that nobody signals: what threads may not have reported, or a
         coroutine's overtime, before the parent does."""
-        soonest = self._crew.look_at
+        soonest = 0.0 if self._crew.short else self._crew.look_at
         if self._setup.timeout is not None and self._setup.coroutine:
             soonest = max(min(self._slate.deadline) - _LOOK_BEFORE, now() + _LOOK_AGAIN)
         return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)

@@ -47,6 +47,7 @@ class LoopCrew:
         self.done: deque[Done] = deque()
         self.bailed: deque[int] = deque()
         self.look_at = math.inf
+        self.short = 0
         self._claims = TimedClaims() if setup.timed else Claims()
         self._free: list[_Lane] = []
         self._running: dict[_Lane, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
@@ -124,6 +125,9 @@ class LoopCrew:
 
     def hire(self, least: int = 0) -> None:
         """Nothing to do: a coroutine waits for its time at no cost."""
+
+    def grow(self) -> None:
+        """Nothing to do: nor does it take anything to start one."""
 
     def _fill(self) -> None:
         """Begin as many tasks as there is room for."""

@@ -102,12 +102,13 @@ class ThreadPool:
 
     def wait(self, until: float) -> list[Event]:
         crew = self._crew
-        due = 0.0 if crew.done or crew.bailed else min(until, self._scan_at, self._look_at, crew.look_at)
+        due = 0.0 if crew.done or crew.bailed or crew.short else min(until, self._scan_at, self._look_at, crew.look_at)
         try:
             self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
         except queue.Empty:
             pass
-        if (rest := self._looked + self._breath - now()) > 0:
+        crew.grow()
+        if not crew.short and (rest := self._looked + self._breath - now()) > 0:
             time.sleep(rest)
         self._looked = now()
         self._signalled = False
