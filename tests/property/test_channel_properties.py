@@ -83,6 +83,11 @@ class End:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
         return data, rights, 0, None
 
+    def recvmsg_into(self, buffers: tuple[memoryview], room: int, flags: int) -> tuple:
+        data, *rest = self.recvmsg(len(buffers[0]), room, flags)
+        buffers[0][: len(data)] = data
+        return len(data), *rest
+
     def close(self) -> None:
         self.stream.ended = True
 

@@ -55,8 +55,7 @@ class Channel:
         self._buffer = bytearray()
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False
-        self._end = select.poll()  # tells of the other end's end alone
-        self._end.register(sock, 0)
+        self._watch: select.poll | None = None  # for the other end's end alone
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -178,7 +177,10 @@ class Channel:
 
     def severed(self) -> bool:
         """True if the other end is gone, whatever it sent before; not yet if it has only hung up. A microsecond."""
-        return bool(self._end.poll(0))
+        if self._watch is None:
+            self._watch = select.poll()
+            self._watch.register(self._sock, 0)
+        return bool(self._watch.poll(0))
 
     def hang_up(self) -> None:
         """Let the other end read to the end of what was sent, and then nothing more."""
