@@ -61,6 +61,7 @@ class Remote:
         self._seq = 1
         self._keeps_exceptions = setup.call.keep_exception
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
+        self._stop_at = setup.stop_at or math.inf
         self._done = 0
         self._hear_logs = hear_logs
         self._failed: dict[int, int] = {}  # seq -> id of tasks whose exception object is still to come
@@ -372,9 +373,11 @@ class Remote:
         return first + self.held.take(seq + 1, end)
 
     def cancel_running(self) -> None:
-        """Blame nobody: what runs is cancelled by us, and what is being loaded had not begun."""
+        """Blame nobody: what runs is cancelled by us. What is being loaded, or is about to turn back because the time
+        is over, had not begun."""
         self.orphaned = True
-        self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in self.slate.begun() if seq > 0}
+        running = (seq for seq, since in self.slate.begun().items() if seq > 0 and since < self._stop_at)
+        self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in running}
 
     def close(self) -> None:
         self.channel.close()
