@@ -55,7 +55,7 @@ from worker_dispatcher.pools.reporting import Reports
 __all__ = ["Solo", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
-_REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: more than a batch is meant to take
+_REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: what a kill of the worker makes run again
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
