@@ -254,7 +254,8 @@ class TimedClaims(Claims):
 
 
 class Crew(Protocol):
-    """feed, drop, drain are for the crew's driver; everything else happens in the crew's own threads."""
+    """All methods are for the crew's driver, blocked_by and excuse also for whoever watches it; what has happened in
+    the crew's own threads stands in the attributes."""
 
     done: deque[Any]  # what `harvest` will find
     short: int  # how many workers `grow` has yet to start

@@ -163,11 +163,12 @@ class Host:
             send_failed_init(self._channel, self._crew.broken.popleft())
         self._drop([bailed.popleft() for _ in range(len(bailed))])
         flush()
-        self._look_on(len(ended.seqs) / (self._reported - before))
+        self._look_on(len(ended.seqs), self._reported - before)
 
-    def _look_on(self, rate: float) -> None:
-        """Look by the clock where that spares being woken, and no thread waits for it. rate: of tasks that end."""
-        if self._ahead and rate * _LOOK_EVERY >= 2:
+    def _look_on(self, ended: int, span: float) -> None:
+        """Look by the clock where that spares being woken, and no thread waits for it. So many tasks have ended in so
+        many seconds."""
+        if self._ahead and ended * _LOOK_EVERY >= 2 * span:
             self._look_at = self._reported + _LOOK_EVERY
             return
         self._look_at, self._signalled = math.inf, False
