@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from worker_dispatcher.pools.base import Ended, Finished
-from worker_dispatcher.pools.batching import Batching, pack_items
+from worker_dispatcher.pools.batching import Batching, pack_items, unheard
 from worker_dispatcher.wire import LARGE, from_parts, unpack
 
 MANY = 10**9
@@ -188,3 +190,30 @@ def test_items_of_any_sequence_are_packed_as_a_list():
 
     _, parts, fds = pack_items(Rows())
     assert unpack(*from_parts([memoryview(bytes(part)) for part in parts], fds)) == [[0], [1]]
+
+
+def busy(held: int = 9, slots: int = 1, **what: object) -> SimpleNamespace:
+    """A worker with so many tasks, as the pool sees it."""
+    plain = {"terse": True, "alone": False, "revoking": False, "gone": False, "closing_at": math.inf}
+    return SimpleNamespace(
+        held=range(held), slots=slots, channel=SimpleNamespace(wanted=what.pop("wanted", False)), **(plain | what)
+    )
+
+
+def test_nobody_need_listen_while_all_have_several_times_as_much_work_ahead():
+    assert unheard([busy(9), busy(5)], 0.002) == pytest.approx(4 * 0.002 / 4)
+    assert unheard([busy(36, slots=4)], 0.002) == pytest.approx(8 * 0.002 / 4)
+    assert unheard([busy(9), busy(5)], 10.0) == 0.01
+    assert unheard([busy(9), busy(1)], 10.0) == 0.0
+    assert unheard([busy(9), busy(0)], 10.0) == 0.0
+    assert unheard([busy(9)], 0.0) == 0.0
+    assert unheard([], 10.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"terse": False}, {"alone": True}, {"revoking": True}, {"gone": True}, {"closing_at": 5.0}, {"wanted": True}],
+    ids=lambda state: next(iter(state)),
+)
+def test_one_worker_in_a_special_state_is_listened_to(state):
+    assert unheard([busy(9), busy(9, **state)], 10.0) == 0.0

@@ -12,7 +12,7 @@ from worker_dispatcher.pools.base import Ended, Finished, Source
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
-__all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "wanted"]
+__all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "unheard", "wanted"]
 
 SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
 
@@ -20,6 +20,8 @@ SPAN = 0.002  # seconds of due times that go to a grid process at once; and what
 # itself, and threads do not run dry while the parent waits for its turn. What is not begun can be taken back.
 _BATCH_TIME = 0.04
 _LAST_TIME = 0.002  # the same toward the end, where to be dealt few tasks at a time would take longer than they do
+_REST = 0.01  # seconds that what the workers say may wait for us
+_REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may be shorter than those before
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
 _BATCH_BYTES = 1 << 18  # of packed items a batch aims at
 _BATCH_MOST = 10_000
@@ -76,6 +78,17 @@ def roomiest(remotes: Sequence[Remote], ahead: int) -> Remote | None:
         and len(r.held) < r.slots + (ahead if r.ready else 0)
     ]
     return min(able, key=lambda r: len(r.held) / r.slots, default=None)
+
+
+def unheard(remotes: Sequence[Remote], task: float) -> float:
+    """For how many seconds nobody need listen to any worker: each has several times as much work ahead, and what it
+    says meanwhile waits for us, whatever becomes of it. task: seconds."""
+    ahead = _REST * _REST_SHARE if remotes else 0.0
+    for r in remotes:
+        if not r.terse or r.alone or r.revoking or r.gone or r.closing_at < math.inf or r.channel.wanted:
+            return 0.0
+        ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
+    return ahead / _REST_SHARE
 
 
 def wanted(source: Source, remotes: Sequence[Remote], task: float) -> int:

@@ -17,7 +17,7 @@ from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
 from worker_dispatcher.pools import WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
-from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, wanted
+from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, unheard, wanted
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
@@ -52,6 +52,8 @@ class ProcessPool:
         self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.POLLIN)
+        self._wakes = select.poll()
+        self._wakes.register(self._wake, select.POLLIN)
         self._batching = Batching()
         self._scan_at = math.inf
         self._watch = Watch(setup)
@@ -143,6 +145,7 @@ class ProcessPool:
     def wait(self, until: float) -> list[Event]:
         if not self._events:
             due = min(until, self._next_due())
+            self._rest(due)
             # Rounded up, so that a deadline has passed when the wait for it ends.
             pause = None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
             for fd, _ in self._poll.poll(pause):
@@ -153,6 +156,16 @@ class ProcessPool:
             if isinstance(event, Finished) or (isinstance(event, Ended) and event.worker):
                 self._batching.measure(event)
         return events
+
+    def _rest(self, until: float) -> None:
+        """While all workers are busy for some time yet, let what they say come together.
+
+        To wake us at each task costs a worker several times what it costs to say how the task ended.
+        """
+        if self._full and not self._setup.timed:
+            rest = min(unheard(self._remotes, self._batching.per_task), until - now())
+            if (pause := int(rest * 1000)) > 0:
+                self._wakes.poll(pause)
 
     def _take_events(self) -> list[Event]:
         events = self._events[:]

@@ -26,6 +26,8 @@ from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
 
+_TERSE = 1 << 14  # bytes: the system keeps about 200 000 for a channel that nobody reads
+
 HearLogs: TypeAlias = Callable[[Sequence[memoryview]], None]
 
 
@@ -40,6 +42,7 @@ class Remote:
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     over: what is told of it where it is killed for its memory; else empty.
     told_why: it has said itself why it ends. released: it was told to end. complaints: what cost no task.
+    terse: its last report was so short that several of them find room on the way.
     due: when its last task may start, or has started if that is past.
     """
 
@@ -54,6 +57,7 @@ class Remote:
         self.told_why = self.released = self.killed = False
         self.complaints: list[str] = []
         self.over = ""
+        self.terse = False
         self.due = 0.0
         self.heard_at = self.said_at = now()
         self.closing_at = math.inf
@@ -231,6 +235,7 @@ class Remote:
 
     def _report(self, frame: Frame) -> list[Event]:
         report = Report.of(frame, self.number)
+        self.terse = len(frame.parts) == 1 and len(frame.parts[0]) < _TERSE
         runs, failures = report.runs, report.failures
         if not failures and len(runs) > 1 and (ids := self.held.take_ids(runs)) is not None:
             self._done += len(ids)
