@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -52,7 +53,28 @@ def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _warm(_own_temporary_folder: Path) -> Leftovers:
+def _signals_reach_what_tests_start() -> Iterator[None]:
+    """What a program is started with as ignored stays ignored in all that it starts: SIGHUP under nohup, SIGINT and
+    SIGQUIT in a background job of a script. A handler does not, so programs under test have the default. Here the first
+    and the last still do nothing; SIGINT must interrupt, since tests send it to this process too."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        **dict.fromkeys((signal.SIGHUP, signal.SIGQUIT), _do_nothing),
+    }
+    ignored = [number for number in handlers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, handlers[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    """A signal handler."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm(_own_temporary_folder: Path, _signals_reach_what_tests_start: None) -> Leftovers:
     """What one run with processes leaves for good, and what loading numpy leaves (its threads)."""
     import numpy as np
 
