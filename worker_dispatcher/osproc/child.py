@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["become", "exec_fresh", "forget_signals", "import_entry", "prepare"]
+__all__ = ["become", "blas_threads", "exec_fresh", "forget_signals", "import_entry", "prepare"]
 
 _SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
@@ -27,9 +27,15 @@ _FRESH = (
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 
+# OMP_NUM_THREADS when numpy was loaded, in this process or in the server it comes from; empty where that is not known.
+blas_threads = ""
+
 
 def import_entry(order: dict[str, Any]) -> Any:
     """The function that a worker runs; what it will need is imported before it."""
+    global blas_threads
+    if "numpy" not in sys.modules:
+        blas_threads = os.environ.get("OMP_NUM_THREADS", "")
     for name in order["imports"]:
         importlib.import_module(name)
     module, _, name = order["entry"].partition(":")
@@ -61,6 +67,8 @@ def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], An
     """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr; entry: from `prepare`.
     Never returns."""
     _settle_in(order, fds)
+    if (random := sys.modules.get("numpy.random")) is not None:
+        random.seed()  # it was loaded where this process was forked from: else all workers would draw the same numbers
     _enter(order, entry)
 
 

@@ -10,7 +10,9 @@ import marshal
 import math
 import os
 import select
+import sys
 from collections.abc import Callable, Sequence
+from types import FunctionType
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
@@ -22,14 +24,26 @@ from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
 from worker_dispatcher.pools.watch import Watch
-from worker_dispatcher.wire import pack_large, to_parts
+from worker_dispatcher.wire import LARGE_PICKLE, Packed, pack_large, to_parts
 
 __all__ = ["ProcessPool"]
 
+_NAMES_NUMPY = b"\x05numpy\x94"  # how a pickle names a module; each array's names that of its dtype
 _SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when one is over its time
 _STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
 _SILENCE = 0.5  # seconds beyond its timeout that a worker with tasks may begin none of them
 _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
+
+
+def _libraries(setup: Setup, packed: Packed) -> list[str]:
+    """What each worker would have to import, and is imported once, where they are forked from."""
+    found = ["cloudpickle"] if packed.by_value else []
+    numpy, function = sys.modules.get("numpy"), setup.call.function
+    around = function.__globals__.values() if isinstance(function, FunctionType) else ()
+    short = (piece for piece in (packed.head, *packed.rest) if len(piece) < LARGE_PICKLE)
+    if numpy is not None and (any(one is numpy for one in around) or any(_NAMES_NUMPY in piece for piece in short)):
+        found.append("numpy")  # a tenth of a second, and several where all do it at once
+    return found
 
 
 class ProcessPool:
@@ -44,7 +58,7 @@ class ProcessPool:
         self._setup = setup
         self._wake = -1
         packed = pack_large(setup)
-        self._starter = starter(method, WORKER_ENTRY, environment, ["cloudpickle"] if packed.by_value else [])
+        self._starter = starter(method, WORKER_ENTRY, environment, _libraries(setup, packed))
         parts, self._greeting_fds = to_parts(packed)
         manners = marshal.dumps(levels() if setup.forward_logging else None)
         self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))

@@ -33,6 +33,7 @@ from worker_dispatcher.execute import (
     guarded,
     guarded_async,
 )
+from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
 from worker_dispatcher.pools.base import Setup
@@ -209,12 +210,12 @@ def main(socket_fd: int, slate_fd: int) -> None:
         *parts, manners = frames[0].parts
         if (levels := marshal.loads(manners)) is not None:
             logs = Outgoing(channel, levels)
+        _limit_blas()
         setup, error = load(parts, frames[0].fds)
         if error is not None:
             type_name, message, traceback = describe(error)
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
             return
-        _limit_blas()
         kind = Solo if len(slate.running) == 1 else Host
         setup.redirected()
         worker = kind(channel, slate, setup)
@@ -239,9 +240,9 @@ def main(socket_fd: int, slate_fd: int) -> None:
 
 
 def _limit_blas() -> None:
-    """Libraries loaded before the environment could speak to them (start method fork) are told now."""
+    """Libraries that were loaded before the environment could speak to them are told now."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    if "numpy" in sys.modules and limit.isdigit():
+    if "numpy" in sys.modules and limit.isdigit() and limit != child.blas_threads:
         import threadpoolctl
 
         guarded(threadpoolctl.threadpool_limits, int(limit))
