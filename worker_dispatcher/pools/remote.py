@@ -26,7 +26,7 @@ from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Remote"]
 
-_TERSE = 1 << 14  # bytes: the system keeps about 200 000 for a channel that nobody reads
+_TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nobody reads
 
 HearLogs: TypeAlias = Callable[[Sequence[memoryview]], None]
 
@@ -42,7 +42,7 @@ class Remote:
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     over: what is told of it where it is killed for its memory; else empty.
     told_why: it has said itself why it ends. released: it was told to end. complaints: what cost no task.
-    terse: its last report was so short that several of them find room on the way.
+    terse: what was read of it last was so little that several times as much finds room on the way.
     due: when its last task may start, or has started if that is past.
     """
 
@@ -168,6 +168,7 @@ class Remote:
         try:
             self.channel.flush()
             while heard := self.channel.receive():
+                self.terse = sum(map(_size, heard)) < _TERSE
                 for frame in heard:
                     events += self._understand(frame)
                 if not to_the_end:
@@ -235,7 +236,6 @@ class Remote:
 
     def _report(self, frame: Frame) -> list[Event]:
         report = Report.of(frame, self.number)
-        self.terse = len(frame.parts) == 1 and len(frame.parts[0]) < _TERSE
         runs, failures = report.runs, report.failures
         if not failures and len(runs) > 1 and (ids := self.held.take_ids(runs)) is not None:
             self._done += len(ids)
@@ -388,6 +388,11 @@ class Remote:
         self.channel.close()
         self.slate.close()
         self.process.close()
+
+
+def _size(frame: Frame) -> int:
+    """Bytes; a descriptor stands for many."""
+    return sum(map(len, frame.parts)) + _TERSE * len(frame.fds)
 
 
 def _one_by_one(pieces: list[Piece], alone: bool = False) -> list[Event]:
