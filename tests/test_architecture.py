@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # Rooms (modules or folders directly in the package) by floor. Imports go down only; floor mates do not know each other.
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["call_style", "clock", "errors", "worker_died"], 0),
+    **dict.fromkeys(["call_style", "clock", "errors", "named_tuple", "worker_died"], 0),
     **dict.fromkeys(["config", "records", "retry", "timers", "limiter", "wire"], 1),
     **dict.fromkeys(["osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),
@@ -34,6 +34,8 @@ FLOORS: dict[str, int] = {
 # (importing room, imported room) on the same floor, each with its reason.
 FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("config", "retry"): "the config holds a Backoff as it is used, and its defaults stand only there",
+    ("call_style", "named_tuple"): "what travels is a named tuple",
+    ("clock", "named_tuple"): "as above",
     ("worker_died", "errors"): "one tree of errors, in two files because one base class is slow to import",
     ("cli", "__init__"): "the command's version is the package's",
     ("cli", "reporting"): "the command calls what a script would call",
@@ -264,6 +266,12 @@ def test_only_the_banner_writes_to_standard_output(module: Module) -> None:
         elif isinstance(node, ast.keyword) and node.arg == "file" and ast.unparse(node.value) in STDOUTS:
             wrong.append(at(module, node.value.lineno, f"file={ast.unparse(node.value)}"))
     assert not wrong, "\n".join(wrong)
+
+
+@every_module()
+def test_named_tuples_are_those_that_are_made_fast(module: Module) -> None:
+    wrong = [at(module, line, dotted) for line, dotted in imported_names(module) if dotted == "typing.NamedTuple"]
+    assert module.room == "named_tuple" or not wrong, "\n".join(wrong)
 
 
 STDOUTS = {"sys.stdout", "sys.__stdout__"}

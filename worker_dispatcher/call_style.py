@@ -5,7 +5,7 @@ A room of its own, because it travels with the function: a worker that loads it 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["STATE_NAME", "CallStyle"]
 

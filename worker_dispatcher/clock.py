@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["Anchor", "now"]
 

@@ -12,10 +12,11 @@ import sys
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OUTPUT, Failure
 
 __all__ = [

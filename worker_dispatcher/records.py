@@ -11,10 +11,11 @@ import bisect
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import BookingError
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
     "CANCELLED",

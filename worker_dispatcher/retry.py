@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["Backoff", "RetryPolicy"]
 

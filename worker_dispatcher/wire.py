@@ -19,7 +19,9 @@ import resource
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
     "LARGE",

@@ -12,11 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.ending import FAILED, OK, Refused
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reporting import report
 
 if TYPE_CHECKING:

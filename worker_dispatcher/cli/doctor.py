@@ -12,11 +12,12 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.cli.ending import FAILED, OK
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["add", "linear_algebra"]
 

@@ -7,9 +7,10 @@ Neither sections nor the small values of this room are dataclasses: those are co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 from worker_dispatcher.config.rules import Rule
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["Option", "Options", "Section", "members", "option", "options", "section", "walk"]
 

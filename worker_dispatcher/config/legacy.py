@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.config.rules import Rule, callback, flag, seconds
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["LEGACY", "Legacy"]
 

@@ -12,7 +12,7 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.call_style import STATE_NAME
 from worker_dispatcher.config.describe import Refused, brief, got
@@ -23,6 +23,7 @@ from worker_dispatcher.config.signature import (
     hook_style,
     is_coroutine_function,
 )
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
     "LONGEST_WAIT",

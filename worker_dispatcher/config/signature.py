@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.config.describe import Refused
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
     "CALLBACK_NAMES",

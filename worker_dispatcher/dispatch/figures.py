@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from worker_dispatcher.dispatch.plan import Load, Plan
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Ledger
 
 __all__ = ["Figures", "LoadFigures", "Pace", "View", "WorkFigures", "figures_of"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor
@@ -12,6 +11,7 @@ from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_st
 from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Curve, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
 from worker_dispatcher.execute import Call, Hooks
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 

@@ -17,7 +17,9 @@ import itertools
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from worker_dispatcher.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from random import Random

@@ -24,10 +24,10 @@ import threading
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import NamedTuple
 from urllib.parse import quote
 
 from worker_dispatcher.errors import JournalError
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["About", "Hold", "connect", "is_database", "locate", "look", "reading", "trouble"]
 

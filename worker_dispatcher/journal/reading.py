@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.rows import SELECT_ALL, Facts, read_content, read_facts, seal_holds
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, without_output
 from worker_dispatcher.wire import unpack
 

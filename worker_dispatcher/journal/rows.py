@@ -20,9 +20,10 @@ import types
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.wire import LARGE, unpack
 
 __all__ = [

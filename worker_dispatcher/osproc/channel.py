@@ -14,7 +14,8 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["Channel", "Frame", "Gone"]
 

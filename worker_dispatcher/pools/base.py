@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from worker_dispatcher.execute import Call, Hooks
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
 
 __all__ = [

@@ -11,10 +11,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended, Stretch
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Failure

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bisect
 import operator
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Batch
 
 __all__ = ["Held", "Piece"]

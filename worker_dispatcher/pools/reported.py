@@ -6,9 +6,10 @@ import marshal
 import pickle
 from array import array
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Frame
 from worker_dispatcher.wire import from_parts, unpack
 

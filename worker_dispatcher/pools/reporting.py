@@ -9,9 +9,10 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker_dispatcher.execute import SMALL, Stretch, failure_from, guarded
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns

@@ -6,8 +6,8 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.check import Finding, Verdict
 from worker_dispatcher.reports.compare import Comparison, Difference
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.percentiles import percentile_name
 from worker_dispatcher.reports.rate import peak_rate
 from worker_dispatcher.reports.rows import Rows

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.rate import steepest
 from worker_dispatcher.reports.rows import Rows
 

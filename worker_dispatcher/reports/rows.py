@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.failures import Error, ErrorGroup, error_of_log, group_errors
 from worker_dispatcher.reports.verdict import successes
 

@@ -7,11 +7,12 @@ Colours of text and grid are the page's own (page.js), so that a chart follows l
 from __future__ import annotations
 
 import html
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.lanes import MOST_BARS, busy_shares, idle_tails
 from worker_dispatcher.reports.rows import Floats
