@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from worker_dispatcher.config import option_table
+from worker_dispatcher.config.table import option_table
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -129,7 +129,7 @@ def test_the_script_with_a_journal_does_nothing_again_when_it_is_run_again(site:
 def test_the_option_table_is_the_one_of_the_code() -> None:
     assert TEXT.count(OPENING) == TEXT.count(CLOSING) == 1
     table = TEXT.partition(OPENING)[2].partition(CLOSING)[0]
-    assert table.strip("\n") == option_table().strip("\n"), "copy worker_dispatcher.config.option_table() to README.md"
+    assert table.strip("\n") == option_table().strip("\n"), "copy config.table.option_table() to README.md"
 
 
 def test_the_table_of_benchmarks_is_the_one_of_their_results() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch import source as source_module
-from worker_dispatcher.dispatch.schedule import Growing, Paced, Steady, Trace
+from worker_dispatcher.dispatch.load import Growing, Paced, Steady, Trace
 from worker_dispatcher.dispatch.source import AHEAD, TaskSource
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.records import Ledger

@@ -10,7 +10,7 @@ import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.figures import LoadFigures, Pace, View, WorkFigures
-from worker_dispatcher.dispatch.plan import Load
+from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.screens import PlainLines
 from worker_dispatcher.records import CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Ledger
 

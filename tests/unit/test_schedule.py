@@ -10,18 +10,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from worker_dispatcher.dispatch.schedule import (
-    AllAtOnce,
+from worker_dispatcher.dispatch.load import (
     Curve,
     Growing,
     Paced,
     Remaining,
-    Schedule,
     Stage,
     Stages,
     Steady,
     Trace,
 )
+from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 
 
 def first_ticks(schedule: Schedule, count: int) -> list[tuple[int, list[float]]]:

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 
 def _options(_given: argparse.Namespace) -> int:
-    from worker_dispatcher.config import option_text
+    from worker_dispatcher.config.table import option_text
 
     say("A dot is a level: worker.number is {'worker': {'number': ...}}\n")
     say(option_text(), end="")

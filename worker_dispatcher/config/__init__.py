@@ -42,7 +42,6 @@ from worker_dispatcher.config.signature import (
     hook_style,
     is_coroutine_function,
 )
-from worker_dispatcher.config.table import option_table, option_text
 
 __all__ = [
     "CALLBACK_NAMES",
@@ -61,8 +60,6 @@ __all__ = [
     "hook_style",
     "is_coroutine_function",
     "merged",
-    "option_table",
-    "option_text",
     "parse",
     "task_function_sample",
 ]

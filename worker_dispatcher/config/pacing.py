@@ -14,7 +14,7 @@ from worker_dispatcher.config.rules import LONGEST_WAIT, Rule, number, one_of, s
 __all__ = ["pacing", "rate", "stages"]
 
 PACINGS = ("burst", "even", "random", "poisson")
-_RATE = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*(?P<unit>s|sec|min|h))?\s*")
+_RATE = r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*(?P<unit>s|sec|min|h))?\s*"
 _SECONDS = {None: 1, "s": 1, "sec": 1, "min": 60, "h": 3600}
 _MOST = 1e6  # tasks a second: more than a Python process can begin
 
@@ -61,7 +61,7 @@ def rate() -> Rule:
 
     def accept(value: object) -> float | None:
         if isinstance(value, str):
-            found = _RATE.fullmatch(value)
+            found = re.fullmatch(_RATE, value)
             if found is None:
                 raise Refused(f"must be a rate, got {got(value)}; write '250/s', '90/min' or '3600/h'")
             value = float(found["number"]) / _SECONDS[found["unit"]]

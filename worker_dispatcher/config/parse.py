@@ -15,7 +15,6 @@ from worker_dispatcher.config.declare import Option, Section, members, options, 
 from worker_dispatcher.config.describe import Refused, brief, got, named
 from worker_dispatcher.config.legacy import LEGACY
 from worker_dispatcher.config.options import NOT_YET, Config
-from worker_dispatcher.config.spelling import unknown
 from worker_dispatcher.config.together import conflicts
 from worker_dispatcher.errors import ConfigError
 
@@ -102,6 +101,8 @@ class _Reading:
         elif path in NOT_YET:
             raise Refused("not available yet in this version; leave it out")
         else:
+            from worker_dispatcher.config.spelling import unknown  # for a wrong config only
+
             raise Refused(unknown(prefix, name, [path for path, _ in walk(Config)], NOT_YET))
 
     def translate(self) -> None:

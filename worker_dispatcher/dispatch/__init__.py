@@ -8,7 +8,7 @@
                                      (retries)   (one loop)                        Run, what the user holds
     with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then settle
 
-    plan.py       the only place that knows what a config means on this machine; schedule.py  when tasks may start
+    plan.py       what a config means on this machine; schedule.py  when tasks may start; load.py  in frequency mode
     tasklist.py   the user's list, drawn from once; source.py  which task is next: what came back, then fresh ones
     books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
     recall.py     what is left of a list and a schedule of which an earlier run did a part
@@ -34,7 +34,7 @@ before the run ends.
 Load by the clock: the source lets go of a task shortly before it is due, and a worker waits for the moment itself, so
 that neither the driver nor a channel is between the clock and the task. A task dropped is settled by the driver.
 
-To add a schedule: a curve or a pacing in schedule.py, and one branch in plan.py.
+To add a schedule: a curve or a pacing, and one branch in `timed_schedule`, all in load.py.
 """
 
 __all__: list[str] = []

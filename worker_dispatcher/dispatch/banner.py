@@ -9,8 +9,8 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
-from worker_dispatcher.dispatch.plan import NO_CAP, Plan
-from worker_dispatcher.dispatch.schedule import Growing, Paced
+from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
+from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import Ledger
 

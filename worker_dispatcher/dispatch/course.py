@@ -7,13 +7,11 @@ import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
-from worker_dispatcher.dispatch.banner import Banner
 from worker_dispatcher.dispatch.drive import Driver
-from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_passing
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.sendable import check_sendable
@@ -21,6 +19,9 @@ from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded
 from worker_dispatcher.records import Failure, Ledger
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.banner import Banner
 
 __all__ = ["Course"]
 
@@ -37,6 +38,8 @@ class Course:
 
     def __init__(self, config: Config, *, keep_records: bool) -> None:
         if not keep_records:
+            from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_passing
+
             check_passing(config)
         self._config = config
         self.anchor = Anchor.take()
@@ -62,7 +65,11 @@ class Course:
             self.driver.progress = Progress(self.ledger, keep=not config.verbose)
         if self.handover is not None:
             self.handover.wake = self.driver.wake
-        self._banner = Banner(config, self._plan, self.anchor)
+        self._banner: Banner | None = None
+        if config.verbose or config.debug:
+            from worker_dispatcher.dispatch.banner import Banner  # as above
+
+            self._banner = Banner(config, self._plan, self.anchor)
         self.ended: Anchor | None = None
         self.changed = threading.Condition()
         self.news: deque[tuple[int, int]] = deque()
@@ -80,7 +87,8 @@ class Course:
     def drive(self) -> None:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
         try:
-            self._banner.opening()
+            if self._banner is not None:
+                self._banner.opening()
         except BaseException:  # Ctrl-C, above all, while nobody reads what it says
             self.driver.let_go()
             raise
@@ -163,7 +171,8 @@ class Course:
             last = max(self.ledger.started_ids(), default=0) if self.driver.stopped else len(self.ledger)
             self.results = self.ledger.results[:last]
         self.ended = Anchor.take()
-        self._banner.closing(self.info(), self.ended.wall, self.ledger)
+        if self._banner is not None:
+            self._banner.closing(self.info(), self.ended.wall, self.ledger)
         self._end()
 
     def _all_done(self) -> None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from worker_dispatcher.clock import now
 from worker_dispatcher.config import brief
 from worker_dispatcher.dispatch.books import Books, JournalBooks, Outcome
-from worker_dispatcher.dispatch.plan import Load, Plan
-from worker_dispatcher.dispatch.recall import Recalled, remaining
+from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, TaskList
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
@@ -21,7 +20,9 @@ from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RU
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.abort import AbortWatch
+    from worker_dispatcher.dispatch.load import Load
     from worker_dispatcher.dispatch.progress import Progress
+    from worker_dispatcher.dispatch.recall import Recalled
     from worker_dispatcher.journal import Journal
 
 __all__ = ["Driver"]
@@ -81,6 +82,8 @@ class Driver:
     def keep_in(self, journal: Journal) -> None:
         """Go on where the journal's earlier runs stopped, and record there how tasks end before anybody hears of it.
         Before `run`, which closes it, as `let_go` does."""
+        from worker_dispatcher.dispatch.recall import Recalled, remaining
+
         books = JournalBooks(self.ledger, self._tell, journal)
         self._plan = remaining(self._plan, journal.ok_count)
         self._recalled = Recalled(self._tasks, books, timed=self._plan.schedule.timed)

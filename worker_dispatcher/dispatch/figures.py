@@ -6,7 +6,8 @@ import math
 from collections import deque
 from typing import Protocol
 
-from worker_dispatcher.dispatch.plan import Load, Plan
+from worker_dispatcher.dispatch.load import Load
+from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Ledger
 

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, hook_style, is_coroutine_function
 from worker_dispatcher.dispatch.machine import usable_cores
-from worker_dispatcher.dispatch.schedule import AllAtOnce, Curve, Growing, Paced, Schedule, Stage, Stages, Steady, Trace
+from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 
-__all__ = ["NO_CAP", "Load", "Plan", "make_plan", "open_pool"]
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.load import Load
 
-NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
-_SHORTEST_INTERVAL = 1e-6  # seconds: no task starts more exactly than that, and intervals can be counted for 31 years
+__all__ = ["Plan", "make_plan", "open_pool"]
+
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-class Load(NamedTuple):
-    """What frequency mode adds to a run. duration: seconds from its first due time to its end, None if unknown.
-
-    drops: a task that finds all workers busy is not run. warmup, cooldown: seconds left out of the statistics.
-    """
-
-    duration: float | None
-    drops: bool
-    warmup: float
-    cooldown: float
-    abort_on: tuple[str, ...]
 
 
 class Plan(NamedTuple):
@@ -61,7 +50,7 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
     """tasks: how many there are, None if unknown."""
     cores = usable_cores()
     number = config.worker.number or cores
-    schedule, number = _schedule(config, number, tasks)
+    schedule, number, load = _schedule(config, number)
     if tasks is not None:
         number = max(1, min(number, tasks))  # never more workers than tasks
     kind, slots = _shape(config, number, cores)
@@ -76,44 +65,18 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         RetryPolicy(config.task.retries, config.task.backoff),
         config.worker.start_method,
         _environment(config.worker.blas_threads, cores, processes),
-        _load(config) if schedule.timed else None,
+        load,
     )
 
 
-def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule, int]:
-    """The schedule, and how many workers there may be: in frequency mode they grow with what is running."""
-    frequency = config.worker.frequency_mode
-    if not frequency.enabled:
-        return AllAtOnce(), number
-    interval, duration = max(frequency.interval, _SHORTEST_INTERVAL), frequency.duration
-    most = frequency.max_workers or NO_CAP
-    if isinstance(frequency.pacing, tuple):
-        return Trace(frequency.pacing, interval, duration), most
-    curve: Curve = Growing(number, frequency.accumulated_workers)
-    if frequency.rate is not None:
-        curve = Steady(frequency.rate)
-    elif frequency.stages is not None:
-        curve = _stages(frequency.stages)
-    pacing = frequency.pacing or ("burst" if isinstance(curve, Growing) else "even")
-    return Paced(curve, pacing, interval, duration, frequency.seed), most
+def _schedule(config: Config, number: int) -> tuple[Schedule, int, Load | None]:
+    """The schedule, how many workers there may be, and the load: in frequency mode they grow with what is running."""
+    if not config.worker.frequency_mode.enabled:
+        return AllAtOnce(), number, None
+    from worker_dispatcher.dispatch.load import load_of, timed_schedule  # 1 ms, for load only
 
-
-def _stages(given: Iterable[tuple[float, float, bool]]) -> Stages:
-    stages, before = [], 0.0
-    for duration, rate, step in given:
-        stages.append(Stage(duration, rate if step else before, rate))
-        before = rate
-    return Stages(tuple(stages))
-
-
-def _load(config: Config) -> Load:
-    frequency = config.worker.frequency_mode
-    duration = frequency.duration
-    if frequency.stages is not None:
-        whole = _stages(frequency.stages).duration
-        duration = whole if duration is None else min(whole, duration)
-    drops = frequency.on_saturation == "drop"
-    return Load(duration, drops, frequency.warmup, frequency.cooldown, frequency.abort_on)
+    schedule, most = timed_schedule(config.worker.frequency_mode, number)
+    return schedule, most, load_of(config.worker.frequency_mode)
 
 
 def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...]]:

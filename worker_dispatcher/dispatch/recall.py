@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.dispatch.books import JournalBooks
+from worker_dispatcher.dispatch.load import Remaining
 from worker_dispatcher.dispatch.plan import Plan
-from worker_dispatcher.dispatch.schedule import Remaining
 from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config, merged, parse
 from worker_dispatcher.dispatch.course import Course
-from worker_dispatcher.dispatch.handover import Handover
 from worker_dispatcher.records import DROPPED, NOT_RUN
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.handover import Handover
 
 __all__ = ["Run"]
 
