@@ -6,9 +6,7 @@ Whatever user code does short of ending the process comes back as a value: `atte
 
 from __future__ import annotations
 
-import math
 import os
-import sys
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -17,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OUTPUT, Failure
+from worker_dispatcher.records import OUTPUT, Failure, Stretch
 
 __all__ = [
     "SMALL",
@@ -26,8 +24,8 @@ __all__ = [
     "Hooks",
     "Lanes",
     "Marks",
+    "OfTask",
     "Seal",
-    "Stretch",
     "attempt_async",
     "attempt_run",
     "call_styled",
@@ -40,7 +38,6 @@ __all__ = [
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
 TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
-LONG = 0.002  # seconds a task took to be reported at once
 SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are
 CHAIN_LIMIT = 20  # causes shown: an exception chained thousands deep is cut
 
@@ -72,7 +69,7 @@ _new_ended: Callable[[tuple[float, float, Any, Failure | None, Any]], Ended] = p
 
 
 class Marks(Protocol):
-    """One-cell rows in which a slot says what it runs, since when and until when; halt: not 0, nothing begins."""
+    """One-cell rows in which a slot says what it runs, since when and until when; halt: if true, nothing begins."""
 
     running: Any
     started: Any
@@ -90,44 +87,17 @@ class Lanes(Protocol):
         """It has ended; None: it was cancelled."""
 
 
-class Stretch:
-    """How some tasks went, one after the other in one thread; others may look on, and cut it short.
+class OfTask:
+    """A caller of a function that takes the task and nothing else: where that is all there is to a task,
+    `attempt_run` calls the function itself, and spares the task a frame and an empty dict."""
 
-    seqs, starts: of those that have begun, in order; results (sealed), ends: of those that have ended. ends is the
-    last to get its entry: once that is there, the task has ended for all the world.
-    apart: failure and metadata of those that have any, by place.
-    unbegun: what was taken from the tasks and must not begin now, or None; its seq is there nevertheless.
-    taken: how many the one who reports has taken so far.
-    """
+    __slots__ = ("function",)
 
-    __slots__ = ("_most", "apart", "ends", "results", "seqs", "starts", "taken", "unbegun")
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
 
-    def __init__(self) -> None:
-        self.seqs: list[int] = []
-        self.starts: list[float] = []
-        self.ends: list[float] = []
-        self.results: list[Any] = []
-        self.apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
-        self.unbegun: tuple[int, int, Any] | None = None
-        self.taken, self._most = 0, sys.maxsize
-
-    @property
-    def ended(self) -> int:
-        """How many tasks have ended; from any thread."""
-        return min(len(self.ends), self._most)
-
-    def cut(self) -> int:
-        """Hear no more of it; the seq of the task that had not ended, 0 if there is none. From any thread."""
-        # Whose entry comes first decides: that of the task's thread, which has ended it, or this one, after which
-        # entries mean nothing. No lock is needed, under which each task would cost half as much again.
-        self.ends.append(math.inf)
-        self._most = self.ends.index(math.inf)
-        return self.seqs[self._most] if len(self.seqs) > self._most else 0
-
-    def mend(self) -> None:
-        """Undo a cut."""
-        del self.ends[self._most]
-        self._most = sys.maxsize
+    def __call__(self, task_id: int, task: Any, metadata: dict[Any, Any]) -> Any:
+        return self.function(task)
 
 
 class Call(NamedTuple):
@@ -160,7 +130,7 @@ class Call(NamedTuple):
         """The function as f(id, task, metadata), with no more per call than its own style needs."""
         function, config = self.function, self.config
         if self.style.positional:
-            return lambda task_id, task, metadata: function(task)
+            return OfTask(function)
         if set(self.style.names) == {"id", "config", "task", "metadata"}:
             return lambda task_id, task, metadata: function(id=task_id, config=config, task=task, metadata=metadata)
         return lambda task_id, task, metadata: function(**self.arguments(task_id, task, metadata))
@@ -235,14 +205,19 @@ def attempt_run(
     never raises.
 
     Nothing is made for a task but its result and two times: whatever else is done here is most of what a task costs.
-    went: where it is written down; tasks: may be shared by threads, if a step of it is one;
+    went: where it is written down, after what is there; tasks: may be shared by threads, if a step of it is one;
     seal: what is done to a result that is not SMALL, as (sealed, failure, whether it is heavy), in the task's time;
     None: it stays as it is; stop_at: nothing begins from then on; until: from then on it is time to report, as after a
     heavy result; forked: a cell that has another number in a child that a task has forked, where this returns at once.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
-    born, pid = forked[0], 0 if call.on_done is None else os.getpid()
+    plain = caller.function if isinstance(caller, OfTask) and call.on_done is None else None
+    born, pid = forked[0], None if call.on_done is None else os.getpid()
+    # Once one of them is another, this was the last task: they are set here and not for each.
+    failure: Failure | None = None
+    metadata: dict[Any, Any] = {}
+    ended = 0.0
     for seq, task_id, task in tasks:
         began = started[0] = now()
         if timeout is not None:
@@ -253,27 +228,31 @@ def attempt_run(
         if halt[0] or began >= stop_at:
             went.unbegun = seq, task_id, task
             break
-        metadata: dict[Any, Any] = {}
-        ended, failure, heavy = 0.0, None, False
         try:
-            result = caller(task_id, task, metadata)
+            if plain is not None:
+                result = plain(task)
+            else:
+                metadata = {}
+                result = caller(task_id, task, metadata)
             ended = now()
-            if pid and os.getpid() == pid:  # not in a child that the task has forked
+            if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
                 result = call.after(task_id, result, began, ended, metadata)
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
-            ended = ended or now()
+            until = ended = ended if ended > began else now()  # on_done may have raised it
         if forked[0] != born:
             break
         if seal is not None and (type(result) not in SMALL or metadata):
-            result, unsealed, heavy = seal(result, metadata or None)
+            result, unsealed, went.heavy = seal(result, metadata or None)
             failure = failure or unsealed  # if it failed anyway, its metadata may be lost, its own error is not
             metadata = {}
+            if unsealed is not None or went.heavy:
+                until = ended
         if metadata or failure is not None:
             went.apart[len(ends)] = failure, metadata or None
         results.append(result)
         ends.append(ended)
-        if heavy or failure is not None or ended >= until or ended - began > LONG:
+        if ended >= until:
             break
 
 

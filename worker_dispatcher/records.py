@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = [
     "TIMEOUT",
     "Failure",
     "Ledger",
+    "Stretch",
     "TaskFailure",
     "without_output",
 ]
@@ -97,6 +99,47 @@ class TaskFailure:
     def __repr__(self) -> str:
         cause = f": {self.error['type']}: {self.error['message'][:200]}" if self.error else ""
         return f"<TaskFailure #{self.task_id} {self.status}{cause}>"
+
+
+class Stretch:
+    """How some tasks went, one after the other in one thread; others may look on, and cut it short.
+
+    seqs, starts: of those that have begun, in order; results (sealed), ends: of those that have ended. ends is the
+    last to get its entry: once that is there, the task has ended for all the world.
+    apart: failure and metadata of those that have any, by place. heavy: the last result takes much memory.
+    unbegun: what was taken from the tasks and must not begin now, or None; its seq is there nevertheless.
+    taken: how many the one who reports has taken so far.
+    """
+
+    __slots__ = ("_most", "apart", "ends", "heavy", "results", "seqs", "starts", "taken", "unbegun")
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.results: list[Any] = []
+        self.apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
+        self.unbegun: tuple[int, int, Any] | None = None
+        self.heavy = False
+        self.taken, self._most = 0, sys.maxsize
+
+    @property
+    def ended(self) -> int:
+        """How many tasks have ended; from any thread."""
+        return min(len(self.ends), self._most)
+
+    def cut(self) -> int:
+        """Hear no more of it; the seq of the task that had not ended, 0 if there is none. From any thread."""
+        # Whose entry comes first decides: that of the task's thread, which has ended it, or this one, after which
+        # entries mean nothing. No lock is needed, under which each task would cost half as much again.
+        self.ends.append(math.inf)
+        self._most = self.ends.index(math.inf)
+        return self.seqs[self._most] if len(self.seqs) > self._most else 0
+
+    def mend(self) -> None:
+        """Undo a cut."""
+        del self.ends[self._most]
+        self._most = sys.maxsize
 
 
 class Ledger:

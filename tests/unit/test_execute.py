@@ -19,7 +19,6 @@ from worker_dispatcher.execute import (
     TRACEBACK_LIMIT,
     Call,
     Ended,
-    Stretch,
     attempt_async,
     attempt_run,
     call_styled,
@@ -28,6 +27,7 @@ from worker_dispatcher.execute import (
     guarded,
 )
 from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.records import Stretch
 
 ANY = CallStyle(names=("id", "config", "task", "metadata"))
 

@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
+from worker_dispatcher import execute
 from worker_dispatcher.config import TASK_NAMES, call_style
-from worker_dispatcher.execute import Call, Stretch, attempt_run
+from worker_dispatcher.execute import Call, attempt_run
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.pools.claims import Claims, Columns, Slot
+from worker_dispatcher.records import Stretch
 
 
 def a_slot():
@@ -135,6 +137,29 @@ def test_failures_and_metadata_are_at_their_places_however_often_a_stretch_is_lo
     backwards = Columns(*(column[::-1] for column in seen[:5]), {3 - at: what for at, what in seen.apart.items()})
     assert backwards.in_order() == seen
     assert seen.part(1, 3) == Columns([2, 3], [7, 7], seen.starts[1:3], seen.ends[1:3], [1.0, 1.0], {0: seen.apart[1]})
+
+
+def test_each_task_of_a_stretch_ends_when_it_ends_itself_also_where_it_raises(monkeypatch):
+    moments = iter([10, 11, 11, 13, 13, 19])  # a clock as coarse as the end of one task and the beginning of the next
+    monkeypatch.setattr(execute, "now", lambda: next(moments))
+    went = run(a_slot(), lambda task: 1 // task, [1, 1, 0, 1])
+    assert went.starts == [10, 11, 13]
+    assert went.ends == [11, 13, 19]
+    assert went.apart.keys() == {2}
+
+
+def test_a_heavy_result_is_the_last_of_its_run_and_a_stretch_goes_on_where_it_was():
+    slot = a_slot()
+    tasks = iter("abcd")
+
+    def seal(result, metadata):
+        return result.upper(), None, result == "b"
+
+    went = run(slot, lambda task: task, tasks, seal)
+    assert (went.results, went.heavy) == (["A", "B"], True)
+    assert run(slot, lambda task: task, tasks, seal) is went
+    assert (went.results, went.heavy) == (["A", "B", "C", "D"], False)
+    assert went.ended == 4
 
 
 def test_a_watcher_who_finds_nobody_late_costs_nothing_and_loses_nothing():

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Ended, Stretch
+from worker_dispatcher.execute import Ended
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.records import Failure
+from worker_dispatcher.records import Failure, Stretch
 
 __all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "forks"]
 
@@ -26,8 +26,8 @@ _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thre
 
 
 class Slot:
-    """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads; halt: not
-    0, nothing begins.
+    """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads; halt: if
+    true, nothing begins.
 
     Shared: abandoned, stretch, with running and what is reported, under mutex; what is in the stretch, see there.
     stretch: how a thread's tasks go that it has not reported; None before the first, and for a coroutine.
@@ -87,7 +87,7 @@ class Slot:
 
     def _cut(self, stretch: Stretch, at: float) -> int:
         # Nothing must begin while it is found out whether what runs is late: nobody would hear of it.
-        halted, self.halt[0] = self.halt[0], 1
+        halted, self.halt[0] = self.halt[0], True
         seq = stretch.cut()
         if seq and self.deadline[0] <= at:
             return seq

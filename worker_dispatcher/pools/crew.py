@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Seal, Stretch, attempt_run, exit_text, guarded
+from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forks
+from worker_dispatcher.records import Stretch
 
 __all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
 

@@ -11,13 +11,13 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from worker_dispatcher.execute import SMALL, Stretch, failure_from, guarded
+from worker_dispatcher.execute import SMALL, failure_from, guarded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns
 from worker_dispatcher.pools.frames import EXCEPTION, REPORT
-from worker_dispatcher.records import Failure
+from worker_dispatcher.records import Failure, Stretch
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
 __all__ = ["Reports", "Sealed", "exception_parts", "parts_to_add"]
@@ -121,9 +121,9 @@ class Reports:
         return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
 
     def send_run(self, went: Stretch) -> None:
-        """`add` and `send` for a stretch in slot 0 without a failure: with nothing packed, it goes as it is."""
+        """`add` and `send` for a stretch in slot 0: without a failure, and with nothing packed, it goes as it is."""
         count = went.ended
-        if self.seqs or not count or not _PLAIN.issuperset(map(type, went.results)):
+        if self.seqs or went.apart or not count or not _PLAIN.issuperset(map(type, went.results)):
             self.add(Columns.of_stretch(went))
             self.send()
             return

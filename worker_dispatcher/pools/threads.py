@@ -47,7 +47,7 @@ class ThreadPool:
         self.complaints: list[str] = []
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signalled = False
-        self._halt = [0]
+        self._halt = [False]
         self._slots: list[Slot] = []
         self._numbers = 0
         self._held = Held()  # by the crew
@@ -68,7 +68,7 @@ class ThreadPool:
 
     def _new_slot(self) -> Slot:
         self._numbers += 1
-        slot = Slot(self._numbers, [0], [0.0], [math.inf], [0])
+        slot = Slot(self._numbers, [0], [0.0], [math.inf], [False])
         self.pids[slot.number] = os.getpid()
         self._slots.append(slot)
         return slot
@@ -212,7 +212,7 @@ class ThreadPool:
         # Where one stands in the way of all, the others are late through no fault of theirs.
         blocker = self._crew.blocked_by()
         blamed = [blocker] if blocker in late else late
-        self._halt[0] = 1
+        self._halt[0] = True
         self._crew.drop()
         given_up = self._give_up_all()
         self._crew.leave()
@@ -220,7 +220,7 @@ class ThreadPool:
         for slot, seq in given_up.items():
             events += self._timed_out(seq, slot) if slot in blamed else ()
         events += [Returned(piece.tasks()) for piece in self._held.take_all()]
-        self._halt = [0]
+        self._halt = [False]
         self._new_crew()
         self._scan_at = math.inf
         return events
@@ -243,9 +243,9 @@ class ThreadPool:
 
     def _halt_all(self) -> None:
         """Nothing begins any more."""
-        self._halt[0] = 1
+        self._halt[0] = True
         for slot in self._slots:
-            slot.halt[0] = 1
+            slot.halt[0] = True
 
     def close(self) -> None:
         self._halt_all()

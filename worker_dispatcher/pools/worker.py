@@ -23,16 +23,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import (
-    LONG,
-    Ended,
-    Stretch,
-    attempt_run,
-    describe,
-    exit_text,
-    guarded,
-    guarded_async,
-)
+from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
@@ -52,11 +43,13 @@ from worker_dispatcher.pools.host import Host
 from worker_dispatcher.pools.loading import flush, load, unloadable
 from worker_dispatcher.pools.logs import LockedChannel, Outgoing
 from worker_dispatcher.pools.reporting import Reports
+from worker_dispatcher.records import Stretch
 
 __all__ = ["Solo", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: what a kill of the worker makes run again
+_LONG = 0.002  # seconds a task took to be reported at once
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -164,39 +157,38 @@ class Solo:
     def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
         call, timeout, reports = self._setup.call, self._setup.timeout, self._reports
         tasks, end = zip(range(seq, seq + len(items)), itertools.count(first), items), seq + len(items)
-        until = now() + _REPORT_AFTER
+        went, report_at = Stretch(), now() + _REPORT_AFTER
         while seq < end:
             if self._channel.severed():
                 raise Gone  # the parent will not hear of what begins now
-            went = Stretch()
             attempt_run(
                 call, self._caller, tasks, self._slate, went, reports.seal_value,
-                timeout=timeout, stop_at=self._stop_at, until=until, forked=self._forks,
+                timeout=timeout, stop_at=self._stop_at, until=min(now() + _LONG, report_at), forked=self._forks,
             )  # fmt: skip
             if self._forked:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
             if went.unbegun is not None:
                 self._slate.running[0] = 0
+            elif seq + went.ended < end and not _to_be_reported(went, report_at):
+                continue
+            self._before_report(timeout)
+            reports.send_run(went)
             seq += went.ended
-            if not went.apart:
-                self._before_report(timeout)
-                reports.send_run(went)
-            else:
-                reports.add(Columns.of_stretch(went))
-                last = went.ends[-1]
-                if seq < end and last < until and last - went.starts[-1] <= LONG and not reports.full:
-                    continue
-                self._before_report(timeout)
-                reports.send()
-            until = now() + _REPORT_AFTER
             if went.unbegun is not None:
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
                 return
+            went, report_at = Stretch(), now() + _REPORT_AFTER
 
     def _before_report(self, timeout: float | None) -> None:
         flush()  # what reported tasks have printed is not lost when a later one ends the process
         if timeout is not None:
             self._slate.deadline[0] = now() + _SEND_GRACE
+
+
+def _to_be_reported(went: Stretch, report_at: float) -> bool:
+    """True once what a stretch holds should wait for nothing more."""
+    last = went.ends[-1]
+    return went.heavy or last >= report_at or last - went.starts[-1] > _LONG
 
 
 def main(socket_fd: int, slate_fd: int) -> None:
