@@ -273,8 +273,9 @@ class ForkStarter:
         from worker_dispatcher.osproc import child  # as what the entry needs: once here, not in every fork
 
         importlib.import_module(_module_of(entry))
-        self._prepare, self._become, self._forget_signals = child.prepare, child.become, child.forget_signals
+        self._steps = child
         self._order = order_for(entry, fresh=False, environment=environment)
+        self._environment = environment
         self._processes: list[Process] = []
         self.wanted = False
 
@@ -298,8 +299,10 @@ class ForkStarter:
 
     def _child(self, sock: socket.socket, slate_fd: int) -> None:
         signal.set_wakeup_fd(-1)
-        self._forget_signals()
-        self._become(self._order, [sock.fileno(), slate_fd, 1, 2], self._prepare(self._order))
+        self._steps.forget_signals()
+        os.environ.update(self._environment)  # all else that an order tells is as it was here
+        entry = self._steps.import_entry(self._order)
+        self._steps.become(self._order, [sock.fileno(), slate_fd, 1, 2], entry)
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""

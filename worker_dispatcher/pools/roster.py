@@ -63,9 +63,16 @@ class Roster:
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
         for remote in self.remotes:
             missing.remove(remote.slots)
+        at = len(self.remotes)
         for slots in missing[: waiting - idle]:
             if not self._start(slots):
-                return
+                break
+        # Not one by one: after each fork all that this process touches is copied, and to greet touches much.
+        for remote in self.remotes[at:]:
+            if remote.process.sentinel is not None:
+                self._welcome(remote.process)
+            remote.greet(*self._greeting)
+            self.rewatch(remote)
 
     def _start(self, slots: int) -> bool:
         try:
@@ -77,10 +84,6 @@ class Roster:
         self.remotes.append(remote)
         self._by_fd[remote.channel.fileno()] = remote
         self.poll.register(remote.channel.fileno(), select.POLLIN)
-        if remote.process.sentinel is not None:
-            self._welcome(remote.process)
-        remote.greet(*self._greeting)
-        self.rewatch(remote)
         return True
 
     def _cannot_start(self, why: str) -> None:
