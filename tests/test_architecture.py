@@ -96,6 +96,7 @@ NOT_LOADED_BY_A_FIRST_CALL = [
         f"{PACKAGE}.{name}"
         for name in (
             "cli",
+            "config.legacy",
             "config.spelling",
             "config.table",
             "dispatch.abort",

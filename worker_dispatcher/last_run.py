@@ -74,9 +74,10 @@ def _new_run(checked: Config, config: Mapping[str, Any] | None, *, keep_records:
     worker = checked.worker
     if (worker.use_processing or worker.parallel_processing.enabled) and worker.start_method in (None, "forkserver"):
         from worker_dispatcher.osproc.starter import warm_up
-        from worker_dispatcher.pools import WORKER_ENTRY
+        from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 
-        warm_up(WORKER_ENTRY)  # it starts while the rest of the library is loaded here
+        # It starts while the rest of the library is loaded here.
+        warm_up(GRID_ENTRY if worker.parallel_processing.enabled else WORKER_ENTRY)
     from worker_dispatcher.dispatch.run import Run
 
     return Run.of(config, checked, keep_records=keep_records)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.config.declare import Option, Section, members, options, walk
 from worker_dispatcher.config.describe import Refused, brief, got, named
-from worker_dispatcher.config.legacy import LEGACY
 from worker_dispatcher.config.options import NOT_YET, Config
 from worker_dispatcher.config.together import conflicts
 from worker_dispatcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from worker_dispatcher.config.legacy import Legacy
 
 __all__ = ["merged", "parse"]
 
@@ -32,8 +34,8 @@ def parse(raw: Mapping[str, Any] | None = None) -> Config:
     led here. `task.list` is kept as the same object (a count as an int), and so is `task.config`.
     """
     reading = _read(raw)
-    for path in reading.legacy:
-        text = f"'{path}' is an old name; use '{LEGACY[path].replacement}'"
+    for path, meant in reading.meant.items():
+        text = f"'{path}' is an old name; use '{meant.replacement}'"
         warnings.warn(text, DeprecationWarning, stacklevel=_level_of_the_user())
     config: Config = _built(ROOT, "", reading.kept)
     return config
@@ -58,12 +60,16 @@ def merged(raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 
 class _Reading:
-    """What was read, by dotted path. given: as the user wrote it; kept: as the rules return it; legacy: old names."""
+    """What was read, by dotted path. given: as the user wrote it; kept: as the rules return it.
+
+    legacy: old names, as the user wrote them; meant: what these are.
+    """
 
     def __init__(self) -> None:
         self.given: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
         self.legacy: dict[str, Any] = {}
+        self.meant: dict[str, Legacy] = {}
         self.problems: list[tuple[str, str]] = []
 
     def attempt(self, path: str, read: Callable[..., None], *values: Any) -> None:
@@ -95,21 +101,27 @@ class _Reading:
         elif declared is not None:
             self.kept[path] = declared.rule.accept(value)
             self.given[path] = value
-        elif path in LEGACY:
-            self.kept[path] = LEGACY[path].rule.accept(value)
-            self.legacy[path] = value
-        elif path in NOT_YET:
-            raise Refused("not available yet in this version; leave it out")
         else:
-            from worker_dispatcher.config.spelling import unknown  # for a wrong config only
+            self.undeclared(prefix, name, value)
 
+    def undeclared(self, prefix: str, name: str, value: object) -> None:
+        # Here, since most configs have no such name.
+        from worker_dispatcher.config.legacy import LEGACY
+        from worker_dispatcher.config.spelling import unknown
+
+        path = prefix + name
+        if path in NOT_YET:
+            raise Refused("not available yet in this version; leave it out")
+        if path not in LEGACY:
             raise Refused(unknown(prefix, name, [path for path, _ in walk(Config)], NOT_YET))
+        self.kept[path] = LEGACY[path].rule.accept(value)
+        self.legacy[path], self.meant[path] = value, LEGACY[path]
 
     def translate(self) -> None:
         """Add what the old names mean; a new name that is there too goes before its old one."""
         known = options(Config)
-        for old in self.legacy:
-            for path, value in LEGACY[old].means(self.kept[old]).items():
+        for old, meant in self.meant.items():
+            for path, value in meant.means(self.kept[old]).items():
                 if path not in self.given:
                     self.given[path], self.kept[path] = value, known[path].rule.accept(value)
 

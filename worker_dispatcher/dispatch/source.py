@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import heapq
 import itertools
 import math
 from array import array
@@ -106,6 +105,8 @@ class TaskSource:
 
     def put_back_at(self, due: float, batch: Batch) -> None:
         """To be run again at a moment (monotonic)."""
+        import heapq  # for retries only, as below
+
         heapq.heappush(self._later, (due, next(self._order), batch))
 
     def next_due(self) -> float:
@@ -123,8 +124,11 @@ class TaskSource:
     def release(self) -> None:
         """Let go of what is due soon."""
         at = now()
-        while self._later and self._later[0][0] <= at:
-            self.put_back(heapq.heappop(self._later)[2])
+        if self._later:
+            import heapq
+
+            while self._later and self._later[0][0] <= at:
+                self.put_back(heapq.heappop(self._later)[2])
         if self._began is not None:
             self._horizon = at + AHEAD
             while self._lacks() and self._load(self._began):

@@ -37,6 +37,8 @@ replaced; `close` returns when the pool's processes are gone. Retries, records a
 To add a backend: a class with the methods of base.Pool, and one branch in dispatch.plan.open_pool.
 """
 
-__all__ = ["WORKER_ENTRY"]
+__all__ = ["GRID_ENTRY", "WORKER_ENTRY"]
 
-WORKER_ENTRY = "worker_dispatcher.pools.worker:main"  # what a worker process runs; here, where it costs no import
+# What a worker process runs; here, where it costs no import.
+WORKER_ENTRY = "worker_dispatcher.pools.worker:main"
+GRID_ENTRY = "worker_dispatcher.pools.host:main"

@@ -22,8 +22,9 @@ from worker_dispatcher.pools.frames import DROP, DROPPED, LOST, UNLOADABLE, open
 from worker_dispatcher.pools.hooks import complain, send_failed_init
 from worker_dispatcher.pools.loading import flush, load, unloadable
 from worker_dispatcher.pools.reporting import Reports, parts_to_add
+from worker_dispatcher.pools.worker import main as work
 
-__all__ = ["Host"]
+__all__ = ["Host", "main"]
 
 _LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: far less than what it is sent
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
@@ -95,7 +96,7 @@ class Host:
                     self._report()
                 else:
                     for frame in self._channel.receive():
-                        self._take(frame)
+                        self.take(frame)
             self._crew.grow()
             if now() >= self._crew.look_at:
                 self._report()
@@ -111,7 +112,7 @@ class Host:
             soonest = max(min(self._slate.deadline) - _LOOK_BEFORE, now() + _LOOK_AGAIN)
         return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
 
-    def _take(self, frame: Frame) -> None:
+    def take(self, frame: Frame) -> None:
         if frame.kind == DROP:
             self._drop(self._crew.drop())
             self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
@@ -180,3 +181,8 @@ class Host:
         for _, run in itertools.groupby(enumerate(sorted(seqs)), lambda one: one[1] - one[0]):
             neighbours = [seq for _, seq in run]
             self._channel.send(DROPPED, [struct.pack("<QQ", neighbours[0], neighbours[-1] + 1)])
+
+
+def main(socket_fd: int, slate_fd: int) -> None:
+    """The life of a grid's worker, which may have one slot or many."""
+    work(socket_fd, slate_fd, Host)

@@ -17,7 +17,7 @@ from types import FunctionType
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
-from worker_dispatcher.pools import WORKER_ENTRY
+from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, unheard, wanted
 from worker_dispatcher.pools.logs import levels
@@ -58,7 +58,8 @@ class ProcessPool:
         self._setup = setup
         self._wake = -1
         packed = pack_large(setup)
-        self._starter = starter(method, WORKER_ENTRY, environment, _libraries(setup, packed))
+        entry = WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
+        self._starter = starter(method, entry, environment, _libraries(setup, packed))
         parts, self._greeting_fds = to_parts(packed)
         manners = marshal.dumps(levels() if setup.forward_logging else None)
         self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))

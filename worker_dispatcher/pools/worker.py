@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async
@@ -39,13 +39,12 @@ from worker_dispatcher.pools.frames import (
     open_head,
 )
 from worker_dispatcher.pools.hooks import complain, send_failed_init
-from worker_dispatcher.pools.host import Host
 from worker_dispatcher.pools.loading import flush, load, unloadable
 from worker_dispatcher.pools.logs import LockedChannel, Outgoing
 from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Stretch
 
-__all__ = ["Solo", "main"]
+__all__ = ["Solo", "Worker", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: what a kill of the worker makes run again
@@ -117,8 +116,11 @@ class Solo:
         while True:
             frames, self._early = self._early, []
             for frame in frames or self._channel.receive():
-                if frame.kind == WORK:
-                    self._work(frame)
+                self.take(frame)
+
+    def take(self, frame: Frame) -> None:
+        if frame.kind == WORK:
+            self._work(frame)
 
     def _work(self, frame: Frame) -> None:
         seq, first, count, dues = open_head(frame)
@@ -191,11 +193,27 @@ def _to_be_reported(went: Stretch, report_at: float) -> bool:
     return went.heavy or last >= report_at or last - went.starts[-1] > _LONG
 
 
-def main(socket_fd: int, slate_fd: int) -> None:
-    """A worker's life. Returns when the parent has closed the channel."""
+class Worker(Protocol):
+    """What the main thread of a worker process is."""
+
+    def open(self) -> BaseException | None:
+        """Make ready; what worker.init has raised."""
+
+    def serve(self) -> None:
+        """Run tasks until the parent is gone, which raises Gone."""
+
+    def take(self, frame: Frame) -> None:
+        """A frame that was read before `serve`."""
+
+    def leave(self) -> None:
+        """Run worker.exit."""
+
+
+def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], Worker] = Solo) -> None:
+    """A worker's life. Returns when the parent has closed the channel. many: who works in many slots."""
     channel = LockedChannel(socket.socket(fileno=socket_fd), blocking=True)
     logs: Outgoing | None = None
-    worker: Solo | Host | None = None
+    worker: Worker | None = None
     try:
         slate = Slate.of(slate_fd)
         frames = channel.receive()
@@ -208,7 +226,7 @@ def main(socket_fd: int, slate_fd: int) -> None:
             type_name, message, traceback = describe(error)
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
             return
-        kind = Solo if len(slate.running) == 1 else Host
+        kind = Solo if len(slate.running) == 1 else many
         setup.redirected()
         worker = kind(channel, slate, setup)
         if (error := worker.open()) is not None:
@@ -216,7 +234,7 @@ def main(socket_fd: int, slate_fd: int) -> None:
             return
         channel.send(READY)
         for frame in frames[1:]:
-            worker._work(frame) if isinstance(worker, Solo) else worker._take(frame)
+            worker.take(frame)
         worker.serve()
     except (Gone, OSError) as error:
         if guarded(os.fstat, socket_fd)[1] is not None:  # a task has closed it
