@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
+from worker_dispatcher.doubles import doubles
 from worker_dispatcher.errors import BookingError
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -208,8 +209,8 @@ class Ledger:
         low, high = first - 1, first - 1 + len(results)
         self._expect_open(low, high)
         self.status[low:high] = bytes([OK]) * (high - low)
-        self.started[low:high] = starts if isinstance(starts, array) else array("d", starts)
-        self.ended[low:high] = ends if isinstance(ends, array) else array("d", ends)
+        self.started[low:high] = starts if isinstance(starts, array) else doubles(starts)
+        self.ended[low:high] = ends if isinstance(ends, array) else doubles(ends)
         workers = array("l", [worker]) * (high - low) if isinstance(worker, int) else array("l", worker)
         self.worker[low:high] = workers
         self.results[low:high] = results

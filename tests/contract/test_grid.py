@@ -30,11 +30,25 @@ def test_a_grid_runs_exactly_number_tasks_at_once_spread_evenly(run, notes, name
     assert each[-1] - each[0] <= 1
 
 
+MIXED_CREWS = {  # the worker's options, and which tasks sleep: each so many-th
+    "grid": ({"number": 40, "parallel_processing": {"enabled": True, "processes": 2}}, 1),
+    "threads": ({"number": 40}, 1),
+    "few threads": ({"number": 3}, 40),
+}
+
+
 @pytest.mark.parametrize("kept", ["records", "journal", "passed on"])
 @pytest.mark.parametrize("notes_of_task", [False, True])
-def test_tasks_that_end_in_any_order_are_booked_each_as_its_own(tmp_path, kept, notes_of_task):
+@pytest.mark.parametrize("crew", MIXED_CREWS)
+def test_tasks_that_end_in_any_order_are_booked_each_as_its_own(tmp_path, kept, notes_of_task, crew):
+    options, sleeps = MIXED_CREWS[crew]
+
+    def nap(id):
+        return id * 7 % 5 / 1000 if id % sleeps == 0 else 0
+
     def odd(id, metadata):
-        time.sleep(id * 7 % 5 / 1000)
+        if nap(id):
+            time.sleep(nap(id))
         if notes_of_task and id % 3 == 0:
             metadata["id"] = id
         if id % 100 == 0:
@@ -43,7 +57,7 @@ def test_tasks_that_end_in_any_order_are_booked_each_as_its_own(tmp_path, kept, 
 
     config = {
         "task": {"list": 900, "function": odd},
-        "worker": {"number": 40, "parallel_processing": {"enabled": True, "processes": 2}},
+        "worker": options,
         **({"journal": str(tmp_path / "journal")} if kept == "journal" else {}),
         "verbose": False,
     }
@@ -52,7 +66,8 @@ def test_tasks_that_end_in_any_order_are_booked_each_as_its_own(tmp_path, kept, 
     for id, log in logs.items():
         assert log["metadata"] == ({"id": id} if notes_of_task and id % 3 == 0 else {})
         assert log["status"] == ("ok" if id % 100 else "error")
-        assert id * 7 % 5 / 1000 <= log["duration"]
+        assert nap(id) <= log["duration"]
+        assert 1 <= log["worker"] <= options["number"]
         if id % 100 and notes_of_task:
             assert log["result"] == (id, log["pid"])
         elif id % 100:

@@ -136,6 +136,7 @@ def test_failures_and_metadata_are_at_their_places_however_often_a_stretch_is_lo
 
     backwards = Columns(*(column[::-1] for column in seen[:5]), {3 - at: what for at, what in seen.apart.items()})
     assert backwards.in_order() == seen
+    assert seen.notes(1, [12, 13, 14]) == {12: {"is": "b"}, 14: {"is": "d"}}
     assert seen.part(1, 3) == Columns([2, 3], [7, 7], seen.starts[1:3], seen.ends[1:3], [1.0, 1.0], {0: seen.apart[1]})
 
 

@@ -6,7 +6,6 @@ import _thread
 import functools
 import itertools
 import math
-import operator
 import os
 import threading
 from collections import deque
@@ -132,7 +131,7 @@ class Columns(NamedTuple):
     def in_order(self) -> Columns:
         """The same in order of seq."""
         seqs = self.seqs
-        if all(map(operator.le, seqs, itertools.islice(seqs, 1, None))):
+        if seqs == sorted(seqs):  # which takes a quarter of the time that a look at each pair takes
             return self
         order = sorted(range(len(seqs)), key=seqs.__getitem__)
         place = {old: new for new, old in enumerate(order)} if self.apart else {}
@@ -143,6 +142,13 @@ class Columns(NamedTuple):
         """Those at places low to high (exclusive)."""
         apart = {at - low: what for at, what in self.apart.items() if low <= at < high}
         return self._of_each(lambda column: column[low:high], apart)
+
+    def notes(self, low: int, ids: Sequence[int]) -> dict[int, dict[Any, Any]]:
+        """Metadata by id, where there is any, of tasks from a place on whose ids these are."""
+        if not self.apart:
+            return {}
+        found = ((one, self.apart.get(at, (None, None))[1]) for at, one in enumerate(ids, low))
+        return {one: notes for one, notes in found if notes}
 
     def _of_each(self, pick: Callable[[list[Any]], list[Any]], apart: dict[int, Any]) -> Columns:
         columns = pick(self.seqs), pick(self.numbers), pick(self.starts), pick(self.ends), pick(self.results)
@@ -269,7 +275,7 @@ class Crew(Protocol):
     def feed(self, seq: int, batch: Batch) -> None: ...
     def hire(self, least: int = 0) -> None: ...
     def grow(self) -> None: ...
-    def harvest(self, *, all_there_is: bool = False) -> Columns: ...
+    def harvest(self, *, all_there_is: bool = False) -> list[Columns]: ...
     def blocked_by(self) -> Slot | None: ...
     def excuse(self, by: float) -> None: ...
     def leave(self) -> None: ...

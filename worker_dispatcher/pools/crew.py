@@ -26,6 +26,7 @@ __all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
 _BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the crew
 _BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
 _STRETCH = 0.001  # seconds from the beginning of a thread's first unreported task in which others may begin
+_MANY = 64  # tasks of a stretch that are worth a step of their own for those who hear of them
 _ROUSED = 2  # idle threads that are woken at once; each wakes as many when it has come to run
 _GROW = 0.002  # seconds of starting threads after which the crew's driver looks at what else there is to do
 _LOOK_AFTER = 0.01  # seconds from a report until it is looked for what may never be reported
@@ -228,16 +229,20 @@ class ThreadCrew:
             if not self._rest(fed):
                 return None
 
-    def harvest(self, *, all_there_is: bool = False) -> Columns:
+    def harvest(self, *, all_there_is: bool = False) -> list[Columns]:
         """What has ended, and is told only once. all_there_is: also what no thread has reported yet."""
-        done, at, found = self.done, now(), Columns.empty()
+        # A stretch of many tasks is left by itself: they are neighbours, for the most part, and one worker's.
+        done, at, others, found = self.done, now(), Columns.empty(), []
         for _ in range(len(done)):
-            found.take(*done.popleft())
+            number, went = done.popleft()
+            columns = others if went.ended - went.taken < _MANY else Columns.empty()
+            columns.take(number, went)
+            found.append(columns)
         if all_there_is or at >= self.look_at:
-            self._look(found, at)
+            self._look(others, at)
         elif not self._setup.timed:
             self.look_at = min(self.look_at, at + _LOOK_AFTER)
-        return found
+        return [others, *(columns for columns in found if columns is not others)]
 
     def _look(self, found: Columns, at: float) -> None:
         """Take what threads have to report that may be in a long task by now; look again if any may come to that."""

@@ -153,18 +153,19 @@ class Host:
         before, self._reported = self._reported, now()
         if self._setup.timed:
             self._crew.hire()
-        bailed, reports, ended = self._crew.bailed, self._reports, self._crew.harvest()
-        for part in parts_to_add(ended):
+        bailed, reports, found = self._crew.bailed, self._reports, self._crew.harvest()
+        for part in itertools.chain.from_iterable(map(parts_to_add, found)):
             reports.add(part)
             if reports.full:
                 reports.send()
         reports.send()
-        self._held -= len(ended.seqs)
+        ended = sum(len(columns.seqs) for columns in found)
+        self._held -= ended
         for _ in range(len(self._crew.broken)):
             send_failed_init(self._channel, self._crew.broken.popleft())
         self._drop([bailed.popleft() for _ in range(len(bailed))])
         flush()
-        self._look_on(len(ended.seqs), self._reported - before)
+        self._look_on(ended, self._reported - before)
 
     def _look_on(self, ended: int, span: float) -> None:
         """Look by the clock where that spares being woken, and no thread waits for it. So many tasks have ended in so

@@ -269,10 +269,10 @@ class LoopCrew:
             if slot.deadline[0] <= by and slot is not blocker and not lane.late:
                 slot.deadline[0] = by + timeout + _EXCUSED
 
-    def harvest(self, *, all_there_is: bool = False) -> Columns:
+    def harvest(self, *, all_there_is: bool = False) -> list[Columns]:
         """What has ended, and is told only once."""
         done = self.done
-        return Columns.of([done.popleft() for _ in range(len(done))])
+        return [Columns.of([done.popleft() for _ in range(len(done))])]
 
     def drop(self) -> list[int]:
         return self._claims.drop()

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from worker_dispatcher.doubles import doubles
 from worker_dispatcher.execute import SMALL, failure_from, guarded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
@@ -97,8 +98,8 @@ class Reports:
                 self._failures[base + at] = tuple(failure._replace(exception=None))
         self.seqs += ended.seqs
         self._slots += ended.numbers
-        self._starts.extend(ended.starts)
-        self._ends.extend(ended.ends)
+        self._starts += doubles(ended.starts)
+        self._ends += doubles(ended.ends)
         self._results += results
 
     def _place(self, at: int, result: Any) -> Any:
@@ -128,7 +129,7 @@ class Reports:
             self.send()
             return
         self._stay()
-        times = array("d", went.starts[:count]), array("d", went.ends)
+        times = doubles(went.starts[:count]), doubles(went.ends)
         columns: Any = [(went.seqs[0], count)], 0, *times, went.results, {}, (), ()
         self._channel.send(REPORT, [_as_bytes(columns)])
 

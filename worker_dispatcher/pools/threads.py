@@ -22,6 +22,7 @@ from worker_dispatcher.pools.base import (
     Returned,
     Setup,
     Source,
+    neighbours,
 )
 from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
@@ -32,6 +33,7 @@ __all__ = ["ThreadPool"]
 
 _HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
 _FEED_MOST = 1024  # tasks handed to the crew at once, unless it has more threads
+_SHORT = 4  # tasks of a run that take as long to be booked one by one as the run does
 
 
 class ThreadPool:
@@ -137,34 +139,38 @@ class ThreadPool:
         return events
 
     def _drain(self, *, all_there_is: bool = False) -> list[Event]:
-        ended, bailed = self._crew.harvest(all_there_is=all_there_is), self._crew.bailed
+        bailed = self._crew.bailed
         events: list[Event] = []
-        if ended.seqs:
-            took = ended.ends[-1] - ended.starts[-1]
-            self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
-            events += self._book(ended)
+        for ended in self._crew.harvest(all_there_is=all_there_is):
+            if ended.seqs:
+                took = ended.ends[-1] - ended.starts[-1]
+                self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
+                events += self._book(ended)
         for _ in range(len(bailed)):
             events += self._give_back(bailed.popleft())
         return events
 
     def _book(self, ended: Columns) -> Iterator[Event]:
-        """What has ended, in order of seq: columns, with no step in Python for each task that can be spared."""
-        seqs, numbers, starts, ends, results, apart = ended.in_order()
-        count = len(seqs)
-        bounds = [0, count]
-        if seqs[-1] - seqs[0] + 1 != count:  # tasks are claimed in order: a run, but for a few stragglers
-            bounds[1:1] = [at for at in range(1, count) if seqs[at] != seqs[at - 1] + 1]
-        if apart:
-            bounds = sorted({*bounds, *apart, *(at + 1 for at in apart)})
-        for low, high in itertools.pairwise(bounds):
+        """What has ended: columns, with no step in Python for each task that can be spared."""
+        columns = ended.in_order()
+        seqs, numbers, starts, ends, results, apart = columns
+        number: int | list[int] = numbers[0] if numbers.count(numbers[0]) == len(numbers) else numbers
+        runs = neighbours(seqs) if seqs[-1] - seqs[0] + 1 != len(seqs) else [(seqs[0], len(seqs))]
+        failed = {at for at, (failure, _) in apart.items() if failure is not None}
+        if not failed and len(seqs) < _SHORT * len(runs) and (ids := self._held.take_ids(runs)) is not None:
+            yield Finished(ids[0], starts, ends, results, columns.notes(0, ids), number, ids)
+            return
+        bounds = {0, *itertools.accumulate(count for _, count in runs), *failed, *(at + 1 for at in failed)}
+        for low, high in itertools.pairwise(sorted(bounds)):
             for piece in self._held.take(seqs[low], seqs[low] + high - low):
                 a, b = low + piece.seq - seqs[low], low + piece.end - seqs[low]
-                if a in apart:
-                    failure, notes = apart[a]
-                    how = starts[a], ends[a], results[a], failure, notes
+                if a in failed:
+                    how = starts[a], ends[a], results[a], *apart[a]
                     yield Ended(piece.first_id, piece.batch.items[piece.low], *how, numbers[a])
                 else:
-                    yield Finished(piece.first_id, starts[a:b], ends[a:b], results[a:b], {}, numbers[a:b])
+                    notes = columns.notes(a, range(piece.first_id, piece.first_id + b - a))
+                    part = number if isinstance(number, int) else number[a:b]
+                    yield Finished(piece.first_id, starts[a:b], ends[a:b], results[a:b], notes, part)
 
     def _give_back(self, seq: int) -> list[Event]:
         return [Returned(piece.tasks()) for piece in self._held.take(seq, seq + 1)]
