@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from array import array
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from worker_dispatcher.pools.base import Ended, Finished
-from worker_dispatcher.pools.batching import Batching, pack_items, unheard
+from worker_dispatcher.pools.batching import Batching, by_load, has_room, pack_items, roomiest, unheard
 from worker_dispatcher.wire import LARGE, from_parts, unpack
 
 MANY = 10**9
@@ -217,3 +218,25 @@ def test_nobody_need_listen_while_all_have_several_times_as_much_work_ahead():
 )
 def test_one_worker_in_a_special_state_is_listened_to(state):
     assert unheard([busy(9), busy(9, **state)], 10.0) == 0.0
+
+
+def test_each_batch_goes_to_the_worker_with_the_fewest_tasks_for_each_thread_of_those_with_room():
+    dice = random.Random(3)
+    for _ in range(200):
+        workers = [worker(dice) for _ in range(dice.randrange(9))]
+        loads, ahead = by_load(workers), dice.randrange(6)
+        while (chosen := roomiest(workers, loads, ahead)) is not None:
+            able = [one for one in workers if has_room(one, ahead)]
+            assert chosen is min(able, key=lambda one: len(one.held) / one.slots)
+            chosen.held = range(len(chosen.held) + dice.randrange(3))
+            chosen.gone = dice.random() < 0.1
+        assert not any(has_room(one, ahead) for one in workers)
+
+
+def worker(dice: random.Random) -> SimpleNamespace:
+    """What is asked of a Remote, now and then one that must be given nothing."""
+    busy = {name: dice.random() < 0.1 for name in ("alone", "revoking", "gone")}
+    busy |= {"closing_at": dice.choice([math.inf] * 9 + [1.0]), "room": dice.choice([100] * 9 + [0])}
+    return SimpleNamespace(
+        held=range(dice.randrange(9)), slots=dice.choice([1, 3, 4]), ready=dice.random() < 0.9, **busy
+    )

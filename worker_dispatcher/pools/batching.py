@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import pickle
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from worker_dispatcher.pools.base import Ended, Finished, Source
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
-__all__ = ["SPAN", "Batching", "next_end", "pack_items", "roomiest", "unheard", "wanted"]
+__all__ = ["SPAN", "Batching", "by_load", "has_room", "next_end", "pack_items", "roomiest", "unheard", "wanted"]
 
 SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
 
@@ -69,15 +70,36 @@ class Batching:
         self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
 
 
-def roomiest(remotes: Sequence[Remote], ahead: int) -> Remote | None:
-    """The worker with the most room, None if there is none with any. ahead: tasks it may hold beyond its slots."""
-    able = [
-        r
-        for r in remotes
-        if not (r.alone or r.revoking or r.gone or r.closing_at < math.inf or r.room <= 0)
-        and len(r.held) < r.slots + (ahead if r.ready else 0)
-    ]
-    return min(able, key=lambda r: len(r.held) / r.slots, default=None)
+def by_load(remotes: Sequence[Remote]) -> list[tuple[float, int]]:
+    """(tasks held for each slot, place in remotes): a heap, for `roomiest`."""
+    loads = [(len(remote.held) / remote.slots, nth) for nth, remote in enumerate(remotes)]
+    heapq.heapify(loads)
+    return loads
+
+
+def roomiest(remotes: Sequence[Remote], loads: list[tuple[float, int]], ahead: int) -> Remote | None:
+    """The worker with the most room, None if there is none with any. ahead: tasks it may hold beyond its slots.
+
+    loads: as they were, or less than they are by now. To look at all workers before each batch would be most of what
+    it costs a parent of many to hand one out.
+    """
+    while loads:
+        load, nth = loads[0]
+        remote = remotes[nth]
+        if not has_room(remote, ahead):
+            heapq.heappop(loads)
+        elif load < (held := len(remote.held) / remote.slots):
+            heapq.heapreplace(loads, (held, nth))
+        else:
+            return remote
+    return None
+
+
+def has_room(remote: Remote, ahead: int) -> bool:
+    """It may be given another task."""
+    return len(remote.held) < remote.slots + (ahead if remote.ready else 0) and not (
+        remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf or remote.room <= 0
+    )
 
 
 def unheard(remotes: Sequence[Remote], task: float) -> float:

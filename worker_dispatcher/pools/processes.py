@@ -19,7 +19,17 @@ from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
-from worker_dispatcher.pools.batching import SPAN, Batching, next_end, pack_items, roomiest, unheard, wanted
+from worker_dispatcher.pools.batching import (
+    SPAN,
+    Batching,
+    by_load,
+    has_room,
+    next_end,
+    pack_items,
+    roomiest,
+    unheard,
+    wanted,
+)
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
@@ -87,16 +97,18 @@ class ProcessPool:
             else source.waiting() + source.alone_waiting()
         )
         reserved, self._full = self._feed_alone(source), False
+        remotes, slots = [r for r in self._remotes if r is not reserved], sum(r.slots for r in self._remotes)
+        loads = by_load(remotes) if source.waiting() else []
         while source.waiting():
             one_by_one = self._setup.timed or (
                 self._setup.recorded and not 0 < self._batching.per_task < ONE_BY_ONE_FROM
             )
             ahead = 0 if one_by_one else self._batching.last
-            remote = roomiest([r for r in self._remotes if r is not reserved], ahead)
+            remote = roomiest(remotes, loads, ahead)
             if remote is None:
                 self._full = reserved is None
                 return
-            free, slots = max(0, remote.slots - len(remote.held)), sum(r.slots for r in self._remotes)
+            free = max(0, remote.slots - len(remote.held))
             if self._setup.timed:
                 count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
             else:
@@ -153,7 +165,7 @@ class ProcessPool:
 
     def _has_room(self) -> bool:
         """True if a worker that is here, or could be started, would begin another task at once."""
-        return len(self._remotes) < len(self._roster.slots) or roomiest(self._remotes, 0) is not None
+        return len(self._remotes) < len(self._roster.slots) or any(has_room(r, 0) for r in self._remotes)
 
     # Waiting
 
