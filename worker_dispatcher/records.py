@@ -279,7 +279,7 @@ class Ledger:
     def _expect_open(self, low: int, high: int) -> None:
         if not 0 <= low <= high <= len(self.status):
             raise BookingError(low + 1, f"was never given out; {len(self.status)} tasks were")
-        if any(self.status[low:high]):
+        if self.status.count(OPEN, low, high) != high - low:
             at = next(i for i in range(low, high) if self.status[i])
             raise BookingError(at + 1, f"is settled already, as {STATUS_NAMES[self.status[at]]}")
 

@@ -149,6 +149,28 @@ def test_each_task_of_a_stretch_ends_when_it_ends_itself_also_where_it_raises(mo
     assert went.apart.keys() == {2}
 
 
+def test_a_stretch_that_its_thread_has_done_with_is_passed_on_as_it_is_and_told_once():
+    went = run(a_slot(), lambda task: task, "abc")
+    columns = Columns.of_stretch(7, went)
+    assert columns.results is went.results
+    assert columns == Columns([1, 2, 3], [7] * 3, went.starts, went.ends, ["a", "b", "c"], {})
+    assert Columns.of_stretch(7, went) == heard(went) == Columns.empty()
+
+
+def test_a_stretch_whose_thread_may_go_on_with_it_is_not():
+    slot = a_slot()
+
+    def task(task):
+        if task == "c":
+            assert slot.give_up() == 3
+            told.append(Columns.of_stretch(7, slot.stretch))
+        return task
+
+    told = []
+    run(slot, task, "abc")
+    assert told == [Columns([1, 2], [7] * 2, slot.stretch.starts[:2], slot.stretch.ends[:2], ["a", "b"], {})]
+
+
 def test_a_heavy_result_is_the_last_of_its_run_and_a_stretch_goes_on_where_it_was():
     slot = a_slot()
     tasks = iter("abcd")

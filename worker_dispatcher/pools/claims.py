@@ -111,9 +111,13 @@ class Columns(NamedTuple):
         return Columns([], [], [], [], [], {})
 
     @staticmethod
-    def of_stretch(went: Stretch) -> Columns:
+    def of_stretch(number: int, went: Stretch) -> Columns:
+        """What has ended of a slot's stretch that its thread has done with, and was not taken before."""
+        if not went.taken and went.ended == len(went.ends) == len(went.seqs):
+            went.taken = went.ended
+            return Columns(went.seqs, [number] * went.ended, went.starts, went.ends, went.results, went.apart)
         columns = Columns.empty()
-        columns.take(0, went)
+        columns.take(number, went)
         return columns
 
     @staticmethod

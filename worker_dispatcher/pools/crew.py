@@ -235,14 +235,15 @@ class ThreadCrew:
         done, at, others, found = self.done, now(), Columns.empty(), []
         for _ in range(len(done)):
             number, went = done.popleft()
-            columns = others if went.ended - went.taken < _MANY else Columns.empty()
-            columns.take(number, went)
-            found.append(columns)
+            if went.ended - went.taken < _MANY:
+                others.take(number, went)
+            else:
+                found.append(Columns.of_stretch(number, went))
         if all_there_is or at >= self.look_at:
             self._look(others, at)
         elif not self._setup.timed:
             self.look_at = min(self.look_at, at + _LOOK_AFTER)
-        return [others, *(columns for columns in found if columns is not others)]
+        return [others, *found]
 
     def _look(self, found: Columns, at: float) -> None:
         """Take what threads have to report that may be in a long task by now; look again if any may come to that."""

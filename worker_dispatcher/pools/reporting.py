@@ -125,7 +125,7 @@ class Reports:
         """`add` and `send` for a stretch in slot 0: without a failure, and with nothing packed, it goes as it is."""
         count = went.ended
         if self.seqs or went.apart or not count or not _PLAIN.issuperset(map(type, went.results)):
-            self.add(Columns.of_stretch(went))
+            self.add(Columns.of_stretch(0, went))
             self.send()
             return
         self._stay()

@@ -169,8 +169,9 @@ class ThreadPool:
                     yield Ended(piece.first_id, piece.batch.items[piece.low], *how, numbers[a])
                 else:
                     notes = columns.notes(a, range(piece.first_id, piece.first_id + b - a))
-                    part = number if isinstance(number, int) else number[a:b]
-                    yield Finished(piece.first_id, starts[a:b], ends[a:b], results[a:b], notes, part)
+                    part = columns if b - a == len(seqs) else columns.part(a, b)
+                    whose = number if isinstance(number, int) else part.numbers
+                    yield Finished(piece.first_id, part.starts, part.ends, part.results, notes, whose)
 
     def _give_back(self, seq: int) -> list[Event]:
         return [Returned(piece.tasks()) for piece in self._held.take(seq, seq + 1)]
