@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import os
+import site
+import sys
 import threading
 
 import numpy as np
@@ -281,6 +283,18 @@ def test_workers_are_told_how_many_threads_linear_algebra_may_use(process_shape,
     expected = threads or len(os.sched_getaffinity(0))
     assert found == [str(expected)] * 3
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_fork_has_its_path_from_its_parent(run, monkeypatch):
+    class OfAnEditableInstall:
+        @staticmethod
+        def find_spec(*name):
+            return None
+
+    OfAnEditableInstall.__module__ = "__editable___of_the_host_finder"
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, OfAnEditableInstall])
+    monkeypatch.setattr(site, "main", lambda: os._exit(9))
+    assert run(SHAPES["processes"], abs, [-1, -2], {"start_method": "fork"}) == [1, 2]
 
 
 def test_workers_have_the_environment_as_it_is_when_their_run_begins(process_shape, run, monkeypatch):

@@ -274,7 +274,8 @@ class ForkStarter:
 
         importlib.import_module(_module_of(entry))
         self._steps = child
-        self._order = order_for(entry, fresh=False, environment=environment)
+        # What `site` has made of this process is there in a fork.
+        self._order = order_for(entry, fresh=False, environment=environment) | {"site": False}
         self._environment = environment
         self._processes: list[Process] = []
         self.wanted = False
