@@ -199,7 +199,7 @@ def attempt_run(
     timeout: float | None,
     stop_at: float,
     until: float,
-    forked: list[int],
+    forked: list[bool],
 ) -> None:
     """Run one attempt each of tasks (seq, id, task) in turn, until one has failed or there is something to report;
     never raises.
@@ -208,12 +208,12 @@ def attempt_run(
     went: where it is written down, after what is there; tasks: may be shared by threads, if a step of it is one;
     seal: what is done to a result that is not SMALL, as (sealed, failure, whether it is heavy), in the task's time;
     None: it stays as it is; stop_at: nothing begins from then on; until: from then on it is time to report, as after a
-    heavy result; forked: a cell that has another number in a child that a task has forked, where this returns at once.
+    heavy result; forked: a cell that is true in a child that a task has forked, where this returns at once.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
     plain = caller.function if isinstance(caller, OfTask) and call.on_done is None else None
-    born, pid = forked[0], None if call.on_done is None else os.getpid()
+    pid = None if call.on_done is None else os.getpid()
     # Once one of them is another, this was the last task: they are set here and not for each.
     failure: Failure | None = None
     metadata: dict[Any, Any] = {}
@@ -240,7 +240,7 @@ def attempt_run(
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it
-        if forked[0] != born:
+        if forked[0]:
             break
         if seal is not None and (type(result) not in SMALL or metadata):
             result, unsealed, went.heavy = seal(result, metadata or None)

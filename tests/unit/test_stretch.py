@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from worker_dispatcher import execute
 from worker_dispatcher.config import TASK_NAMES, call_style
 from worker_dispatcher.execute import Call, attempt_run
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.pools.claims import Claims, Columns, Slot
+from worker_dispatcher.pools.claims import Claims, Columns, Slot, forked
 from worker_dispatcher.records import Stretch
 
 
@@ -25,7 +26,7 @@ def a_slot():
 def run(slot, function, tasks, seal=None, timeout=1000.0):
     """Run tasks 11, 12, ..., with seqs 1, 2, ...; what the slot's stretch holds then."""
     call = Call(function, call_style(function, TASK_NAMES))
-    limits = {"timeout": timeout, "stop_at": math.inf, "until": math.inf, "forked": [0]}
+    limits = {"timeout": timeout, "stop_at": math.inf, "until": math.inf, "forked": [False]}
     tasks = zip(itertools.count(1), itertools.count(11), tasks)
     attempt_run(call, call.caller(), tasks, slot, slot.stretch, seal, **limits)
     return slot.stretch
@@ -225,3 +226,13 @@ def test_claims_are_taken_one_by_one_or_by_the_rest_of_a_batch(items):
     assert claims.next() == (6, 300, 1, 0.0)
     assert claims.drop() == [7]
     assert claims.next() is None
+
+
+def test_a_child_sees_that_it_was_forked_and_starts_afresh():
+    cell = forked()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if cell[0] and not forked()[0] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not cell[0]
+    assert forked() is cell

@@ -19,7 +19,7 @@ from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Failure, Stretch
 
-__all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "forks"]
+__all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "forked"]
 
 _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thread of its own
 
@@ -177,17 +177,22 @@ class Columns(NamedTuple):
 Done = tuple[int, int, Ended]  # seq, number of the slot, how it ended
 
 
+def forked() -> list[bool]:
+    """One cell: true in a child that this process forks from now on. A look at it costs a fraction of getpid()."""
+    return _latest_cell()[0]
+
+
 @functools.cache
-def forks() -> list[int]:
-    """One cell: how often this process has forked itself off, seen from the child. A look at it costs a fraction of
-    getpid(). One for all, since what is registered for a fork is never let go."""
-    cell = [0]
+def _latest_cell() -> list[list[bool]]:
+    """The cell that `forked` gives, in a cell. One for all, since what is registered for a fork is never let go."""
+    latest = [[False]]
 
     def in_child() -> None:
-        cell[0] += 1
+        latest[0][0] = True
+        latest[0] = [False]  # for what the child itself may run
 
     os.register_at_fork(after_in_child=in_child)
-    return cell
+    return latest
 
 
 Claim = tuple[int, int, Any, float]  # seq, id, item, when it is due (0: at once)

@@ -18,7 +18,7 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forks
+from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forked
 from worker_dispatcher.records import Stretch
 
 __all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
@@ -191,17 +191,17 @@ class ThreadCrew:
                 self.complaints.append(exit_text(error))
 
     def _run(self, slot: Slot, state: Any = None) -> None:
-        setup, halt, forked = self._setup, self._halt, forks()
-        born, stop_at, caller = forked[0], setup.stop_at or math.inf, setup.caller(state)
+        setup, halt, in_child = self._setup, self._halt, forked()
+        stop_at, caller = setup.stop_at or math.inf, setup.caller(state)
         ahead: tuple[int, int, Any] | None = None
         went = slot.stretch = Stretch()
         while ahead is not None or (ahead := self._claim()) is not None:
             until = now() + _STRETCH
             attempt_run(
                 setup.call, caller, itertools.chain((ahead,), self._claims.rest), slot, went, self._seal,
-                timeout=setup.timeout, stop_at=min(stop_at, until), until=until, forked=forked,
+                timeout=setup.timeout, stop_at=min(stop_at, until), until=until, forked=in_child,
             )  # fmt: skip
-            if forked[0] != born:
+            if in_child[0]:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew
             fresh, ahead = Stretch(), went.unbegun
             heard = slot.settle(self.done, (slot.number, went), fresh)

@@ -15,7 +15,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.execute import Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, forks
+from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, forked
 from worker_dispatcher.pools.timers import keep_running, new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
@@ -59,8 +59,7 @@ class LoopCrew:
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
         self.opening = int(setup.hooks is not None)
-        self._forks = forks()
-        self._born = self._forks[0]
+        self._forked = forked()
         self._stop_at = setup.stop_at or math.inf
         self._call, self._timeout = setup.call, setup.timeout  # a look into a NamedTuple is slow
         self._context = contextvars.copy_context()  # what tasks find; none sees what another has set
@@ -194,7 +193,7 @@ class LoopCrew:
         return at
 
     def end(self, lane: _Lane, ended: Ended | None) -> None:
-        if self._forks[0] != self._born:
+        if self._forked[0]:
             os._exit(0)  # the task forked and its child came back here: it is not one of this crew
         if ended is None or lane.late:
             ended = self._cut_short(lane)

@@ -28,7 +28,7 @@ from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
 from worker_dispatcher.pools.base import Setup
-from worker_dispatcher.pools.claims import Columns, forks
+from worker_dispatcher.pools.claims import Columns, forked
 from worker_dispatcher.pools.frames import (
     BROKEN,
     DROPPED,
@@ -68,8 +68,7 @@ class Solo:
         self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._stop_at = setup.stop_at or math.inf
-        self._forks = forks()
-        self._born = self._forks[0]
+        self._forked = forked()  # in a child that user code has forked: not a worker
         self._await_all = _awaiter() if setup.coroutine else None
         if self._await_all is not None:
             self._use_runner(self._await_all)
@@ -82,7 +81,7 @@ class Solo:
         slate.started[0] = now()
         slate.running[0] = IN_INIT
         self._state, error = self._hook(hooks.begin, call.config)
-        if self._forked:
+        if self._forked[0]:
             os._exit(0)  # it forked and its child came back here: it is not a worker
         slate.running[0] = 0
         self._caller = self._setup.caller(self._state)
@@ -94,7 +93,7 @@ class Solo:
         """Run worker.exit."""
         if self._setup.hooks is not None:
             _, error = self._hook(self._setup.hooks.finish, self._state)
-            if error is not None and not self._forked:
+            if error is not None and not self._forked[0]:
                 complain(self._channel, [exit_text(error)])
 
     def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
@@ -102,11 +101,6 @@ class Solo:
             return guarded(hook, argument)
         outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument))
         return outcome
-
-    @property
-    def _forked(self) -> bool:
-        """This is a child that user code has forked: not a worker."""
-        return self._forks[0] != self._born
 
     def _use_runner(self, run: Callable[[Awaitable[Any]], Any]) -> None:
         inner = self._caller
@@ -165,9 +159,9 @@ class Solo:
                 raise Gone  # the parent will not hear of what begins now
             attempt_run(
                 call, self._caller, tasks, self._slate, went, reports.seal_value,
-                timeout=timeout, stop_at=self._stop_at, until=min(now() + _LONG, report_at), forked=self._forks,
+                timeout=timeout, stop_at=self._stop_at, until=min(now() + _LONG, report_at), forked=self._forked,
             )  # fmt: skip
-            if self._forked:
+            if self._forked[0]:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
             if went.unbegun is not None:
                 self._slate.running[0] = 0
