@@ -51,7 +51,7 @@ def test_what_goes_ahead_to_a_process_of_many_threads_shrinks_only_toward_the_en
     batching.last = 1000
     batching.measure(finished(100, 1.0))
     sizes = [batching.size(waiting, 250, 1000, free=0) for waiting in (100_000, 4000, 800, 80)]
-    assert sizes == [1000, 500, 100, 20]  # 40 ms for each of 250 threads; then an eighth of what is left, and its share
+    assert sizes == [2500, 500, 100, 20]  # 100 ms for each thread; then an eighth of what is left, and its share
 
 
 def test_tasks_side_by_side_and_tasks_that_failed_are_measured_each_by_its_own_time():
@@ -75,7 +75,7 @@ def test_a_batch_is_never_empty(waiting):
         assert batching.size(waiting, 1, 64, free) == 1
 
 
-@pytest.mark.parametrize(("slots", "size"), [(1, 400), (4, 1600)])
+@pytest.mark.parametrize(("slots", "size"), [(1, 400), (4, 4000)])
 def test_a_batch_aims_at_a_time_for_each_thread(slots, size):
     batching = Batching()
     batching.last = 1000

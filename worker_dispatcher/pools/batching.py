@@ -20,6 +20,7 @@ SPAN = 0.002  # seconds of due times that go to a grid process at once; and what
 # Seconds of work, for each thread, a batch aims at: a few of the tasks of most programs, so that not each is fetched by
 # itself, and threads do not run dry while the parent waits for its turn. What is not begun can be taken back.
 _BATCH_TIME = 0.04
+_CREW_TIME = 0.1  # the same in a grid: where its threads keep all cores busy, the parent waits longer for its turn
 _LAST_TIME = 0.002  # the same toward the end, where to be dealt few tasks at a time would take longer than they do
 _REST = 0.01  # seconds that what the workers say may wait for us
 _REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may be shorter than those before
@@ -50,7 +51,8 @@ class Batching:
         share = waiting * slots / (2 * all_slots)
         if slots > 1:
             share = max(share, min(2 * share, _LAST_TIME * slots / max(self._per_task, 1e-9)))
-        wanted = _BATCH_TIME * slots / self._per_task if self._per_task else slots
+        seconds = _BATCH_TIME if slots == 1 else _CREW_TIME
+        wanted = seconds * slots / self._per_task if self._per_task else slots
         return max(1, int(max(each, min(wanted, self.last * _BATCH_GROWTH, share, most))))
 
     def sent(self, count: int, size: int) -> None:
