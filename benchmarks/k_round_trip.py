@@ -1,14 +1,22 @@
 """K. How long does one task take there and back, in a pool that is warm and has nothing else to do?
 
 One caller hands in a task, waits for its result and hands in the next, 1 000 times, after a warm-up. Ours is a launched
-run whose generator waits for the caller; the rivals are pools to which tasks are submitted.
+run whose generator waits for the caller; the rivals are pools to which tasks are submitted. One floor is the bare way
+there and back, which wakes the worker and the caller. The other has the five wake-ups of a launched run and nothing
+else: of the reader of the task list, the driver, the worker, the driver and the caller.
 """
 
 from __future__ import annotations
 
+import os
 import queue
+import select
+import socket
 import statistics
+import struct
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -22,6 +30,7 @@ Trip = Callable[[int], harness.Record]  # there and back, for one task
 Opened = Callable[[int], Any]  # a context manager: a warm pool of so many workers, as a Trip
 COUNT = 1_000
 WARM = 100
+TASK, ANSWER = struct.Struct("q"), struct.Struct("qdd")  # an item; a record
 
 
 def round_trips(
@@ -136,6 +145,116 @@ def pebble_threads(workers: int) -> Iterator[Trip]:
         yield lambda item: opened.schedule(timed_noop, (item,)).result()
 
 
+@contextmanager
+def forked() -> Iterator[socket.socket]:
+    """The way to a worker process that is nothing but a worker."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            ours.close()
+            while data := theirs.recv(TASK.size):
+                theirs.send(ANSWER.pack(*timed_noop(*TASK.unpack(data))))
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        yield ours
+    os.waitpid(child, 0)
+
+
+@contextmanager
+def bare_process(workers: int) -> Iterator[Trip]:
+    with forked() as worker:
+
+        def trip(item: int) -> harness.Record:
+            worker.send(TASK.pack(item))
+            return ANSWER.unpack(worker.recv(ANSWER.size))
+
+        yield trip
+
+
+@contextmanager
+def relayed_process(workers: int) -> Iterator[Trip]:
+    drawn, wake, ended = deque[int](), os.eventfd(0), queue.SimpleQueue[harness.Record]()
+
+    def draw(item: int) -> None:
+        drawn.append(item)
+        os.eventfd_write(wake, 1)
+
+    with forked() as worker:
+
+        def drive() -> None:
+            poll = select.poll()
+            poll.register(wake, select.POLLIN)
+            poll.register(worker, select.POLLIN)
+            while True:
+                for fd, _ in poll.poll():
+                    if fd != wake:
+                        ended.put(ANSWER.unpack(worker.recv(ANSWER.size)))
+                        continue
+                    os.eventfd_read(wake)
+                    if drawn[0] < 0:
+                        return
+                    worker.send(TASK.pack(drawn.popleft()))
+
+        with running(drive), reading(draw) as tasks:
+            yield there_and_back(tasks, ended)
+            draw(-1)
+    os.close(wake)
+
+
+@contextmanager
+def bare_thread(workers: int) -> Iterator[Trip]:
+    ended = queue.SimpleQueue[harness.Record]()
+    with reading(lambda item: ended.put(timed_noop(item))) as tasks:
+        yield there_and_back(tasks, ended)
+
+
+@contextmanager
+def relayed_thread(workers: int) -> Iterator[Trip]:
+    news, ended = queue.SimpleQueue[Any](), queue.SimpleQueue[harness.Record]()
+    with reading(lambda item: news.put(timed_noop(item))) as worker:
+
+        def drive() -> None:
+            for one in iter(news.get, -1):
+                (worker if isinstance(one, int) else ended).put(one)
+
+        with running(drive), reading(news.put) as tasks:
+            yield there_and_back(tasks, ended)
+            news.put(-1)
+
+
+def there_and_back(tasks: queue.SimpleQueue[int], ended: queue.SimpleQueue[harness.Record]) -> Trip:
+    def trip(item: int) -> harness.Record:
+        tasks.put(item)
+        return ended.get()
+
+    return trip
+
+
+@contextmanager
+def reading(take: Callable[[int], None]) -> Iterator[queue.SimpleQueue[int]]:
+    """A queue whose items a thread takes as they come."""
+    tasks = queue.SimpleQueue[int]()
+
+    def read() -> None:
+        for item in iter(tasks.get, -1):
+            take(item)
+
+    with running(read):
+        yield tasks
+        tasks.put(-1)
+
+
+@contextmanager
+def running(work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work, daemon=True)  # a trip that fails ends the measurement
+    thread.start()
+    yield
+    thread.join()
+
+
 def contestant(name: str, kind: str, opened: Opened, needs: str | None = None) -> harness.Contestant:
     return harness.Contestant(name, kind, trips(opened), needs)
 
@@ -160,6 +279,8 @@ CASES = (
         "processes",
         (Goal(times=2, than="ProcessPoolExecutor (default)"),),
         contestant("worker_dispatcher", "ours", processes),
+        contestant("floor, a socket pair", "floor", bare_process),
+        contestant("floor, the wake-ups of a launched run", "floor", relayed_process),
         contestant("ProcessPoolExecutor", "default", process_futures),
         contestant("multiprocessing.Pool", "default", pool),
         contestant("loky", "default", loky, "loky"),
@@ -170,6 +291,8 @@ CASES = (
         "threads",
         (),
         contestant("worker_dispatcher", "ours", ours),
+        contestant("floor, two queues", "floor", bare_thread),
+        contestant("floor, the wake-ups of a launched run", "floor", relayed_thread),
         contestant("ThreadPoolExecutor", "default", thread_futures),
         contestant("pebble threads", "default", pebble_threads, "pebble"),
     ),
