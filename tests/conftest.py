@@ -173,7 +173,8 @@ def _processes() -> dict[psutil.Process, tuple[str, bool]]:
 
 def _command(process: psutil.Process) -> str:
     try:
-        return " ".join(process.cmdline()) or f"<{process.name()}>"
+        command = " ".join(process.cmdline()) or f"<{process.name()}>"
+        return re.sub(r"(server import main; main\(\d+, \d+), '[\w.]+'\)", r"\1)", command)  # which module it loaded first
     except psutil.ZombieProcess:
         return f"<{process.name()}, ended but not reaped>"
 
