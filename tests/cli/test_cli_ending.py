@@ -32,6 +32,20 @@ def await_running(folder: Path, count: int = 6) -> None:
         time.sleep(0.01)
 
 
+def await_rest(pid: int) -> None:
+    """Until a program only waits: all its threads sleep, and none of them has run for a while."""
+    until, seen = time.monotonic() + 30, ["R"]
+    while seen != (seen := _threads(pid)) or not all("(sleeping)" in thread for thread in seen):
+        assert time.monotonic() < until, "it does not come to rest"
+        time.sleep(0.1)
+
+
+def _threads(pid: int) -> list[str]:
+    """Of each thread, what it does and how often it was put to sleep and woken."""
+    statuses = [path.read_text().splitlines() for path in sorted(Path(f"/proc/{pid}/task").glob("*/status"))]
+    return ["".join(line for line in lines if "switches" in line or "State" in line) for lines in statuses]
+
+
 @pytest.mark.parametrize("presses", [1, 10])
 @pytest.mark.parametrize("to", ["the group", "the parent"])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -54,21 +68,10 @@ def test_ctrl_c_writes_the_log_says_so_and_ends_with_130(
 def test_ctrl_c_ends_a_command_that_reads(program: Call, folder: Path, arguments: list[str]) -> None:
     os.mkfifo(folder / "slow.jsonl")
     process = program(*arguments)
-    writing = open_once_it_is_read(folder / "slow.jsonl")
+    await_rest(process.pid)  # it opens the file, which waits for somebody to write to it
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    os.close(writing)
     assert (process.returncode, err) == (130, f"worker-dispatcher {arguments[0]}: interrupted\n")
-
-
-def open_once_it_is_read(path: Path) -> int:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody has it open for reading
-            assert time.monotonic() < until, "nobody reads it"
-            time.sleep(0.01)
 
 
 def test_ctrl_c_ends_the_doctor(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +109,7 @@ def test_ctrl_c_reaches_a_run_that_waits_for_its_next_line(program: Call, folder
     process.stdin.write("quick-1\n")
     process.stdin.flush()
     await_running(folder, 1)
+    await_rest(process.pid)
     process.send_signal(signal.SIGINT)
     process.wait(20)
     assert process.returncode == 130
