@@ -58,12 +58,69 @@ def test_linear_algebra_has_the_threads_it_is_told_whoever_loaded_it(run, method
     assert run(PROCESSES, threads_of_numpy, 1, options) == [{min(threads, len(os.sched_getaffinity(0)))}]
 
 
-@pytest.mark.parametrize("method", ["forkserver", "fork"])
-def test_workers_draw_numbers_of_their_own(run, method):
+TELLS_THREADS = """
+import os
+import numpy as np
+import threadpoolctl
+import worker_dispatcher
+
+def threads(id):
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+def told(common):
+    worker = {"use_processing": True, "number": 1}
+    os.environ["OMP_NUM_THREADS"] = common
+    return worker_dispatcher.start({"task": {"list": 1, "function": threads}, "worker": worker, "verbose": False})
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one thread must differ from two")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "print(told('1')); os.environ['OPENBLAS_NUM_THREADS'] = '2'; print(told('1'))",
+        "print(told('1')); os.environ['OPENBLAS_NUM_THREADS'] = '2'; print(told('1')); print(told('1'))",
+        "os.environ['OPENBLAS_NUM_THREADS'] = '1'; print(told('2')); os.environ['OPENBLAS_NUM_THREADS'] = '2'; "
+        "print(told('1'))",
+    ],
+)
+def test_the_threads_of_linear_algebra_that_the_user_has_set_stand_in_every_run(script, tmp_path: Path, steps):
+    (tmp_path / "tells.py").write_text(TELLS_THREADS + steps)
+    first, *later = script("tells.py").stdout.splitlines()
+    assert first == "[{1}]"
+    assert set(later) == {"[{2}]"}
+
+
+FORKS_WHILE_NUMBERS_ARE_DRAWN = """
+import threading, time
+import numpy as np
+import worker_dispatcher
+
+def draw(drawing):
+    # What np.random.standard_normal(10**8) does: it holds this lock for as long as it draws, without the GIL.
+    with np.random.mtrand._rand._bit_generator.lock:
+        drawing.set()
+        time.sleep(60)
+
+drawing = threading.Event()
+threading.Thread(target=draw, args=(drawing,), daemon=True).start()
+drawing.wait()
+worker = {"use_processing": True, "number": 1, "start_method": "fork"}
+task = {"list": [-1, -2], "function": abs}
+print(worker_dispatcher.start({"task": task, "worker": worker, "runtime": 8, "verbose": False}))
+"""
+
+
+def test_a_fork_does_not_wait_for_a_thread_of_its_parent_that_draws_numbers(script, tmp_path: Path):
+    (tmp_path / "draws.py").write_text(FORKS_WHILE_NUMBERS_ARE_DRAWN)
+    assert script("draws.py").stdout.splitlines() == ["[1, 2]"]
+
+
+def test_workers_draw_numbers_of_their_own(run):
     def draw(id):
         time.sleep(0.001)
         return np.random.random()
 
     np.random.seed(1)
-    drawn = run(PROCESSES, draw, 6, {"number": 2, "max_tasks_per_worker": 1, "start_method": method})
-    assert len(set(drawn)) == 6
+    assert len(set(run(PROCESSES, draw, 6, {"number": 2, "max_tasks_per_worker": 1}))) == 6

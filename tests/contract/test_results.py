@@ -9,6 +9,7 @@ import sys
 import threading
 
 import numpy as np
+import psutil
 import pytest
 from staging import SHAPES
 
@@ -271,6 +272,26 @@ def test_every_start_method_runs_tasks(process_shape, run, method):
 
     assert [task for task, _ in results] == list(range(6))
     assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_a_fork_that_cannot_be_watched_leaves_no_process(run, monkeypatch):
+    opened, left = [], []
+    pidfd_open = os.pidfd_open
+
+    def open_once(pid, *flags):
+        opened.append(pid)
+        if len(opened) == 2:
+            raise OSError(24, "Too many open files")
+        return pidfd_open(pid, *flags)
+
+    monkeypatch.setattr(os, "pidfd_open", open_once)
+    run(SHAPES["processes"], abs, [-1, -2, -3, -4], {"number": 2, "start_method": "fork"})
+    left = [child for child in psutil.Process().children() if child.pid == opened[1]]
+    try:
+        assert not left
+    finally:
+        for child in left:
+            os.waitpid(child.pid, 0)
 
 
 @pytest.mark.parametrize("threads", [3, None])

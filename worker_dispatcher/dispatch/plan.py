@@ -134,7 +134,8 @@ def _hooks(config: Config) -> Hooks | None:
 
 def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:
     """Variables that keep workers x BLAS threads within the cores; what the user set himself stands."""
-    limit = str(blas_threads or max(1, cores // processes))
+    # The others are looked at before the common one, and must not hide what the user said there.
+    limit = str(blas_threads or os.environ.get("OMP_NUM_THREADS") or max(1, cores // processes))
     return {name: limit for name in _BLAS if blas_threads or name not in os.environ}
 
 

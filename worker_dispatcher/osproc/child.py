@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import importlib
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["become", "blas_threads", "exec_fresh", "forget_signals", "import_entry", "prepare"]
+__all__ = ["become", "exec_fresh", "forget_signals", "import_entry", "prepare", "threads_told", "told_of_threads"]
 
 _SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
@@ -27,17 +28,25 @@ _FRESH = (
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# OMP_NUM_THREADS when numpy was loaded, in this process or in the server it comes from; empty where that is not known.
-blas_threads = ""
+# What the environment said of threads when numpy was loaded, in this process or in the server it comes from; None where
+# that is not known.
+told_of_threads: dict[str, str] | None = None
+
+
+def threads_told() -> dict[str, str]:
+    """The variables by which libraries are told how many threads they may have."""
+    return {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
 
 
 def import_entry(order: dict[str, Any]) -> Any:
-    """The function that a worker runs; what it will need is imported before it."""
-    global blas_threads
+    """The function that a worker runs. What it will need is imported before it, as far as it can be: why it cannot,
+    they say best who need it."""
+    global told_of_threads
     if "numpy" not in sys.modules:
-        blas_threads = os.environ.get("OMP_NUM_THREADS", "")
+        told_of_threads = threads_told()
     for name in order["imports"]:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     module, _, name = order["entry"].partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -67,8 +76,6 @@ def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], An
     """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr; entry: from `prepare`.
     Never returns."""
     _settle_in(order, fds)
-    if (random := sys.modules.get("numpy.random")) is not None:
-        random.seed()  # it was loaded where this process was forked from: else all workers would draw the same numbers
     _enter(order, entry)
 
 

@@ -145,6 +145,8 @@ class _Server:
             if self._order["fresh"]:
                 exec_fresh(self._order, fds)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # of the others, see `main` and who starts this process
+            if (random := sys.modules.get("numpy.random")) is not None:
+                random.seed()  # before numpy 2 it is loaded with numpy: all workers would draw the same numbers
             become(self._order, fds, self._entry)
         finally:
             os._exit(70)

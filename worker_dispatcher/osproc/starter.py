@@ -294,7 +294,12 @@ class ForkStarter:
                 self._child(sock, slate_fd)
             finally:
                 os._exit(70)
-        process.started(pid, os.pidfd_open(pid))
+        try:
+            process.started(pid, os.pidfd_open(pid))
+        except OSError:  # nobody would see its end
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         self._processes.append(process)
         return process
 

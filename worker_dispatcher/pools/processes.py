@@ -49,7 +49,7 @@ def _libraries(setup: Setup, packed: Packed) -> list[str]:
     """What each worker would have to import, and is imported once, where they are forked from."""
     found = ["cloudpickle"] if packed.by_value else []
     numpy, function = sys.modules.get("numpy"), setup.call.function
-    around = function.__globals__.values() if isinstance(function, FunctionType) else ()
+    around = list(function.__globals__.values()) if isinstance(function, FunctionType) else []
     short = (piece for piece in (packed.head, *packed.rest) if len(piece) < LARGE_PICKLE)
     if numpy is not None and (any(one is numpy for one in around) or any(_NAMES_NUMPY in piece for piece in short)):
         found.append("numpy")  # a tenth of a second, and several where all do it at once

@@ -20,6 +20,7 @@ import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from worker_dispatcher.clock import now
@@ -245,8 +246,14 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
 
 def _limit_blas() -> None:
     """Libraries that were loaded before the environment could speak to them are told now."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    if "numpy" in sys.modules and limit.isdigit() and limit != child.blas_threads:
-        import threadpoolctl
+    told = child.threads_told()
+    if "numpy" not in sys.modules or told == child.told_of_threads:
+        return
+    from threadpoolctl import ThreadpoolController
 
-        guarded(threadpoolctl.threadpool_limits, int(limit))
+    found, common = ThreadpoolController(), told.get("OMP_NUM_THREADS", "")
+    for library in ("openblas", "mkl", "blis", "openmp"):
+        limit = told.get(f"{library.upper()}_NUM_THREADS", common)  # each looks for its own variable first
+        if limit.isdigit():
+            guarded(partial(found.select(internal_api=library).limit, limits=int(limit)))
+    child.told_of_threads = told
