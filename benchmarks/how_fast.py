@@ -16,7 +16,8 @@ NO_ROWS = ("growth",)  # curves, which have pictures of their own
 
 
 def table(results: Path = RESULTS) -> str:
-    """One line for each case, in the order of the rows; 'we are' above 1x: better than the best rival."""
+    """One line for each case and shape of ours, in the order of the rows; 'we are' above 1x: better than the best
+    rival."""
     answers = (json.loads(path.read_text()) for path in sorted(results.glob("*.json")) if path.stem not in NO_ROWS)
     return "\n".join([HEAD, *(line for answer in answers for line in lines(answer))])
 
@@ -26,16 +27,31 @@ def lines(answer: dict[str, Any]) -> Iterator[str]:
     for case in answer["cases"]:
         figure = case["headline"]
         medians = {
-            one["name"] if one["kind"] == "ours" else f"{one['name']} ({one['kind']})": one["figures"][figure]["median"]
+            one["name"] if one["kind"].startswith("ours") else f"{one['name']} ({one['kind']})": value
             for one in case["contestants"]
             if one["error"] is None
+            for value in [one["figures"][figure]["median"]]
         }
-        rival, times = case["best_rival"], case["ours_to_best_rival"]
+        rival = case["best_rival"]
         best = f"{medians[rival]:.3g} {rival}" if rival else "-"
-        ratio = f"{times:.2f}x" if times else "-"
-        met = {one["met"] for one in case.get("goal", ()) if one["met"] is not None}
-        goal = "-" if not met else "met" if all(met) else "missed in part" if any(met) else "missed"
-        yield f"| {letter} | {case['case']} | `{figure}` | {medians[OURS]:.3g} | {best} | {ratio} | {goal} |"
+        for ours in (name for name in medians if name.startswith(OURS)):
+            shape = ours.removeprefix(OURS).strip()
+            workload = f"{case['case']}: {shape}" if shape else case["case"]
+            ratio = f"{advantage(case, medians, ours):.2f}x" if rival else "-"
+            met = reached(case, ours)
+            yield f"| {letter} | {workload} | `{figure}` | {medians[ours]:.3g} | {best} | {ratio} | {met} |"
+
+
+def advantage(case: dict[str, Any], medians: dict[str, float], ours: str) -> float:
+    """How many times better than the best rival a shape of ours is, from what is written of the first of them."""
+    first, rival, times = medians[OURS], medians[case["best_rival"]], float(case["ours_to_best_rival"])
+    more_is_better = abs(times - first / rival) < abs(times - rival / first)
+    return times * (medians[ours] / first if more_is_better else first / medians[ours])
+
+
+def reached(case: dict[str, Any], ours: str) -> str:
+    met = {one["met"] for one in case.get("goal", ()) if one["met"] is not None and one["by"] == ours}
+    return "-" if not met else "met" if all(met) else "missed in part" if any(met) else "missed"
 
 
 if __name__ == "__main__":
