@@ -121,3 +121,18 @@ def test_a_page_and_a_workbook_are_written(call: Call, folder: Path) -> None:
     assert call("load", "orders:visit", *SHORT, "--html", "run.html", "--xlsx", "run.xlsx").code == 0
     assert (folder / "run.html").read_text().startswith("<!DOCTYPE html>")
     assert (folder / "run.xlsx").read_bytes().startswith(b"PK")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("return None", 0), ("return 0", 0), ("return False", 1), ("return answer(503)", 1), ("return answer(201)", 0)],
+)
+@pytest.mark.parametrize("command", [["load", *SHORT], ["run", "--list", "3"]])
+def test_what_is_no_success_ends_a_command_with_1(
+    call: Call, folder: Path, command: list[str], body: str, code: int
+) -> None:
+    source = "import requests\ndef answer(status):\n    made = requests.Response()\n    made.status_code = status\n"
+    (folder / "shop.py").write_text(f"{source}    return made\ndef visit(id):\n    {body}\n")
+    name, *options = command
+    assert call(name, "shop:visit", *options, "--quiet").code == code
+    assert call(name, "shop:visit", *options).code == code

@@ -43,7 +43,7 @@ def test_the_text_has_no_line_too_long_and_names_the_counts(logs: list[dict[str,
     text = str(report(logs))
     assert max(map(len, text.splitlines())) <= 120
     assert f"{len(logs):,} tasks in" in text
-    assert re.search(rf"^ok +{sum(one['status'] == 'ok' for one in logs)} ", text, re.MULTILINE)
+    assert re.search(rf"^succeeded +{sum(one['status'] == 'ok' for one in logs)} ", text, re.MULTILINE)
     assert report(logs).text(ascii_only=True).isascii()
 
 

@@ -14,7 +14,7 @@ from made_logs import ALL_FAILED, BEGAN, MIXED, ONE, TRACEBACK, due, failed, log
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.health import generator_health
 from worker_dispatcher.reports.lanes import busy_shares, idle_tails
-from worker_dispatcher.reports.places import FALSY, group_failures, place_of
+from worker_dispatcher.reports.places import group_failures, place_of
 from worker_dispatcher.reports.timeline import (
     bins_of,
     histogram,
@@ -144,11 +144,16 @@ def test_bursts_are_the_bins_of_a_run_in_bursts() -> None:
 def test_failures_are_grouped_by_type_and_line() -> None:
     other = TRACEBACK.replace("line 12", "line 40")
     error = {"type": "ValueError", "message": "late", "traceback": other}
-    logs = [*ALL_FAILED, log(77, 0, 1, status="error", error=error), log(78, 0, 1, result=0), log(79, 0, 1, result=0)]
+    logs = [
+        *ALL_FAILED,
+        log(77, 0, 1, status="error", error=error),
+        log(78, 0, 1, result=False),
+        log(79, 0, 1, result=False),
+    ]
     groups = group_failures([*logs, log(80, 0, 1, status="timeout", result=None)])
     assert [(one.type, one.place, one.count) for one in groups] == [
         ("ValueError", "orders.py:12", 20),
-        (FALSY, "", 2),
+        ("returned False", "", 2),
         ("ValueError", "orders.py:40", 1),
         ("timeout", "", 1),
     ]

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import requests
 
-from worker_dispatcher.reports.verdict import result_is_success, row_is_success, successes
+from worker_dispatcher.reports.verdict import (
+    cause_of_log,
+    no_success,
+    result_is_success,
+    row_is_success,
+    row_is_success_in_1x,
+    successes,
+    successes_in_1x,
+)
 
 
 def made_up(module: str, name: str, **attributes: Any) -> Any:
@@ -68,16 +76,63 @@ class Raises:
         (Raises(ValueError()), True),
     ],
 )
-def test_a_success_is_truthy_and_where_it_is_a_response_well_answered(result: object, expected: bool) -> None:
+def test_by_1x_a_success_is_truthy_and_where_it_is_a_response_well_answered(result: object, expected: bool) -> None:
     assert result_is_success(result) is expected
-    assert successes([result, True]) == [expected, True]
+    assert successes_in_1x([result, True]) == [expected, True]
+
+
+class Empty:
+    def __bool__(self) -> bool:
+        return False
+
+
+def not_yet(response: object) -> int:
+    raise RuntimeError("not yet")
+
+
+@pytest.mark.parametrize(
+    ("result", "cause"),
+    [
+        *((result, "") for result in (True, None, 0, 0.0, "", b"", [], {}, (), set(), "no", np.array([0, 0]))),
+        *((result, "") for result in (np.float64(0), np.True_, Empty(), Raises(ValueError()), 500, object)),
+        (False, "returned False"),
+        (np.array([1, 2]).max() > 2, "returned False"),
+        *((response(status), "") for status in (200, 201, 204, 301, 399)),
+        *((response(status), f"HTTP {status}") for status in (400, 404, 500, 503, 599)),
+        (response(None), "HTTP without a status"),
+        (made_up("requests", "Response", status_code=property(not_yet)), "HTTP without a status"),
+        (made_up("httpx._models", "Response", status_code=302), ""),
+        (made_up("httpx", "Response", status_code=503), "HTTP 503"),
+        (made_up("aiohttp.client_reqrep", "ClientResponse", status=201), ""),
+        (made_up("aiohttp.client_reqrep", "ClientResponse", status=429), "HTTP 429"),
+        (made_up("httpx", "Response"), "HTTP without a status"),
+        (made_up("elsewhere", "Response", status_code=500), ""),
+    ],
+)
+def test_no_success_is_what_returned_false_or_a_response_of_400_or_more(result: object, cause: str) -> None:
+    assert no_success(result) == cause
+    assert successes([result, 1, False]) == [not cause, True, False]
+    assert successes([result]) == [not cause]
+    log = {"status": "ok", "result": result}
+    assert (row_is_success(log), cause_of_log(log)) == (not cause, cause)
+
+
+def test_what_did_not_end_ok_is_no_success_and_needs_no_other_cause() -> None:
+    log = {"status": "error", "result": False}
+    assert (row_is_success(log), cause_of_log(log)) == (False, "")
+
+
+def test_a_saved_verdict_speaks_for_a_result_that_is_only_a_text_now() -> None:
+    log = {"status": "ok", "result": "<Response [503]>", "no_success": "HTTP 503"}
+    assert (row_is_success(log), cause_of_log(log)) == (False, "HTTP 503")
 
 
 def test_a_subclass_of_a_response_is_a_response() -> None:
     good, bad = Session(), Session()
     good.status_code, bad.status_code = 200, 503
     assert (result_is_success(good), result_is_success(bad)) == (True, False)
-    assert successes([bad, 1, good, None]) == [False, True, True, False]
+    assert successes_in_1x([bad, 1, good, None]) == [False, True, True, False]
+    assert successes([bad, 1, good, None]) == [False, True, True, True]
 
 
 def test_only_exceptions_of_bool_are_taken_for_a_success() -> None:
@@ -98,7 +153,7 @@ def test_only_exceptions_of_bool_are_taken_for_a_success() -> None:
     ],
 )
 def test_a_row_with_a_status_must_be_ok_as_well(log: dict[str, Any], expected: bool) -> None:
-    assert row_is_success(log) is expected
+    assert row_is_success_in_1x(log) is expected
 
 
 def test_neither_the_room_nor_the_rule_loads_numpy_or_an_http_library() -> None:
@@ -106,7 +161,7 @@ def test_neither_the_room_nor_the_rule_loads_numpy_or_an_http_library() -> None:
 import sys
 before = set(sys.modules)
 import worker_dispatcher.reports, worker_dispatcher.reports.verdict as verdict
-verdict.result_is_success(object())
+verdict.result_is_success(object()), verdict.no_success(object())
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(sorted(loaded & {"numpy", "requests", "httpx", "aiohttp"}))
 """

@@ -88,6 +88,13 @@ def _failed(run: Run) -> int:
     return sum(_counts(run)[name] for name in ("error", "timeout", "crashed"))
 
 
+def _without_success(run: Run) -> int:
+    """How many tasks failed, or returned what is no success: False, or an HTTP 503."""
+    from worker_dispatcher.reports.verdict import successes
+
+    return _failed(run) + successes(run.results).count(False)  # a TaskFailure is not among the latter
+
+
 def _how_far(run: Run) -> str:
     ended, stopped = _counts(run)["ok"] + _failed(run), _counts(run)["cancelled"]
     return f"{ended:,} task{'' if ended == 1 else 's'} ended{f', {stopped:,} stopped' if stopped else ''}"
@@ -106,6 +113,7 @@ def _judged(run: Run, given: argparse.Namespace, report: Report | None) -> int:
             if given.quiet and not finding.holds:
                 tell(given.command, str(finding))
         return OK if report.verdict else CHECK_FAILED
-    if given.quiet and _failed(run):
-        tell(given.command, f"{_failed(run):,} of {sum(_counts(run).values()):,} tasks failed")
-    return FAILED if _failed(run) else OK
+    failed = _without_success(run)
+    if given.quiet and failed:
+        tell(given.command, f"{failed:,} of {sum(_counts(run).values()):,} tasks failed")
+    return FAILED if failed else OK

@@ -32,8 +32,8 @@ _MORE = """
                                      end; without a list, an empty dict
       def visit(id, metadata): ...   those of id (from 1), task, metadata (a dict
                                      for notes), config ({}) that it names
-      A call fails if it raises; a false result, or an HTTP response with an error
-      status, counts in error_rate too.
+      A call fails if it raises or runs too long, or returns False or an HTTP
+      response of status 400 or more. What else it returns is a success, None too.
 
     stages
       30s:200/s,60s:200/s,10s:0      each ramps from the rate before it to its own

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from worker_dispatcher.reports.places import FailureGroup, group_failures
 from worker_dispatcher.reports.rows import Floats, Rows
+from worker_dispatcher.reports.verdict import cause_of_log
 from worker_dispatcher.reports.wording import shown
 
 __all__ = ["Facts", "RunLike", "facts_of"]
@@ -121,11 +122,18 @@ class Facts:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Tasks by outcome; of the run where that is known, else of the logs. Those not zero, and ok."""
+        """Tasks by status; of the run where that is known, else of the logs. Those not zero, and ok."""
         known = self.info.get("counts")
         counts = dict(known) if isinstance(known, Mapping) else Counter(self._statuses)
         kept = {str(name): int(count) for name, count in counts.items() if count or name == "ok"}
         return {"ok": 0} | kept
+
+    @cached_property
+    def outcomes(self) -> dict[str, int]:
+        """Tasks by outcome: `counts`, with those that ended ok as `succeeded` or, where any are none, `no success`."""
+        without = sum(1 for log in self.logs if isinstance(log, Mapping) and cause_of_log(log))
+        ok, *others = self.counts.items()
+        return {"succeeded": ok[1] - without} | ({"no success": without} if without else {}) | dict(others)
 
     @property
     def _statuses(self) -> list[str]:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker_dispatcher.reports.failures import error_of_log
+from worker_dispatcher.reports.verdict import cause_of_log
 from worker_dispatcher.reports.wording import shown
 
-__all__ = ["FALSY", "FailureGroup", "group_failures", "place_of"]
-
-FALSY = "(result not true)"
-"""The type of a row that ended ok and is no success all the same: it returned False, None, an HTTP 500, ..."""
+__all__ = ["FailureGroup", "group_failures", "place_of"]
 
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 _HEAD = "Traceback (most recent call last):"
@@ -24,7 +22,8 @@ _IDS_KEPT = 5
 
 @dataclass(slots=True)
 class FailureGroup:
-    """count: rows; type: of the exception; place: 'file.py:12' or ''; message, task_ids: of the first ones."""
+    """count: rows; type: of the exception, or what else it was ('HTTP 503', 'returned False'); place: 'file.py:12' or
+    ''; message, task_ids: of the first ones."""
 
     type: str
     place: str
@@ -38,7 +37,7 @@ def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
     groups: dict[tuple[str, str], FailureGroup] = {}
     places: dict[str, str] = {}  # a million tasks fail in a few ways
     for log in logs:
-        kind, message, task_id = error_of_log(log) or (FALSY, "", log.get("task_id"))
+        kind, message, task_id = error_of_log(log) or (cause_of_log(log), "", log.get("task_id"))
         traceback = _traceback(log)
         place = places.get(traceback)
         if place is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from numbers import Real
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.failures import Error, ErrorGroup, error_of_log, group_errors
-from worker_dispatcher.reports.verdict import successes
+from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
 __all__ = ["Floats", "Rows"]
 
@@ -51,8 +51,8 @@ class Rows:
         return len(self.starts)
 
     @classmethod
-    def from_logs(cls, logs: Sequence[Mapping[str, Any]]) -> Rows:
-        """Read dicts as `get_logs()` gives them.
+    def from_logs(cls, logs: Sequence[Mapping[str, Any]], *, as_in_1x: bool = False) -> Rows:
+        """Read dicts as `get_logs()` gives them. as_in_1x: by the rule of 1.x for what is a success.
 
         A row is malformed, counted and left out if it is not a mapping; has no `started_at`, `ended_at` or `result`;
         has a time (`duration` too, where it is there) that is not a real number within 2**52 s (a bool or text is
@@ -65,9 +65,10 @@ class Rows:
             raise TypeError(f"logs must be a list or another sequence of dicts, got {type(logs).__name__}")
         kept = _measured(logs)
         left = iter(logs if kept is None else [logs[place] for place in kept.tolist()])
-        pieces = [_Columns.of(list(islice(left, _CHUNK)))]
+        judge = _judged_as_in_1x if as_in_1x else _judged
+        pieces = [_Columns.of(list(islice(left, _CHUNK)), judge)]
         while chunk := list(islice(left, _CHUNK)):
-            pieces.append(_Columns.of(chunk))
+            pieces.append(_Columns.of(chunk, judge))
         columns = [np.concatenate(column) for column in zip(*(piece.numbers for piece in pieces), strict=True)]
         starts, ends, times, response_times, queue_delays = columns
         rows = cls.from_columns(
@@ -124,6 +125,19 @@ def _measured(logs: Sequence[Any]) -> NDArray[np.intp] | None:
     return np.array([place for place in range(len(logs)) if place not in left_out], np.intp)
 
 
+_Judge = Callable[[Sequence[Mapping[str, Any]], list[Any]], list[bool]]
+"""Of logs and their results: which of the results are a success."""
+
+
+def _judged(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
+    good, saved = successes(results), _values(rows, NO_SUCCESS, "")
+    return [one and not why for one, why in zip(good, saved, strict=True)] if any(saved) else good
+
+
+def _judged_as_in_1x(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
+    return successes_in_1x(results)
+
+
 class _Columns(NamedTuple):
     """What a chunk of logs says. numbers: starts, ends, times, response times, queue delays; NaN for "not there"."""
 
@@ -132,12 +146,12 @@ class _Columns(NamedTuple):
     errors: list[Error]
 
     @staticmethod
-    def of(logs: Sequence[Any]) -> _Columns:
+    def of(logs: Sequence[Any], judge: _Judge) -> _Columns:
         rows = logs if set(map(type, logs)) <= {dict} else [log if isinstance(log, Mapping) else {} for log in logs]
         starts, ends = _numbers(_values(rows, "started_at")), _numbers(_values(rows, "ended_at"))
         results = _values(rows, "result")
         starts[_flags([result is _ABSENT for result in results])] = math.nan  # no result, no row
-        ok = _flags(successes(results))
+        ok = _flags(judge(rows, results))
         ok &= _flags([isinstance(status, str) and status == "ok" for status in _values(rows, "status", "ok")])
         times = _times(_values(rows, "duration"), starts, ends)
         failed = np.flatnonzero(_well_formed(starts, ends, times) & ~ok)

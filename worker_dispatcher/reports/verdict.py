@@ -1,46 +1,95 @@
-"""When a task counts as a success in rates and error rates."""
+"""When a task counts as a success in rates and error rates: our rule, and that of 1.x, which get_tps keeps.
+
+ours   it ended ok, did not return False, and did not return an HTTP response of status 400 or more
+1.x    what it returned is true, and an HTTP response has exactly the status 200 (requests) or 200 to 299
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-__all__ = ["result_is_success", "row_is_success", "successes"]
+__all__ = [
+    "NO_SUCCESS",
+    "cause_of_log",
+    "no_success",
+    "result_is_success",
+    "row_is_success",
+    "row_is_success_in_1x",
+    "successes",
+    "successes_in_1x",
+]
 
-# HTTP responses by (top module, class): where the status is and which statuses are a success. They are recognised by
+NO_SUCCESS = "no_success"
+"""The key under which a saved log keeps why it is no success: its result is only a text there."""
+
+# HTTP responses by (top module, class): where the status is, and which are a success in 1.x. They are recognised by
 # name, because importing the libraries only to ask isinstance would cost every user tens of milliseconds.
 _HTTP: Mapping[tuple[str, str], tuple[str, range]] = {
     ("requests", "Response"): ("status_code", range(200, 201)),
     ("httpx", "Response"): ("status_code", range(200, 300)),
     ("aiohttp", "ClientResponse"): ("status", range(200, 300)),
 }
+_NUMPY_BOOLS = {("numpy", "bool"), ("numpy", "bool_")}  # what a comparison of two numbers of an array gives
 
 _PLAIN = {bool, type(None), int, float, str, bytes, dict, list, tuple, set}  # their bool() is nobody's code
 
+_Cause = Callable[[Any], str]
 
-def result_is_success(result: object) -> bool:
-    """True if `result` is truthy and, where it is an HTTP response, its status is a success.
 
-    requests.Response: exactly 200; httpx.Response and aiohttp.ClientResponse: 200 to 299. Subclasses count.
-    A result whose bool() raises, such as an array of several numbers, is there, so it is a success.
+def no_success(result: object) -> str:
+    """Why a result is no success: 'returned False', 'HTTP 503'; '' for all others, None and empty lists among them.
+
+    A response is one of requests, httpx or aiohttp, subclasses included; bool() of no other object is asked for.
     """
-    return _accepted(result, _http_rule(type(result)))
-
-
-def row_is_success(log: Mapping[str, Any]) -> bool:
-    """The same for a row of a run's logs: its status, if it has one, must be 'ok' as well."""
-    return log.get("status", "ok") == "ok" and result_is_success(log.get("result"))
+    cause = _cause_for(type(result))
+    return "" if cause is None else cause(result)
 
 
 def successes(results: Sequence[object]) -> list[bool]:
-    """result_is_success of each, in order. About 0.02 us a plain value, 0.1 us another object, 0.3 us a response."""
-    kinds = set(map(type, results))
-    if kinds <= _PLAIN:
-        return list(map(bool, results))
-    rules = {kind: _http_rule(kind) for kind in kinds}
-    if not any(rules.values()):
-        return list(map(_is_truthy, results))
-    return [_accepted(result, rules[type(result)]) for result in results]
+    """Which of them are a success. About 0.02 us a plain value, 0.1 us another object, 0.3 us a response."""
+    causes = {kind: cause for kind in set(map(type, results)) if (cause := _cause_for(kind)) is not None}
+    if not causes:
+        return [True] * len(results)
+    if set(causes) == {bool}:
+        return [result is not False for result in results]
+    return [(cause := causes.get(type(result))) is None or not cause(result) for result in results]
+
+
+def cause_of_log(log: Mapping[str, Any]) -> str:
+    """Why a log that ended ok is no success; '' for a success, and for a log that did not end ok."""
+    if log.get("status", "ok") != "ok":
+        return ""
+    saved = log.get(NO_SUCCESS)
+    return saved if isinstance(saved, str) and saved else no_success(log.get("result"))
+
+
+def row_is_success(log: Mapping[str, Any]) -> bool:
+    """True if the log has a result, ended ok, and nothing speaks against the result."""
+    return "result" in log and log.get("status", "ok") == "ok" and not cause_of_log(log)
+
+
+def _cause_for(kind: type) -> _Cause | None:
+    """What says why a result of this type is no success; None for a type whose results all are."""
+    if kind in _PLAIN:
+        return _cause_of_bool if kind is bool else None
+    if (kind.__module__, kind.__name__) in _NUMPY_BOOLS:
+        return _cause_of_bool
+    rule = _http_rule(kind)
+    return None if rule is None else partial(_cause_of_response, attribute=rule[0])
+
+
+def _cause_of_bool(result: object) -> str:
+    return "" if result else "returned False"
+
+
+def _cause_of_response(response: object, attribute: str) -> str:
+    try:
+        status = int(getattr(response, attribute))
+    except Exception:  # a subclass may compute its status; a response without one has not been answered
+        return "HTTP without a status"
+    return f"HTTP {status}" if status >= 400 else ""
 
 
 def _http_rule(kind: type) -> tuple[str, range] | None:
@@ -49,6 +98,31 @@ def _http_rule(kind: type) -> tuple[str, range] | None:
         if rule is not None:
             return rule
     return None
+
+
+def result_is_success(result: object) -> bool:
+    """The rule of 1.x: True if `result` is truthy and, where it is an HTTP response, its status is a success.
+
+    requests.Response: exactly 200; httpx.Response and aiohttp.ClientResponse: 200 to 299. Subclasses count.
+    A result whose bool() raises, such as an array of several numbers, is there, so it is a success.
+    """
+    return _accepted(result, _http_rule(type(result)))
+
+
+def row_is_success_in_1x(log: Mapping[str, Any]) -> bool:
+    """result_is_success for a log: its status, if it has one, must be 'ok' as well."""
+    return log.get("status", "ok") == "ok" and result_is_success(log.get("result"))
+
+
+def successes_in_1x(results: Sequence[object]) -> list[bool]:
+    """result_is_success of each, in order. It costs what `successes` does."""
+    kinds = set(map(type, results))
+    if kinds <= _PLAIN:
+        return list(map(bool, results))
+    rules = {kind: _http_rule(kind) for kind in kinds}
+    if not any(rules.values()):
+        return list(map(_is_truthy, results))
+    return [_accepted(result, rules[type(result)]) for result in results]
 
 
 def _accepted(result: object, rule: tuple[str, range] | None) -> bool:

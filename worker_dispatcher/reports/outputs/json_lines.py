@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts
-from worker_dispatcher.reports.verdict import row_is_success
+from worker_dispatcher.reports.verdict import NO_SUCCESS, cause_of_log, row_is_success, row_is_success_in_1x
 from worker_dispatcher.reports.wording import shown
 
 __all__ = ["report_as_data", "write_json", "write_jsonl"]
@@ -23,6 +23,7 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
     return {
         "title": digest.title,
         "counts": facts.counts,
+        "outcomes": facts.outcomes,
         "phases": facts.phases,
         "stopped": digest.stopped,
         "tps": digest.tps,
@@ -58,8 +59,9 @@ def write_json(digest: Digest, file: TextIO) -> None:
 def write_jsonl(facts: Facts, file: TextIO) -> None:
     """A line per log, then a line of what else is known of the run. `report(path)` reads it.
 
-    A value that JSON cannot hold is written as text. If that would make a success of a row that is none (an HTTP
-    response with status 500 is not true, its text is), `result` is null and the text stands in `result_text`.
+    A value that JSON cannot hold is written as text, so each line has the verdict too: `success`, and in `no_success`
+    why a task that ended ok is none. If the text would make a success of what get_tps counts as none (an empty array
+    is not true, its text is), `result` is null and the text stands in `result_text`.
     """
     for log in facts.logs:
         if isinstance(log, Mapping):
@@ -71,9 +73,10 @@ def write_jsonl(facts: Facts, file: TextIO) -> None:
 
 def _line(log: Mapping[str, Any]) -> dict[str, Any]:
     line = {shown(key): _plain(value) for key, value in log.items()}
-    if "result" in log and row_is_success(line) and not row_is_success(log):
+    if row_is_success_in_1x(line) and not row_is_success_in_1x(log):
         line |= {"result": None, "result_text": line["result"]}
-    return line
+    cause = cause_of_log(log)
+    return line | {"success": row_is_success(log)} | ({NO_SUCCESS: cause} if cause else {})
 
 
 def _plain(value: Any) -> Any:

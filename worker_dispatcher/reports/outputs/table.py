@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.places import place_of
-from worker_dispatcher.reports.verdict import row_is_success
+from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 
 __all__ = ["COLUMNS", "cells_of_log", "rows_of", "safe_cell", "write_csv"]
@@ -47,9 +47,9 @@ def cells_of_log(log: Mapping[str, Any]) -> list[Any]:
     return [
         _plain(log.get("task_id")),
         *plain[:3],
-        "result" in log and row_is_success(log),
+        row_is_success(log),
         *plain[3:],
-        shown(error["type"], 80) if error.get("type") else None,
+        shown(error.get("type") or cause_of_log(log), 80) or None,
         printable(place_of(traceback), 120) if isinstance(traceback, str) and traceback else None,
         shown(error["message"], _LONGEST) if error.get("message") else None,
         shown(log.get("result"), _LONGEST) if not error else None,
