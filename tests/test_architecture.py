@@ -289,6 +289,12 @@ def test_only_the_banner_writes_to_standard_output(module: Module) -> None:
 
 
 @every_module()
+def test_only_the_clock_knows_the_time(module: Module) -> None:
+    wrong = [at(module, line, dotted) for line, dotted in imported_names(module) if matches(dotted, {"time.*"})]
+    assert module.path == "clock.py" or not wrong, "\n".join(wrong)  # where no test of a user stops it
+
+
+@every_module()
 def test_named_tuples_are_those_that_are_made_fast(module: Module) -> None:
     wrong = [at(module, line, dotted) for line, dotted in imported_names(module) if dotted == "typing.NamedTuple"]
     assert module.room == "named_tuple" or not wrong, "\n".join(wrong)
@@ -360,6 +366,8 @@ def test_files_and_functions_are_short_enough_to_be_read(module: Module) -> None
         ("pools/x.py", "from os import fork", test_only_the_danger_box_starts_ends_and_reaps_processes),
         ("pools/x.py", "import subprocess", test_only_the_danger_box_starts_ends_and_reaps_processes),
         ("osproc/x.py", "__all__ = []\nimport os\nos.fork()", None),
+        ("retry.py", "def f():\n    from time import sleep", test_only_the_clock_knows_the_time),
+        ("retry.py", "import time", test_only_the_clock_knows_the_time),
         ("clock.py", "print(1)", test_only_the_banner_writes_to_standard_output),
         ("clock.py", "sys.stdout.write('')", test_only_the_banner_writes_to_standard_output),
         ("clock.py", "try: pass\nexcept: raise", test_no_error_is_swallowed_unnamed),

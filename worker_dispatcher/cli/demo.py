@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import sysconfig
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.ending import FAILED, OK, Refused
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reporting import report
@@ -113,9 +113,9 @@ def _batch(folder: Path) -> bool:
     say(f"1. a batch that computes: {len(paths):,} files hashed and their words counted, of\n   {library}")
     runs, seconds = {}, {}
     for kind in ("threads", "processes"):
-        began = time.perf_counter()
+        began = now()
         runs[kind] = _start(task={"list": paths, "function": examine}, worker={"use_processing": kind == "processes"})
-        seconds[kind] = time.perf_counter() - began
+        seconds[kind] = now() - began
         _say_outcome(kind, runs[kind], seconds[kind])
     found = [findings for findings in runs["processes"].results if findings]
     words: Counter[bytes] = Counter()

@@ -9,13 +9,13 @@ import re
 import resource
 import shutil
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from worker_dispatcher.cli.ending import FAILED, OK
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -104,9 +104,9 @@ def _memory(cores: int) -> _Line:
 
 def _first_result() -> _Line:
     """What a process costs before it does anything, measured by one."""
-    began = time.perf_counter()
+    began = now()
     _, problem = _in_a_process(str)
-    seconds = time.perf_counter() - began
+    seconds = now() - began
     if problem:
         return _Line("processes", problem, "use threads, or processes on a machine that lets them start")
     return _Line("processes", f"start method forkserver; first result after {1000 * seconds:.0f} ms")

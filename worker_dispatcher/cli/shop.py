@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from worker_dispatcher.clock import now, sleep
 
 __all__ = ["STANDS_STILL", "open_shop"]
 
@@ -28,7 +29,7 @@ class _Shop(ThreadingHTTPServer):
     def wait(self) -> float:
         """Seconds until a request that comes now is answered."""
         with self.gate:
-            at = time.monotonic()
+            at = now()
             self.began = at if self.began is None else self.began
             work = self.dice.lognormvariate(-4, 0.4)  # about 20 ms
             since = at - self.began
@@ -40,7 +41,7 @@ class _Answer(BaseHTTPRequestHandler):
     server: _Shop
 
     def do_GET(self) -> None:
-        time.sleep(self.server.wait())
+        sleep(self.server.wait())
         body = f"order {self.path}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from time import thread_time
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import now, thread_time
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Finished, neighbours

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.clock import Anchor
+from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
@@ -70,7 +70,7 @@ class Course:
             from worker_dispatcher.dispatch.banner import Banner  # as above
 
             self._banner = Banner(config, self._plan, self.anchor)
-        self.ended: Anchor | None = None
+        self.ended: float | None = None
         self.changed = threading.Condition()
         self.news: deque[tuple[int, int]] = deque()
         self.thread: threading.Thread | None = None
@@ -170,9 +170,9 @@ class Course:
         if self.ledger.keeps:
             last = max(self.ledger.started_ids(), default=0) if self.driver.stopped else len(self.ledger)
             self.results = self.ledger.results[:last]
-        self.ended = Anchor.take()
+        self.ended = now()
         if self._banner is not None:
-            self._banner.closing(self.info(), self.ended.wall, self.ledger)
+            self._banner.closing(self.info(), self.anchor.wall_at(self.ended), self.ledger)
         self._end()
 
     def _all_done(self) -> None:
@@ -248,7 +248,7 @@ class Course:
 
     def _end(self) -> None:
         """All is settled: from here on the run does not change."""
-        self.ended = self.ended or Anchor.take()
+        self.ended = self.ended or now()
         self.done = True
         self._at_end()
         with self.changed:
@@ -267,8 +267,7 @@ class Course:
 
     def info(self) -> dict[str, Any]:
         """What `Run.info` says, but for its lists of ids, which may be long."""
-        end = self.ended or Anchor.take()
-        duration = end.monotonic - self.anchor.monotonic
+        duration = (self.ended or now()) - self.anchor.monotonic
         counts = self.ledger.counts()
         if self.ended is not None and self.tasks.total is not None:
             counts["not_run"] += self.tasks.total - len(self.ledger)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.clock import Anchor
+from worker_dispatcher.clock import now
 from worker_dispatcher.config import Config, merged, parse
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.records import DROPPED, NOT_RUN
@@ -72,9 +73,12 @@ class Run:
         A run that keeps no records, and that nobody iterates yet, gives them up from here on."""
         if self._course.handover is not None:
             self._course.handover.waited_for(forever=timeout is None)
+        until = math.inf if timeout is None else now() + timeout
         with self._course.changed:
-            if not self._course.changed.wait_for(lambda: self._course.told, timeout):
-                raise TimeoutError(f"the run is not done after {timeout:g} s")
+            while not self._course.told:
+                if (left := until - now()) <= 0:
+                    raise TimeoutError(f"the run is not done after {timeout:g} s")
+                self._course.changed.wait(None if left == math.inf else min(left, threading.TIMEOUT_MAX))
             warn, self._warned = not self._warned, True
         if self._course.driver.error is not None:
             raise self._course.driver.error
@@ -173,10 +177,6 @@ class Run:
     def dropped(self) -> list[dict[str, Any]]:
         """One dict per task that found all workers busy and never ran: task_id, scheduled_at, interval, phase."""
         return self._course.ledger.dropped()
-
-    @property
-    def ended_wall(self) -> float:
-        return (self._course.ended or Anchor.take()).wall
 
     def tps(self, **options: Any) -> dict[str, Any]:
         """`get_tps` over this run."""

@@ -21,11 +21,11 @@ import sqlite3
 import stat
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from hashlib import blake2b
 from urllib.parse import quote
 
+from worker_dispatcher.clock import wall
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -200,7 +200,7 @@ def _image(about: About) -> bytes:
         db.execute(f"PRAGMA user_version = {VERSION}")
         for line in _SCHEMA:
             db.execute(line)
-        known = {"function": about.function, "code": about.code, "byteorder": sys.byteorder, "created": time.time()}
+        known = {"function": about.function, "code": about.code, "byteorder": sys.byteorder, "created": wall()}
         text = json.dumps(known).encode()
         db.execute("INSERT INTO about VALUES (?, ?, ?)", (text, about.key, _seal(text, about.key)))
         image = bytearray(db.serialize())

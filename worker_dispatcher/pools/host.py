@@ -8,10 +8,9 @@ import os
 import select
 import struct
 import threading
-import time
 from typing import Any
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import Ended
 from worker_dispatcher.osproc.channel import Channel, Frame
 from worker_dispatcher.osproc.slate import Slate
@@ -87,7 +86,7 @@ class Host:
         poll.register(self._wake, select.POLLIN)
         while True:
             if by_clock := self._look_at < math.inf:
-                time.sleep(0.0 if self._crew.short else max(0.0, self._look_at - now()))
+                sleep(0.0 if self._crew.short else max(0.0, self._look_at - now()))
                 self._report()
             for fd, _ in poll.poll(0 if by_clock else self._patience()):
                 if fd == self._wake:
@@ -144,7 +143,7 @@ class Host:
     def _breathe(self) -> None:
         """Let more tasks end before the next report, if the last one was a moment ago."""
         if (rest := self._reported + self._breath - now()) > 0:
-            time.sleep(rest)
+            sleep(rest)
 
     def _report(self) -> None:
         # What the crew has to say from here on is heard below, or by the last look at it. With due times it is to

@@ -15,13 +15,12 @@ import select
 import struct
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.pools.frames import LOGS
@@ -160,7 +159,7 @@ class Outgoing:
         while (self._records or self._sending.locked()) and now() < until:  # locked: our thread holds some in its hands
             self.flush()
             if self._records or self._sending.locked():
-                time.sleep(_PAUSE / 10)
+                sleep(_PAUSE / 10)
 
     def _send_some(self) -> bool:
         batch: list[bytes] = []
@@ -185,7 +184,7 @@ class Outgoing:
     def _send_later(self) -> None:
         while True:
             self._wanted.get()
-            time.sleep(_PAUSE)
+            sleep(_PAUSE)
             self.flush()
             if self._records:
                 self._wanted.put(None)

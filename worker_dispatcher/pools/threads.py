@@ -6,10 +6,9 @@ import itertools
 import math
 import os
 import queue
-import time
 from collections.abc import Callable, Iterator
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import (
@@ -111,7 +110,7 @@ class ThreadPool:
             pass
         crew.grow()
         if not crew.short and (rest := self._looked + self._breath - now()) > 0:
-            time.sleep(rest)
+            sleep(rest)
         self._looked = now()
         self._signalled = False
         if self._setup.timed:

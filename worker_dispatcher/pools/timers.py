@@ -53,7 +53,7 @@ def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) ->
 def awaiter() -> Callable[[Awaitable[Any]], Any]:
     """A function that awaits what it is given, on a loop of its own that is kept: one thing at a time, all of them in
     one context."""
-    loop, context = asyncio.new_event_loop(), contextvars.copy_context()
+    loop, context = new_loop(), contextvars.copy_context()
     asyncio.set_event_loop(loop)
 
     async def awaited(work: Awaitable[Any]) -> Any:

@@ -18,12 +18,11 @@ import select
 import socket
 import struct
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
@@ -149,7 +148,7 @@ class Solo:
             if select.select([self._channel.fileno()], [], [], ahead - _DOZE)[0]:
                 self._early += self._channel.receive()  # raises when the parent is gone
         if ahead > 0:
-            time.sleep(ahead)
+            sleep(ahead)
 
     def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
         call, timeout, reports = self._setup.call, self._setup.timeout, self._reports
