@@ -11,13 +11,20 @@ import functools
 import inspect
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 LONGEST_WAIT = 20.0  # seconds; a fact that takes longer is a failure of the test
 STEP = 0.002
+GRACE = 3.0  # seconds after its runtime or timeout in which a call or task ends, however much else the machine does
+
+
+def runtimes(first: float) -> Iterator[float]:
+    """Runtimes to try in turn, for tests of what is cut short: a runtime counts from the call, and where the machine
+    has much else to do no worker may be there before the first of them is over."""
+    yield from (first, 4 * first, 16 * first)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import itertools
 import threading
 
 import pytest
+from staging import GRACE, runtimes
 
 import worker_dispatcher as wd
 
@@ -44,13 +45,16 @@ def test_an_endless_generator_stops_after_max_failures(shape, run):
 
 
 def test_an_endless_count_stops_at_the_runtime(shape, run):
-    results = run(shape, lambda task: task, itertools.count(), top={"runtime": 0.3})
+    for runtime in runtimes(0.3):
+        results = run(shape, lambda task: task, itertools.count(), top={"runtime": runtime})
 
-    done = [at for at, value in enumerate(results) if not isinstance(value, wd.TaskFailure)]
-    assert [results[at] for at in done] == done
-    assert len(done) > 3
-    assert {log["status"] for log in wd.get_logs()} <= {"ok", "cancelled"}
-    assert wd.get_duration() < 1.3
+        done = [at for at, value in enumerate(results) if not isinstance(value, wd.TaskFailure)]
+        assert [results[at] for at in done] == done
+        assert {log["status"] for log in wd.get_logs()} <= {"ok", "cancelled"}
+        assert wd.get_duration() < runtime + GRACE
+        if len(done) > 3:
+            return
+    raise AssertionError("no worker came")
 
 
 @pytest.mark.leaves_threads(4)
@@ -180,9 +184,10 @@ def test_an_iterable_longer_or_shorter_than_it_says_is_drawn_to_its_end(shape, r
 def test_a_range_longer_than_len_can_say_is_drawn_lazily(run, make_config):
     from staging import SHAPES
 
-    results = run(SHAPES["threads"], lambda task: task, range(10**30), top={"runtime": 0.2})
-
-    assert len(results) > 10
+    for runtime in runtimes(0.2):
+        if len(run(SHAPES["threads"], lambda task: task, range(10**30), top={"runtime": runtime})) > 10:
+            return
+    raise AssertionError("nothing was drawn")
 
 
 @pytest.mark.leaves_threads(1)

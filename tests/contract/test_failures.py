@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from staging import GRACE
 
 import worker_dispatcher as wd
 from worker_dispatcher.errors import RemoteTraceback
@@ -75,12 +76,14 @@ def test_retry_on_speaks_of_timeouts_too(shape, run, notes, tmp_path):
         notes.add(id)
         yield late.exists
 
+    # An attempt may be over its time before it has come to its first step.
     run(shape, stays, 1, retries=1, timeout=0.15, retry_on=ValueError)
-    assert notes.all() == ["1"]
+    assert wd.get_logs()[0]["attempts"] == 1
+    assert len(notes.all()) <= 1
     run(shape, stays, 1, retries=1, timeout=0.15, retry_on=wd.TaskTimeout)
     late.touch()
-    assert notes.all() == ["1"] * 3
     assert wd.get_logs()[0]["attempts"] == 2
+    assert len(notes.all()) <= 3
 
 
 @quiet_failures
@@ -98,7 +101,7 @@ def test_retry_on_speaks_of_deaths_too(process_shape, run, notes):
 
 @quiet_failures
 @pytest.mark.leaves_threads(1)
-def test_a_task_that_was_tried_again_is_settled_once_when_the_run_is_stopped(shape, run, notes, tmp_path):
+def test_a_task_that_was_tried_again_is_settled_once_when_the_run_is_stopped(shape, make_config, notes, wait_until):
     """A retried task that ended ok was booked a second time by an early stop."""
 
     def task(id):
@@ -109,12 +112,15 @@ def test_a_task_that_was_tried_again_is_settled_once_when_the_run_is_stopped(sha
             yield notes.has("never")
         return id
 
-    results = run(shape, task, 2, {"number": 2}, retries=1, top={"runtime": 0.5})
+    handle = wd.launch(make_config(shape, task, 2, {"number": 2}, retries=1))
+    wait_until(lambda: handle.info["counts"]["ok"] == 1 and "2" in notes.all())
+    handle.cancel()
+    handle.wait(10)
     notes.add("never")
 
-    assert results[0] == 1
-    assert results[1].status == "cancelled"
-    assert wd.get_logs()[0]["attempts"] == 2
+    assert handle.results[0] == 1
+    assert handle.results[1].status == "cancelled"
+    assert handle.logs[0]["attempts"] == 2
 
 
 def test_raise_gives_the_original_exception_with_notes_and_its_remote_traceback(shape, run):
@@ -265,4 +271,4 @@ def test_backoff_is_waited_for(shape, run, notes):
     run(shape, fails_once, 1, retries=1, backoff={"initial": 0.2, "jitter": 0})
 
     first, second = map(float, notes.all())
-    assert 0.2 <= second - first < 1.2
+    assert 0.2 <= second - first < 0.2 + GRACE

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from staging import Notes, Shape
+from staging import GRACE, Notes, Shape, runtimes
 
 import worker_dispatcher
 from worker_dispatcher.errors import ConfigError
@@ -154,38 +154,50 @@ def test_workers_are_reused_when_they_are_free_in_time(plain_shape: Shape, run: 
 
 
 def test_the_runtime_ends_a_load(shape: Shape, run: Run) -> None:
-    began = time.monotonic()
-    run(shape, ones, None, load(rate=50, duration=60), top={"runtime": 1.5})  # where much runs, workers come late
-    assert time.monotonic() - began < 6
-    info = worker_dispatcher.get_result_info()
-    assert info["stopped"] == "runtime"
-    assert 1 <= info["counts"]["ok"] <= 75
+    for runtime in runtimes(0.5):
+        began = time.monotonic()
+        run(shape, ones, None, load(rate=50, duration=60), top={"runtime": runtime})
+        assert time.monotonic() - began < runtime + GRACE
+        info = worker_dispatcher.get_result_info()
+        assert info["stopped"] == "runtime"
+        if info["counts"]["ok"]:
+            break
+    assert 1 <= info["counts"]["ok"] <= 50 * runtime
 
 
-def test_a_late_task_times_out_by_its_own_time(plain_shape: Shape, run: Run) -> None:
-    run(plain_shape, sleep_if_first, 3, load(pacing=[0, 0.05, 0.1]), timeout=0.3)
+@pytest.mark.leaves_threads(1)
+def test_a_late_task_times_out_by_its_own_time(plain_shape: Shape, run: Run, notes: Notes) -> None:
+    run(plain_shape, stay_if_first, 3, load(pacing=[0, 0.05, 0.1]), timeout=0.3, config=notes)
+    notes.add("the end")
     assert [log["status"] for log in worker_dispatcher.get_logs()] == ["timeout", "ok", "ok"]
-    assert worker_dispatcher.get_logs()[0]["response_time"] < 0.8
-    time.sleep(0.8)  # a thread cannot be ended: it ends by itself
+    assert worker_dispatcher.get_logs()[0]["response_time"] < 0.3 + GRACE
 
 
-def sleep_if_first(id):
-    until = time.monotonic() + 1
-    yield lambda: id > 1 or time.monotonic() > until
+def stay_if_first(id, config):
+    if id == 1:
+        yield config.has("the end")
     return True
 
 
-def test_a_failed_attempt_is_tried_again_out_of_turn(shape: Shape, run: Run, notes: Notes) -> None:
-    run(shape, fail_first, 3, load(pacing=[0, 0.05, 0.4]), config=notes, retries=1)
-    logs = worker_dispatcher.get_logs()
-    assert [(log["status"], log["attempts"]) for log in logs] == [("ok", 2), ("ok", 2), ("ok", 2)]
-    assert logs[0]["started_at"] < logs[2]["scheduled_at"]
+def test_a_failed_attempt_is_tried_again_out_of_turn(
+    shape: Shape, make_config: Callable[..., Any], notes: Notes, wait_until: Callable[..., None]
+) -> None:
+    # The fourth is not due before the others have been tried again, however long that takes.
+    options = load(pacing=[0, 0.05, 0.1, 600])
+    handle = worker_dispatcher.launch(make_config(shape, fail_first, 4, options, config=notes, retries=1))
+    wait_until(notes.has("again 1", "again 2", "again 3"), within=20)
+    wait_until(lambda: handle.info["counts"]["ok"] == 3)
+    handle.cancel()
+    handle.wait(20)
+    assert [(log["status"], log["attempts"]) for log in handle.logs] == [("ok", 2), ("ok", 2), ("ok", 2)]
+    assert handle.info["not_run"] == [4]
 
 
 def fail_first(id, config):
     if f"tried {id}" not in config.all():
         config.add(f"tried {id}")
         raise OSError("not yet")
+    config.add(f"again {id}")
     return True
     yield
 
@@ -204,12 +216,12 @@ def die_if_fifth(id):
 
 
 def test_a_check_that_comes_true_ends_the_run(shape: Shape, run: Run) -> None:
-    began = time.monotonic()
     run(shape, fail, None, load(rate=50, duration=60, abort_on=["error_rate>50% for 0.6s"]))
-    assert time.monotonic() - began < 10
     info = worker_dispatcher.get_result_info()
     assert info["stopped"].startswith("error_rate>50% for 0.6s")
-    assert info["counts"]["error"] >= 20
+    lasted = info["ended_at"] - worker_dispatcher.get_logs()[0]["scheduled_at"]
+    assert 0.6 <= lasted < 10  # on an idle machine 1.0: it looks twice a second
+    assert info["counts"]["error"] >= 1
     assert info["counts"]["ok"] == 0
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from staging import SHAPES
+from staging import GRACE, SHAPES, runtimes
 
 import worker_dispatcher as wd
 
@@ -65,27 +65,30 @@ def test_tasks_that_are_stuck_among_short_ones_time_out_and_every_other_one_runs
     assert {results[at - 1].status for at in (100, 101, 900)} == {"timeout"}
     assert ran == Counter(range(1, 2001))
     assert [log["task_id"] for log in wd.get_logs()] == list(range(1, 2001))
-    assert all(0.5 <= wd.get_logs()[at - 1]["duration"] < 3 for at in (100, 101, 900))
+    assert all(0.5 <= wd.get_logs()[at - 1]["duration"] < 0.5 + GRACE for at in (100, 101, 900))
 
 
 @quiet_failures
 @pytest.mark.leaves_threads(1)
 @pytest.mark.parametrize("end", ["cancel", "timeout", "runtime"])
 def test_a_thread_that_is_given_up_among_short_tasks_has_told_of_all_that_had_ended(end, make_config, notes):
-    ran = []
-
     def one_is_stuck(id):
         ran.append(id)
         if id == 100:
             notes.add("stuck")
             yield notes.has("the end")
 
-    task, top = {"timeout": {"timeout": 0.4}}.get(end, {}), {"runtime": {"runtime": 0.4}}.get(end, {})
-    handle = wd.launch(make_config(THREADS, one_is_stuck, 300, {"number": 1}, top, **task))
-    if end == "cancel":
-        notes.wait("stuck")
-        handle.cancel()
-    handle.wait(10)
+    task = {"timeout": {"timeout": 0.4}}.get(end, {})
+    for runtime in runtimes(0.4):
+        ran = []
+        top = {"runtime": runtime} if end == "runtime" else {}
+        handle = wd.launch(make_config(THREADS, one_is_stuck, 300, {"number": 1}, top, **task))
+        if end == "cancel":
+            notes.wait("stuck")
+            handle.cancel()
+        handle.wait(20)
+        if "stuck" in notes.all():
+            break
     notes.add("the end")
 
     last = 300 if end == "timeout" else 100

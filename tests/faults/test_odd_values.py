@@ -249,4 +249,4 @@ def test_a_timeout_ends_the_hard_cases_among_a_hundred_bystanders(process_shape,
     others_are_ok(103, guilty)
     logs = worker_dispatcher.get_logs()
     assert [logs[id - 1]["status"] for id in guilty] == ["timeout"] * 3
-    assert max(logs[id - 1]["duration"] for id in guilty) < 1.5
+    assert max(logs[id - 1]["duration"] for id in guilty) < 0.5 + 3

@@ -287,13 +287,15 @@ def test_nothing_starts_after_the_runtime_and_what_ran_is_in_the_logs(shape, run
         time.sleep(0.05)  # the work
         return id
 
-    began = time.monotonic()
-    run(short, 200, {"number": 2, **shape}, top={"runtime": 0.6})
-    took = time.monotonic() - began
+    for runtime in (0.6, 2.4):  # it counts from the call: no worker may be there before the first is over
+        began = time.monotonic()
+        run(short, 200, {"number": 2, **shape}, top={"runtime": runtime})
+        assert time.monotonic() - began < runtime + 3
+        if logs := worker_dispatcher.get_logs():
+            break
 
-    info, logs = worker_dispatcher.get_result_info(), worker_dispatcher.get_logs()
-    assert took < 0.6 + 3
-    assert max(log["started_at"] for log in logs) <= info["started_at"] + 0.6 + 0.05
+    info = worker_dispatcher.get_result_info()
+    assert max(log["started_at"] for log in logs) <= info["started_at"] + runtime + 0.05
     assert sorted(map(int, witness.notes())) == task_ids()
     assert task_ids() + info["not_run"] == list(range(1, 201))
     assert info["not_run"]
@@ -492,7 +494,8 @@ def test_frequency_mode_does_not_wait_after_the_last_batch(shape, run):
 def test_frequency_mode_reuses_its_processes(run):
     run(lambda id: id, 60, {"number": 2, **ticking(0.05), "use_processing": True})
     assert task_ids() == list(range(1, 61))
-    assert len({log["pid"] for log in worker_dispatcher.get_logs()}) <= 8
+    # One process could do it; how many there are beyond what falls due together is up to what else the machine does.
+    assert len({log["pid"] for log in worker_dispatcher.get_logs()}) <= 20
 
 
 # task.config is copied into a plain dict ----------------------------------------------------------------------------

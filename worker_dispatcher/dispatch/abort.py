@@ -24,15 +24,14 @@ class AbortWatch:
     """Holds the tasks that have ended against the checks, twice a second; those of the warm-up do not count. Used by
     the driver's thread.
 
-    A check `... for 10s` is about the tasks that ended within the last 10 s, once the run is that old; without it,
-    about all that have ended.
+    A check `... for 10s` is about the tasks that ended within the last 10 s, once the part of the load that counts is
+    that old (neither the start of the workers nor the warm-up is in it); without it, about all that have ended.
     """
 
     def __init__(self, expressions: Sequence[str], ledger: Ledger) -> None:
         self._ledger = ledger
         self._checks = [_parse(text, nth) for nth, text in enumerate(expressions)]
-        self._began = now()
-        self.due = self._began + _EVERY
+        self.due = now() + _EVERY
 
     def broken(self) -> str:
         """The first check that has come true, as text with what was seen; empty if none has."""
@@ -47,7 +46,7 @@ class AbortWatch:
         from worker_dispatcher.reports.check import check
 
         for text, expression, seconds in self._checks:
-            if at - self._began < seconds:
+            if at - self._ledger.measured_from < seconds:
                 continue
             rows = self._rows(at - seconds if seconds else -math.inf)
             verdict = check(rows, expression, counts=self._ledger.counts()) if len(rows) else None
