@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+from worker_dispatcher.awaiting import PLAIN, resolved, settled
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.named_tuple import NamedTuple
@@ -34,6 +35,7 @@ __all__ = [
     "failure_from",
     "guarded",
     "guarded_async",
+    "guarded_settled",
 ]
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
@@ -218,6 +220,7 @@ def attempt_run(
     failure: Failure | None = None
     metadata: dict[Any, Any] = {}
     ended = 0.0
+    known: type = bool  # of a result, so that it need not be looked at again; no coroutine's, for that is settled
     for seq, task_id, task in tasks:
         began = started[0] = now()
         if timeout is not None:
@@ -234,9 +237,12 @@ def attempt_run(
             else:
                 metadata = {}
                 result = caller(task_id, task, metadata)
+            if type(result) not in PLAIN and type(result) is not known:
+                result = settled(result)
+                known = type(result)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                result = call.after(task_id, result, began, ended, metadata)
+                result = settled(call.after(task_id, result, began, ended, metadata))
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it
@@ -276,11 +282,11 @@ async def attempt_async(
     pid = 0 if call.on_done is None else os.getpid()
     try:
         result = await caller(task_id, task, metadata)
+        if type(result) not in PLAIN:
+            result = await resolved(result)
         ended = now()
         if pid and os.getpid() == pid:
-            result = call.after(task_id, result, started, ended, metadata)
-            if _is_coroutine(result):
-                result = await result
+            result = await resolved(call.after(task_id, result, started, ended, metadata))
     except BaseException as error:
         if _is_own_end(error):
             started = 0.0
@@ -288,12 +294,6 @@ async def attempt_async(
             result, ended, failure = None, ended or now(), failure_from(call, error)
     # Not in the handler: what the end of a task leads to is no consequence of its error.
     lanes.end(lane, _new_ended((started, ended, result, failure, metadata or None)) if started else None)
-
-
-def _is_coroutine(result: Any) -> bool:
-    import asyncio  # 25 ms, for those who have it loaded anyway
-
-    return asyncio.iscoroutine(result)
 
 
 def _is_own_end(error: BaseException) -> bool:
@@ -312,13 +312,15 @@ def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseExc
         return None, error
 
 
-async def guarded_async(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
-    """`guarded`, on a loop; what gives a coroutine is awaited."""
-    import asyncio
+def guarded_settled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """`guarded`, in a thread without a loop; a coroutine that it gives is run to its end."""
+    return guarded(lambda: settled(function(*arguments)))
 
+
+async def guarded_async(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """`guarded`, on a loop; what can be awaited is."""
     try:
-        result = function(*arguments)
-        return (await result if asyncio.iscoroutine(result) else result), None
+        return await resolved(function(*arguments)), None
     except BaseException as error:
         return None, error
 

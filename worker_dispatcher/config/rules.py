@@ -20,6 +20,7 @@ from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     TASK_NAMES,
     call_style,
+    generator_word,
     hook_style,
     is_coroutine_function,
 )
@@ -206,6 +207,7 @@ def task_function() -> Rule:
             raise Refused(
                 f"must be callable, got {got(value)}; give the function itself, or leave it out for the sample"
             )
+        _refuse_generator(value, "return its values, as in `return list(...)`")
         try:
             call_style(value, TASK_NAMES)
         except Refused:
@@ -214,6 +216,17 @@ def task_function() -> Rule:
         return value
 
     return Rule("callable", accept)
+
+
+def _refuse_generator(function: Callable[..., Any], fix: str) -> None:
+    """Calling one runs nothing of its body: all would seem to end well, and nothing would have been done."""
+    if word := generator_word(function):
+        raise Refused(f"must be a function that runs when it is called, got {word}; {fix}")
+
+
+def _refuse_coroutine(function: Callable[..., Any], fix: str) -> None:
+    if is_coroutine_function(function):
+        raise Refused(f"must be a plain function, got a coroutine function; {fix}")
 
 
 def _needs_state(function: Callable[..., Any]) -> bool:
@@ -233,6 +246,7 @@ def hook(name: str) -> Rule:
             return None
         if not callable(value):
             raise Refused(f"must be callable or None, got {got(value)}; give the function itself")
+        _refuse_generator(value, "return the state; what is to happen at the end goes in worker.exit")
         hook_style(value, name)
         return value
 
@@ -247,9 +261,9 @@ def callback() -> Rule:
             return None
         if not callable(value):
             raise Refused(f"must be callable, or False for no callback, got {got(value)}; give the function itself")
-        if is_coroutine_function(value):
-            # Its return value becomes the result: an un-awaited coroutine would silently replace every result.
-            raise Refused("must be a plain function, got a coroutine function; await in 'task.function' instead")
+        # Its return value becomes the result: a coroutine or generator would silently replace every result.
+        _refuse_coroutine(value, "await in 'task.function' instead")
+        _refuse_generator(value, "return the result")
         call_style(value, CALLBACK_NAMES)
         return value
 
@@ -269,9 +283,9 @@ def retryable() -> Rule:
             return _exception_classes([value], fix)
         if not callable(value):
             raise Refused(f"must be exception classes, callable or None, got {got(value)}; {fix}")
-        if is_coroutine_function(value):
-            # A coroutine object is truthy: every failure would be tried again.
-            raise Refused(f"must be a plain function, got a coroutine function; {fix}")
+        # A coroutine or generator is truthy: every failure would be tried again.
+        _refuse_coroutine(value, fix)
+        _refuse_generator(value, "return True or False")
         return value
 
     return Rule("exception classes, callable or None", accept)

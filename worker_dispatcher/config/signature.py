@@ -16,6 +16,7 @@ __all__ = [
     "TASK_NAMES",
     "CallStyle",
     "call_style",
+    "generator_word",
     "hook_style",
     "is_coroutine_function",
 ]
@@ -25,7 +26,9 @@ TASK_NAMES = ("id", "config", "task", "metadata")
 CALLBACK_NAMES = ("id", "config", "result", "log")
 
 DEEPEST = 50  # decorators followed; an object that claims to wrap itself must not keep us for ever
-_VARARGS, _VARKEYWORDS, _COROUTINE = 0x04, 0x08, 0x80  # of code.co_flags, as `inspect` has them
+# Of code.co_flags, as `inspect` has them. An iterable coroutine is a generator function that types.coroutine has marked
+_VARARGS, _VARKEYWORDS, _GENERATOR = 0x04, 0x08, 0x20
+_COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x80, 0x100, 0x200
 
 
 def call_style(function: Callable[..., Any], names: Sequence[str]) -> CallStyle:
@@ -60,12 +63,33 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     A plain function that returns somebody's coroutine is not one: only its result can tell.
     """
     if (code := _own_code(function)) is not None:
-        return bool(code.co_flags & _COROUTINE)
+        return bool(code.co_flags & (_COROUTINE | _ITERABLE_COROUTINE))
     import inspect
 
+    return _is_or_calls(inspect.iscoroutinefunction, function)
+
+
+def generator_word(function: Callable[..., Any]) -> str:
+    """'a generator function' or 'an async generator function', where calling it runs nothing of its body; else ''.
+
+    Also in partials, methods and `__call__`. What a decorator has made of one is a plain function.
+    """
+    if (code := _own_code(function)) is not None and not code.co_flags & (_GENERATOR | _ASYNC_GENERATOR):
+        return ""
+    import inspect
+
+    if is_coroutine_function(function):
+        return ""
+    if _is_or_calls(inspect.isgeneratorfunction, function):
+        return "a generator function"
+    return "an async generator function" if _is_or_calls(inspect.isasyncgenfunction, function) else ""
+
+
+def _is_or_calls(kind: Callable[[Any], bool], function: Any) -> bool:
+    """True if the function is of a kind, or is an object whose `__call__` is."""
     while isinstance(function, functools.partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    return kind(function) or kind(type(function).__call__)
 
 
 def _style(function: Callable[..., Any], names: tuple[str, ...], depth: int) -> CallStyle:

@@ -17,7 +17,7 @@ from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.sendable import check_sendable
 from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
-from worker_dispatcher.execute import call_styled, describe, guarded
+from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
 from worker_dispatcher.records import Failure, Ledger
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Course:
     def _call_back(self, *call: Any) -> tuple[Any, BaseException | None]:
         try:
             self._calling_back = True
-            return guarded(call_styled, *call)
+            return guarded_settled(call_styled, *call)
         except KeyboardInterrupt as error:  # it came when the guard was left already
             return None, error
         finally:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
+from worker_dispatcher.awaiting import resolved, settled
 from worker_dispatcher.records import OUTPUT
 
 __all__ = ["capturing", "redirect"]
@@ -110,7 +111,7 @@ def capturing(caller: _Caller, *, coroutine: bool) -> _Caller:
         tail = _Tail()
         token = _tail.set(tail)
         try:
-            return caller(task_id, task, metadata)
+            return settled(caller(task_id, task, metadata))
         finally:
             _tail.reset(token)
             metadata[OUTPUT] = tail.text()
@@ -120,7 +121,7 @@ def capturing(caller: _Caller, *, coroutine: bool) -> _Caller:
         token = _tail.set(tail)
         try:
             work: Awaitable[Any] = caller(task_id, task, metadata)
-            return await work
+            return await resolved(await work)
         finally:
             _tail.reset(token)
             metadata[OUTPUT] = tail.text()

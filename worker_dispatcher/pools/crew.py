@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded
+from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forked
 from worker_dispatcher.records import Stretch
@@ -173,7 +173,7 @@ class ThreadCrew:
         setup, pid = self._setup, os.getpid()
         assert setup.hooks is not None
         slot.open_init()
-        state, error = guarded(setup.hooks.begin, setup.call.config)
+        state, error = guarded_settled(setup.hooks.begin, setup.call.config)
         if os.getpid() != pid:
             os._exit(0)  # worker.init forked and its child came back here
         heard = slot.close_init()
@@ -186,7 +186,7 @@ class ThreadCrew:
             return
         self._run(slot, state)
         if self._orderly and not slot.abandoned:
-            _, error = guarded(setup.hooks.finish, state)
+            _, error = guarded_settled(setup.hooks.finish, state)
             if error is not None:
                 self.complaints.append(exit_text(error))
 

@@ -76,6 +76,7 @@ class LoopCrew:
             begun = self._setup.hooks is None or self._begin_life()
             if begun:
                 keep_running(loop, lambda: self._closing)
+            self._closing = True  # also where nothing has begun: what was fed meanwhile must not begin below
             if left := asyncio.all_tasks(loop):
                 for task in left:
                     task.cancel()

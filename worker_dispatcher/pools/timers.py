@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar, TypeVarTuple
 
+from worker_dispatcher.awaiting import resolved
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import guarded
 
@@ -57,7 +58,7 @@ def awaiter() -> Callable[[Awaitable[Any]], Any]:
     asyncio.set_event_loop(loop)
 
     async def awaited(work: Awaitable[Any]) -> Any:
-        return await work
+        return await resolved(work)
 
     def run(work: Awaitable[Any]) -> Any:
         task = loop.create_task(awaited(work), context=context)

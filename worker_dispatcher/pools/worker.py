@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from worker_dispatcher.clock import now, sleep
-from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async
+from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async, guarded_settled
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
@@ -98,7 +98,7 @@ class Solo:
 
     def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
         if self._await_all is None:
-            return guarded(hook, argument)
+            return guarded_settled(hook, argument)
         outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument))
         return outcome
 
