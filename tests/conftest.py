@@ -160,15 +160,29 @@ class Leftovers:
         return lines
 
 
+_strangers: set[str] = set()  # processes that were there at the last look and are none of ours, nor ever will be
+
+
 def _processes() -> dict[psutil.Process, tuple[str, bool]]:
     me = os.getpid()
-    found = {}
-    for process in {*psutil.Process().children(recursive=True), *_marked_processes(me)}:
-        try:
-            found[process] = (_command(process), process.ppid() == me)
-        except psutil.Error:  # it ended while we looked
-            continue
-    return found
+    ours: dict[int, tuple[psutil.Process, str, int]] = {}  # with command line and parent
+    there = {name for name in os.listdir("/proc") if name.isdigit()}
+    _strangers.intersection_update(there)
+    # Upwards, so that a child without our mark is mostly met after its parent.
+    new, before = sorted(map(int, there - _strangers)), -1
+    while len(ours) > before:
+        before = len(ours)
+        for pid in new:
+            if pid not in ours and pid != me:
+                try:
+                    process = psutil.Process(pid)
+                    parent = process.ppid()
+                    if parent == me or parent in ours or _is_marked(pid):
+                        ours[pid] = process, _command(process), parent
+                except psutil.Error:  # it ended while we looked
+                    continue
+    _strangers.update(there - {str(pid) for pid in (me, *ours)})
+    return {process: (command, parent == me) for process, command, parent in ours.values()}
 
 
 def _command(process: psutil.Process) -> str:
@@ -180,16 +194,11 @@ def _command(process: psutil.Process) -> str:
         return f"<{process.name()}, ended but not reaped>"
 
 
-def _marked_processes(me: int) -> Iterator[psutil.Process]:
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == me:
-            continue
-        try:
-            environment = Path("/proc", name, "environ").read_bytes()
-            if MARK_BYTES in environment.split(b"\0"):
-                yield psutil.Process(int(name))
-        except (OSError, psutil.Error):  # not ours to read, or ended
-            continue
+def _is_marked(pid: int) -> bool:
+    try:
+        return MARK_BYTES in Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    except OSError:  # not ours to read, or ended
+        return False
 
 
 def _descriptors() -> Counter[str]:
