@@ -19,6 +19,7 @@ a traceback shows it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BookingError",
@@ -27,6 +28,7 @@ __all__ = [
     "RemoteTraceback",
     "RunError",
     "TaskError",
+    "TaskFailure",
     "TaskFailuresWarning",
     "TaskTimeout",
     "WorkerDispatcherError",
@@ -126,6 +128,66 @@ class BookingError(WorkerDispatcherError):
 
     def __str__(self) -> str:
         return f"task #{self.task_id}: {self.story}"
+
+
+class TaskFailure:
+    """Stands in the results for a task that did not end ok. No exception, and always falsy.
+
+    task_id: from 1; status: 'error', 'timeout', 'crashed', 'cancelled', 'not_run' or 'dropped';
+    error: {'type', 'message', 'traceback'}, or None for a task that did not run; attempts: how many were made.
+    task: the item that the task was given, the same object; None where it is not known any more: that of a task behind
+    the last one that started, or an item of an iterator whose task failed in on_all_done.
+    input: the item as text, where it is a short text or a number and task.show_input allows it; else ''.
+    """
+
+    __module__ = PACKAGE
+    __slots__ = ("attempts", "error", "input", "status", "task", "task_id")
+
+    def __init__(
+        self,
+        task_id: int,
+        status: str,
+        error: dict[str, str] | None,
+        attempts: int,
+        task: Any = None,
+        input: str = "",
+    ) -> None:
+        self.task_id, self.status, self.error, self.attempts = task_id, status, error, attempts
+        self.task, self.input = task, input
+
+    @property
+    def traceback(self) -> str:
+        """The remote traceback as text; empty where there is none."""
+        return self.error["traceback"] if self.error else ""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskFailure):
+            return NotImplemented
+        return (self.task_id, self.status, self.error) == (other.task_id, other.status, other.error)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = f" {self.input}" if self.input else ""
+        cause = f": {self.error['type']}: {self.error['message'][:200]}" if self.error else ""
+        return f"<TaskFailure #{self.task_id}{shown} {self.status}{cause}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TaskFailure, (self.task_id, self.status, self.error, self.attempts, _sendable(self.task), self.input)
+
+
+def _sendable(task: Any) -> Any:
+    """None in place of what cannot be pickled: it would take a whole list of results along."""
+    import pickle
+
+    try:
+        pickle.dumps(task, 5)
+    except Exception:
+        return None
+    return task
 
 
 class TaskFailuresWarning(UserWarning):

@@ -16,7 +16,7 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.doubles import doubles
-from worker_dispatcher.errors import BookingError
+from worker_dispatcher.errors import BookingError, TaskFailure
 from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
@@ -60,7 +60,8 @@ def without_output(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None
 
 class Failure(NamedTuple):
     """Why an attempt failed. retry: retry_on allows another; exception: the object itself, where it was kept.
-    status: ERROR, TIMEOUT or CRASHED."""
+    status: ERROR, TIMEOUT or CRASHED. item: what the task was given; input: that as text, where it may be shown: both
+    once the task has failed for good."""
 
     type: str
     message: str
@@ -68,38 +69,8 @@ class Failure(NamedTuple):
     retry: bool = True
     exception: BaseException | None = None
     status: int = ERROR
-
-
-class TaskFailure:
-    """Stands in the results for a task that did not end ok. Always falsy.
-
-    task_id: from 1; status: 'error', 'timeout', 'crashed', 'cancelled', 'not_run' or 'dropped';
-    error: {'type', 'message', 'traceback'}, or None for a task that did not run; attempts: how many were made.
-    """
-
-    __slots__ = ("attempts", "error", "status", "task_id")
-
-    def __init__(self, task_id: int, status: str, error: dict[str, str] | None, attempts: int) -> None:
-        self.task_id, self.status, self.error, self.attempts = task_id, status, error, attempts
-
-    @property
-    def traceback(self) -> str:
-        """The remote traceback as text; empty where there is none."""
-        return self.error["traceback"] if self.error else ""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TaskFailure):
-            return NotImplemented
-        return (self.task_id, self.status, self.error) == (other.task_id, other.status, other.error)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        cause = f": {self.error['type']}: {self.error['message'][:200]}" if self.error else ""
-        return f"<TaskFailure #{self.task_id} {self.status}{cause}>"
+    item: Any = None
+    input: str = ""
 
 
 class Stretch:
@@ -257,14 +228,14 @@ class Ledger:
         failure: Failure | None = None,
         worker: int = 0,
     ) -> None:
-        """Settle one task, with any status."""
+        """Settle one task, with any status. result: of one that is ok; of one that did not run, what it was given."""
         at = task_id - 1
         self._expect_open(at, at + 1)
         self.status[at] = status
         self.started[at], self.ended[at], self.worker[at] = started, ended, worker
         if failure is not None:
             self.failures[task_id] = failure
-        self.results[at] = result if status == OK else self.failure_of(task_id)
+        self.results[at] = result if status == OK else self._task_failure(task_id, status, result)
         self.settled += 1
         self.outcomes[status] += 1
 
@@ -274,7 +245,7 @@ class Ledger:
         self.outcomes[ERROR] += 1
         self.status[task_id - 1] = ERROR
         self.failures[task_id] = failure
-        self.results[task_id - 1] = self.failure_of(task_id)
+        self.results[task_id - 1] = self._task_failure(task_id, ERROR)
 
     def _expect_open(self, low: int, high: int) -> None:
         if not 0 <= low <= high <= len(self.status):
@@ -283,12 +254,12 @@ class Ledger:
             at = next(i for i in range(low, high) if self.status[i])
             raise BookingError(at + 1, f"is settled already, as {STATUS_NAMES[self.status[at]]}")
 
-    def failure_of(self, task_id: int) -> TaskFailure:
-        return self._task_failure(task_id, self.status[task_id - 1])
-
-    def _task_failure(self, task_id: int, status: int) -> TaskFailure:
-        attempts = self._attempts(task_id, status)
-        return TaskFailure(task_id, STATUS_NAMES[status], self._error(task_id), attempts)
+    def _task_failure(self, task_id: int, status: int, item: Any = None) -> TaskFailure:
+        """item: of a task that has no failure."""
+        attempts, shown = self._attempts(task_id, status), ""
+        if (failure := self.failures.get(task_id)) is not None:
+            item, shown = failure.item, failure.input
+        return TaskFailure(task_id, STATUS_NAMES[status], self._error(task_id), attempts, item, shown)
 
     def attempts_of(self, task_id: int) -> int:
         return self._attempts(task_id, self.status[task_id - 1])
@@ -367,6 +338,8 @@ class Ledger:
             "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
+        if (failure := self.failures.get(task_id)) is not None:
+            entry |= {"task": failure.item, "input": failure.input}
         if self.captures:
             entry["output"] = output or ""
         if worker == RESUMED:

@@ -105,7 +105,7 @@ def test_counts_and_times_stay_right(shape, make_config):
     assert run.info["not_run"] == run.info["dropped"] == run.dropped == []
     assert run.done
     assert run.info["duration"] > 0
-    with pytest.warns(wd.TaskFailuresWarning, match="100 of 400 tasks failed; the first: #4 ValueError: 4"):
+    with pytest.warns(wd.TaskFailuresWarning, match=r"100 of 400 tasks failed; the first: #4 \(input 3\) Value"):
         run.wait()
 
 

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         [
             r"  ├─ Rate: 150/s",
             r"first failures",
-            r"  #\d+  HTTPError: HTTP Error 503: Service Unavailable +stress_test\.py:\d+  \(\+\d like it\)",
+            r"  #(\d+)  \1  HTTPError: HTTP Error 503: Service Unavailable +stress_test\.py:\d+  \(\+\d like it\)",
             r"450 tasks in .*",
             r"  (ok  |FAIL)  p95<200ms   observed .*",
             r"  ok    error_rate<5%   observed 0\.0155556",

@@ -66,6 +66,23 @@ def test_a_terminal_tears_no_line(width: int) -> None:
     assert [line[-4:] for line in failures if "like" in line] == [["sizes.py:9", "(+1", "like", "it)"]]
 
 
+@pytest.mark.parametrize("width", [72, 100, 400, None])
+def test_inputs_stand_in_a_column_of_their_own_and_tear_no_line(width: int | None) -> None:
+    made = Ledger(Anchor(1000.0, 0.0))
+    made.draw(3)
+    for task_id, given in enumerate(("'ORD_1'", "", repr("a\x1b[1m" + "y" * 70)), 1):
+        failure = Failure(f"Error{task_id}", "m" * 300, TRACE.format(9), input=given)
+        made.settle(task_id, ERROR, 0.0, 0.01, failure=failure)
+    lines = summary_lines(made, info(made), width)
+    failures = lines[lines.index("first failures") + 1 : -1]
+    assert width is None or max(map(len, lines)) <= width
+    assert [line.split()[0] for line in failures] == ["#1", "#2", "#3"]
+    assert len({line.index("Error") for line in failures}) == 1
+    assert failures[0].startswith("  #1  'ORD_1'  ")
+    assert "yyy" in failures[2]
+    assert "\x1b" not in "".join(lines)
+
+
 def test_a_run_that_was_stopped_is_not_called_done() -> None:
     made = ledger()
     assert summary_lines(made, info(made, stopped="runtime"))[0].startswith("stopped after 1.60 s   ok 3 ")
@@ -101,7 +118,9 @@ def test_a_run_in_which_nothing_started_says_only_that() -> None:
     assert summary_lines(made, info(made)) == ["done in 1.60 s   ok 0   failed 0   not run 1", ""]
 
 
-def test_a_whole_run_ends_in_its_summary_and_shows_no_task(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_run_ends_in_its_summary_and_shows_of_tasks_only_the_input_of_one_that_failed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fetch(task: str) -> str:
         if task.endswith("3"):
             raise ValueError("no such order")
@@ -116,8 +135,8 @@ def test_a_whole_run_ends_in_its_summary_and_shows_no_task(capsys: pytest.Captur
     numbers = rf"p50 {took}  p95 {took}  p99 {took}   [\d,.]+ tasks/s"
     assert re.fullmatch(rf"done in {took}   ok 27   failed 3   {numbers}(, peak .*)?", lines[0])
     assert lines[1] == "first failures"
-    assert re.fullmatch(r"  #4  ValueError: no such order  test_summary\.py:\d+  \(\+2 like it\)", lines[2])
-    assert "ORD_" not in said
+    assert re.fullmatch(r"  #4  'ORD_3'  ValueError: no such order  test_summary\.py:\d+  \(\+2 like it\)", lines[2])
+    assert said.count("ORD_") == 1
     assert "key" not in said
 
 

@@ -23,7 +23,7 @@ a task is in any message. It has no state and no threads.
 """
 
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.config.describe import brief
+from worker_dispatcher.config.describe import brief, input_text
 from worker_dispatcher.config.options import (
     CallbackOptions,
     Config,
@@ -58,6 +58,7 @@ __all__ = [
     "call_style",
     "callback_sample",
     "hook_style",
+    "input_text",
     "is_coroutine_function",
     "merged",
     "parse",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numbers
 
-__all__ = ["Refused", "brief", "got", "named"]
+__all__ = ["Refused", "brief", "got", "input_text", "named"]
 
 LONGEST = 40  # characters of a string, or of a name, that a message shows
+LONGEST_INPUT = 80  # of a text that is shown as a task's input: whole, since its end may tell it from others
 WIDEST = 128  # bits of an int that a message shows; Python itself refuses to print very large ones
 
 
@@ -48,6 +49,13 @@ def brief(value: object) -> str:
             return float.__repr__(float(value))
         case _:
             return ""
+
+
+def input_text(item: object) -> str:
+    """What is shown of a task's item: a short text, whole, or a number; "" for all else."""
+    if isinstance(item, str):
+        return repr(str.__str__(item)) if str.__len__(item) <= LONGEST_INPUT else ""
+    return brief(item) if isinstance(item, numbers.Number) else ""
 
 
 def named(kind: type) -> str:

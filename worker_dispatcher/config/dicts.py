@@ -77,6 +77,7 @@ class TaskDict(TypedDict, total=False):
     list: Iterable[Any] | int | None
     function: _AtLeastOne | _ByName | _ByNameWithState
     config: Any
+    show_input: bool
     callback: CallbackDict
     timeout: float | None
     retries: int

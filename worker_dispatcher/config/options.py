@@ -108,6 +108,11 @@ class TaskOptions(Options):
         shown="(sample)",
     )
     config: Any = option({}, anything(), "Handed to every call as `config`: endpoints, tables, settings.", private=True)
+    show_input: bool = option(
+        True,
+        flag(),
+        "A failed task's item is shown where it is a short text or a number; False keeps it out of all text.",
+    )
     callback: CallbackOptions = section(
         CallbackOptions, hint="the function to run goes in 'task.function', one for its results in 'on_done'"
     )

@@ -64,9 +64,9 @@ class Books:
         self._settle_one(outcome)
         return None
 
-    def leave_out(self, task_id: int, status: int) -> None:
+    def leave_out(self, task_id: int, status: int, item: Any = None) -> None:
         """Settle a task that has not run: NOT_RUN or DROPPED."""
-        self.ledger.settle(task_id, status, 0.0, 0.0)
+        self.ledger.settle(task_id, status, 0.0, 0.0, result=item)
         self._tell(task_id, 1)
 
     def commit(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style
+from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style, input_text
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
@@ -189,9 +189,13 @@ class Course:
                 return
             if error is not None:
                 type_name, message, traceback = describe(error)
-                ledger.fail_later(task_id, Failure(type_name, message, traceback))
+                item = self.tasks.item_of(task_id)
+                shown = input_text(item) if self._config.task.show_input else ""
+                ledger.fail_later(task_id, Failure(type_name, message, traceback, item=item, input=shown))
                 if self._config.task.on_error == "raise":
-                    error.add_note(f"on_all_done of task #{task_id} raised this")
+                    error.add_note(
+                        f"on_all_done of task #{task_id} raised this" + (f"; input {shown}" if shown else "")
+                    )
                     self.driver.error = error
                     return
             else:
@@ -213,7 +217,8 @@ class Course:
         found = self.ledger.first_failure()
         if failed and found is not None and not self._config.verbose:
             first, failure = found
-            cause = f"#{first} {failure.type}: {failure.message[:200]}"
+            given = f" (input {failure.input})" if failure.input else ""
+            cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"
             text = f"{failed} of {len(self.ledger)} tasks failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
         for text, times in Counter(self.driver.complaints).items():

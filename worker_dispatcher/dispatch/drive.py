@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.config import brief
+from worker_dispatcher.config import input_text
 from worker_dispatcher.dispatch.books import Books, JournalBooks, Outcome
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.source import TaskSource
@@ -220,8 +220,8 @@ class Driver:
         batch = self._source.take_late(before)
         if batch is None:
             return self._source.fresh_due() + _FREE_SOON
-        for task_id in range(batch.first, batch.first + len(batch.items)):
-            self._books.leave_out(task_id, DROPPED)
+        for task_id, item in enumerate(batch.items, batch.first):
+            self._books.leave_out(task_id, DROPPED, item)
         return 0.0
 
     # Events
@@ -292,7 +292,7 @@ class Driver:
         task_id = event.task_id
         self._retrying.pop(task_id, None)
         tried = self._tried.get(task_id, 0) + (failure is None)
-        kept = failure._replace(exception=None) if failure is not None else None
+        kept = None if failure is None else self._kept(failure, event.item)
         # What cannot be sent or loaded fails while it is made ready, ahead of its time: it counts as failed then.
         due = self.ledger.due_of(task_id)
         started, ended = max(event.started, due), max(event.ended, due)
@@ -307,6 +307,13 @@ class Driver:
                 self.stopped = self.stopped or "failures"
                 self._last_failed = event
                 self._tried[task_id] = tried  # for what is said of it
+
+    def _kept(self, failure: Failure, item: Any) -> Failure:
+        return failure._replace(exception=None, item=item, input=self._input(item))
+
+    def _input(self, item: Any) -> str:
+        """A failed task's item, where text may show it; else empty."""
+        return input_text(item) if self._plan.show_input else ""
 
     def _tell(self, first: int, count: int) -> None:
         if self.on_settled is not None:
@@ -326,15 +333,16 @@ class Driver:
                     )
                     self._settle(event, CANCELLED, failure)
                 case Returned():
-                    pass  # still open: settled below
+                    self._source.put_back(event.batch)  # still open: settled below
                 case _:
                     self._take(event)
         for waiting in list(self._retrying.values()):
             assert waiting.failure is not None
             self._settle(waiting, waiting.failure.status, waiting.failure)
         self._books.commit()
+        items = self._source.left()
         for task_id in self.ledger.open_ids():
-            self._books.leave_out(task_id, NOT_RUN)
+            self._books.leave_out(task_id, NOT_RUN, items.get(task_id))
         if self._raises and self._last_failed is not None and self.error is None and why != "interrupt":
             self.error = self._dressed(self._last_failed)
 
@@ -401,5 +409,5 @@ class Driver:
             said += f", ran {seconds_text(event.ended - event.started)} in {place} {event.worker}"
             pids = self._pool.pids if self._pool is not None and self._plan.kind != "threads" else {}
             said += f" (pid {pids[event.worker]})" if event.worker in pids else ""
-        item = brief(event.item)
+        item = self._input(event.item)
         return f"{said}; input {item}" if item else said

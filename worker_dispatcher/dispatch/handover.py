@@ -195,7 +195,7 @@ class PassingLedger(Ledger):
         if failure is not None:
             self.failures[task_id] = failure
             if self._first_failure is None or task_id < self._first_failure[0]:
-                self._first_failure = (task_id, failure)
+                self._first_failure = (task_id, failure._replace(item=None))
         result = result if status == OK else self._task_failure(task_id, status)
         self._handover.put((self._entry(task_id, status, started, ended, result, worker, scheduled),))
         self._forget(task_id)

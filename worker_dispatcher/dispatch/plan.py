@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     """kind: 'threads', 'processes' or 'grid'; slots: threads (or coroutines) of each process, one entry for threads.
 
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
+    show_input: a failed task's item may be shown.
     """
 
     schedule: Schedule
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     method: str | None
     environment: Mapping[str, str]
     load: Load | None
+    show_input: bool = True
 
     @property
     def workers(self) -> int:
@@ -66,6 +68,7 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         config.worker.start_method,
         _environment(config.worker.blas_threads, cores, processes),
         load,
+        config.task.show_input,
     )
 
 

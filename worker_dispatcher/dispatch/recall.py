@@ -6,7 +6,8 @@ import math
 import warnings
 from array import array
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
@@ -100,6 +101,12 @@ class Recalled(TaskList):
     @property
     def ended(self) -> bool:
         return self._tasks.ended and not self._missing
+
+    def left(self) -> Iterable[Batch]:
+        return self._missing
+
+    def item_of(self, task_id: int) -> Any:
+        return self._tasks.item_of(task_id)
 
     def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> Batch | None:
         while not self._missing and self._look_up(count):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.config import Config, merged, parse
 from worker_dispatcher.dispatch.course import Course
+from worker_dispatcher.errors import TaskFailure
 from worker_dispatcher.records import DROPPED, NOT_RUN
 
 if TYPE_CHECKING:
@@ -147,6 +148,11 @@ class Run:
         """Results in task order; a falsy TaskFailure where a task did not end ok. One list for the life of the run."""
         self._course.ledger.expect_kept()
         return self._course.results
+
+    @property
+    def failures(self) -> list[TaskFailure]:
+        """The TaskFailures among the results, in task order; complete once the run is done."""
+        return [one for one in self.results if isinstance(one, TaskFailure)]
 
     @property
     def logs(self) -> list[dict[str, Any]]:

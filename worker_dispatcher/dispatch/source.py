@@ -7,6 +7,7 @@ import itertools
 import math
 from array import array
 from collections import deque
+from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.schedule import Schedule
@@ -171,6 +172,11 @@ class TaskSource:
 
     def take_alone(self) -> Batch | None:
         return self._alone.popleft() if self._alone else None
+
+    def left(self) -> dict[int, Any]:
+        """The items of tasks that the ledger knows and that nobody has, by id."""
+        batches = itertools.chain(self._back, self._alone, self._tasks.left())
+        return {task_id: item for batch in batches for task_id, item in enumerate(batch.items, batch.first)}
 
     def take(self, count: int) -> Batch | None:
         if self._back:

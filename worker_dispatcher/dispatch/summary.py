@@ -2,10 +2,10 @@
 
     done in 5.28 s   ok 197   failed 3   p50 180 ms  p95 420 ms  p99 1.10 s   37.9 tasks/s, peak 44.1/s (2 s window)
     first failures
-      #17  ConnectTimeout: host took more than 5 s  sizes.py:9
-      #88  ValueError: no such order                sizes.py:11  (+1 like it)
+      #17  'ORD_KL502'  ConnectTimeout: host took more than 5 s  sizes.py:9
+      #88  'ORD_ZZ001'  ValueError: no such order                sizes.py:11  (+1 like it)
 
-The tasks themselves are never shown, only what their exceptions say.
+Of a task only its input is shown, where the ledger has that as text, and what its exception says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _PEAK_FROM = 2.0  # seconds of a run that has a peak: it is over 1 s at least, and numpy takes 0.1 s to load
 _FAILURES = 3  # that are shown in words
 _LONGEST = 100  # characters of a failure
-_SHORTEST = 40  # of one that is cut to the width of the terminal
+_INPUT = 40  # of a failed task's input
+_SHORTEST = 24  # of one that is cut to the width of the terminal
 
 
 def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = None) -> list[str]:
@@ -108,14 +109,18 @@ def _failure_lines(ledger: Ledger, width: int | None) -> Iterator[str]:
     yield "first failures"
     shown = list(firsts.items())[:_FAILURES]
     heads = [f"#{task_id}" for _, task_id in shown]
+    inputs = [
+        printable(ledger.failures[task_id].input, _INPUT if width is None else width // 5) for _, task_id in shown
+    ]
     spots = [printable(place, 40) for (_, place), _ in shown]
     more = [f"(+{alike[kind] - 1:,} like it)" if alike[kind] > 1 else "" for kind, _ in shown]
-    others = sum(2 + max(map(len, column)) for column in (heads, spots, more))
+    others = sum(2 + max(map(len, column)) for column in (heads, inputs, spots, more) if any(column))
     longest = _LONGEST if width is None else max(_SHORTEST, min(_LONGEST, width - 2 - others))
     texts = [printable(f"{kind}: {_message(ledger, task_id)}", longest) for (kind, _), task_id in shown]
-    widths = [max(map(len, column)) for column in (heads, texts, spots)]
-    for cells in zip(heads, texts, spots, more, strict=True):
-        yield "  " + "  ".join(cell.ljust(size) for cell, size in zip(cells, [*widths, 0], strict=True)).rstrip()
+    columns = [column for column in (heads, inputs, texts, spots, more) if any(column)]
+    widths = [max(map(len, column)) for column in columns]
+    for cells in zip(*columns, strict=True):
+        yield "  " + "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True)).rstrip()
     if len(firsts) > _FAILURES:
         rest = len(firsts) - _FAILURES
         yield f"  and {rest} more kind{'s' if rest > 1 else ''}; all are in get_logs()"

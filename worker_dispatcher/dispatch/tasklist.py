@@ -55,8 +55,16 @@ class TaskList:
         dues = None if dues is None else dues[: len(items)]
         return Batch(ledger.draw(len(items), dues), items, dues=dues)
 
+    def item_of(self, task_id: int) -> Any:
+        """The item of a task that was drawn; None where only the task had it."""
+        return None
+
     def end(self) -> None:
         """Nothing more is wanted."""
+
+    def left(self) -> Iterable[Batch]:
+        """What the ledger knows and was not taken."""
+        return ()
 
     def left_over(self) -> int:
         """How many tasks the user's iterable has given that were never drawn, once the run has ended."""
@@ -96,6 +104,9 @@ class _Sequence(TaskList):
         items = self._items[self.drawn : self.drawn + count]
         self.drawn += len(items)
         return items
+
+    def item_of(self, task_id: int) -> Any:
+        return self._items[task_id - 1]
 
 
 class _Counted(TaskList):

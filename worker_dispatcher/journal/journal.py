@@ -22,6 +22,7 @@ from worker_dispatcher.journal.rows import (
     Unpackable,
     pack_content,
     pack_facts,
+    pack_failure,
     pieces_of,
     read_content,
     read_facts,
@@ -251,7 +252,7 @@ class Journal:
     ) -> BaseException | None:
         """Record one task, with any status. Returns what pickling it raised: it is not recorded then. A failure is
         always recorded, without metadata that cannot be pickled."""
-        error = (failure.type, failure.message, failure.traceback) if failure is not None else None
+        error = None if failure is None else pack_failure(failure)
         content = (
             [result],
             {task_id: metadata} if metadata else {},

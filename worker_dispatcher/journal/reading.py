@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sqlite3
 from typing import Any
 
@@ -21,13 +22,13 @@ _AT_A_TIME = 200  # rows of one read: a longer one would keep the writer's log f
 
 
 class _Unloadable:
-    """Stands for a result that this process cannot load. True, since its task ended ok."""
+    """Stands for a result, or an item, that this process cannot load. True, since a result's task ended ok."""
 
     def __init__(self, why: str) -> None:
         self.why = why
 
     def __repr__(self) -> str:
-        return f"<result that cannot be loaded here: {self.why}>"
+        return f"<cannot be loaded here: {self.why}>"
 
 
 def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -114,7 +115,8 @@ def _entry(
     facts: Facts, nth: int, result: Any, metadata: dict[int, Any], attempts: dict[int, int], failure: Any
 ) -> dict[str, Any]:
     task_id, started, ended = facts.first + nth, facts.starts[nth], facts.ends[nth]
-    error = dict(zip(("type", "message", "traceback"), failure, strict=True)) if failure is not None else None
+    error = dict(zip(("type", "message", "traceback"), failure[:3], strict=True)) if failure is not None else None
+    item, shown = _item_of(failure)
     status, tried = STATUS_NAMES[facts.status], attempts.get(task_id, 1)
     notes, output = without_output(metadata.get(task_id, {}))
     entry = {
@@ -122,7 +124,7 @@ def _entry(
         "started_at": started + facts.shift,
         "ended_at": ended + facts.shift,
         "duration": ended - started,
-        "result": result if facts.status == OK else TaskFailure(task_id, status, error, tried),
+        "result": result if facts.status == OK else TaskFailure(task_id, status, error, tried, item, shown),
         "metadata": notes,
         "status": status,
         "error": error,
@@ -130,4 +132,19 @@ def _entry(
         "worker": facts.workers[nth] or None,
         "pid": facts.pids[nth] or None,
     }
+    if error is not None:
+        entry |= {"task": item, "input": shown}
     return entry if output is None else entry | {"output": output}
+
+
+def _item_of(failure: Any) -> tuple[Any, str]:
+    """A failed task's item, None where it is not there, and what is shown of it."""
+    packed, shown = (None, "") if failure is None or len(failure) < 5 else failure[3:5]
+    if packed is None:
+        return None, shown
+    try:
+        return pickle.loads(packed), shown
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the item's classes may raise anything
+        return _Unloadable(told(error)), shown

@@ -5,7 +5,8 @@
     facts     packed columns: see _pack_facts
     seal      32 bytes: a digest of the content (payload and pieces), and a keyed one of everything else and that digest
     payload   pickle of (results, metadata by id, attempts by id where more than one, failure or None);
-              NULL where it is among the pieces
+              NULL where it is among the pieces; a failure is (type, message, traceback, the item's own pickle or
+              None, what is shown of it), where the last two may be missing
 
 Large buffers of results, and payloads that are large themselves, are cut into pieces of at most PIECE bytes in a table
 of their own, so that neither writing nor reading has a second copy of an array in memory.
@@ -24,6 +25,7 @@ from typing import Any
 
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import LARGE, unpack
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Unpackable",
     "pack_content",
     "pack_facts",
+    "pack_failure",
     "pieces_of",
     "read_content",
     "read_facts",
@@ -42,6 +45,7 @@ __all__ = [
     "seal_holds",
 ]
 
+ITEM_MOST = 64 << 10  # bytes of a failed task's item that are worth keeping beside what it raised
 PIECE = 4 << 20  # bytes; sqlite copies each once on its way
 _NAMES_A_GLOBAL = b"\x93"  # without it loading a pickle calls nothing
 _ONE_WORKER, _PAYLOAD_IN_PIECES = 1, 2
@@ -136,6 +140,20 @@ def _dump(kind: Callable[..., Any], content: Any, parts: list[Any], large: list[
 
     # A list of parts instead of one string: a large `bytes` is then a part as it stands, not a copy.
     kind(types.SimpleNamespace(write=parts.append), 5, buffer_callback=keep_inside).dump(content)
+
+
+def pack_failure(failure: Failure) -> tuple[str, str, str, bytes | None, str]:
+    """A failure as it stands in a row. Runs code of its item's classes; an item that is large, or that
+    cannot be pickled, is left out."""
+    parts: list[Any] = []
+    large: list[pickle.PickleBuffer] = []
+    try:
+        _dump(pickle.Pickler, failure.item, parts, large)
+    except Exception:
+        parts = []
+    item = b"".join(parts)
+    kept = item if item and not large and len(item) <= ITEM_MOST else None
+    return failure.type, failure.message, failure.traceback, kept, failure.input
 
 
 def _packing(parts: list[Any], buffers: list[list[memoryview]]) -> Packing:
