@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import pickle
 import threading
 import time
@@ -207,3 +209,26 @@ def test_the_failures_of_a_run_are_listed_whatever_truth_the_results_have():
         run.wait()
     assert [failure.task_id for failure in run.failures] == [2, 4]
     assert run.failures == [one for one in run.results if isinstance(one, wd.TaskFailure)]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_reports_and_files_show_the_input_and_hold_no_item(tmp_path, shown):
+    config = {"task": {"list": ["fine", SECRET], "function": fail_on, "show_input": shown}, "verbose": False}
+    with pytest.warns(wd.TaskFailuresWarning):
+        wd.start(config)
+    made = [wd.report(), wd.report(wd.get_logs())]
+    texts = [str(one) for one in made] + [one._repr_html_() for one in made]
+    for one in made:
+        for write in ("to_csv", "to_jsonl", "to_json", "to_html"):
+            getattr(one, write)(tmp_path / write)
+            texts.append((tmp_path / write).read_text())
+    again = wd.report(tmp_path / "to_jsonl")
+    header, _, failed = csv.reader((tmp_path / "to_csv").read_text().splitlines())
+    line = json.loads((tmp_path / "to_jsonl").read_text().splitlines()[1])
+
+    assert [SECRET in text for text in texts if "<table" not in text] == [shown] * 8
+    assert shown or not any(SECRET in text for text in texts)
+    assert f"#2 {SECRET!r}" in str(again) or not shown
+    assert failed[header.index("input")] == (repr(SECRET) if shown else "")
+    assert line["input"] == (repr(SECRET) if shown else "")
+    assert "task" not in line

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker_dispatcher.reports.failures import error_of_log
 from worker_dispatcher.reports.verdict import cause_of_log
-from worker_dispatcher.reports.wording import shown
+from worker_dispatcher.reports.wording import printable, shown
 
 __all__ = ["FailureGroup", "group_failures", "place_of"]
 
@@ -18,18 +18,25 @@ _HEAD = "Traceback (most recent call last):"
 _NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")
 _SLASH = re.compile(r"[/\\]")
 _IDS_KEPT = 5
+_LONGEST_INPUT = 40  # characters; the whole is in the log
 
 
 @dataclass(slots=True)
 class FailureGroup:
     """count: rows; type: of the exception, or what else it was ('HTTP 503', 'returned False'); place: 'file.py:12' or
-    ''; message, task_ids: of the first ones."""
+    ''; message, input: of the first one, where it may be shown; task_ids: of the first ones."""
 
     type: str
     place: str
     message: str
+    input: str = ""
     count: int = 0
     task_ids: list[int | str] = field(default_factory=list)
+
+    def first_ids(self, most: int) -> str:
+        """The first tasks for a line of text: '#17, #88'; the very first with its input."""
+        ids = [f"#{printable(str(task_id), 20)}" for task_id in self.task_ids[:most]]
+        return ", ".join([f"{ids[0]} {self.input}", *ids[1:]] if ids and self.input else ids)
 
 
 def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
@@ -44,7 +51,8 @@ def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
             place = places[traceback] = place_of(traceback)
         group = groups.get((kind, place))
         if group is None:
-            group = groups[kind, place] = FailureGroup(kind, place, message)
+            given = shown(log["input"], _LONGEST_INPUT) if log.get("input") else ""
+            group = groups[kind, place] = FailureGroup(kind, place, message, given)
         group.count += 1
         if task_id is not None and len(group.task_ids) < _IDS_KEPT:
             group.task_ids.append(task_id if type(task_id) is int else shown(task_id, 40))

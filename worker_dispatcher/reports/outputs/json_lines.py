@@ -37,6 +37,7 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
                 "place": group.place,
                 "message": group.message,
                 "task_ids": group.task_ids,
+                "input": group.input,
             }
             for group in facts.failures
         ],
@@ -72,7 +73,7 @@ def write_jsonl(facts: Facts, file: TextIO) -> None:
 
 
 def _line(log: Mapping[str, Any]) -> dict[str, Any]:
-    line = {shown(key): _plain(value) for key, value in log.items()}
+    line = {shown(key): _plain(value) for key, value in log.items() if key != "task"}  # its `input` may be shown
     if row_is_success_in_1x(line) and not row_is_success_in_1x(log):
         line |= {"result": None, "result_text": line["result"]}
     cause = cause_of_log(log)

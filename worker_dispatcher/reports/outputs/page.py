@@ -177,7 +177,7 @@ def _failures(digest: Digest) -> Iterator[str]:
             (printable(group.type, 80), "word"),
             (group.place, "word"),
             (printable(group.message, 300), "text"),
-            (", ".join(f"#{task_id}" for task_id in group.task_ids), "ids aside"),
+            (group.first_ids(5), "ids aside"),
         )
         for group in groups
     ]

@@ -16,7 +16,7 @@ __all__ = ["COLUMNS", "cells_of_log", "rows_of", "safe_cell", "write_csv"]
 COLUMNS = (
     *("task_id", "started_at", "ended_at", "duration", "success", "status", "attempts", "worker", "pid"),
     *("scheduled_at", "queue_delay", "response_time", "phase"),
-    *("error_type", "error_place", "error_message", "result"),
+    *("input", "error_type", "error_place", "error_message", "result"),
 )
 _PLAIN = COLUMNS[1:4] + COLUMNS[5:13]
 _LONGEST = 1000  # characters of a result or message; whole results are in the logs
@@ -49,6 +49,7 @@ def cells_of_log(log: Mapping[str, Any]) -> list[Any]:
         *plain[:3],
         row_is_success(log),
         *plain[3:],
+        shown(log["input"], _LONGEST) if log.get("input") else None,
         shown(error.get("type") or cause_of_log(log), 80) or None,
         printable(place_of(traceback), 120) if isinstance(traceback, str) and traceback else None,
         shown(error["message"], _LONGEST) if error.get("message") else None,

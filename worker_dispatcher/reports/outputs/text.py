@@ -101,7 +101,7 @@ def _failures(digest: Digest) -> Iterator[str]:
     yield ""
     yield "failures"
     for group in groups[:_MOST_GROUPS]:
-        ids = ", ".join(f"#{printable(str(task_id), 20)}" for task_id in group.task_ids[:3])
+        ids = group.first_ids(3)
         kind, message = printable(group.type, 30), printable(group.message, 60)
         yield f"  {count_text(group.count):>8}  {kind}  {printable(group.place, 40)}  {message}  {ids}".rstrip()
     if len(groups) > _MOST_GROUPS:
