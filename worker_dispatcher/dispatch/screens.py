@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.figures import View
+from worker_dispatcher.osproc.system import writable
 
 __all__ = ["LastRow", "NotebookBar", "PlainLines", "Screen", "open_screen"]
 
@@ -142,7 +143,7 @@ class LastRow:
                     self._send(b"\x1b7\x1b[r\x1b8\x1b[J")
                 until = now() + _LAST_WORD
                 while not self._send() and (left := until - now()) > 0:
-                    select.select([], [self._fd], [], left)
+                    writable(self._fd, left)
             finally:
                 os.close(self._fd)
                 _row.release()
@@ -216,11 +217,7 @@ def _descriptor(stream: TextIO) -> int:
 
 def _takes(fd: int) -> bool:
     """False for a pipe that nobody empties, and for a terminal that stands still."""
-    if fd < 0 or not hasattr(select, "poll"):
-        return True
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(0))
+    return fd < 0 or not hasattr(select, "poll") or writable(fd)
 
 
 def _in_front(fd: int) -> bool:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.osproc.system import close_all
 
 __all__ = ["Channel", "Frame", "Gone"]
 
@@ -27,6 +28,8 @@ _MOST_FDS = 8
 _SPACE = socket.CMSG_SPACE(4 * _MOST_FDS)
 # As plain numbers: to use a flag itself takes a microsecond.
 _CUT, _CLOEXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)
+# Without it the end of the other side kills a program that has set SIGPIPE to its default.
+_QUIETLY = int(socket.MSG_NOSIGNAL)
 
 
 class Gone(Exception):
@@ -89,8 +92,9 @@ class Channel:
     def _write(self, data: memoryview, fds: Sequence[int]) -> int:
         try:
             if not fds:
-                return self._sock.send(data)
-            return self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+                return self._sock.send(data, _QUIETLY)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            return self._sock.sendmsg([data], rights, _QUIETLY)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -103,8 +107,7 @@ class Channel:
             sent = self._write(data, fds)
             if not sent:
                 return
-            for fd in fds:
-                os.close(fd)
+            close_all(fds)
             if sent == len(data):
                 self._out.popleft()
             else:
@@ -194,15 +197,13 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        self._sock.close()
-        for _, fds in self._out:
-            for fd in fds:
-                os.close(fd)
-        for fds in self._fds:
-            for fd in fds:
-                os.close(fd)
-        self._out.clear()
-        self._fds.clear()
+        try:
+            self._sock.close()
+        finally:
+            for fds in (*(fds for _, fds in self._out), *self._fds):
+                close_all(fds)
+            self._out.clear()
+            self._fds.clear()
 
 
 def _duplicates(fds: Sequence[int]) -> list[int]:
@@ -211,7 +212,6 @@ def _duplicates(fds: Sequence[int]) -> list[int]:
         for fd in fds:
             found.append(os.dup(fd))
     except OSError:
-        for fd in found:
-            os.close(fd)
+        close_all(found)
         raise
     return found

@@ -17,6 +17,8 @@ import math
 import mmap
 import os
 
+from worker_dispatcher.osproc.system import close_all, given
+
 __all__ = ["IN_INIT", "SETTLE", "Slate"]
 
 SETTLE = 0.002  # seconds between setting HALT and believing the rows
@@ -45,7 +47,7 @@ class Slate:
 
     @staticmethod
     def shared(slots: int) -> Slate:
-        fd = os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC)
+        fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC))
         try:
             os.ftruncate(fd, _WORD * (1 + 3 * slots))
             slate = Slate(slots, fd)
@@ -85,7 +87,7 @@ class Slate:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
+            close_all([self.fd])
             self.fd = -1
         for view in (self.halt, self.running, self.started, self.deadline, self._view):
             view.release()

@@ -8,7 +8,6 @@ import importlib
 import itertools
 import marshal
 import os
-import select
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.order import order_for
+from worker_dispatcher.osproc.system import check_watching, close_all, given, readable
 
 __all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "starter", "warm_up"]
 
@@ -58,9 +58,7 @@ class Process:
     @property
     def ended(self) -> bool:
         """True once it has certainly ended, reaped or not."""
-        return self.status is not None or (
-            self.sentinel is not None and bool(select.select([self.sentinel], [], [], 0)[0])
-        )
+        return self.status is not None or (self.sentinel is not None and readable(self.sentinel))
 
     @property
     def exit_code(self) -> int | None:
@@ -86,7 +84,7 @@ class Process:
 
     def close(self) -> None:
         if self.sentinel is not None:
-            os.close(self.sentinel)
+            close_all([self.sentinel])
             self.sentinel = None
 
 
@@ -186,6 +184,10 @@ def warm_up(entry: str) -> None:
 
     Returns at once. From any thread.
     """
+    try:
+        check_watching()
+    except (OSError, RunError):
+        return  # who wants a worker will hear it
     _fill_standard_descriptors()
     _server.warm_up(_module_of(entry))
 
@@ -295,8 +297,8 @@ class ForkStarter:
             finally:
                 os._exit(70)
         try:
-            process.started(pid, os.pidfd_open(pid))
-        except OSError:  # nobody would see its end
+            process.started(pid, given("pidfd_open", lambda: os.pidfd_open(pid)))
+        except BaseException:  # nobody would see its end
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
@@ -334,7 +336,7 @@ class ForkStarter:
             process.kill()
         for process in list(self._processes):
             if process.sentinel is not None:
-                select.select([process.sentinel], [], [], 5)
+                readable(process.sentinel, 5)
         self.pump()
 
 
@@ -349,6 +351,7 @@ def starter(
     method: str | None, entry: str, environment: dict[str, str], imports: Sequence[str] = ()
 ) -> ServerStarter | ForkStarter:
     """The starter for a start method; None means the safe default, the fork server. See `order_for` for the rest."""
+    check_watching()
     _fill_standard_descriptors()
     if method == "fork":
         return ForkStarter(entry, environment=environment)

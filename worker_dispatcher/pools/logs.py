@@ -11,7 +11,6 @@ from __future__ import annotations
 import _thread
 import os
 import pickle
-import select
 import struct
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Gone
+from worker_dispatcher.osproc.system import writable
 from worker_dispatcher.pools.frames import LOGS
 from worker_dispatcher.wire import is_plain
 
@@ -67,7 +67,7 @@ class LockedChannel(Channel):
         if not self._busy.acquire(blocking=False):
             return False
         try:
-            if not select.select([], [self.fileno()], [], 0)[1]:
+            if not writable(self.fileno()):
                 return False
             super().send(kind, parts)
             return True

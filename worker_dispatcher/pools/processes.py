@@ -12,11 +12,13 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from types import FunctionType
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
+from worker_dispatcher.osproc.system import close_all, given
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
 from worker_dispatcher.pools.batching import (
@@ -66,23 +68,31 @@ class ProcessPool:
 
     def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
         self._setup = setup
-        self._wake = -1
-        packed = pack_large(setup)
-        entry = WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
-        self._starter = starter(method, entry, environment, _libraries(setup, packed))
-        parts, self._greeting_fds = to_parts(packed)
-        manners = marshal.dumps(levels() if setup.forward_logging else None)
-        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))
-        self.pids, self.complaints = self._roster.pids, self._roster.complaints
-        self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._wake, select.POLLIN)
+        with ExitStack() as undo:
+            self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            undo.callback(os.close, self._wake)
+            self._open(slots, method, environment, undo)
+            undo.pop_all()
         self._wakes = select.poll()
         self._wakes.register(self._wake, select.POLLIN)
         self._batching = Batching()
         self._scan_at = math.inf
         self._watch = Watch(setup)
         self._full = False  # no worker had room when tasks were handed out last
+
+    def _open(self, slots: Sequence[int], method: str | None, environment: dict[str, str], undo: ExitStack) -> None:
+        setup = self._setup
+        packed = pack_large(setup)
+        entry = WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
+        self._starter = starter(method, entry, environment, _libraries(setup, packed))
+        undo.callback(self._starter.close)
+        parts, self._greeting_fds = to_parts(packed)
+        undo.callback(close_all, self._greeting_fds)
+        manners = marshal.dumps(levels() if setup.forward_logging else None)
+        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))
+        self.pids, self.complaints = self._roster.pids, self._roster.complaints
+        self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
+        self._poll.register(self._wake, select.POLLIN)
 
     # Feeding
 
@@ -309,22 +319,23 @@ class ProcessPool:
     def _await_ends(self, grace: float) -> None:
         """Read on until every worker is reaped, or the time is over."""
         self._listen_while(self._workers_left, grace)
-        for remote in self._remotes + self._roster.dying:
-            self._roster.finish(remote)
+        self._roster.finish_all()
 
     def close(self) -> None:
         if self._roster.closed:
             return
         self._roster.closed = True
-        for remote in self._remotes:
-            self._roster.let_go(remote)
-        self._listen_while(self._workers_left, self._setup.exit_grace)
-        for remote in self._remotes + self._roster.dying:
-            remote.kill()
-        self._await_ends(EXIT_GRACE)
-        self._starter.close()
-        self._roster.logs.close()
-        for fd in [*self._greeting_fds, self._wake]:
-            if fd >= 0:
-                os.close(fd)
+        with ExitStack() as steps:  # the last is taken first, and each whatever those before it raise
+            steps.callback(self._close_descriptors)
+            steps.callback(self._roster.logs.close)
+            steps.callback(self._starter.close)
+            steps.callback(self._roster.finish_all)
+            steps.callback(self._listen_while, self._workers_left, EXIT_GRACE)
+            steps.callback(self._roster.kill_all)
+            steps.callback(self._listen_while, self._workers_left, self._setup.exit_grace)
+            for remote in self._remotes:
+                steps.callback(self._roster.let_go, remote)
+
+    def _close_descriptors(self) -> None:
+        close_all([*self._greeting_fds, self._wake])
         self._wake = -1

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TypeAlias
 
 from worker_dispatcher.clock import now
@@ -385,9 +386,10 @@ class Remote:
         self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in running}
 
     def close(self) -> None:
-        self.channel.close()
-        self.slate.close()
-        self.process.close()
+        with ExitStack() as each:
+            each.callback(self.process.close)
+            each.callback(self.slate.close)
+            each.callback(self.channel.close)
 
 
 def _size(frame: Frame) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import select
+from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
+from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Broken, Event, Setup
 from worker_dispatcher.pools.logs import Incoming
 from worker_dispatcher.pools.remote import Remote
@@ -148,7 +150,7 @@ class Roster:
             remote.orphaned = self._server_deaths <= _SERVER_DEATHS_FORGIVEN
             remote.kill()
             if remote.process.sentinel is not None:
-                select.select([remote.process.sentinel], [], [], EXIT_GRACE)
+                readable(remote.process.sentinel, EXIT_GRACE)
             self.finish(remote)
         assert isinstance(self._starter, ServerStarter)
         self._starter.reconnect()
@@ -201,12 +203,23 @@ class Roster:
         for fd in (remote.channel.fileno(), remote.process.sentinel):
             if fd is not None and self._by_fd.pop(fd, None) is not None:
                 self.poll.unregister(fd)
-        self.events += remote.bury()
-        self.complaints += remote.complaints
-        remote.close()
         for group in (self.remotes, self.dying):
             if remote in group:
                 group.remove(remote)
+        try:
+            self.events += remote.bury()
+            self.complaints += remote.complaints
+        finally:
+            remote.close()
+
+    def finish_all(self) -> None:
+        with ExitStack() as each:
+            for remote in self.remotes + self.dying:
+                each.callback(self.finish, remote)
+
+    def kill_all(self) -> None:
+        for remote in self.remotes + self.dying:
+            remote.kill()
 
     def give_up(self, remote: Remote) -> None:
         """Kill it."""

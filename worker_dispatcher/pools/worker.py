@@ -14,7 +14,6 @@ import itertools
 import marshal
 import math
 import os
-import select
 import socket
 import struct
 import sys
@@ -27,6 +26,7 @@ from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, g
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, Slate
+from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns, forked
 from worker_dispatcher.pools.frames import (
@@ -145,7 +145,7 @@ class Solo:
         self._slate.running[0] = 0
         self._slate.deadline[0] = math.inf
         while (ahead := due - now()) > _DOZE:
-            if select.select([self._channel.fileno()], [], [], ahead - _DOZE)[0]:
+            if readable(self._channel.fileno(), ahead - _DOZE):
                 self._early += self._channel.receive()  # raises when the parent is gone
         if ahead > 0:
             sleep(ahead)

@@ -1,0 +1,72 @@
+"""What the system gives, or refuses: descriptors of Linux's own kinds, and waits for one descriptor."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import math
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from worker_dispatcher.errors import RunError
+
+__all__ = ["check_watching", "close_all", "given", "readable", "writable"]
+
+_T = TypeVar("_T")
+_SINCE = {"eventfd": "2.6.27", "memfd_create": "3.17", "pidfd_open": "5.3", "pidfd_send_signal": "5.1"}
+# Which call is not there, and what a filter of system calls answers in its place; all else may pass.
+_REFUSALS = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
+
+
+def given(name: str, call: Callable[[], _T]) -> _T:
+    """What a system call gives. Raises RunError, which names the call and the way out, where the system has no such
+    call or forbids it; OSError where it has come to a limit."""
+    try:
+        return call()
+    except (OSError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno not in _REFUSALS:
+            raise
+        why = error.strerror if isinstance(error, OSError) else "this Python was built without it"
+        raise RunError(
+            f"worker processes need the system call {name}, which is refused here ({why}): Linux {_SINCE[name]} and "
+            "later provide it, unless a seccomp profile, such as a container has, forbids it; allow it there, or use "
+            "threads (without use_processing and parallel_processing)"
+        ) from None
+
+
+@functools.cache
+def check_watching() -> None:
+    """Raise RunError where the ends of processes cannot be watched. Looked at once: a filter, once set, stays."""
+    fd = given("pidfd_open", lambda: os.pidfd_open(os.getpid()))
+    try:
+        given("pidfd_send_signal", lambda: signal.pidfd_send_signal(fd, 0))
+    finally:
+        os.close(fd)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors, each whatever becomes of the others: code of the user may have closed some."""
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+
+
+def readable(fd: int, seconds: float = 0.0) -> bool:
+    """Wait until there is something to read, or the other end has ended; False if the time is over before."""
+    return _polled(fd, select.POLLIN, seconds)
+
+
+def writable(fd: int, seconds: float = 0.0) -> bool:
+    """The same for room to write."""
+    return _polled(fd, select.POLLOUT, seconds)
+
+
+def _polled(fd: int, wanted: int, seconds: float) -> bool:
+    poll = select.poll()  # unlike select(), it takes descriptors of any number
+    poll.register(fd, wanted)
+    return bool(poll.poll(math.ceil(seconds * 1000)))
