@@ -263,12 +263,16 @@ def test_a_decorator_that_passes_on_what_it_gets_is_asked_for_what_is_inside(
         (lambda *, verbose=True: 1, "has no parameter that can take the task"),
         (functools.partial(one, order=1), "has no parameter that can take the task"),
         (two, "parameters 'first' and 'second' are not among id, config, task, metadata and have no default"),
-        (lambda id, x: 1, "parameter 'x' is not one of id, config, task, metadata and has no default; rename it"),
+        (
+            lambda id, x: 1,
+            "parameter 'x' is not one of id, config, task, metadata and has no default; the item comes "
+            "as 'task': rename it, or give it a default",
+        ),
         (lambda x, id: 1, "parameter 'x' is not one of"),
         (lambda order, config=None: 1, "parameter 'order' is not one of"),
         (lambda *, x: 1, "parameter 'x' is not one of"),
         (lambda id, x, **kwargs: 1, "parameter 'x' is not one of"),
-        (lambda id, worker_state: 1, "parameter 'worker_state' is not one of"),
+        (lambda id, worker_state: 1, "parameter 'worker_state' is what worker.init makes; set worker.init"),
         (lambda id, /: 1, "parameter 'id' is positional-only; remove the '/'"),
         (lambda id, task, /: 1, "parameter 'id' is positional-only; remove the '/'"),
         (lambda x, /, *, task=None: 1, "parameter 'x' is not one of"),

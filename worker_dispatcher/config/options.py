@@ -98,7 +98,7 @@ class TaskOptions(Options):
     list: Iterable[Any] | int | None = option(
         [],
         items(),
-        "The tasks: any iterable, drawn from while the run goes on, or how many to make; None makes them without end.",
+        "An iterable whose items come as `task`, or a count: `task` is `{}`, and `id` tells tasks apart; None: no end.",
         private=True,
     )
     function: Callable[..., Any] = option(

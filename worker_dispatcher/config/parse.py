@@ -113,7 +113,8 @@ class _Reading:
         if path in NOT_YET:
             raise Refused("not available yet in this version; leave it out")
         if path not in LEGACY:
-            raise Refused(unknown(prefix, name, [path for path, _ in walk(Config)], NOT_YET))
+            known = [path for path, _ in walk(Config)]
+            raise Refused(unknown(prefix, name, known, NOT_YET, a_dict=isinstance(value, Mapping)))
         self.kept[path] = LEGACY[path].rule.accept(value)
         self.legacy[path], self.meant[path] = value, LEGACY[path]
 

@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from worker_dispatcher.call_style import STATE_NAME
 from worker_dispatcher.config.describe import Refused, brief, got
 from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
+    NO_STATE,
     TASK_NAMES,
     call_style,
     generator_word,
@@ -210,8 +210,8 @@ def task_function() -> Rule:
         _refuse_generator(value, "return its values, as in `return list(...)`")
         try:
             call_style(value, TASK_NAMES)
-        except Refused:
-            if not _needs_state(value):
+        except Refused as refusal:
+            if str(refusal) != NO_STATE:  # whether there is a worker.init is seen together
                 raise
         return value
 
@@ -227,15 +227,6 @@ def _refuse_generator(function: Callable[..., Any], fix: str) -> None:
 def _refuse_coroutine(function: Callable[..., Any], fix: str) -> None:
     if is_coroutine_function(function):
         raise Refused(f"must be a plain function, got a coroutine function; {fix}")
-
-
-def _needs_state(function: Callable[..., Any]) -> bool:
-    """True for a function that can be called once there is a worker_state; whether there is, is seen together."""
-    try:
-        call_style(function, (*TASK_NAMES, STATE_NAME))
-    except Refused:
-        return False
-    return True
 
 
 def hook(name: str) -> Rule:

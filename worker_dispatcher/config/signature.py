@@ -13,6 +13,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
     "CALLBACK_NAMES",
+    "NO_STATE",
     "TASK_NAMES",
     "CallStyle",
     "call_style",
@@ -24,6 +25,8 @@ __all__ = [
 # The third of each is the subject: what a function gets that takes one parameter of any name.
 TASK_NAMES = ("id", "config", "task", "metadata")
 CALLBACK_NAMES = ("id", "config", "result", "log")
+_MEANING = {"task": "item", "result": "task's result"}
+NO_STATE = f"parameter '{STATE_NAME}' is what worker.init makes; set worker.init, or give it a default"
 
 DEEPEST = 50  # decorators followed; an object that claims to wrap itself must not keep us for ever
 # Of code.co_flags, as `inspect` has them. An iterable coroutine is a generator function that types.coroutine has marked
@@ -139,6 +142,8 @@ class _Choice(NamedTuple):
     def style(self) -> CallStyle:
         known = [p.name for p in self.parameters if self._known(p)]
         strangers = [p for p in self.parameters if self._stranger(p)]
+        if not self.lenient and "task" in self.names and any(p.name == STATE_NAME for p in strangers):
+            raise Refused(NO_STATE)
         if strangers and not known and len(strangers) == 1 and _takes_position(strangers[0]):
             return self._positional(strangers[0])
         offered = tuple(n for n in self.names if n in known or (n in self.rest and n not in self.bound))
@@ -170,10 +175,18 @@ class _Choice(NamedTuple):
         for p in strangers:
             if p.name in self.names and p.kind == "POSITIONAL_ONLY":
                 return f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name"
-        which, on_offer = " and ".join(f"'{p.name}'" for p in strangers), ", ".join(self.names)
-        if len(strangers) == 1:
-            return f"parameter {which} is not one of {on_offer} and has no default; rename it or give it one"
-        return f"parameters {which} are not among {on_offer} and have no default; rename them or give them one"
+        *others, last = [f"'{p.name}'" for p in strangers]
+        which, on_offer = f"{', '.join(others)} and {last}" if others else last, ", ".join(self.names)
+        fix = f"the {_MEANING[self.names[2]]} comes as '{self.names[2]}'" if len(self.names) > 2 else ""
+        if not others:
+            fix = f"{fix}: rename it, or give it a default" if fix else "rename it, or give it a default"
+            return f"parameter {which} is not one of {on_offer} and has no default; {fix}"
+        if fix and not any(self._known(p) for p in self.parameters) and all(map(_takes_position, strangers)):
+            # Of any function, since it may have no name of its own.
+            fix += f": to spread it over parameters, write lambda {self.names[2]}: f(*{self.names[2]})"
+        else:
+            fix = f"{fix}: rename them, or give them defaults" if fix else "rename them, or give them defaults"
+        return f"parameters {which} are not among {on_offer} and have no default; {fix}"
 
 
 def _parameters(function: Callable[..., Any]) -> list[_Parameter] | None:

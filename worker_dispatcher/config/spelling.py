@@ -10,16 +10,34 @@ LIKENESS = 0.7  # share of letters in common, by difflib; below it suggestions a
 LONGEST = 60  # letters of a name worth comparing; the comparison takes quadratic time
 
 
-def unknown(prefix: str, name: str, available: Sequence[str], not_yet: Set[str] = frozenset()) -> str:
+# What other libraries, and people, call an option.
+_MEANT = {
+    **dict.fromkeys(("retry", "max_retries", "attempts", "max_attempts", "tries"), "task.retries"),
+    **dict.fromkeys(
+        ("workers", "threads", "n_workers", "num_workers", "n_jobs", "jobs", "concurrency"), "worker.number"
+    ),
+    **dict.fromkeys(("items", "tasks", "inputs", "iterable"), "task.list"),
+    **dict.fromkeys(("func", "fn", "target"), "task.function"),
+    **dict.fromkeys(("args", "kwargs", "params"), "task.config"),
+    **dict.fromkeys(("initializer", "setup"), "worker.init"),
+    "max_tasks_per_child": "worker.max_tasks_per_worker",
+}
+
+
+def unknown(
+    prefix: str, name: str, available: Sequence[str], not_yet: Set[str] = frozenset(), *, a_dict: bool = False
+) -> str:
     """The text for an unknown option.
 
     prefix: the section it was found in, as "worker." or ""; available: the paths of all options and sections;
-    not_yet: those that the reader may mean too, but that this version refuses.
+    not_yet: those that the reader may mean too, but that this version refuses; a_dict: its value is one.
     """
     paths = [*available, *sorted(not_yet)]
     for path in (prefix + name, name):
         if "." in name and path in paths:
             return f"options are nested, not dotted: write {_nested(path)}"
+    if not a_dict and (meant := _MEANT.get(_plain(name))) in paths:
+        return f"unknown option; did you mean '{meant}'?"
     here = [path for path in paths if _in_section(path, prefix)]
     same = [path for path in paths if _last(path) == _plain(name)]
     # The very name elsewhere is a better guess than a like one here: 'max_workers' at the top is not 'worker'.

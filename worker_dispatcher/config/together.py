@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from worker_dispatcher.call_style import STATE_NAME
 from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.config.signature import TASK_NAMES, call_style, is_coroutine_function
 
@@ -22,6 +23,9 @@ def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "task.list" in kept and kept["task.list"] is None and not (on and _ends(found)):
         fix = "give an iterable of tasks, or how many to make, or leave it out for none"
         text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
+        problems.append(("task.list", text))
+    if "task.function" in kept and "task.list" not in kept:
+        text = "is missing beside task.function; give an iterable of tasks, or how many to make; [] runs none"
         problems.append(("task.list", text))
     if kept.get("journal") is not None and isinstance(kept.get("task.list"), set | frozenset):
         text = "a set has another order each time, and a journal knows tasks by their place; sort it: sorted(...)"
@@ -41,12 +45,11 @@ def _hooks(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What worker.init, worker.exit and the task's function must have of each other."""
     problems = []
     function = kept.get("task.function")
-    if function is not None and kept.get("worker.init") is None:
+    if function is not None:
         try:
-            call_style(function, TASK_NAMES)
-        except Refused:  # its rule has let it pass, so it lacks nothing else
-            text = "parameter 'worker_state' is what worker.init makes; set worker.init, or give it a default"
-            problems.append(("task.function", text))
+            call_style(function, TASK_NAMES if kept.get("worker.init") is None else (*TASK_NAMES, STATE_NAME))
+        except Refused as refusal:  # its rule has let it pass for want of a worker.init
+            problems.append(("task.function", str(refusal)))
     if function is None or not is_coroutine_function(function):
         for path in ("worker.init", "worker.exit"):
             if kept.get(path) is not None and is_coroutine_function(kept[path]):
