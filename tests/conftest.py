@@ -187,9 +187,7 @@ def _processes() -> dict[psutil.Process, tuple[str, bool]]:
 
 def _command(process: psutil.Process) -> str:
     try:
-        command = " ".join(process.cmdline()) or f"<{process.name()}>"
-        # Which module the fork server has loaded first is all one.
-        return re.sub(r"(server import main; main\(\d+, \d+), '[\w.]+'\)", r"\1)", command)
+        return " ".join(process.cmdline()) or f"<{process.name()}>"
     except psutil.ZombieProcess:
         return f"<{process.name()}, ended but not reaped>"
 

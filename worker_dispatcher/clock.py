@@ -14,7 +14,7 @@ from typing import Any
 
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["Anchor", "now", "sleep", "thread_time", "wall"]
+__all__ = ["Anchor", "now", "read_zone", "sleep", "thread_time", "wall"]
 
 
 def _own_time() -> Any:
@@ -35,6 +35,11 @@ def wall() -> float:
     """Unix time, in seconds, as the program sees it: where it has stopped that clock or set it, that is what it wants
     to read in its logs."""
     return time.time()
+
+
+def read_zone() -> None:
+    """Go by the time zone that the environment names now."""
+    time.tzset()
 
 
 class Anchor(NamedTuple):

@@ -27,7 +27,7 @@ def test_an_order_can_be_marshalled(monkeypatch):
     made = order()
     assert marshal.loads(marshal.dumps(made)) == made
     assert made["path"] == sys.path
-    assert made["argv"] == ["script"]
+    assert made["argv"] == ["script", "-v"]
 
 
 def test_an_order_tells_the_environment_with_what_is_set_on_top(monkeypatch):
@@ -50,12 +50,8 @@ def test_an_order_tells_the_umask_and_leaves_it(umask):
         os.umask(before)
 
 
-def test_the_usual_umask_is_taken_where_the_system_does_not_tell(monkeypatch, tmp_path):
-    from worker_dispatcher.osproc import order as module
-
-    (tmp_path / "status").write_text("Name:\tpython\n")
-    monkeypatch.setattr(module, "open", lambda path: (tmp_path / "status").open(), raising=False)
-    assert order()["umask"] == 0o022
+def test_the_usual_umask_is_taken_where_the_system_does_not_tell():
+    assert order_for("a:b", fresh=False, environment={}, status={"Name": "python"})["umask"] == 0o022
 
 
 def test_an_order_tells_the_folder_even_if_it_is_gone(monkeypatch, tmp_path):

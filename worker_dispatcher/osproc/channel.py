@@ -193,6 +193,13 @@ class Channel:
         except OSError:
             pass
 
+    def abandon(self) -> None:
+        """Let go of everything and close nothing: what the numbers stand for is not ours."""
+        self._closed = True
+        self._sock.detach()
+        self._out.clear()
+        self._fds.clear()
+
     def close(self) -> None:
         if self._closed:
             return

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
 import fcntl
 import importlib
 import itertools
-import marshal
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
+from importlib.machinery import FileFinder
 from typing import Any
 
-__all__ = ["become", "exec_fresh", "forget_signals", "import_entry", "prepare", "threads_told", "told_of_threads"]
+from worker_dispatcher.clock import read_zone
+from worker_dispatcher.osproc.interpreter import inherit, start_with
+
+__all__ = [
+    "become",
+    "exec_fresh",
+    "forget_signals",
+    "import_entry",
+    "look_again",
+    "prepare",
+    "shuffle",
+    "stay",
+    "threads_told",
+    "told_of_threads",
+]
 
 _SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
+_OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 _FRESH = (
     "import marshal, os, sys\n"
-    "order = marshal.loads(open(5, 'rb').read())\n"
+    "order = marshal.loads(os.pread(5, os.fstat(5).st_size, 0))\n"  # others read the same file
     "sys.path[:] = order['path']\n"
     "from worker_dispatcher.osproc.child import _enter, prepare\n"
-    "_enter(order, prepare(order))\n"
+    "_enter(prepare(order))\n"
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # What the environment said of threads when numpy was loaded, in this process or in the server it comes from; None where
 # that is not known.
 told_of_threads: dict[str, str] | None = None
+_site_ran = False
 
 
 def threads_told() -> dict[str, str]:
@@ -54,14 +71,75 @@ def import_entry(order: dict[str, Any]) -> Any:
 def prepare(order: dict[str, Any]) -> Callable[[int, int], Any]:
     """What all workers of an order have in common; the function that they run. In the process they are forked from it
     is done once: a new process pays dearly for all it touches."""
+    if order["site"] and not _site_ran:
+        _run_site()
+    elif order["builtins"] and not hasattr(builtins, "exit"):
+        _add_builtins()
     sys.path[:] = order["path"]
     sys.prefix, sys.exec_prefix = order["prefix"]
     sys.argv[:] = order["argv"] or [""]
-    if dict(os.environ) != order["environment"]:
-        os.environ.clear()
-        os.environ.update(order["environment"])
+    _take_environment(order["environment"])
+    sys.dont_write_bytecode, sys.pycache_prefix = order["bytecode"]
+    sys.setrecursionlimit(order["recursion"])
+    sys.set_int_max_str_digits(order["digits"])
+    inherit(*order["seed"])
+    if order["warnings"] is not None:
+        from worker_dispatcher.osproc.warning_filters import take_filters
+
+        take_filters(order["warnings"])
+    if order["authkey"] is not None:
+        import multiprocessing.process
+
+        multiprocessing.process.current_process().authkey = order["authkey"]
     entry: Callable[[int, int], Any] = import_entry(order)
     return entry
+
+
+def _run_site() -> None:
+    """Once in a process. What it runs may measure the process it runs in: that is for each worker itself."""
+    global _site_ran
+    import site
+
+    _site_ran = True
+    hidden = {name: os.environ.pop(name) for name in _OF_COVERAGE if name in os.environ}
+    site.main()
+    os.environ.update(hidden)
+
+
+def _add_builtins() -> None:
+    import site
+
+    for step in (site.setquit, site.setcopyright, site.sethelper):
+        step()
+
+
+def _take_environment(wanted: dict[str, str]) -> None:
+    """Only what differs is changed."""
+    zone = os.environ.get("TZ")
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if wanted.get("TZ") != zone:
+        read_zone()
+
+
+def look_again(since: float) -> None:
+    """Forget which folders were not there, and what was in those that have changed since a moment (Unix time): the
+    dates by which Python notices a change are coarse."""
+    for path, finder in list(sys.path_importer_cache.items()):
+        if finder is None:
+            del sys.path_importer_cache[path]
+        elif isinstance(finder, FileFinder) and getattr(finder, "_path_mtime", 0) > since:
+            finder.invalidate_caches()
+
+
+def shuffle() -> None:
+    """Random numbers that differ from those of other forks. The module `random` sees to itself. numpy's generator is
+    a new one: another thread may have held the lock of the old one when this process was forked."""
+    if (random := sys.modules.get("numpy.random")) is not None:
+        random.set_bit_generator(type(random.get_bit_generator())())
 
 
 def forget_signals() -> None:
@@ -76,53 +154,65 @@ def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], An
     """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr; entry: from `prepare`.
     Never returns."""
     _settle_in(order, fds)
-    _enter(order, entry)
+    _enter(entry)
 
 
-def exec_fresh(order: dict[str, Any], fds: list[int]) -> None:
-    """Like `become`, in a new interpreter that shares nothing with this one. Never returns."""
-    _settle_in(order, fds)
-    letter = os.memfd_create("order", 0)
-    os.write(letter, marshal.dumps(order))
-    os.lseek(letter, 0, os.SEEK_SET)
-    os.dup2(letter, _ORDER)
+def stay(sock: int, slate: int, entry: Callable[[int, int], Any]) -> None:
+    """Like `become`, in a fork of the parent itself, which keeps all that it has, descriptors included. Never
+    returns."""
+    _leave_group()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    _enter(entry, sock, slate)
+
+
+def exec_fresh(order: dict[str, Any], fds: list[int], letter: int) -> None:
+    """Like `become`, in a new interpreter that shares nothing with this one. letter: the file of the order. Never
+    returns."""
+    _settle_in(order, [*fds, letter])
     for fd in (_SOCKET, _SLATE, _ORDER):
         os.set_inheritable(fd, True)
-    os.execve(order["executable"], [order["executable"], "-I", "-S", "-c", _FRESH], order["environment"])
+    command = [order["executable"], *order["flags"], "-c", _FRESH]
+    start_with(lambda variables: os.execve(command[0], command, variables), order["environment"], *order["seed"])
 
 
-def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
+def _leave_group() -> None:
     parent = os.getppid()
     os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(70)
+
+
+def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
+    """fds: what is to be found at 3, 4, 1, 2 and, where there is one more, at 5."""
+    _leave_group()
     edges = [*sorted({2, *fds}), 1 << 20]
     for low, above in itertools.pairwise(edges):  # what the server holds goes first, so that a low limit is enough
         os.closerange(low + 1, above)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _ORDER + 1) for fd in fds]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for fd, at in zip(high, (_SOCKET, _SLATE, 1, 2), strict=True):
+    for fd, at in zip(high, (_SOCKET, _SLATE, 1, 2, _ORDER), strict=False):
         os.dup2(fd, at, inheritable=at < 3)
-    os.closerange(_ORDER, 1 << 20)
+    os.closerange(_SLATE + 1 if len(fds) == 4 else _ORDER + 1, 1 << 20)
     os.umask(order["umask"])
     try:
         os.chdir(order["folder"])
     except OSError:
         os.chdir("/")
+    if os.sched_getaffinity(0) != set(order["affinity"]):
+        with contextlib.suppress(OSError):  # processors that are gone
+            os.sched_setaffinity(0, order["affinity"])
     for name, limit in order["limits"].items():
-        try:
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), limit)
-        except (ValueError, OSError):
-            pass  # a limit that was raised since this server started cannot be raised here
+        number = getattr(resource, f"RLIMIT_{name}")
+        if resource.getrlimit(number) != limit:
+            with contextlib.suppress(ValueError, OSError):  # above what the system gives to anybody
+                resource.setrlimit(number, limit)
 
 
-def _enter(order: dict[str, Any], entry: Callable[[int, int], Any]) -> None:
-    if order["site"]:
-        import site
-
-        site.main()
+def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, slate: int = _SLATE) -> None:
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         setattr(sys, stream, open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
-    entry(_SOCKET, _SLATE)
+    entry(sock, slate)
     os._exit(0)

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import builtins
+import marshal
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["order_for"]
+from worker_dispatcher.osproc.interpreter import flags, hash_seed, is_deaf
+from worker_dispatcher.osproc.system import given
 
-_LIMITS = ("NOFILE", "AS", "CORE", "CPU", "DATA", "FSIZE", "STACK")
+__all__ = ["Identity", "as_file", "identity_of", "order_for", "status_of_this_thread"]
+
+Identity = tuple[Any, ...]
+
+_LIMITS = {name[7:]: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+_WHO = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp_filters")
+_OF_PYTHON = ("_frozen_importlib", "_frozen_importlib_external")
+# That of setuptools, which nearly every environment has: what it finds is in the standard library before 3.12.
+_NEEDLESS = ("_distutils_hack",) if sys.version_info < (3, 12) else ()
 
 
-def order_for(entry: str, *, fresh: bool, environment: dict[str, str], imports: Sequence[str] = ()) -> dict[str, Any]:
-    """What a worker is told at its start: the parent's path, environment, folder, umask and limits as they are now.
+def order_for(
+    entry: str,
+    *,
+    fresh: bool,
+    environment: dict[str, str],
+    imports: Sequence[str] = (),
+    status: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a worker is told at its start: the parent as it is now.
 
     entry: 'module:function', called as function(socket_fd, slate_fd); fresh: in a new interpreter.
     environment: variables set on top of the parent's own; imports: modules that it will need besides.
+    status: of `status_of_this_thread`, where it is known already.
     """
-    umask = _umask()
+    status = status_of_this_thread() if status is None else status
     try:
         folder = os.getcwd()
     except OSError:
@@ -31,19 +50,91 @@ def order_for(entry: str, *, fresh: bool, environment: dict[str, str], imports: 
         "path": list(map(str, sys.path)),
         "prefix": (sys.prefix, sys.exec_prefix),
         "executable": sys.executable,
-        "site": any("__editable__" in str(getattr(finder, "__module__", "")) for finder in sys.meta_path),
+        "flags": flags(),
+        "seed": (hash_seed(), is_deaf()),
+        "site": _needs_site(),
+        "builtins": hasattr(builtins, "exit"),
         "environment": {**os.environ, **environment},
         "folder": folder,
-        "umask": umask,
-        "limits": {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in _LIMITS},
-        "argv": list(map(str, sys.argv[:1])),
+        "umask": int(status.get("Umask", "022"), 8),
+        "limits": {name: resource.getrlimit(number) for name, number in _LIMITS.items()},
+        "affinity": list(os.sched_getaffinity(0)),
+        "argv": list(map(str, getattr(sys, "argv", ()))),
+        "bytecode": (sys.dont_write_bytecode, sys.pycache_prefix),
+        "recursion": sys.getrecursionlimit(),
+        "digits": sys.get_int_max_str_digits(),
+        "warnings": _warning_filters(),
+        "authkey": _authkey(),
     }
 
 
-def _umask() -> int:
-    # Read without setting it, which would be seen by other threads for a moment.
-    with open("/proc/self/status") as lines:
-        for line in lines:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
+def status_of_this_thread() -> dict[str, str]:
+    """What the system says of this thread, by its own names; empty where it says nothing."""
+    try:
+        with open("/proc/thread-self/status", "rb", buffering=0) as lines:
+            told = lines.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in told)}
+
+
+def identity_of(status: Mapping[str, str]) -> Identity:
+    """Who this thread is and what it may do: all that what it starts has from it, and could not have from another."""
+    root = os.stat("/")
+    try:
+        with open("/proc/thread-self/oom_score_adj", "rb", buffering=0) as file:
+            sacrifice = file.read()
+    except OSError:
+        sacrifice = b""
+    return (
+        *(status.get(name) for name in _WHO),
+        (root.st_dev, root.st_ino),
+        os.getpriority(os.PRIO_PROCESS, 0),
+        (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority),
+        sacrifice,
+        tuple(resource.getrlimit(number)[1] for number in _LIMITS.values()),
+    )
+
+
+def as_file(value: Any) -> int:
+    """A descriptor of nameless pages that hold a value, marshalled: nobody waits for anybody to read them."""
+    fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC))
+    try:
+        data = memoryview(marshal.dumps(value))
+        while len(data):
+            data = data[os.write(fd, data) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _needs_site() -> bool:
+    """True if something has been installed that is there only where `site` has run; it takes some milliseconds."""
+    if sys.flags.no_site:
+        return False
+    finders = (str(getattr(finder, "__module__", "")) for finder in sys.meta_path)
+    unusual = any(name not in _OF_PYTHON and not name.startswith(_NEEDLESS) for name in finders)
+    return unusual or "sitecustomize" in sys.modules or "usercustomize" in sys.modules
+
+
+def _warning_filters() -> list[Any] | None:
+    """The filters of `warnings` in a form that can be sent; None where nobody can have changed them."""
+    module = sys.modules.get("warnings")
+    if module is None:
+        return None
+    return [
+        (action, _pattern(message), (category.__module__, category.__qualname__), _pattern(where), line)
+        for action, message, category, where, line in module.filters
+    ]
+
+
+def _pattern(of: Any) -> Any:
+    return of if of is None or isinstance(of, str) else (of.pattern, of.flags)
+
+
+def _authkey() -> bytes | None:
+    """What processes of `multiprocessing` know each other by; None where it is not in use."""
+    module = sys.modules.get("multiprocessing.process")
+    return None if module is None else bytes(module.current_process().authkey)

@@ -15,16 +15,28 @@ import os
 import select
 import signal
 import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker_dispatcher.clock import wall
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.osproc.child import become, exec_fresh, prepare
+from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle
 
-__all__ = ["EXITED", "OPEN", "REFUSED", "START", "STARTED", "main"]
+__all__ = ["BECOME", "EXITED", "OPEN", "OPENED", "REFUSED", "START", "STARTED", "main"]
 
-OPEN, START, STARTED, REFUSED, EXITED = range(1, 6)  # frame kinds
+OPEN, START, STARTED, REFUSED, EXITED, OPENED, BECOME = range(1, 8)  # frame kinds
+_MOMENT = 2.0  # seconds within which a folder may change twice, and have one date
+
+
+class _Pool:
+    """A connection, and the order for the workers that are asked for over it; letter: the file it stands in."""
+
+    def __init__(self, channel: Channel, letter: int) -> None:
+        self.channel, self.letter = channel, letter
+
+    def close(self) -> None:
+        self.channel.close()
+        os.close(self.letter)
 
 
 class _Server:
@@ -32,7 +44,9 @@ class _Server:
 
     def __init__(self, control: socket.socket, parent: int) -> None:
         self._control = Channel(control, blocking=False)
-        self._pools: dict[int, Channel] = {}
+        self._began = wall()
+        self._last = False  # nobody will open another connection
+        self._pools: dict[int, _Pool] = {}
         self._children: dict[int, tuple[int, bytes]] = {}  # pid -> connection's fd, token
         self._letter = b""
         self._order: dict[str, Any] = {}
@@ -50,6 +64,8 @@ class _Server:
             while True:
                 for fd, _ in self._poll.poll():
                     self._attend(fd)
+                if self._last and not self._pools:
+                    raise SystemExit
         finally:
             self._kill(set(self._children))
 
@@ -62,9 +78,13 @@ class _Server:
         elif fd == self._control.fileno():
             try:
                 for frame in self._control.receive():
-                    self._open(frame)
+                    if frame.kind == BECOME:
+                        self._become(*marshal.loads(frame.parts[0]))
+                    else:
+                        self._open(frame)
             except Gone:
-                raise SystemExit from None
+                self._poll.unregister(fd)
+                self._last = True
         elif fd in self._pools:
             self._listen(fd)
 
@@ -76,18 +96,36 @@ class _Server:
             pass
 
     def _open(self, frame: Frame) -> None:
-        if not frame.fds:  # no room for one more connection: the pool hears that it has none
+        if len(frame.fds) < 2:  # no room for one more connection: the pool hears that it has none
+            for one in frame.fds:
+                os.close(one)
             return
-        pool = Channel(socket.socket(fileno=frame.fds[0]), blocking=False)
-        self._pools[pool.fileno()] = pool
-        self._poll.register(pool.fileno(), select.POLLIN)
+        pool = _Pool(Channel(socket.socket(fileno=frame.fds[0]), blocking=False), frame.fds[1])
+        fd = pool.channel.fileno()
+        self._pools[fd] = pool
+        self._poll.register(fd, select.POLLIN)
+        look_again(self._began - _MOMENT)
+        try:
+            pool.channel.send(OPENED)
+        except Gone:
+            self._drop(fd)
+
+    def _become(self, groups: list[int], gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
+        """Be who the parent is by now. Whoever was started before could not be ended any more."""
+        if self._pools:
+            raise SystemExit
+        if 0 in os.getresuid():
+            os.seteuid(0)
+        os.setgroups(groups)
+        os.setresgid(*gids)
+        os.setresuid(*uids)
 
     def _listen(self, fd: int) -> None:
         pool = self._pools[fd]
         try:
-            pool.flush()
-            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.wanted else 0))
-            while frames := pool.receive():
+            pool.channel.flush()
+            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.wanted else 0))
+            while frames := pool.channel.receive():
                 for frame in frames:
                     self._start(fd, pool, frame)
         except Gone:
@@ -106,47 +144,49 @@ class _Server:
                 except (ProcessLookupError, PermissionError):
                     pass
 
-    def _start(self, fd: int, pool: Channel, frame: Frame) -> None:
+    def _start(self, fd: int, pool: _Pool, frame: Frame) -> None:
         token = bytes(frame.parts[0])
         try:
             if len(frame.fds) < 4:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            self._read(frame.parts[1])
+            self._read(pool.letter)
             # The descriptors that its start needs are had before it is forked: a worker that is refused never ran.
             for end in os.pipe():
                 os.close(end)
             pid = os.fork()
             if pid == 0:
-                self._child(frame.fds)
+                self._child(pool, frame.fds)
             self._children[pid] = (fd, token)
             sentinel = os.pidfd_open(pid)
         except Exception as error:  # also an import that fails: the pool must hear of it, and the others live on
-            pool.send(REFUSED, [token, f"{type(error).__name__}: {error}".encode()])
+            pool.channel.send(REFUSED, [token, f"{type(error).__name__}: {error}".encode(errors="replace")])
             return
         finally:
             for one in frame.fds:
                 os.close(one)
-        pool.send(STARTED, [token, str(pid).encode()], [sentinel])
+        pool.channel.send(STARTED, [token, str(pid).encode()], [sentinel])
         os.close(sentinel)
 
-    def _read(self, letter: memoryview) -> None:
-        """Be what the workers of an order are forked from; most come with the letter of the one before."""
-        if letter == self._letter:
+    def _read(self, letter: int) -> None:
+        """Be what the workers of an order are forked from; most come with the same letter as the one before."""
+        text = os.pread(letter, os.fstat(letter).st_size, 0)
+        if text == self._letter:
             return
         self._letter = b""
-        self._order = marshal.loads(letter)
+        self._order = marshal.loads(text)
         if not self._order["fresh"]:
             self._entry = prepare(self._order)
-        self._letter = bytes(letter)
+        elif not os.access(self._order["executable"], os.X_OK):
+            raise PermissionError(f"sys.executable {self._order['executable']!r} is no program that can be run")
+        self._letter = text
 
-    def _child(self, fds: list[int]) -> None:
+    def _child(self, pool: _Pool, fds: list[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
             if self._order["fresh"]:
-                exec_fresh(self._order, fds)
+                exec_fresh(self._order, fds, pool.letter)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # of the others, see `main` and who starts this process
-            if (random := sys.modules.get("numpy.random")) is not None:
-                random.seed()  # before numpy 2 it is loaded with numpy: all workers would draw the same numbers
+            shuffle()  # before numpy 2 its random numbers are loaded with it
             become(self._order, fds, self._entry)
         finally:
             os._exit(70)
@@ -165,26 +205,33 @@ class _Server:
             fd, token = self._children.pop(found.si_pid, (-1, b""))
             if fd in self._pools:
                 try:
-                    self._pools[fd].send(EXITED, [token, str(status).encode()])
+                    self._pools[fd].channel.send(EXITED, [token, str(status).encode()])
                 except Gone:
                     self._drop(fd)
 
 
-def main(control_fd: int, parent: int, module: str) -> None:
+def main(control_fd: int, told: Mapping[str, Any]) -> None:
     """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`.
 
-    module: loaded before anybody asks for it, if it can be; the first worker is refused where it cannot.
+    told: parent: its process id; module: loaded before anybody asks for it, if it can be (the first worker is refused
+    where it cannot); uids, gids: real, effective and saved ones of the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.closerange(control_fd + 1, 1 << 20)  # what the host program made inheritable is not held open here
+    with contextlib.suppress(PermissionError):
+        os.setresgid(*told["gids"])
+        os.setresuid(*told["uids"])
     os.umask(0o077)
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
-    server = _Server(socket.socket(fileno=control_fd), parent)
-    if os.getppid() != parent:
-        sys.exit()
+    try:
+        server = _Server(socket.socket(fileno=control_fd), told["parent"])
+    except ProcessLookupError:  # it has ended
+        os._exit(0)
+    if os.getppid() != told["parent"]:
+        os._exit(0)
     with contextlib.suppress(ImportError):
-        importlib.import_module(module)
+        importlib.import_module(told["module"])
     for fd in range(3):
         os.dup2(null, fd)
     server.serve()

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import importlib
 import itertools
-import marshal
+import math
 import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.order import order_for
+from worker_dispatcher.osproc.order import Identity, as_file, identity_of, order_for, status_of_this_thread
 from worker_dispatcher.osproc.system import check_watching, close_all, given, readable
 
 __all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "starter", "warm_up"]
 
 METHODS = ("forkserver", "spawn", "fork")
 # The frame kinds of server.py, which the parent never imports.
-_OPEN, _START, _STARTED, _REFUSED, _EXITED = range(1, 6)
+_START, _STARTED, _REFUSED, _EXITED, _OPENED = range(2, 7)
 
 
 class Process:
@@ -32,6 +31,7 @@ class Process:
 
     pid, sentinel: None until it is known to have started; sentinel is a pidfd, readable once it has ended.
     refused: why it could not be started, or None. status: its wait status, None while unknown.
+    unkillable: this process was not permitted to kill it.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,7 @@ class Process:
         self.sentinel: int | None = None
         self.status: int | None = None
         self.refused: str | None = None
+        self.unkillable = False
         self._doomed = False
 
     def started(self, pid: int, sentinel: int) -> None:
@@ -52,8 +53,10 @@ class Process:
         if self.sentinel is not None:
             try:
                 signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
+            except ProcessLookupError:
                 pass
+            except PermissionError:
+                self.unkillable = True
 
     @property
     def ended(self) -> bool:
@@ -88,97 +91,6 @@ class Process:
             self.sentinel = None
 
 
-class _ForkServer:
-    """The one fork server of this process. Shared by all pools; guarded by its lock."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
-        self._pid = 0
-        self._control: Channel | None = None
-
-    def warm_up(self, module: str) -> None:
-        """Start the server if it is not there, and have it load a module meanwhile. Never raises: `connect` will."""
-        with self._lock:
-            if self._control is None or self._owner != os.getpid():
-                try:
-                    self._launch(module)
-                except (OSError, RunError):
-                    pass
-
-    def connect(self, module: str) -> socket.socket:
-        """A new connection to the server, which is started if it is not there, and then loads a module."""
-        ours, theirs = socket.socketpair()
-        try:
-            with self._lock:
-                for _ in range(2):
-                    if self._control is None or self._owner != os.getpid():
-                        self._launch(module)
-                    assert self._control is not None
-                    try:
-                        self._control.send(_OPEN, (), [theirs.fileno()])
-                        return ours
-                    except Gone:
-                        self._bury()
-            raise RunError("the fork server cannot be reached")
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-
-    def _launch(self, module: str) -> None:
-        if not sys.executable:
-            raise RunError("sys.executable is empty, so no worker process can be started; use threads")
-        ours, theirs = socket.socketpair()
-        code = (
-            f"import sys; sys.path[:] = {list(map(str, sys.path))!r}\n"
-            f"from worker_dispatcher.osproc.server import main; main(3, {os.getpid()}, {module!r})"
-        )
-        actions: list[tuple[Any, ...]] = [
-            (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        ]
-        try:
-            self._pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-S", "-c", code],
-                os.environ,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),  # a host program that blocks SIGCHLD does not leave our children unreaped
-                setsigdef=[signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE],
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        if self._control is None:
-            atexit.register(self._release)
-        else:
-            self._control.close()
-        self._control, self._owner = Channel(ours, blocking=True), os.getpid()
-
-    def _release(self) -> None:
-        """At the end of the interpreter: the server ends with its control socket, which nobody else would close."""
-        if self._control is not None:
-            self._control.close()
-
-    def _bury(self) -> None:
-        assert self._control is not None
-        self._control.close()
-        self._control = None
-        try:
-            os.waitpid(self._pid, 0)  # it closes its end of the control socket only by ending
-        except ChildProcessError:
-            pass
-
-
-_server = _ForkServer()
-
-
 def warm_up(entry: str) -> None:
     """Begin to start what workers are forked from, so that it is there when a pool wants it. entry: as for `starter`.
 
@@ -189,7 +101,7 @@ def warm_up(entry: str) -> None:
     except (OSError, RunError):
         return  # who wants a worker will hear it
     _fill_standard_descriptors()
-    _server.warm_up(_module_of(entry))
+    forkserver.warm_up(_module_of(entry))
 
 
 def _module_of(entry: str) -> str:
@@ -208,15 +120,27 @@ class ServerStarter:
     """Starts the workers of one pool through the fork server; its connection is their life-line.
 
     Used by the pool's driving thread only. fileno() is readable when `pump` has news.
+    due: when the server must have said what is awaited of it (monotonic); infinite while nothing is.
     """
 
     def __init__(self, entry: str, *, fresh: bool, environment: dict[str, str], imports: Sequence[str]) -> None:
         self._module = _module_of(entry)
-        self._order = order_for(entry, fresh=fresh, environment=environment, imports=imports)
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
-        self._channel = Channel(_server.connect(self._module), blocking=False)
-        self._letter = marshal.dumps(self._order)
+        status = status_of_this_thread()
+        order = order_for(entry, fresh=fresh, environment=environment, imports=imports, status=status)
+        self._letter = as_file(order)
+        try:
+            self._connect(identity_of(status))
+        except BaseException:
+            os.close(self._letter)
+            raise
+
+    def _connect(self, identity: Identity) -> None:
+        sock, self._server = forkserver.connect(self._module, self._letter, identity)
+        self._channel = Channel(sock, blocking=False)
+        self._unheard = 1  # how many answers are awaited: to the opening, and to each start
+        self.due = now() + forkserver.FIRST_WORD
 
     def fileno(self) -> int:
         return self._channel.fileno()
@@ -225,21 +149,31 @@ class ServerStarter:
     def wanted(self) -> bool:
         return self._channel.wanted
 
-    def start(self, sock: socket.socket, slate_fd: int) -> Process:
-        """A new worker with this socket and slate. Returns at once; `pump` says when it runs."""
+    def start(self, sock: socket.socket, slate_fd: int, ours: int) -> Process:
+        """A new worker with this socket and slate. Returns at once; `pump` says when it runs. ours: this process's
+        end of the socket, which a fork is not to keep."""
         process, token = Process(), b"%d" % next(self._tokens)
         self._processes[token] = process
+        self._await(1)
         try:
-            self._channel.send(_START, [token, self._letter], [sock.fileno(), slate_fd, 1, 2])
+            self._channel.send(_START, [token], [sock.fileno(), slate_fd, 1, 2])
         except Gone:
             pass  # `pump`, which will be called for it, finds the server gone too
         return process
+
+    def _await(self, answers: int) -> None:
+        self._unheard += answers
+        self.due = now() + forkserver.FIRST_WORD if self._unheard else math.inf
 
     def pump(self) -> list[Process]:
         """Take in what the server says; the processes it spoke of. Raises Gone if the server is."""
         self._channel.flush()
         news = []
         for frame in self._channel.receive():
+            if frame.kind != _EXITED:
+                self._await(-1)
+            if frame.kind == _OPENED:
+                continue
             token, text = bytes(frame.parts[0]), bytes(frame.parts[1])
             process = self._processes.get(token)
             if process is None:  # refused before it was known to run; it ends with its channel
@@ -258,42 +192,51 @@ class ServerStarter:
                 del self._processes[token]
         return news
 
+    def give_up(self) -> RunError:
+        """The server is silent: end it, and speak to it no more. What to tell of it."""
+        self._channel.close()
+        forkserver.give_up(self._server)
+        self.due = math.inf
+        return RunError(
+            f"the process that starts workers has said nothing for {forkserver.FIRST_WORD:g} s, and was ended: is "
+            f"sys.executable, {sys.executable!r}, a Python that starts?"
+        )
+
     def reconnect(self) -> None:
         """After Gone: speak to a new fork server. What the old one had started has ended with it."""
         self._channel.close()
         self._processes.clear()
-        self._channel = Channel(_server.connect(self._module), blocking=False)
+        self._connect(identity_of(status_of_this_thread()))
 
     def close(self) -> None:
         self._channel.close()
+        if self._letter >= 0:
+            close_all([self._letter])
+            self._letter = -1
 
 
 class ForkStarter:
     """Starts workers as forks of this process: on request only, since a fork copies locks other threads hold."""
 
-    def __init__(self, entry: str, *, environment: dict[str, str]) -> None:
+    def __init__(self, entry: str, *, environment: dict[str, str], flush: Callable[[], None]) -> None:
         from worker_dispatcher.osproc import child  # as what the entry needs: once here, not in every fork
 
         importlib.import_module(_module_of(entry))
-        self._steps = child
-        # What `site` has made of this process is there in a fork.
-        self._order = order_for(entry, fresh=False, environment=environment) | {"site": False}
-        self._environment = environment
-        self._processes: list[Process] = []
-        self.wanted = False
+        self._steps, self._entry = child, entry
+        self._environment, self._flush = environment, flush
+        self._processes: dict[Process, tuple[int, int]] = {}  # to the descriptors that we keep for it
+        self.wanted, self.due = False, math.inf
 
     def fileno(self) -> int:
         return -1
 
-    def start(self, sock: socket.socket, slate_fd: int) -> Process:
+    def start(self, sock: socket.socket, slate_fd: int, ours: int) -> Process:
         process = Process()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
+        self._flush()
         pid = os.fork()
         if pid == 0:
             try:
-                self._child(sock, slate_fd)
+                self._child(sock.fileno(), slate_fd, ours)
             finally:
                 os._exit(70)
         try:
@@ -302,15 +245,21 @@ class ForkStarter:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
-        self._processes.append(process)
+        self._processes[process] = ours, slate_fd
         return process
 
-    def _child(self, sock: socket.socket, slate_fd: int) -> None:
+    def _child(self, sock: int, slate_fd: int, ours: int) -> None:
         signal.set_wakeup_fd(-1)
+        close_all([ours])
+        for process, kept in self._processes.items():  # a limit on descriptors has no room for those of all workers
+            close_all((process.sentinel, *kept) if process.sentinel is not None else ())
         self._steps.forget_signals()
+        self._steps.shuffle()
         os.environ.update(self._environment)  # all else that an order tells is as it was here
-        entry = self._steps.import_entry(self._order)
-        self._steps.become(self._order, [sock.fileno(), slate_fd, 1, 2], entry)
+        if (shared := sys.modules.get("multiprocessing.util")) is not None:
+            shared._run_after_forkers()  # what is shared through a fork learns of it only so
+        entry = self._steps.import_entry({"entry": self._entry, "imports": ()})
+        self._steps.stay(sock, slate_fd, entry)
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""
@@ -327,7 +276,7 @@ class ForkStarter:
                 if not process.ended:
                     continue
                 _kill_group(process.pid)
-            self._processes.remove(process)
+            del self._processes[process]
             news.append(process)
         return news
 
@@ -348,11 +297,16 @@ def _kill_group(pid: int) -> None:
 
 
 def starter(
-    method: str | None, entry: str, environment: dict[str, str], imports: Sequence[str] = ()
+    method: str | None,
+    entry: str,
+    environment: dict[str, str],
+    imports: Sequence[str] = (),
+    flush: Callable[[], None] = lambda: None,
 ) -> ServerStarter | ForkStarter:
-    """The starter for a start method; None means the safe default, the fork server. See `order_for` for the rest."""
+    """The starter for a start method; None means the safe default, the fork server. flush: called before each fork, so
+    that what was printed is not printed twice. See `order_for` for the rest."""
     check_watching()
     _fill_standard_descriptors()
     if method == "fork":
-        return ForkStarter(entry, environment=environment)
+        return ForkStarter(entry, environment=environment, flush=flush)
     return ServerStarter(entry, fresh=method == "spawn", environment=environment, imports=imports)

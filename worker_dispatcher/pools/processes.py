@@ -32,6 +32,7 @@ from worker_dispatcher.pools.batching import (
     unheard,
     wanted,
 )
+from worker_dispatcher.pools.loading import flush
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
@@ -84,7 +85,7 @@ class ProcessPool:
         setup = self._setup
         packed = pack_large(setup)
         entry = WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
-        self._starter = starter(method, entry, environment, _libraries(setup, packed))
+        self._starter = starter(method, entry, environment, _libraries(setup, packed), flush)
         undo.callback(self._starter.close)
         parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
@@ -210,7 +211,7 @@ class ProcessPool:
         return events
 
     def _next_due(self) -> float:
-        due = min(self._scan_at, self._watch.due)
+        due = min(self._scan_at, self._watch.due, self._roster.due)
         room = not self._full and self._has_room()
         for remote in self._remotes:
             due = min(due, remote.closing_at, remote.settles_at)
@@ -240,6 +241,8 @@ class ProcessPool:
                 self._roster.let_go(remote)
         if at >= self._scan_at:
             self._scan(at)
+        if at >= self._roster.due:
+            self._roster.look_for_silence(at)
         if at >= self._watch.due:
             self._watch.look(self._roster)
 

@@ -76,7 +76,7 @@ class Remote:
         try:
             self.slate = Slate.shared(slots if slots == 1 else slots + 1)  # and one row for the loading of tasks
             self.channel = Channel(ours, blocking=False)
-            self.process: Process = starter.start(theirs, self.slate.fd)
+            self.process: Process = starter.start(theirs, self.slate.fd, ours.fileno())
         except BaseException:
             ours.close()
             if hasattr(self, "slate"):
@@ -304,6 +304,11 @@ class Remote:
     def in_init(self) -> bool:
         """A slot of it runs worker.init, or did when it ended."""
         return self.slate.in_init_since() < math.inf
+
+    @property
+    def moves(self) -> bool:
+        """It has begun to be a worker; how long that takes to load what it runs is the user's affair."""
+        return self.ready or bool(self.slate.started[0])
 
     @property
     def stillborn(self) -> bool:

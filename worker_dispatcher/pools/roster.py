@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import select
+import sys
+from collections import deque
 from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Gone
+from worker_dispatcher.osproc.forkserver import FIRST_WORD
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Broken, Event, Setup
@@ -51,6 +54,7 @@ class Roster:
         if starter.fileno() >= 0:
             self.poll.register(starter.fileno(), select.POLLIN)
         self._by_fd: dict[int, Remote] = {}
+        self._newcomers: deque[tuple[float, Remote]] = deque()  # until when each must have begun to be a worker
         self._number = 1
         self._stillborn = 0
         self._server_deaths = 0
@@ -69,12 +73,17 @@ class Roster:
         for slots in missing[: waiting - idle]:
             if not self._start(slots):
                 break
+        self._rewatch_starter()
         # Not one by one: after each fork all that this process touches is copied, and to greet touches much.
         for remote in self.remotes[at:]:
             if remote.process.sentinel is not None:
                 self._welcome(remote.process)
             remote.greet(*self._greeting)
             self.rewatch(remote)
+
+    def _rewatch_starter(self) -> None:
+        if self._starter.fileno() >= 0:
+            self.poll.modify(self._starter.fileno(), select.POLLIN | (select.POLLOUT if self._starter.wanted else 0))
 
     def _start(self, slots: int) -> bool:
         try:
@@ -101,6 +110,7 @@ class Roster:
                 self._by_fd[process.sentinel] = remote
                 self.poll.register(process.sentinel, select.POLLIN)
                 self.pids.update(dict.fromkeys(range(remote.number, remote.number + remote.slots), process.pid))
+                self._newcomers.append((now() + FIRST_WORD, remote))
 
     def attend(self, fd: int) -> None:
         """A descriptor of the poll has something to say."""
@@ -132,6 +142,7 @@ class Roster:
         except Gone:
             self._starter_gone()
             return
+        self._rewatch_starter()
         for process in news:
             if process.refused is not None:
                 self._refused(process)
@@ -139,6 +150,27 @@ class Roster:
                 self._welcome(process)
             else:
                 self._bury(process)
+
+    @property
+    def due(self) -> float:
+        """When `look_for_silence` has something to look at (monotonic), or infinite."""
+        return min(self._starter.due, self._newcomers[0][0]) if self._newcomers else self._starter.due
+
+    def look_for_silence(self, at: float) -> None:
+        """End the run where what was started is no worker, or no server of ours, but some program that stays up."""
+        if at >= self._starter.due and isinstance(self._starter, ServerStarter):
+            self._hear_starter()
+            if at >= self._starter.due:
+                self.poll.unregister(self._starter.fileno())
+                self.events.append(Broken(self._starter.give_up()))
+        while self._newcomers and self._newcomers[0][0] <= at:
+            _, remote = self._newcomers.popleft()
+            if remote in self.remotes and not remote.moves:
+                what = f"worker process {remote.process.pid} has not begun to work within {FIRST_WORD:g} s"
+                self.events.append(
+                    Broken(RunError(f"{what}: is sys.executable, {sys.executable!r}, a Python that starts?"))
+                )
+                self.give_up(remote)
 
     def _starter_gone(self) -> None:
         """The fork server has died, and every worker with it: start over with a new one."""
@@ -171,7 +203,7 @@ class Roster:
         if remote in self.remotes:
             self.remotes.remove(remote)
             self.dying.append(remote)
-        if self._starter.fileno() < 0:
+        if isinstance(self._starter, ForkStarter):
             self._hear_starter()
 
     def _bury(self, process: Process) -> None:
@@ -226,6 +258,9 @@ class Roster:
         self.remotes.remove(remote)
         self.dying.append(remote)
         remote.kill()
+        if remote.process.unkillable:
+            text = f"worker process {remote.process.pid} cannot be ended: the system does not permit it to this process"
+            self.events.append(Broken(RunError(f"{text}, which may have changed its user, or that worker may")))
 
     def let_go(self, remote: Remote) -> None:
         """Tell it that nothing more will come, so that it ends."""

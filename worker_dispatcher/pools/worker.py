@@ -210,6 +210,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
     worker: Worker | None = None
     try:
         slate = Slate.of(slate_fd)
+        slate.started[0] = now()  # a sign of life
         frames = channel.receive()
         *parts, manners = frames[0].parts
         if (levels := marshal.loads(manners)) is not None:

@@ -1,0 +1,108 @@
+"""What a first call needs goes to workers whatever its size; what was started and is no worker is named in time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from programs import METHODS, tell
+
+import worker_dispatcher
+from worker_dispatcher.osproc import forkserver
+
+PROCESSES = {"number": 2, "use_processing": True}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grid", [False, True])
+def test_an_environment_larger_than_any_buffer_reaches_workers(method, grid, tmp_path):
+    worker = {"parallel_processing": {"enabled": True, "processes": 2}, "use_processing": False} if grid else {}
+    told = tell(
+        tmp_path,
+        f"""
+for n in range(3000):
+    os.environ[f"M{{n}}"] = "v" * 1000
+os.environ["LONG"] = "l" * 300_000
+def same(task):
+    found = [one for name, one in os.environ.items() if name[0] == "M" and len(one) == 1000]
+    return len(found), len(os.environ["LONG"])
+tell([run(same, 2, {method!r}, worker={worker!r}) for _ in range(2)])
+""",
+    )
+    assert told == [[[3000, 300_000]] * 2] * 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_path_longer_than_a_command_line_reaches_workers(method, tmp_path):
+    told = tell(
+        tmp_path,
+        f"""
+sys.path += [f"/no/such/folder/{{n}}/" + "x" * 100 for n in range(20_000)]
+run(len, [[1]] * 2, {method!r})
+tell([run(lambda task: len(sys.path), 2, {method!r}), len(sys.path)])
+""",
+    )
+    assert told[0] == [told[1]] * 2
+
+
+def a_program(folder: Path, text: str) -> str:
+    """An executable file."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+SILENT = """
+import time
+from worker_dispatcher.osproc import forkserver
+import worker_dispatcher.pools.roster
+forkserver.FIRST_WORD = worker_dispatcher.pools.roster.FIRST_WORD = 1.0
+before = time.monotonic()
+if {ran_before}:
+    run(len, [[1]])
+sys.executable = {program!r}
+try:
+    run(len, [[1]] * 4, {method!r})
+except worker_dispatcher.RunError as error:
+    said = str(error)
+children = [line.split()[0] for line in os.popen("ps --no-headers -o pid,stat,args --ppid %d" % os.getpid())
+            if "sleep" in line and " Z" not in line]
+sys.executable = {python!r}
+forkserver.FIRST_WORD = worker_dispatcher.pools.roster.FIRST_WORD = 10.0
+tell([said, time.monotonic() - before, children, run(len, [[1]])])
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "ran_before"),
+    [
+        ("exec sleep 60", None, False),
+        ("exec sleep 60", "spawn", True),
+        ("exec 3>&-; sleep 60", None, False),
+        ("exit 3", None, False),
+        ("exit 3", "spawn", True),
+    ],
+)
+def test_an_executable_that_is_no_python_is_a_named_error(text, method, ran_before, tmp_path):
+    program = a_program(tmp_path, text)
+    said, seconds, children, results = tell(
+        tmp_path,
+        SILENT.format(program=program, python=sys.executable, method=method, ran_before=ran_before),
+    )
+    assert (program in said) if "exec sleep" in text else ("fork server" in said or "exited with code 3" in said)
+    assert seconds < 30
+    assert (children, results) == ([], [1])
+
+
+def test_an_executable_that_is_not_there_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "gone"))
+    with pytest.raises(worker_dispatcher.RunError, match="gone"):
+        worker_dispatcher.start(
+            {"task": {"list": 2, "function": len}, "worker": PROCESSES | {"start_method": "spawn"}, "verbose": False}
+        )
+
+
+def test_the_first_word_may_take_ten_seconds():
+    assert forkserver.FIRST_WORD == 10.0

@@ -1,0 +1,235 @@
+"""The one fork server of this process, as the parent sees it: started on first use, replaced when it no longer fits."""
+
+from __future__ import annotations
+
+import atexit
+import marshal
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from worker_dispatcher.errors import RunError
+from worker_dispatcher.osproc.channel import Channel, Gone
+from worker_dispatcher.osproc.interpreter import flags, hash_seed, is_deaf, start_with
+from worker_dispatcher.osproc.order import Identity, as_file, identity_of, status_of_this_thread
+from worker_dispatcher.osproc.system import readable
+
+__all__ = ["FIRST_WORD", "connect", "give_up", "warm_up"]
+
+FIRST_WORD = 10.0  # seconds within which a fork server or a worker that was started says something
+_LAST_BREATH = 1.0  # seconds that one which has closed its connection may take to end
+
+_OPEN, _BECOME = 1, 7  # frame kinds of server.py, which the parent never imports
+_BOOTSTRAP = (
+    "import marshal, sys\n"
+    "told = marshal.load(open(4, 'rb'))\n"
+    "sys.path[:] = told['path']\n"
+    "from worker_dispatcher.osproc.server import main\n"
+    "main(3, told)\n"
+)
+
+
+class _ForkServer:
+    """Shared by all pools; guarded by its lock, which is a fresh one in a forked child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._pid = 0
+        self._control: Channel | None = None
+        self._mark: tuple[int, int] | None = None  # of the control socket: its number may be another's by now
+        self._identity: Identity = ()
+        self._retired: list[int] = []  # servers that end when their last pool does
+
+    def warm_up(self, module: str) -> None:
+        """Start the server if it is not there, and have it load a module meanwhile. Never raises: `connect` will."""
+        with self._lock:
+            if not self._is_here():
+                try:
+                    self._launch(module, identity_of(status_of_this_thread()))
+                except (OSError, RunError):
+                    pass
+
+    def connect(self, module: str, letter: int, identity: Identity) -> tuple[socket.socket, int]:
+        """A new connection to a server of this identity, and its process id. It is started if it is not there, and
+        then loads a module. letter: a descriptor of the order for all workers asked for over this connection."""
+        ours, theirs = socket.socketpair()
+        try:
+            with self._lock:
+                self._reap()
+                for _ in range(2):
+                    self._have(module, identity)
+                    if self._ask(_OPEN, [], [theirs.fileno(), letter]):
+                        return ours, self._pid
+            raise RunError("no worker process can be started: the fork server cannot be reached")
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
+    def _have(self, module: str, identity: Identity) -> None:
+        try:
+            if not self._is_here():
+                self._launch(module, identity)
+            elif identity != self._identity:
+                self._replace(module, identity)
+        except OSError as error:
+            raise RunError(
+                f"no worker process can be started by user {os.geteuid()} with sys.executable {sys.executable!r}: "
+                f"{error}; use threads, or an interpreter that this user may run"
+            ) from error
+
+    def give_up(self, pid: int) -> None:
+        """End a server that says nothing, if it is still the one in use."""
+        with self._lock:
+            if self._is_here() and self._pid == pid:
+                self._bury(at_once=True)
+
+    def _is_here(self) -> bool:
+        """True if there is a server that this very process has started, and its socket is still what we think it is:
+        a program may have closed all its descriptors, and given their numbers to files of its own."""
+        if self._control is None:
+            return False
+        if self._owner == os.getpid() and _mark_of(self._control.fileno()) == self._mark:
+            return True
+        self._control.abandon()
+        self._control = None
+        return False
+
+    def _ask(self, kind: int, parts: list[bytes], fds: list[int]) -> bool:
+        """Say something to the server; if it cannot be said at once it never will, and the server is buried."""
+        assert self._control is not None
+        try:
+            self._control.send(kind, parts, fds)
+            if not self._control.wanted:
+                return True
+        except Gone:
+            pass
+        self._bury()
+        return False
+
+    def _launch(self, module: str, identity: Identity) -> None:
+        if not sys.executable:
+            raise RunError("sys.executable is empty, so no worker process can be started; use threads")
+        ours, theirs = socket.socketpair()
+        letter = -1
+        try:
+            letter = as_file({"path": list(map(str, sys.path)), "module": module, "parent": os.getpid()} | _saved_ids())
+            pid = _spawn(theirs.fileno(), letter)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            if letter >= 0:
+                os.close(letter)
+        if not self._owner:
+            atexit.register(self._release)
+        self._control, self._mark = Channel(ours, blocking=False), _mark_of(ours.fileno())
+        self._pid, self._owner, self._identity = pid, os.getpid(), identity
+
+    def _replace(self, module: str, identity: Identity) -> None:
+        """What workers have from the process that starts them has changed. The old server goes on for the pools it
+        has; where this user may not run the interpreter any more, it becomes what this process is."""
+        assert self._control is not None
+        control, pid = self._control, self._pid
+        try:
+            self._launch(module, identity)
+        except PermissionError:
+            ids = (os.getgroups(), os.getresgid(), os.getresuid())
+            if self._ask(_BECOME, [marshal.dumps(ids)], []):
+                self._identity = identity
+        else:
+            control.close()
+            self._retired.append(pid)
+
+    def _release(self) -> None:
+        """At the end of the interpreter: the server ends with its control socket, which nobody else would close."""
+        if self._is_here():
+            assert self._control is not None
+            self._control.close()
+
+    def _bury(self, *, at_once: bool = False) -> None:
+        """Close the connection to a server that ends, or has to, and wait for its end."""
+        assert self._control is not None
+        self._control.close()
+        self._control = None
+        self._retired.append(self._pid)
+        try:
+            watch = os.pidfd_open(self._pid)
+        except OSError:
+            return
+        try:
+            if at_once or not readable(watch, _LAST_BREATH):
+                signal.pidfd_send_signal(watch, signal.SIGKILL)
+                readable(watch, _LAST_BREATH)
+        except (ProcessLookupError, PermissionError):
+            pass
+        finally:
+            os.close(watch)
+        self._reap()
+
+    def _reap(self) -> None:
+        for pid in self._retired[:]:
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    continue
+            except ChildProcessError:  # the host program has reaped it, or it was another process's child
+                pass
+            self._retired.remove(pid)
+
+    def forget(self) -> None:
+        """In a forked child: the server is another process's, and so is whoever holds the lock."""
+        self._lock = threading.Lock()
+        self._retired = []
+        if self._control is not None:
+            self._control.abandon()
+            self._control = None
+
+
+_server = _ForkServer()
+os.register_at_fork(after_in_child=_server.forget)
+warm_up, connect, give_up = _server.warm_up, _server.connect, _server.give_up
+
+
+def _mark_of(fd: int) -> tuple[int, int] | None:
+    """What a descriptor stands for, whatever its number; None if it is closed."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _saved_ids() -> dict[str, Any]:
+    """The saved ids, too, are kept where they can be: a new program begins with the effective ones."""
+    return {"gids": os.getresgid(), "uids": os.getresuid()}
+
+
+def _spawn(control: int, letter: int) -> int:
+    if letter == 3:  # which is about to be overwritten
+        with open(os.dup(letter), "rb") as other:
+            return _spawn(control, other.fileno())
+    actions: list[tuple[Any, ...]] = [
+        (os.POSIX_SPAWN_DUP2, control, 3),
+        (os.POSIX_SPAWN_DUP2, letter, 4),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    ]
+
+    def spawn(environment: dict[str, str]) -> int:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *flags(), "-c", _BOOTSTRAP],
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),  # a host program that blocks SIGCHLD does not leave our children unreaped
+            setsigdef=[signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE],
+        )
+
+    return start_with(spawn, os.environ, hash_seed(), is_deaf())
