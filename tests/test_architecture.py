@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # Rooms (modules or folders directly in the package) by floor. Imports go down only; floor mates do not know each other.
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["call_style", "clock", "doubles", "errors", "named_tuple", "worker_died"], 0),
+    **dict.fromkeys(["call_style", "clock", "doubles", "errors", "named_tuple", "tracebacks", "worker_died"], 0),
     **dict.fromkeys(["awaiting", "config", "records", "retry", "timers", "limiter", "wire"], 1),
     **dict.fromkeys(["osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),

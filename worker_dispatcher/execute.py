@@ -17,6 +17,7 @@ from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OUTPUT, Failure, Stretch
+from worker_dispatcher.tracebacks import part_from_frames
 
 __all__ = [
     "SMALL",
@@ -208,9 +209,8 @@ def attempt_run(
 
     Nothing is made for a task but its result and two times: whatever else is done here is most of what a task costs.
     went: where it is written down, after what is there; tasks: may be shared by threads, if a step of it is one;
-    seal: what is done to a result that is not SMALL, as (sealed, failure, whether it is heavy), in the task's time;
-    None: it stays as it is; stop_at: nothing begins from then on; until: from then on it is time to report, as after a
-    heavy result; forked: a cell that is true in a child that a task has forked, where this returns at once.
+    seal: see there, of results that are not SMALL, in the task's time; stop_at: nothing begins from then on; until: it
+    is time to report then, as after a heavy result; forked: true in a child that a task has forked: this returns.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
@@ -260,6 +260,7 @@ def attempt_run(
         ends.append(ended)
         if ended >= until:
             break
+    del failure, went  # an exception that is kept holds this frame, and would hold itself
 
 
 async def attempt_async(
@@ -293,7 +294,10 @@ async def attempt_async(
         else:
             result, ended, failure = None, ended or now(), failure_from(call, error)
     # Not in the handler: what the end of a task leads to is no consequence of its error.
-    lanes.end(lane, _new_ended((started, ended, result, failure, metadata or None)) if started else None)
+    how = _new_ended((started, ended, result, failure, metadata or None)) if started else None
+    del failure  # an exception that is kept holds this frame, and would hold itself
+    lanes.end(lane, how)
+    del how
 
 
 def _is_own_end(error: BaseException) -> bool:
@@ -328,7 +332,7 @@ async def guarded_async(function: Callable[..., Any], *arguments: Any) -> tuple[
 def failure_from(call: Call, error: BaseException) -> Failure:
     """The failure of an attempt, with the verdict of retry_on while the exception is at hand."""
     type_name, message, traceback = describe(error)
-    kept = error if call.keep_exception else None
+    kept = part_from_frames(error) if call.keep_exception else None
     return Failure(type_name, message, traceback, _retry_allowed(call.retry_on, error), kept)
 
 
@@ -337,10 +341,8 @@ def _retry_allowed(retry_on: Any, error: BaseException) -> bool:
     if retry_on is None:
         return True
     if isinstance(retry_on, tuple):
-        verdict, raised = guarded(isinstance, error, retry_on)  # a metaclass may have its own idea of it
-    else:
-        verdict, raised = guarded(lambda: bool(retry_on(error)))
-    return raised is None and bool(verdict)
+        return bool(guarded(isinstance, error, retry_on)[0])  # a metaclass may have its own idea of it
+    return bool(guarded(lambda: bool(retry_on(error)))[0])
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
@@ -351,6 +353,7 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     text, broken = guarded(_traceback_text, error)
     if broken is not None:
         text = f"<its traceback cannot be shown: {_name(broken)}>"
+    del broken  # it holds this frame, and would hold itself
     return (
         _printable(_name(error)),
         _printable(_head(message, MESSAGE_LIMIT)),

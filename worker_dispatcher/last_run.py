@@ -50,9 +50,12 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     run = _new_run(checked, config)
     try:
         run.drive()
-    finally:
+    except BaseException:
         if run.done:
             _set_last(run)
+        del run  # see tracebacks
+        raise
+    _set_last(run)
     return run.results
 
 

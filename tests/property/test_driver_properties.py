@@ -118,7 +118,7 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     pool = ScriptedPool(dice, room, stop_after)
     pool.driver = driver
     told: Counter[int] = Counter()
-    driver.on_settled = lambda first, count: told.update(range(first, first + count))
+    driver.follow(lambda first, count: told.update(range(first, first + count)))
 
     driver.run(lambda: pool)
 

@@ -13,6 +13,7 @@
     books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
     recall.py     what is left of a list and a schedule of which an earlier run did a part
     drive.py      the loop: feed the pool, book what it reports, retry, stop
+    stops.py      why a run may end early
     course.py     from the first task to the end, in one thread: the driver, on_all_done, the warning at the end
     run.py        the handle of it: results, logs, info, wait, cancel, iteration
     handover.py   instead of the Ledger for a run that keeps no records: what is settled goes to whoever iterates it

@@ -11,11 +11,12 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Finished, neighbours
 from worker_dispatcher.records import Failure, Ledger
+from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
     from worker_dispatcher.journal import Journal
 
-__all__ = ["Books", "JournalBooks", "Outcome"]
+__all__ = ["Books", "JournalBooks", "Outcome", "nobody"]
 
 _REST = 10  # times the processor time of a commit until the next: they take a tenth of the driver's at most
 
@@ -37,7 +38,7 @@ class Outcome(NamedTuple):
 class Books:
     """The ledger alone: what is booked is known at once. Used by the driver's thread.
 
-    tell: is called with the first id and the number of tasks that are settled, run by run.
+    tell: is called with the first id and the number of tasks that are settled, run by run; `nobody` where none follows.
     due: when `commit` has something to do (monotonic); pending: tasks that are booked, and not settled before it;
     error: why the run cannot go on, or None.
     """
@@ -46,8 +47,9 @@ class Books:
     pending: int = 0
     error: JournalError | None = None
 
-    def __init__(self, ledger: Ledger, tell: Callable[[int, int], None]) -> None:
-        self.ledger, self._tell = ledger, tell
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.tell: Callable[[int, int], None] = nobody
 
     def name_workers(self, pids: dict[int, int]) -> None:
         """Which process each worker is, by its number, for the records."""
@@ -67,7 +69,7 @@ class Books:
     def leave_out(self, task_id: int, status: int, item: Any = None) -> None:
         """Settle a task that has not run: NOT_RUN or DROPPED."""
         self.ledger.settle(task_id, status, 0.0, 0.0, result=item)
-        self._tell(task_id, 1)
+        self.tell(task_id, 1)
 
     def commit(self) -> None:
         """Settle what is pending. Raises nothing: see `error`."""
@@ -83,11 +85,11 @@ class Books:
         columns = event.starts, event.ends, event.results, event.worker
         if event.ids is None:
             self.ledger.settle_run(event.first, *columns)
-            self._tell(event.first, len(event.results))
+            self.tell(event.first, len(event.results))
         else:
             self.ledger.settle_each(event.ids, *columns)
             for first, count in neighbours(event.ids):
-                self._tell(first, count)
+                self.tell(first, count)
 
     def _settle_one(self, one: Outcome) -> None:
         if one.metadata:
@@ -97,7 +99,7 @@ class Books:
         self.ledger.settle(
             one.task_id, one.status, one.started, one.ended, result=one.result, failure=one.failure, worker=one.worker
         )
-        self._tell(one.task_id, 1)
+        self.tell(one.task_id, 1)
 
 
 class JournalBooks(Books):
@@ -107,8 +109,8 @@ class JournalBooks(Books):
     settled all the same, for it did end; but nobody who follows the run is told, since it will run again.
     """
 
-    def __init__(self, ledger: Ledger, tell: Callable[[int, int], None], journal: Journal) -> None:
-        super().__init__(ledger, tell)
+    def __init__(self, ledger: Ledger, journal: Journal) -> None:
+        super().__init__(ledger)
         self._journal = journal
         self._entries: list[tuple[Finished, dict[int, int]] | Outcome] = []
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
@@ -137,7 +139,7 @@ class JournalBooks(Books):
             self.ledger.settle_resumed(one.first, one.starts, one.ends, one.results)
             self.ledger.metadata.update(one.metadata)
             self.ledger.attempts.update(one.attempts)
-            self._tell(one.first, len(one.results))
+            self.tell(one.first, len(one.results))
         if at < len(items):
             missing.append(Batch(first + at, items[at:]))
         return missing
@@ -212,7 +214,8 @@ class JournalBooks(Books):
             return act(*arguments)
         except JournalError as error:
             self.error = error
-            self._tell = _nobody
+            part_from_frames(error)
+            self.tell = nobody
             self._settle_entries()
             return None
 
@@ -224,8 +227,8 @@ class JournalBooks(Books):
             self.error = self.error or error
 
 
-def _nobody(first: int, count: int) -> None:
-    """Tells nobody."""
+def nobody(first: int, count: int) -> None:
+    """Nobody follows."""
 
 
 def _without(event: Finished, refused: Mapping[int, BaseException]) -> Iterator[Finished]:

@@ -9,8 +9,10 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style, input_text
+from worker_dispatcher.dispatch.books import nobody
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
@@ -19,6 +21,7 @@ from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
 from worker_dispatcher.records import Failure, Ledger
+from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.banner import Banner
@@ -75,7 +78,7 @@ class Course:
         self.news: deque[tuple[int, int]] = deque()
         self.thread: threading.Thread | None = None
         self.results: list[Any] = []
-        self._at_end: Callable[[], None] = lambda: None
+        self._at_end: Callable[[], None] = _nothing
         self.done = self.told = False  # told: whoever waits has been told, after all that is done at the end
         self.waiters: list[Callable[[], None]] = []
         self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
@@ -86,6 +89,17 @@ class Course:
 
     def drive(self) -> None:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
+        self._drive()
+        error, self.driver.error = self.driver.error, None  # it has one owner: see tracebacks
+        if error is None:
+            self.warn(5)  # past both drives and start, to the line of the user
+            return
+        try:
+            raise part_from_frames(error)
+        finally:
+            del self, error
+
+    def _drive(self) -> None:
         try:
             if self._banner is not None:
                 self._banner.opening()
@@ -100,12 +114,8 @@ class Course:
             if self.driver.error is None:
                 self._all_done()
             self._finish()
-        if self.driver.error is not None:
-            if isinstance(self.driver.error, KeyboardInterrupt):
-                self.driver.error.add_note("  " + self.ledger.kept_note())
-            raise self.driver.error
-        if self.thread is None:
-            self.warn(5)  # past both drives and start, to the line of the user
+        if isinstance(self.driver.error, KeyboardInterrupt):
+            self.driver.error.add_note("  " + self.ledger.kept_note())
 
     def interrupt(self) -> None:
         """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
@@ -122,9 +132,9 @@ class Course:
         try:
             self.driver.run(lambda: open_pool(self._plan))
         except (Exception, KeyboardInterrupt) as error:
-            self.driver.error = error
-        if self.driver.stopped == "interrupt" and self.driver.error is None:
-            self.driver.error = KeyboardInterrupt()
+            self.driver.fail(error)
+        if self.driver.stopped == "interrupt":
+            self.driver.fail(KeyboardInterrupt())
 
     def _pour(self, tasks: Intake) -> None:
         """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
@@ -158,7 +168,7 @@ class Course:
         try:
             tasks.pour()
         except BaseException as error:  # a signal handler of the host program raised it
-            tasks.error = error
+            tasks.error = part_from_frames(error)
             tasks.end()
         if isinstance(tasks.error, KeyboardInterrupt):
             self.driver.ask_to_stop("interrupt")
@@ -179,27 +189,29 @@ class Course:
         callback = self._config.task.callback.on_all_done
         if callback is None:
             return
-        style, ledger = call_style(callback, CALLBACK_NAMES), self.ledger
-        for task_id in ledger.started_ids():
-            log = ledger.log(task_id)
-            known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
-            result, error = self._call_back(callback, style, log["result"], known)
-            if isinstance(error, KeyboardInterrupt) or self.driver.interrupted:
-                self.driver.error = error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
+        style = call_style(callback, CALLBACK_NAMES)
+        for task_id in self.ledger.started_ids():
+            self._task_done(task_id, callback, style)
+            if self.driver.error is not None:
                 return
-            if error is not None:
-                type_name, message, traceback = describe(error)
-                item = self.tasks.item_of(task_id)
-                shown = input_text(item) if self._config.task.show_input else ""
-                ledger.fail_later(task_id, Failure(type_name, message, traceback, item=item, input=shown))
-                if self._config.task.on_error == "raise":
-                    error.add_note(
-                        f"on_all_done of task #{task_id} raised this" + (f"; input {shown}" if shown else "")
-                    )
-                    self.driver.error = error
-                    return
-            else:
-                ledger.results[task_id - 1] = result
+
+    def _task_done(self, task_id: int, callback: Callable[..., Any], style: CallStyle) -> None:
+        log = self.ledger.log(task_id)
+        known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
+        result, error = self._call_back(callback, style, log["result"], known)
+        if isinstance(error, KeyboardInterrupt) or self.driver.interrupted:
+            self.driver.fail(error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt())
+        elif error is None:
+            self.ledger.results[task_id - 1] = result
+        else:
+            type_name, message, traceback = describe(error)
+            item = self.tasks.item_of(task_id)
+            shown = input_text(item) if self._config.task.show_input else ""
+            self.ledger.fail_later(task_id, Failure(type_name, message, traceback, item=item, input=shown))
+            if self._config.task.on_error == "raise":
+                error.add_note(f"on_all_done of task #{task_id} raised this" + (f"; input {shown}" if shown else ""))
+                self.driver.fail(error)
+        del error  # it holds this frame, and would hold itself
 
     def _call_back(self, *call: Any) -> tuple[Any, BaseException | None]:
         try:
@@ -227,7 +239,7 @@ class Course:
     def launch(self, at_end: Callable[[], None]) -> None:
         """Drive in a thread of its own; returns at once. at_end: called just before the run is done."""
         if self.handover is None:
-            self.driver.on_settled = self._settled
+            self.driver.follow(self._settled)
         self._at_end = at_end
         self.thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
         self.thread.start()
@@ -246,16 +258,27 @@ class Course:
             self.handover.give_up()
 
     def _launched(self) -> None:
-        _, error = guarded(self.drive)
-        self.driver.error = self.driver.error or error
+        _, error = guarded(self._drive)
+        if error is not None:
+            self.driver.fail(error)
         if not self.done:
             self._end()
+        if self.driver.error is not None:
+            part_from_frames(self.driver.error)
+        del self, error  # which that error would hold
+
+    def join(self) -> None:
+        """Wait for the thread of a launched run that is told to be over: it holds the run for a moment yet."""
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join(_LAST_DRAW)
 
     def _end(self) -> None:
         """All is settled: from here on the run does not change."""
         self.ended = self.ended or now()
         self.done = True
-        self._at_end()
+        at_end, self._at_end = self._at_end, _nothing
+        at_end()
+        self.driver.follow(nobody)
         with self.changed:
             self.told = True
             waiters, self.waiters = self.waiters, []
@@ -284,3 +307,7 @@ class Course:
             "resumed": self.ledger.resumed,
             "stopped": self.driver.abort_seen or self.driver.stopped,
         }
+
+
+def _nothing() -> None:
+    """What there is to do at the end of a run that nobody waits for."""

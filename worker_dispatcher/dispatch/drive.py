@@ -12,11 +12,13 @@ from worker_dispatcher.config import input_text
 from worker_dispatcher.dispatch.books import Books, JournalBooks, Outcome
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.source import TaskSource
+from worker_dispatcher.dispatch.stops import cut_short
 from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, TaskList
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Raised, Returned
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Failure, Ledger
+from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.abort import AbortWatch
@@ -27,15 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver"]
 
-_STOP_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
-_STOP_TEXTS = {
-    "runtime": "was running when the runtime of the run was over",
-    "interrupt": "was running when the run was interrupted",
-    "failures": "was running when the run was stopped because other tasks had failed",
-    "cancel": "was running when the run was cancelled",
-    "abort": "was running when a check of abort_on came true",
-    "journal": "was running when the run was stopped because its journal could not be used any further",
-}
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
 _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
@@ -55,7 +48,7 @@ class Driver:
         self._raises = on_error == "raise"
         self._failures_allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
         self._source = TaskSource(tasks, ledger, plan.schedule)
-        self._books = Books(ledger, self._tell)
+        self._books = Books(ledger)
         self._recalled: Recalled | None = None
         self._failed = 0
         self._tried: dict[int, int] = {}  # failed attempts of tasks that will be or were tried again
@@ -76,7 +69,6 @@ class Driver:
         self.abort_seen = ""
         self.complaints: list[str] = []
         self.error: BaseException | None = None
-        self.on_settled: Callable[[int, int], None] | None = None  # first id, how many
         self.progress: Progress | None = None
 
     def keep_in(self, journal: Journal) -> None:
@@ -84,11 +76,15 @@ class Driver:
         Before `run`, which closes it, as `let_go` does."""
         from worker_dispatcher.dispatch.recall import Recalled, remaining
 
-        books = JournalBooks(self.ledger, self._tell, journal)
+        books = JournalBooks(self.ledger, journal)
         self._plan = remaining(self._plan, journal.ok_count)
         self._recalled = Recalled(self._tasks, books, timed=self._plan.schedule.timed)
         self._source = TaskSource(self._recalled, self.ledger, self._plan.schedule)
         self._books = books
+
+    def follow(self, tell: Callable[[int, int], None]) -> None:
+        """Tell from now on what is settled: the first id and how many."""
+        self._books.tell = tell
 
     @property
     def interrupted(self) -> bool:
@@ -118,7 +114,16 @@ class Driver:
         """Nothing more will run: the task list and the journal are free for others. Idempotent."""
         self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
         self._books.close()
-        self.error = self.error or self._books.error
+        self._tasks.wake = _nobody
+        self._last_failed = None
+        self._exceptions.clear()
+        if self._books.error is not None:
+            self.fail(self._books.error)
+
+    def fail(self, error: BaseException) -> None:
+        """The run must raise this in the end, unless it must raise something already."""
+        if self.error is None:
+            self.error = part_from_frames(error)
 
     def _run(self, pool: Pool) -> None:
         self._pool = pool
@@ -183,8 +188,8 @@ class Driver:
             self._recalled.check_length()
         if self.stopped == "failures" and self._raises:
             self._await_exception(pool)
-        if self._tasks.error is not None and self.error is None:
-            self.error = self._tasks.error
+        if self._tasks.error is not None:
+            self.fail(self._tasks.error)
 
     def _must_stop(self, stop_at: float) -> str | None:
         late, lost = now() >= stop_at, self._books.error is not None
@@ -238,7 +243,8 @@ class Driver:
                 if self._last_failed is not None:  # no other will be raised
                     self._exceptions[event.task_id] = event.exception
             case Broken():
-                self.error, self.stopped = self.error or event.error, "failures"  # the first one says why
+                self.fail(event.error)  # the first one says why
+                self.stopped = "failures"
 
     def _finished(self, event: Finished) -> None:
         attempts: dict[int, int] = {}
@@ -315,10 +321,6 @@ class Driver:
         """A failed task's item, where text may show it; else empty."""
         return input_text(item) if self._plan.show_input else ""
 
-    def _tell(self, first: int, count: int) -> None:
-        if self.on_settled is not None:
-            self.on_settled(first, count)
-
     # Ends before the last task
 
     def _finish_early(self, pool: Pool) -> None:
@@ -328,10 +330,7 @@ class Driver:
         for event in pool.stop():
             match event:
                 case Ended() if event.failure is not None and event.failure.status == CANCELLED:
-                    failure = Failure(
-                        _STOP_TYPES.get(why, "RunStopped"), f"the task {_STOP_TEXTS[why]}", status=CANCELLED
-                    )
-                    self._settle(event, CANCELLED, failure)
+                    self._settle(event, CANCELLED, cut_short(why))
                 case Returned():
                     self._source.put_back(event.batch)  # still open: settled below
                 case _:
@@ -344,7 +343,7 @@ class Driver:
         for task_id in self.ledger.open_ids():
             self._books.leave_out(task_id, NOT_RUN, items.get(task_id))
         if self._raises and self._last_failed is not None and self.error is None and why != "interrupt":
-            self.error = self._dressed(self._last_failed)
+            self.fail(self._dressed(self._last_failed))
 
     def close_load(self) -> None:
         """Without a planned end, the time to cool down counts back from the last due time."""
@@ -367,7 +366,7 @@ class Driver:
         while self._plan.kind != "threads" and self._on_its_way(self._last_failed, pool) and now() < until:
             for event in pool.wait(until):
                 self._take(event)
-        self.error = self._dressed(self._last_failed)
+        self.fail(self._dressed(self._last_failed))
 
     def _on_its_way(self, event: Ended, pool: Pool) -> bool:
         """True while the exception object of a task, or the id of its process, has not come here yet.
@@ -411,3 +410,7 @@ class Driver:
             said += f" (pid {pids[event.worker]})" if event.worker in pids else ""
         item = self._input(event.item)
         return f"{said}; input {item}" if item else said
+
+
+def _nobody() -> None:
+    """Who is to be woken when nobody waits any more."""

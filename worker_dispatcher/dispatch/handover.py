@@ -33,7 +33,7 @@ class Handover:
     """
 
     def __init__(self, at_least: int) -> None:
-        self.wake: Callable[[], None] = lambda: None
+        self.wake: Callable[[], None] = _nobody
         self.full = self.given_up = False
         self._taker: int | None = None  # the thread that took last
         self._waiting: deque[dict[str, Any]] = deque()
@@ -55,6 +55,7 @@ class Handover:
         """Nothing more comes."""
         with self._changed:
             self._over = True
+            self.wake = _nobody
             self._changed.notify_all()
 
     def claim(self) -> None:
@@ -101,6 +102,10 @@ class Handover:
                 raise RunError(
                     "a run cannot be waited for inside the loop that takes its records: leave the loop first"
                 )
+
+
+def _nobody() -> None:
+    """Who is to be woken when nobody drives."""
 
 
 class PassingLedger(Ledger):

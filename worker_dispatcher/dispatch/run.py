@@ -13,6 +13,7 @@ from worker_dispatcher.config import Config, merged, parse
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.errors import TaskFailure
 from worker_dispatcher.records import DROPPED, NOT_RUN
+from worker_dispatcher.tracebacks import part_from_frames, spare_of
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.handover import Handover
@@ -45,7 +46,11 @@ class Run:
 
     def drive(self) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
-        self._course.drive()
+        try:
+            self._course.drive()
+        except BaseException:
+            del self  # see tracebacks
+            raise
         return self
 
     def launch(self, ended: Callable[[Run], None]) -> Run:
@@ -81,8 +86,12 @@ class Run:
                     raise TimeoutError(f"the run is not done after {timeout:g} s")
                 self._course.changed.wait(None if left == math.inf else min(left, threading.TIMEOUT_MAX))
             warn, self._warned = not self._warned, True
-        if self._course.driver.error is not None:
-            raise self._course.driver.error
+        self._course.join()
+        try:
+            self._raise()
+        except BaseException:
+            del self  # see tracebacks
+            raise
         if warn and self._course.thread is not None:
             self._course.warn(3)
         return self
@@ -104,19 +113,35 @@ class Run:
         finally:
             if not self._course.told:
                 self._course.leave()
-        if self._course.driver.error is not None:
-            raise self._course.driver.error
+        self._course.join()
+        try:
+            self._raise()
+        except BaseException:
+            del self  # see tracebacks
+            raise
+
+    def _raise(self) -> None:
+        """Raise what the run raises."""
+        driver, error = self._course.driver, self._course.driver.error
+        if error is None:
+            return
+        driver.error = spare_of(part_from_frames(error))
+        try:
+            raise error
+        finally:
+            del self, driver, error
 
     def _logs_as_tasks_end(self) -> Iterator[dict[str, Any]]:
         while True:
             with self._course.changed:
                 self._course.changed.wait_for(lambda: self._course.news or self._course.told)
                 if not self._course.news:
-                    return
+                    break
                 first, count = self._course.news.popleft()
             for task_id in range(first, first + count):
                 if self._course.ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
                     yield self._course.ledger.log(task_id)
+        self._course.join()
 
     def __await__(self) -> Generator[Any, None, Run]:
         import asyncio

@@ -42,6 +42,7 @@ def _problem(value: Any) -> str | None:
     kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
     what = f"({kind})" if name is None else f"uses {name!r} ({kind}), which"
     why = f"{type(error).__name__}: {describe(error)[1][:200]}"
+    del error  # it holds this frame, and would hold itself
     return f"{what} cannot be sent to a process; open it in worker.init, or use threads ({why})"
 
 

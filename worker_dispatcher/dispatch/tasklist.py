@@ -12,6 +12,7 @@ from typing import Any
 from worker_dispatcher.execute import guarded
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
+from worker_dispatcher.tracebacks import part_from_frames
 
 __all__ = ["LONGEST_WAIT", "Intake", "TaskList", "task_list"]
 
@@ -84,7 +85,7 @@ class TaskList:
             self.drawing = False
         except BaseException as error:
             self.drawing = False
-            self.error = error
+            self.error = part_from_frames(error)
             return _NO_MORE
         return found
 
@@ -257,11 +258,11 @@ def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
         return _Counted(None if cycle else given)
     if isinstance(given, (list, tuple)):
         given = tuple(given)
-    length, error = guarded(lambda: len(given))  # a range may be longer than len() can say
-    if error is None and cycle and length:
+    length = guarded(lambda: len(given))[0]  # a range may be longer than len() can say
+    if length is not None and cycle and length:
         return _Cycled(given)
-    if isinstance(given, (tuple, range)) and error is None:
+    if isinstance(given, (tuple, range)) and length is not None:
         return _Sequence(given)
-    if error is None:
+    if length is not None:
         return _Sized(given, length)
     return Intake(given, 2 * workers)

@@ -95,7 +95,6 @@ class ThreadCrew:
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
         self.opening = 0
-        self._live = self._run if setup.hooks is None else self._run_between_hooks
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)
@@ -148,7 +147,8 @@ class ThreadCrew:
         if self._setup.hooks is not None:
             with self._mutex:
                 self.opening += 1
-        thread = threading.Thread(target=self._live, args=(slot,), name=f"worker-{slot.number}", daemon=True)
+        live = self._run if self._setup.hooks is None else self._run_between_hooks
+        thread = threading.Thread(target=live, args=(slot,), name=f"worker-{slot.number}", daemon=True)
         try:
             thread.start()
             slot.thread = thread
@@ -179,16 +179,19 @@ class ThreadCrew:
         heard = slot.close_init()
         with self._mutex:
             self.opening -= 1
+        failed = error is not None
         if error is not None and heard:
             self.broken.append(error)
+        del error  # it holds this frame, and would hold itself
         self._wake()
-        if error is not None or not heard:
+        if failed or not heard:
             return
         self._run(slot, state)
         if self._orderly and not slot.abandoned:
             _, error = guarded_settled(setup.hooks.finish, state)
             if error is not None:
                 self.complaints.append(exit_text(error))
+            del error
 
     def _run(self, slot: Slot, state: Any = None) -> None:
         setup, halt, in_child = self._setup, self._halt, forked()

@@ -27,7 +27,7 @@ def init_error(frame: Frame, number: int) -> BaseException:
     text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts[:2])
     found: Any = None
     if len(frame.parts) > 2:
-        found, _ = guarded(lambda: unpack(*from_parts(frame.parts[2:], frame.fds)))
+        found = guarded(lambda: unpack(*from_parts(frame.parts[2:], frame.fds)))[0]
     error = found if isinstance(found, BaseException) else RunError(f"worker.init raised {text}")
     error.add_note(f"  worker.init raised this in worker process {number}, so the run was ended")
     error.__cause__ = error.__cause__ or RemoteTraceback(traceback)

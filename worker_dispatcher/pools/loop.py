@@ -85,6 +85,7 @@ class LoopCrew:
                 _, error = loop.run_until_complete(guarded_async(self._setup.hooks.finish, self._state))
                 if error is not None:
                     self.complaints.append(exit_text(error))
+                del error  # it holds this frame, and would hold itself
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
@@ -105,10 +106,12 @@ class LoopCrew:
             os._exit(0)  # worker.init forked and its child came back here
         heard = slot.close_init()
         self.opening = 0
+        failed = error is not None
         if error is not None and heard:
             self.broken.append(error)
+        del outcome, cancelled, error  # it holds this frame, and would hold itself
         self._wake()
-        if error is not None or not heard or self._closing:
+        if failed or not heard or self._closing:
             return False
         self._state = state
         self._caller = self._setup.caller(state)

@@ -152,6 +152,7 @@ class ProcessPool:
                 return
             failure = failure_from(self._setup.call, error)
             failure = failure._replace(message=f"the task cannot be sent to a worker process: {failure.message}")
+            del error  # it holds this frame, and would hold itself
             at = now()
             self._events.append(Ended(batch.first, batch.items[0], at, at, None, failure, None, remote.number))
             return

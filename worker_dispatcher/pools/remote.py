@@ -217,7 +217,7 @@ class Remote:
         task_id = self._failed.pop(seq, 0)
         error = None
         if len(frame.parts) > 1:
-            error, _ = guarded(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))
+            error = guarded(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))[0]
         return [Raised(task_id, error)]
 
     def _dropped(self, a: int, b: int) -> list[Event]:

@@ -52,6 +52,7 @@ class Report(NamedTuple):
             type_name, message, traceback = describe(error)
             text = f"the result cannot be loaded in the parent process: {message}"
             self.failures[at] = (type_name, text, traceback)
+        del error  # it holds this frame, and would hold itself
 
 
 def _unpacked(parts: list[memoryview], fds: list[int]) -> Any:

@@ -58,7 +58,7 @@ class ThreadPool:
         self._full = False
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
-        self._stopped = False
+        self._stopped = self._closed = False
         self._let_go_of_output = setup.redirected()
         self._breath, self._looked = breath(setup, size), 0.0
         self._new_crew()
@@ -254,9 +254,13 @@ class ThreadPool:
             slot.halt[0] = True
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._halt_all()
         self._crew.close(orderly=not self._stopped)
         if not join_idle(self._slots, self._setup.exit_grace) and self._setup.hooks is not None and not self._stopped:
             self.complaints.append(self._setup.exit_late)
         self.complaints += self._crew.complaints
         self._let_go_of_output()
+        del self._crew  # it knows this pool

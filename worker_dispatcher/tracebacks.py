@@ -1,0 +1,66 @@
+"""What hangs on an exception that is kept: the frames that it came through, with all that they hold; floor 0.
+
+An exception that a run keeps holds its traceback, this the frames of ours, those the run. Only the cycle collector
+would find that, and with it the results of a whole run. So what is kept is parted from our frames, and who raises it
+out of a call has let go of the run by then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+
+__all__ = ["part_from_frames", "spare_of"]
+
+_HOME = os.path.join(os.path.dirname(__file__), "")
+
+
+def part_from_frames(error: BaseException) -> BaseException:
+    """The same exception, without the frame of ours that has caught it, and with all other frames of ours emptied that
+    have ended: their lines stay in the traceback. Causes and contexts, too."""
+    caught = error.__traceback__
+    if caught is not None and _is_ours(caught.tb_frame):
+        error.__traceback__ = caught.tb_next
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        for frame in _frames(link.__traceback__):
+            if _is_ours(frame):
+                try:
+                    frame.clear()
+                except RuntimeError:
+                    pass  # it is still running
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
+    """Those that it goes through, and those that had called them: each holds the next."""
+    caller = None if traceback is None else traceback.tb_frame.f_back
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+    while caller is not None:
+        yield caller
+        caller = caller.f_back
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_HOME)
+
+
+def spare_of(error: BaseException) -> BaseException:
+    """Another such exception, for who asks again: the one that was raised holds the frames of those it was raised to,
+    and whoever keeps it, keeps them. The same one where there can be no other."""
+    import copy  # for a run that has failed
+
+    try:
+        spare = copy.copy(error)
+        if type(spare) is not type(error) or spare.args != error.args:
+            return error
+    except Exception:
+        return error
+    spare.__cause__, spare.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return spare
