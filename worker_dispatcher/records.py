@@ -35,6 +35,7 @@ __all__ = [
     "Ledger",
     "Stretch",
     "TaskFailure",
+    "phase_of",
     "without_output",
 ]
 
@@ -56,6 +57,13 @@ def without_output(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None
     if OUTPUT not in metadata:
         return metadata, None
     return {key: value for key, value in metadata.items() if key != OUTPUT}, metadata[OUTPUT]
+
+
+def phase_of(due: float, measured_from: float, measured_until: float) -> str:
+    """Which part of a load a task belongs to, by its due time (monotonic): 'warmup', 'main' or 'cooldown'."""
+    if due < measured_from - _ROUNDING:
+        return "warmup"
+    return "cooldown" if due >= measured_until - _ROUNDING else "main"
 
 
 class Failure(NamedTuple):
@@ -141,6 +149,7 @@ class Ledger:
         self._interval_firsts = array("q")  # id of the first task of each interval that has any
         self._interval_numbers = array("q")
         self.measured_from, self.measured_until = -math.inf, math.inf  # due times that statistics are about
+        self.planned_until = math.inf  # when the due times of the whole plan end
 
     def __len__(self) -> int:
         return len(self.status)
@@ -350,10 +359,13 @@ class Ledger:
             entry |= self._scheduled(task_id, *scheduled) | delays
         return entry
 
-    def _phase(self, due: float) -> str:
-        if due < self.measured_from - _ROUNDING:
-            return "warmup"
-        return "cooldown" if due >= self.measured_until - _ROUNDING else "main"
+    def window(self, now: float | None = None) -> tuple[float, float] | None:
+        """From when to when the tasks that statistics are about are planned to be due (monotonic), the latter infinite
+        where there is no plan; None if no load has begun. now: it goes on, or was stopped then."""
+        if self.measured_from == -math.inf:
+            return None
+        until = min(self.measured_until, self.planned_until)
+        return self.measured_from, until if now is None else min(until, now)
 
     def open_interval(self, number: int, first: int) -> None:
         """Tasks from this id on belong to interval `number`, up to the next interval's first."""
@@ -388,5 +400,5 @@ class Ledger:
             "task_id": task_id,
             "scheduled_at": self.anchor.wall_at(due),
             "interval": interval,
-            "phase": self._phase(due),
+            "phase": phase_of(due, self.measured_from, self.measured_until),
         }

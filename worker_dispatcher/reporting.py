@@ -69,9 +69,14 @@ def _journal_as_logs(source: object) -> object:
     """The logs in a journal; anything else as it is. A journal is known by how it begins, not by its name."""
     if not isinstance(source, str | os.PathLike):
         return source
-    from worker_dispatcher.journal import is_database, read_journal
+    from worker_dispatcher.journal import is_database, read_run
 
-    return read_journal(source) if is_database(source) else source
+    if not is_database(source):
+        return source
+    from worker_dispatcher.reports.facts import Facts
+
+    logs, info = read_run(source)
+    return Facts(logs, info)
 
 
 def _was_verbose(run: object) -> bool:

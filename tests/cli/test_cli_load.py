@@ -19,7 +19,8 @@ SHORT = ["--rate", "100/s", "--duration", "0.2"]
 def test_a_load_ends_in_its_report(call: Call, logs: Call) -> None:
     said = call("load", "orders:visit", *SHORT, "--log", "run.jsonl", "--csv", "run.csv", "--json", "run.json")
     assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("loading orders:visit with 100/s for 0.2 s ...\n\n20 tasks in ")
+    assert said.out.startswith("loading orders:visit with 100/s for 0.2 s ...\n\n")
+    assert "\n\n20 tasks in " in said.out
     assert "from due time" in said.out
     assert said.out.endswith("\nwritten: run.jsonl, run.csv, run.json\n")
     assert len(logs("run.jsonl")) == 20

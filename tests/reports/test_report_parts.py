@@ -176,40 +176,104 @@ def test_the_place_is_the_last_line_of_the_users_own_code(traceback: str, place:
     assert place_of(traceback) == place
 
 
-def load_test(late: float, *, started_free: bool) -> Facts:
-    """200 tasks that start `late` seconds after they are due, of at most 10 at a time."""
-    took = 0.01 if started_free else 0.95
-    return Facts([due(log(n, n / 10 + late, took), n / 10) for n in range(200)])
+def load_test(late: float) -> Facts:
+    """200 tasks that start `late` seconds after they are due, one at a time."""
+    return Facts([due(log(n, n / 10 + late, 0.01), n / 10) for n in range(200)])
+
+
+def capped(logs: Any, most: int | None, **more: Any) -> Facts:
+    return Facts(logs, {"load": {"max_workers": most, **more}})
 
 
 @pytest.mark.parametrize(("late", "ok"), [(0.0005, True), (0.009, True), (0.05, False), (3.0, False)])
 def test_a_generator_is_healthy_if_it_releases_on_time(late: float, ok: bool) -> None:
-    logs = list(load_test(late, started_free=True).logs)
-    config = {"worker": {"frequency_mode": {"max_workers": 10}}}
-    health = generator_health(Facts(logs, {}, config))
+    health = generator_health(capped(load_test(late).logs, 10))
     assert health is not None
     assert health.ok is ok
-    # Where more wait than there are workers, these may be what is late.
-    assert (health.judged, health.late) == (9 if late > 1 else 200, 0 if ok else health.judged)
+    assert health.cause == ("" if ok else "generator")
+    assert (health.judged, health.late) == (200, 0 if ok else 200)
 
 
-def test_only_tasks_that_found_a_worker_free_are_judged() -> None:
-    made = load_test(0.5, started_free=False)
-    health = generator_health(Facts(made.logs, {}, {"worker": {"frequency_mode": {"max_workers": 10}}}))
-    assert health is not None
-    assert health.judged < 20  # the first and the last ones
-    unlimited = generator_health(Facts(made.logs, {}, {"worker": {"frequency_mode": {"max_workers": None}}}))
+def test_tasks_that_are_due_and_not_begun_do_not_count_as_running() -> None:
+    logs = [due(log(n, 1 + n / 1000, 0.0005, worker=1 + n % 8), n / 1000) for n in range(1000)]  # 1 s late, all of them
+    for most in (8, None):
+        health = generator_health(capped(logs, most))
+        assert health is not None
+        assert (health.ok, health.cause, health.judged, health.late) == (False, "generator", 1000, 1000)
+    unsaid = generator_health(Facts(logs))
+    assert unsaid is not None
+    assert unsaid.cause == "generator"
+
+
+def test_what_waits_while_all_workers_are_busy_is_not_the_generators_doing() -> None:
+    logs = [
+        due(log(n, 0.2 * (n // 2), 0.2), n / 40) for n in range(100)
+    ]  # two workers, 200 ms a task, 40 tasks a second
+    found = generator_health(capped(logs, 2))
+    assert found is not None
+    assert (found.ok, found.cause, found.late) == (True, "workers", 0)
+    assert found.sentence.startswith("All 2 workers were busy for 10.0 s, and 98 of 100 tasks waited for one, up to 7.")
+    assert found.sentence.endswith(": 40.0/s asked, 10.0/s reached. Raise max_workers.")
+    unlimited = generator_health(capped(logs, None))
     assert unlimited is not None
-    assert not unlimited.ok
+    assert (unlimited.ok, unlimited.cause) == (False, "generator")
 
 
-def test_a_generator_that_used_all_processors_is_the_bottleneck() -> None:
-    logs = load_test(0.0, started_free=True).logs
-    health = generator_health(Facts(logs, {"cpu": 0.99}))
-    assert health is not None
-    assert not health.ok
-    assert "all processors" in health.sentence
+def test_a_little_lateness_beside_much_waiting_for_workers_is_not_the_cause() -> None:
+    logs = [due(log(n, 0.3 + 0.2 * n, 0.2, worker=1), n / 100) for n in range(10)]  # until the second has started
+    logs += [due(log(n, 2.3 + 0.2 * (n // 2), 0.2, worker=1 + n % 2), n / 100) for n in range(10, 110)]
+    found = generator_health(capped(logs, 2))
+    assert found is not None
+    assert (found.ok, found.cause) == (True, "workers")
+    assert found.late >= 10
+
+
+def test_a_task_late_after_a_pause_is_judged_from_the_end_of_the_pause() -> None:
+    logs = [due(log(1, 0.0, 5.0), 0.0), *(due(log(n, 5.004 + n / 1000, 0.0001), 1.0) for n in range(2, 22))]
+    found = generator_health(capped(logs, 1))
+    assert found is not None
+    assert (found.ok, found.cause, found.late) == (True, "service", 0)
+    assert found.sentence.startswith(
+        "The only worker was busy for 5.00 s while calls stood still (as a rule 100 us, the "
+    )
+    rested = [logs[0], *(due(log(n, 8 + n / 1000, 0.5), 1.0) for n in range(2, 22))]  # all at once, 3 s after it
+    found = generator_health(capped(rested, 100))
+    assert found is not None
+    assert (found.cause, found.late) == ("generator", 20)
+
+
+def test_warm_up_tasks_keep_workers_busy_and_retried_ones_are_not_judged() -> None:
+    logs = [due(log(1, 0.0, 5.0), 0.0) | {"phase": "warmup"}]
+    logs += [due(log(n, 5.0 + n / 1000, 0.0001), 1.0) for n in range(2, 22)]
+    found = generator_health(capped(logs, 1))
+    assert found is not None
+    assert found.ok
+    again = [one | {"attempts": 2} for one in load_test(3.0).logs]
+    found = generator_health(capped(again, 10))
+    assert found is not None
+    assert (found.ok, found.judged) == (True, 0)
+
+
+def test_what_is_dropped_beside_idle_workers_is_the_generators_doing() -> None:
+    logs = [due(log(n, n / 10, 0.05), n / 10) for n in range(20)]
+    idle = [{"scheduled_at": BEGAN + n / 10 + 0.07, "phase": "main"} for n in range(19)]
+    busy = [{"scheduled_at": BEGAN + n / 10 + 0.02, "phase": "main"} for n in range(20)]
+    found = {}
+    for name, dropped in (("generator", idle), ("workers", busy)):
+        health = generator_health(Facts(logs, {"load": {"max_workers": 1}}, dropped=dropped))
+        assert health is not None
+        found[name] = health
+        assert health.cause == name
+    assert "20 of 40 tasks were dropped" in found["workers"].sentence
     assert generator_health(Facts(ALL_FAILED)) is None
+
+
+def test_the_sentence_never_contradicts_its_own_figures() -> None:
+    logs = [due(log(n, n / 10 + (0.2 if n % 50 == 0 else 0), 0.01), n / 10) for n in range(200)]
+    found = generator_health(capped(logs, 10))
+    assert found is not None
+    assert found.ok
+    assert found.sentence.startswith("The load generator kept up but for 4 of 200 tasks, which started over 10 ms late")
 
 
 def test_the_slowest_come_first_by_the_time_from_when_they_were_due() -> None:
@@ -303,6 +367,6 @@ def test_a_task_of_unknown_due_time_was_due_when_it_started() -> None:
 
 
 def test_the_verdict_on_the_generator_names_its_lateness() -> None:
-    health = generator_health(load_test(0.004, started_free=True))
+    health = generator_health(load_test(0.004))
     assert health is not None
     assert health.sentence == "The load generator kept up: p99 of its lateness was 4.00 ms."

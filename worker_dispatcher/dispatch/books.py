@@ -66,6 +66,9 @@ class Books:
         self._settle_one(outcome)
         return None
 
+    def begin_load(self, max_workers: int | None) -> None:
+        """The time of a load has begun, so that its due times are known from now on."""
+
     def leave_out(self, task_id: int, status: int, item: Any = None) -> None:
         """Settle a task that has not run: NOT_RUN or DROPPED."""
         self.ledger.settle(task_id, status, 0.0, 0.0, result=item)
@@ -118,6 +121,12 @@ class JournalBooks(Books):
     def name_workers(self, pids: dict[int, int]) -> None:
         super().name_workers(pids)
         self._journal.pids = pids
+
+    def begin_load(self, max_workers: int | None) -> None:
+        from worker_dispatcher.journal import LoadFacts
+
+        self._journal.dues = self.ledger.due  # grows with the ledger
+        self._journal.load = LoadFacts(max_workers or 0, *(self.ledger.window() or (0.0, math.inf)))
 
     @property
     def last_id(self) -> int:

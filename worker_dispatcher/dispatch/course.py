@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import warnings
@@ -306,7 +307,17 @@ class Course:
             "counts": counts,
             "resumed": self.ledger.resumed,
             "stopped": self.driver.abort_seen or self.driver.stopped,
+            **self._load_info(),
         }
+
+    def _load_info(self) -> dict[str, Any]:
+        """What is known of a load: `from` and `until` are its window (Unix seconds; until is None without a plan)."""
+        over = self.ended is not None and not self.driver.stopped
+        window = self.ledger.window(None if over else self.ended or now())
+        if window is None:
+            return {}
+        begin, end = (None if one == math.inf else self.anchor.wall_at(one) for one in window)
+        return {"load": {"max_workers": self._plan.max_workers, "from": begin, "until": end}}
 
 
 def _nothing() -> None:

@@ -215,6 +215,9 @@ class Driver:
         self.ledger.measured_from = began + load.warmup
         if load.duration is not None:
             self.ledger.measured_until = began + load.duration - load.cooldown
+        if load.planned is not None:
+            self.ledger.planned_until = began + load.planned
+        self._books.begin_load(self._plan.max_workers)
 
     def _abort_if(self, seen: str) -> None:
         if seen:

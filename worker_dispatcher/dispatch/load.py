@@ -59,6 +59,10 @@ class Curve(Protocol):
     def moment(self, count: float) -> float:
         """The moment at which the count is reached, give or take an interval; infinite if it never is."""
 
+    def end(self, count: int, length: float) -> float:
+        """The moment up to which a list of so many tasks reaches, in intervals of so many seconds: when the next one
+        would be due, or its interval would begin; infinite if the curve has fewer."""
+
     def when(self, tick: int, length: float, count: float) -> float:
         """The moment, in seconds, at which the count is reached; it lies in interval `tick`."""
 
@@ -78,6 +82,12 @@ class Growing(NamedTuple):
 
     def moment(self, count: float) -> float:
         return 0.0  # no interval is without a task
+
+    def end(self, count: int, length: float) -> float:
+        tick = 0
+        while count > 0:
+            count, tick = count - self.size(tick), tick + 1
+        return tick * length
 
     def size(self, tick: int) -> int:
         """How many tasks interval `tick` has."""
@@ -108,6 +118,9 @@ class Steady(NamedTuple):
 
     def moment(self, count: float) -> float:
         return (count + _ROUNDING) / self.rate
+
+    def end(self, count: int, length: float) -> float:
+        return count / self.rate
 
     def when(self, tick: int, length: float, count: float) -> float:
         return (self.rate * (tick * length) + count) / self.rate
@@ -153,6 +166,9 @@ class Stages:
     def moment(self, count: float) -> float:
         # A count that is reached but for rounding is that of the next stage that has tasks.
         return self._when(count + _ROUNDING) if count + _ROUNDING < self._counts[-1] else math.inf
+
+    def end(self, count: int, length: float) -> float:
+        return self.moment(count)
 
     def _count(self, seconds: float) -> float:
         at = min(bisect.bisect_right(self._times, seconds), len(self.stages)) - 1
@@ -300,7 +316,8 @@ class Remaining(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What frequency mode adds to a run. duration: seconds from its first due time to its end, None if unknown.
+    """What frequency mode adds to a run. duration: seconds from its first due time to its end, None if unknown;
+    planned: the same, told from the number of tasks where there is no duration.
 
     drops: a task that finds all workers busy is not run. warmup, cooldown: seconds left out of the statistics.
     """
@@ -310,15 +327,26 @@ class Load(NamedTuple):
     warmup: float
     cooldown: float
     abort_on: tuple[str, ...]
+    planned: float | None = None
 
 
-def load_of(frequency: FrequencyMode) -> Load:
+def load_of(frequency: FrequencyMode, schedule: Schedule, tasks: int | None) -> Load:
+    """tasks: how many there are, None if unknown."""
     duration = frequency.duration
     if frequency.stages is not None:
         whole = _stages(frequency.stages).duration
         duration = whole if duration is None else min(whole, duration)
-    drops = frequency.on_saturation == "drop"
-    return Load(duration, drops, frequency.warmup, frequency.cooldown, frequency.abort_on)
+    planned = math.inf if duration is None else duration
+    if tasks is not None and isinstance(schedule, Paced):
+        planned = min(planned, schedule.curve.end(tasks, schedule.interval))
+    return Load(
+        duration,
+        frequency.on_saturation == "drop",
+        frequency.warmup,
+        frequency.cooldown,
+        frequency.abort_on,
+        None if planned == math.inf else planned,
+    )
 
 
 def timed_schedule(frequency: FrequencyMode, number: int) -> tuple[Schedule, int]:

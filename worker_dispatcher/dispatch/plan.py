@@ -47,12 +47,19 @@ class Plan(NamedTuple):
     def workers(self) -> int:
         return sum(self.slots)
 
+    @property
+    def max_workers(self) -> int | None:
+        """Of a load: how many tasks may run at once, None without a cap."""
+        from worker_dispatcher.dispatch.load import NO_CAP
+
+        return None if self.workers == NO_CAP else self.workers
+
 
 def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
     """tasks: how many there are, None if unknown."""
     cores = usable_cores()
     number = config.worker.number or cores
-    schedule, number, load = _schedule(config, number)
+    schedule, number, load = _schedule(config, number, tasks)
     if tasks is not None:
         number = max(1, min(number, tasks))  # never more workers than tasks
     kind, slots = _shape(config, number, cores)
@@ -72,14 +79,14 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
     )
 
 
-def _schedule(config: Config, number: int) -> tuple[Schedule, int, Load | None]:
+def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule, int, Load | None]:
     """The schedule, how many workers there may be, and the load: in frequency mode they grow with what is running."""
     if not config.worker.frequency_mode.enabled:
         return AllAtOnce(), number, None
     from worker_dispatcher.dispatch.load import load_of, timed_schedule  # 1 ms, for load only
 
     schedule, most = timed_schedule(config.worker.frequency_mode, number)
-    return schedule, most, load_of(config.worker.frequency_mode)
+    return schedule, most, load_of(config.worker.frequency_mode, schedule, tasks)
 
 
 def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...]]:

@@ -52,7 +52,8 @@ def remaining(plan: Plan, done: int) -> Plan:
     schedule = Remaining(plan.schedule, done)
     gone, load = schedule.gone(), plan.load
     duration = None if load.duration is None else max(0.0, load.duration - gone)
-    load = load._replace(duration=duration, warmup=max(0.0, load.warmup - gone))
+    planned = None if load.planned is None else max(0.0, load.planned - gone)
+    load = load._replace(duration=duration, planned=planned, warmup=max(0.0, load.warmup - gone))
     return plan._replace(schedule=schedule, load=load)
 
 

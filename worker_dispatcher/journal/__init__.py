@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from worker_dispatcher.journal.file import is_database
 from worker_dispatcher.journal.journal import Journal
-from worker_dispatcher.journal.reading import read_journal
-from worker_dispatcher.journal.rows import Recorded
+from worker_dispatcher.journal.reading import read_journal, read_run
+from worker_dispatcher.journal.rows import LoadFacts, Recorded
 
-__all__ = ["Journal", "Recorded", "is_database", "read_journal"]
+__all__ = ["Journal", "LoadFacts", "Recorded", "is_database", "read_journal", "read_run"]

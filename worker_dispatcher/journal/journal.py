@@ -18,6 +18,7 @@ from worker_dispatcher.journal.rows import (
     SELECT_ALL,
     SELECT_FACTS,
     Facts,
+    LoadFacts,
     Recorded,
     Unpackable,
     pack_content,
@@ -50,7 +51,8 @@ class Journal:
     created: there was no journal before; code_changed: it is about a function of this name, but of other code;
     last_id: the highest id recorded by earlier runs, 0 if none; ok_count: how many tasks they recorded as ok;
     damaged: the rows (by seq) found damaged so far: their tasks count as never run.
-    pids: worker number -> process id, for the records; set it to the pool's.
+    pids: worker number -> process id, for the records; set it to the pool's. load, dues: of a load, once it has begun;
+    dues: by task id, from 1 (monotonic).
     due: when `commit` must be called at the latest (monotonic); infinite while nothing waits for it.
     """
 
@@ -60,6 +62,8 @@ class Journal:
         self.due = math.inf
         self.damaged: set[int] = set()
         self.pids: Mapping[int, int] = {}
+        self.load: LoadFacts | None = None
+        self.dues: Sequence[float] = ()
         self._anchor, self._shift = anchor, anchor.wall - anchor.monotonic
         self._pid = os.getpid()
         self._broken: JournalError | None = None
@@ -284,7 +288,8 @@ class Journal:
         items = self._drawn[DIGEST_SIZE * (first - 1) : DIGEST_SIZE * (first - 1 + count)]
         if len(items) != DIGEST_SIZE * count:
             raise ValueError(f"task #{first + count - 1} is recorded before `seen` was given its item")
-        facts = pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids)
+        dues = self.dues[first - 1 : first - 1 + count]
+        facts = pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids, dues, self.load)
         where = (self._seq + 1, first, count, status)
         self._seq += 1
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import sqlite3
@@ -10,14 +11,15 @@ from typing import Any
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
-from worker_dispatcher.journal.rows import SELECT_ALL, Facts, read_content, read_facts, seal_holds
+from worker_dispatcher.journal.rows import SELECT_ALL, Facts, LoadFacts, read_content, read_facts, seal_holds
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, without_output
+from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, without_output
 from worker_dispatcher.wire import unpack
 
-__all__ = ["read_journal"]
+__all__ = ["read_journal", "read_run"]
 
 _ATTEMPTS = 3  # where runs begin or end while it is read
+_LOAD = "load"  # in an entry, until all are read: the load it is of
 _AT_A_TIME = 200  # rows of one read: a longer one would keep the writer's log from being cut
 
 
@@ -33,19 +35,31 @@ class _Unloadable:
 
 def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The records of a journal as `get_logs()` would give them, in task order: how each task ended the last time it
-    did. Of a load there is no due time, nor what is counted from it. Changes nothing; a run may be writing to it, and
-    what it has committed is there.
+    did. Of a load they lack `interval` and `in_flight`. Changes nothing; a run may be writing to it, and what it has
+    committed is there.
 
     Damaged rows are left out. A result that cannot be loaded in this process is a placeholder that says why. Loading
     results can run code: a file that another user has, or may write, is refused. Raises JournalError.
     """
+    return read_run(path)[0]
+
+
+def read_run(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The same, and what get_result_info() said of a load: its `load`. Without a window where more than one run
+    recorded something: their windows lie apart."""
     real = locate(path)
     if not os.path.exists(real):
         raise JournalError(real, "does not exist")
     with reading(real):
         about = look(real)
         found = _read_again(real, about.key) if about is not None else {}
-    return [found[task_id] for task_id in sorted(found)]
+    logs = [found[task_id] for task_id in sorted(found)]
+    loads = {load: None for log in logs if (load := log.pop(_LOAD)) is not None}
+    if not loads:
+        return logs, {}
+    most, begin, end = list(loads)[-1]
+    window = {"from": begin, "until": end} if len(loads) == 1 and end < math.inf else {}
+    return logs, {"load": {"max_workers": most or None, **window}}
 
 
 def _read_again(real: str, key: bytes) -> dict[int, dict[str, Any]]:
@@ -131,9 +145,13 @@ def _entry(
         "attempts": tried,
         "worker": facts.workers[nth] or None,
         "pid": facts.pids[nth] or None,
+        _LOAD: facts.load
+        and facts.load._replace(begin=facts.load.begin + facts.shift, end=facts.load.end + facts.shift),
     }
     if error is not None:
         entry |= {"task": item, "input": shown}
+    if facts.load is not None:
+        entry |= _scheduled(facts.load, facts.dues[nth], started, ended, facts.shift)
     return entry if output is None else entry | {"output": output}
 
 
@@ -148,3 +166,13 @@ def _item_of(failure: Any) -> tuple[Any, str]:
         raise
     except BaseException as error:  # the item's classes may raise anything
         return _Unloadable(told(error)), shown
+
+
+def _scheduled(load: LoadFacts, due: float, started: float, ended: float, shift: float) -> dict[str, Any]:
+    """When a task was meant to start, and what is counted from then."""
+    return {
+        "scheduled_at": due + shift,
+        "queue_delay": started - due,
+        "response_time": ended - due,
+        "phase": phase_of(due, load.begin, load.end),
+    }

@@ -32,6 +32,7 @@ __all__ = [
     "SELECT_ALL",
     "SELECT_FACTS",
     "Facts",
+    "LoadFacts",
     "Packing",
     "Recorded",
     "Unpackable",
@@ -48,12 +49,22 @@ __all__ = [
 ITEM_MOST = 64 << 10  # bytes of a failed task's item that are worth keeping beside what it raised
 PIECE = 4 << 20  # bytes; sqlite copies each once on its way
 _NAMES_A_GLOBAL = b"\x93"  # without it loading a pickle calls nothing
-_ONE_WORKER, _PAYLOAD_IN_PIECES = 1, 2
+_ONE_WORKER, _PAYLOAD_IN_PIECES, _OF_LOAD = 1, 2, 4
 SELECT_FACTS = "SELECT seq, first, count, status, facts, seal FROM rows"
 SELECT_ALL = "SELECT seq, first, count, status, facts, seal, payload FROM rows"
 _HEAD = struct.Struct("<dBqQ")  # Unix time of monotonic 0; flags; id of the first piece; how many buffers
+_LOAD = struct.Struct("<qdd")  # as LoadFacts has them
 _WHERE = struct.Struct("<qqqB")  # seq, first, count, status
 _CONTENT = 16  # bytes of the seal that are the content's digest
+
+
+class LoadFacts(NamedTuple):
+    """Of the load that a row is of. max_workers: 0 without a cap; begin, end: its window (monotonic), end infinite
+    where there is no plan."""
+
+    max_workers: int
+    begin: float
+    end: float
 
 
 class Recorded(NamedTuple):
@@ -88,6 +99,8 @@ class Facts(NamedTuple):
     piece: int
     sizes: Sequence[int]
     payload_in_pieces: bool
+    dues: array[float]  # empty where it is no load
+    load: LoadFacts | None
 
 
 class Packing(NamedTuple):
@@ -196,12 +209,16 @@ def pack_facts(
     digests: bytes | bytearray,
     workers: Sequence[int],
     pids: Sequence[int],
+    dues: Sequence[float] = (),
+    load: LoadFacts | None = None,
 ) -> bytes:
-    """workers, pids: one for each task, or one for all."""
+    """workers, pids: one for each task, or one for all; dues: one for each task of a load."""
     flags = (_ONE_WORKER if len(workers) == 1 else 0) | (_PAYLOAD_IN_PIECES if packing.payload is None else 0)
+    flags |= 0 if load is None else _OF_LOAD
     sizes = [sum(map(len, parts)) for parts in packing.buffers]
     columns = [_doubles(times[0]), _doubles(times[1]), digests, array("i", workers).tobytes()]
     columns += [array("i", pids).tobytes(), struct.pack(f"<{len(sizes)}Q", *sizes)]
+    columns += [_doubles(dues), _LOAD.pack(*load)] if load is not None else []
     return _HEAD.pack(shift, flags, piece, len(sizes)) + b"".join(columns)
 
 
@@ -215,7 +232,8 @@ def read_facts(row: tuple[Any, ...]) -> Facts:
     shift, flags, piece, buffers = _HEAD.unpack_from(facts)
     columns, at = [], _HEAD.size
     each = 1 if flags & _ONE_WORKER else count
-    for size in (8 * count, 8 * count, DIGEST_SIZE * count, 4 * each, 4 * each, 8 * buffers):
+    of_load = bool(flags & _OF_LOAD)
+    for size in (8 * count, 8 * count, DIGEST_SIZE * count, 4 * each, 4 * each, 8 * buffers, 8 * count * of_load):
         columns.append(facts[at : at + size])
         at += size
     starts, ends = array("d", columns[0]), array("d", columns[1])
@@ -224,7 +242,10 @@ def read_facts(row: tuple[Any, ...]) -> Facts:
         workers, pids = workers * count, pids * count
     sizes = struct.unpack(f"<{buffers}Q", columns[5])
     in_pieces = bool(flags & _PAYLOAD_IN_PIECES)
-    return Facts(seq, first, count, status, shift, starts, ends, columns[2], workers, pids, piece, sizes, in_pieces)
+    dues, load = array("d", columns[6]), LoadFacts(*_LOAD.unpack_from(facts, at)) if of_load else None
+    return Facts(
+        seq, first, count, status, shift, starts, ends, columns[2], workers, pids, piece, sizes, in_pieces, dues, load
+    )
 
 
 def seal(key: bytes, where: tuple[int, int, int, int], facts: bytes, content: bytes) -> bytes:

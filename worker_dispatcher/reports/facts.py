@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,10 @@ class RunLike(Protocol):
 
 
 def facts_of(source: object) -> Facts:
-    """Read a run, a list or tuple of logs, or a file of logs as JSON lines. TypeError for anything else."""
+    """Read a run, a list or tuple of logs, or a file of logs as JSON lines; Facts come back. TypeError for anything
+    else."""
+    if isinstance(source, Facts):
+        return source
     if isinstance(source, str | os.PathLike):
         return _read(Path(source))
     # By its class: asking an instance for an attribute would make the logs once more.
@@ -114,11 +118,51 @@ class Facts:
         return self.rows.starts - np.where(known, waits, 0.0)
 
     @cached_property
+    def dropped_dues(self) -> Floats:
+        """When each task was due that was to be measured, and was dropped."""
+        times = [one.get("scheduled_at") for one in self.dropped if one.get("phase", "main") == "main"]
+        return np.array([float(at) for at in times if _is_moment(at)], np.float64)
+
+    @cached_property
     def offered(self) -> Floats:
         """When each task was due that was to be measured, those that were dropped included."""
-        times = [one.get("scheduled_at") for one in self.dropped if one.get("phase", "main") == "main"]
-        known = [float(at) for at in times if isinstance(at, float | int) and self.began <= at <= self.ended]
-        return np.concatenate([self.dues, np.array(known, np.float64)])
+        lost = self.dropped_dues
+        return np.concatenate([self.dues, lost[(lost >= self.began) & (lost <= self.ended)]])
+
+    @cached_property
+    def last_due(self) -> float:
+        """When the last task was due; 0 without one."""
+        return float(self.offered.max()) if len(self.rows) else 0.0
+
+    @cached_property
+    def window(self) -> tuple[float, float] | None:
+        """From when to when the tasks of a load were planned to be due (Unix seconds), warm-up and cool-down left out,
+        up to when it was stopped; None where there is no such plan, or nobody knows."""
+        load = self.info.get("load")
+        load = load if isinstance(load, Mapping) else {}
+        begin, end = load.get("from", 0), load.get("until", 0)
+        known = _is_moment(begin) and _is_moment(end) and begin < end
+        return (float(begin), float(end)) if known else None
+
+    @cached_property
+    def max_workers(self) -> float | None:
+        """How many tasks could run at once: infinite without a cap, None where nobody knows."""
+        load = self.info.get("load")
+        most = load.get("max_workers", 0) if isinstance(load, Mapping) else 0
+        return math.inf if most is None else most if isinstance(most, int) and most > 0 else None
+
+    @cached_property
+    def all_rows(self) -> Rows:
+        """`rows` and those of a warm-up or cool-down: they keep workers busy, too."""
+        if not self.phases:
+            return self.rows
+        return Rows.from_logs([{**log, "phase": "main"} for log in self.logs if isinstance(log, Mapping)])
+
+    @cached_property
+    def retried(self) -> NDArray[np.bool_]:
+        """The rows of tasks that were tried more than once. Their times are those of the last attempt."""
+        given = (self.logs[place].get("attempts") for place in self.rows.places.tolist())
+        return np.fromiter((isinstance(one, int) and one > 1 for one in given), np.bool_, len(self.rows))
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -169,6 +213,10 @@ class Facts:
             return []
         top = np.argpartition(-times, most - 1)[:most]
         return [int(row) for row in top[np.argsort(-times[top], kind="stable")]]
+
+
+def _is_moment(at: object) -> TypeGuard[float]:
+    return isinstance(at, float | int) and 0 < at < _LONGEST_WAIT
 
 
 def _worker_key(worker: Any) -> Any:

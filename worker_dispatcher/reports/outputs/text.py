@@ -39,8 +39,8 @@ def report_text(digest: Digest, *, ascii_only: bool = False) -> str:
 
 def _first_lines(digest: Digest) -> Iterator[str]:
     health, tps = digest.health, digest.tps
-    if health is not None and not health.ok:
-        yield from textwrap.wrap(f"WARNING: {health.sentence}", _WIDTH)
+    if health is not None:
+        yield from textwrap.wrap(health.sentence if health.ok else f"WARNING: {health.sentence}", _WIDTH)
         yield ""
     counts = digest.facts.counts
     measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
@@ -55,8 +55,6 @@ def _first_lines(digest: Digest) -> Iterator[str]:
     if digest.facts.phases:
         shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
         yield f"phases: {shown}; the numbers are of the main phase"
-    if health is not None and health.ok:
-        yield from textwrap.wrap(health.sentence, _WIDTH)
 
 
 def _outcomes(digest: Digest) -> Iterator[str]:
