@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.config import Config, parse
+from worker_dispatcher.config import Config, Reading, read
 from worker_dispatcher.errors import RunError
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     task's own exception with task.on_error 'raise'.
     Returns False in a worker process that is only loading the script: see the message it prints.
     """
-    checked = parse(config)
-    if line := _refused_here(checked):
+    reading = read(config)
+    if line := _refused_here(reading.config):
         from worker_dispatcher.dispatch.banner import print as say
 
         say(line, file=sys.stderr)
         return False
-    run = _new_run(checked, config)
+    run = _new_run(reading)
     try:
         run.drive()
     except BaseException:
@@ -67,14 +67,14 @@ def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records
     on_saturation 'drop'.
     Raises RunError where `start` would return False: there is nothing to hand out.
     """
-    checked = parse(config)
-    if line := _refused_here(checked):
+    reading = read(config)
+    if line := _refused_here(reading.config):
         raise RunError(line)
-    return _new_run(checked, config, keep_records=keep_records).launch(_set_last)
+    return _new_run(reading, keep_records=keep_records).launch(_set_last)
 
 
-def _new_run(checked: Config, config: Mapping[str, Any] | None, *, keep_records: bool = True) -> Run:
-    worker = checked.worker
+def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:
+    worker = reading.config.worker
     if (worker.use_processing or worker.parallel_processing.enabled) and worker.start_method in (None, "forkserver"):
         from worker_dispatcher.osproc.starter import warm_up
         from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
@@ -83,7 +83,7 @@ def _new_run(checked: Config, config: Mapping[str, Any] | None, *, keep_records:
         warm_up(GRID_ENTRY if worker.parallel_processing.enabled else WORKER_ENTRY)
     from worker_dispatcher.dispatch.run import Run
 
-    return Run.of(config, checked, keep_records=keep_records)
+    return Run.of(reading, keep_records=keep_records)
 
 
 def _set_last(run: Run) -> None:
@@ -143,15 +143,7 @@ def get_duration() -> float | None:
 def get_last_config() -> dict[str, Any]:
     """The whole config of the last run, defaults included; {} before any. A new dict at each call, but for the user's
     own values in it."""
-    return _sections(_last.config) if _last else {}
-
-
-def _sections(config: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the dicts that are sections; `task.config` and other values stay the objects they are."""
-    task, worker = dict(config["task"]), dict(config["worker"])
-    for section, names in ((task, ("callback", "backoff")), (worker, ("parallel_processing", "frequency_mode"))):
-        section.update((name, dict(section[name])) for name in names)
-    return config | {"task": task, "worker": worker}
+    return _last.config if _last else {}
 
 
 def get_tps(

@@ -1,9 +1,9 @@
 """The config room: from the user's nested dict to a checked, frozen Config. Floor 1.
 
-    user's dict --> parse --> Config          what the rest of the library reads; after this nobody reads a dict
-               |      |
-               |      +-----> ConfigError     all problems at once: path, expected, got, what to write
-               +--> merged -> dict            the same with the user's own values, for get_last_config()
+    user's dict --> read --> Reading.config      what the rest of the library reads; after this nobody reads a dict
+               |        |
+               |        +--> Reading.merged      the same with the user's own values, for get_last_config(), when asked
+               +--> ConfigError                  all problems at once: path, expected, got, what to write
 
     options.py    every option declared once: default, rule, description; and the names this version does not have yet
       declare.py  what a declaration is; walks over all of them (parse and table do)
@@ -33,7 +33,7 @@ from worker_dispatcher.config.options import (
     TaskOptions,
     WorkerOptions,
 )
-from worker_dispatcher.config.parse import merged, parse
+from worker_dispatcher.config.parse import Reading, merged, parse, read
 from worker_dispatcher.config.samples import callback_sample, task_function_sample
 from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
@@ -51,6 +51,7 @@ __all__ = [
     "Config",
     "FrequencyMode",
     "ParallelProcessing",
+    "Reading",
     "RetryOn",
     "TaskOptions",
     "WorkerOptions",
@@ -62,5 +63,6 @@ __all__ = [
     "is_coroutine_function",
     "merged",
     "parse",
+    "read",
     "task_function_sample",
 ]

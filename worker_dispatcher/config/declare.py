@@ -27,9 +27,14 @@ class Option(NamedTuple):
     shown: str
     private: bool
 
+    @property
+    def lasting(self) -> bool:
+        """True if nobody can change the default, so that one serves all configs."""
+        return not isinstance(self.default, list | dict)
+
     def fresh_default(self) -> Any:
         """The default; a new one each time where it could be changed."""
-        return self.default.copy() if isinstance(self.default, list | dict) else self.default
+        return self.default if self.lasting else self.default.copy()
 
     def fresh(self) -> Any:
         """The default in the form that the rule keeps."""
@@ -44,6 +49,11 @@ class Section(NamedTuple):
     made: Callable[..., Any]
     hint: str
     private: bool = False
+
+    @property
+    def lasting(self) -> bool:
+        """As of an option: sections are fixed once made."""
+        return all(member.lasting for member in members(self.options).values())
 
     def fresh(self) -> Any:
         """The section with its defaults."""
@@ -65,16 +75,23 @@ class Options:
     """Base of a section: what its body declares are its fields. Made by keyword, with defaults; fixed once made."""
 
     declared: ClassVar[dict[str, Option | Section]] = {}
+    _defaults: ClassVar[dict[str, Any]] = {}  # of this section, those that last; worked out for the first that is made
 
     def __init_subclass__(cls) -> None:
         cls.declared = {name: value for name, value in vars(cls).items() if isinstance(value, Option | Section)}
+        cls._defaults = {}
 
     def __init__(self, **values: Any) -> None:
         strangers = values.keys() - self.declared.keys()
         if strangers:
             raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(strangers))}")
+        if not self._defaults:
+            self._defaults.update({name: one.fresh() for name, one in self.declared.items() if one.lasting})
         for name, member in self.declared.items():
-            self.__dict__[name] = values[name] if name in values else member.fresh()
+            if name in values:
+                self.__dict__[name] = values[name]
+            else:
+                self.__dict__[name] = self._defaults[name] if name in self._defaults else member.fresh()
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is fixed: {name} cannot be set")

@@ -20,7 +20,7 @@ from worker_dispatcher.errors import ConfigError
 if TYPE_CHECKING:
     from worker_dispatcher.config.legacy import Legacy
 
-__all__ = ["merged", "parse"]
+__all__ = ["Reading", "merged", "parse", "read"]
 
 PACKAGE = __name__.partition(".")[0]
 ROOT = Section(Config, Config, "")
@@ -28,7 +28,17 @@ LONGEST_NAME = 60  # letters of an unknown name that a problem shows
 
 
 def parse(raw: Mapping[str, Any] | None = None) -> Config:
-    """The config that `raw` asks for; None and {} ask for the defaults.
+    """The config that `raw` asks for; None and {} ask for the defaults. See `read`."""
+    return read(raw).config
+
+
+def merged(raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`Reading.merged` of a config; warns of nothing. `merged()` is the default config."""
+    return _read(raw).merged()
+
+
+def read(raw: Mapping[str, Any] | None = None) -> Reading:
+    """A config, looked at once.
 
     Raises ConfigError, naming every problem. Old option names give a DeprecationWarning at the line of user code that
     led here. `task.list` is kept as the same object (a count as an int), and so is `task.config`.
@@ -37,33 +47,16 @@ def parse(raw: Mapping[str, Any] | None = None) -> Config:
     for path, meant in reading.meant.items():
         text = f"'{path}' is an old name; use '{meant.replacement}'"
         warnings.warn(text, DeprecationWarning, stacklevel=_level_of_the_user())
-    config: Config = _built(ROOT, "", reading.kept)
-    return config
+    return reading
 
 
-def merged(raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The whole nested config as a dict of its own: the defaults, with the user's values as he gave them.
-
-    Old names that he gave are in it, and so is what they mean in new ones. Raises ConfigError as `parse` does, warns
-    of nothing. `merged()` is the default config.
-    """
-    reading = _read(raw)
-    values = {path: option.fresh_default() for path, option in options(Config).items()}
-    nested: dict[str, Any] = {}
-    for path, value in (values | reading.given | reading.legacy).items():
-        *sections, name = path.split(".")
-        place = nested
-        for step in sections:
-            place = place.setdefault(step, {})
-        place[name] = value
-    return nested
-
-
-class _Reading:
+class Reading:
     """What was read, by dotted path. given: as the user wrote it; kept: as the rules return it.
 
-    legacy: old names, as the user wrote them; meant: what these are.
+    legacy: old names, as the user wrote them; meant: what these are. config: what all but the user reads of it.
     """
+
+    config: Config
 
     def __init__(self) -> None:
         self.given: dict[str, Any] = {}
@@ -120,31 +113,49 @@ class _Reading:
 
     def translate(self) -> None:
         """Add what the old names mean; a new name that is there too goes before its old one."""
-        known = options(Config)
+        known = options(Config) if self.meant else {}
         for old, meant in self.meant.items():
             for path, value in meant.means(self.kept[old]).items():
                 if path not in self.given:
                     self.given[path], self.kept[path] = value, known[path].rule.accept(value)
 
+    def merged(self) -> dict[str, Any]:
+        """The whole nested config as a dict of its own: the defaults, with the user's values as he gave them.
 
-def _read(raw: object) -> _Reading:
-    reading = _Reading()
+        Old names that he gave are in it, and so is what they mean in new ones. Each call makes new dicts; the values
+        in them are the user's own objects.
+        """
+        values = {path: option.fresh_default() for path, option in options(Config).items()}
+        nested: dict[str, Any] = {}
+        for path, value in (values | self.given | self.legacy).items():
+            *sections, name = path.split(".")
+            place = nested
+            for step in sections:
+                place = place.setdefault(step, {})
+            place[name] = value
+        return nested
+
+
+def _read(raw: object) -> Reading:
+    reading = Reading()
     reading.attempt("config", reading.section, ROOT, "", {} if raw is None else raw)
     if reading.problems:
         raise ConfigError(reading.problems)
     reading.translate()
     if problems := conflicts(reading.kept):
         raise ConfigError(problems)
+    reading.config = _built(ROOT, "", reading.kept)
     return reading
 
 
 def _built(section: Section, prefix: str, kept: Mapping[str, Any]) -> Any:
     values: dict[str, Any] = {}
     for name, member in members(section.options).items():
-        if isinstance(member, Section):
-            values[name] = _built(member, f"{prefix}{name}.", kept)
-        elif prefix + name in kept:
-            values[name] = kept[prefix + name]
+        path = prefix + name
+        if path in kept:
+            values[name] = kept[path]
+        elif isinstance(member, Section) and any(one.startswith(path + ".") for one in kept):
+            values[name] = _built(member, path + ".", kept)
     return section.made(**values)
 
 

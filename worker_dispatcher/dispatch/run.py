@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.config import Config, merged, parse
+from worker_dispatcher.config import Reading, read
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.errors import TaskFailure
 from worker_dispatcher.records import DROPPED, NOT_RUN
@@ -33,16 +33,22 @@ class Run:
     without iterating gives the records up. What the run raises comes out of the loop, at its end.
     """
 
-    def __init__(self, course: Course, config: dict[str, Any]) -> None:
-        self._course, self.config = course, config
+    def __init__(self, course: Course, reading: Reading) -> None:
+        self._course, self._reading = course, reading
         self._logs: list[dict[str, Any]] | None = None
         self._rendering = threading.Lock()
         self._warned = False
 
     @classmethod
-    def of(cls, config: Mapping[str, Any] | None, checked: Config | None = None, *, keep_records: bool = True) -> Run:
-        """A run of a user's config, ready to be driven. checked: what `parse` made of the config."""
-        return cls(Course(checked or parse(config), keep_records=keep_records), merged(config))
+    def of(cls, config: Mapping[str, Any] | Reading | None, *, keep_records: bool = True) -> Run:
+        """A run of a user's config, or of what was read of it; ready to be driven."""
+        reading = config if isinstance(config, Reading) else read(config)
+        return cls(Course(reading.config, keep_records=keep_records), reading)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole config, defaults included. A new dict at each call, but for the user's own values in it."""
+        return self._reading.merged()
 
     def drive(self) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
@@ -59,7 +65,7 @@ class Run:
         if course.handover is not None:
             # Once this object is gone nobody can take the records, and the run would stand still for ever.
             weakref.finalize(self, course.leave).atexit = False
-            last = Run(course, self.config)
+            last = Run(course, self._reading)
         course.launch(lambda: ended(last))
         return self
 
