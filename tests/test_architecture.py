@@ -23,8 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 # Rooms (modules or folders directly in the package) by floor. Imports go down only; floor mates do not know each other.
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["call_style", "clock", "doubles", "errors", "named_tuple", "tracebacks", "worker_died"], 0),
-    **dict.fromkeys(["awaiting", "config", "records", "retry", "timers", "limiter", "wire"], 1),
+    **dict.fromkeys(
+        [
+            "call_style",
+            "clock",
+            "doubles",
+            "errors",
+            "home",
+            "kinds",
+            "named_tuple",
+            "tracebacks",
+            "uses",
+            "worker_died",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["awaiting", "config", "records", "retry", "script", "timers", "limiter", "wire"], 1),
     **dict.fromkeys(["osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["dispatch", "engine", "workpool"], 4),
@@ -36,6 +50,8 @@ FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("config", "retry"): "the config holds a Backoff as it is used, and its defaults stand only there",
     ("call_style", "named_tuple"): "what travels is a named tuple",
     ("clock", "named_tuple"): "as above",
+    ("home", "named_tuple"): "as above",
+    ("wire", "script"): "the pickler for what is of the script, loaded where there is something of it",
     ("worker_died", "errors"): "one tree of errors, in two files because one base class is slow to import",
     ("cli", "__init__"): "the command's version is the package's",
     ("cli", "reporting"): "the command calls what a script would call",

@@ -18,15 +18,18 @@ import pickle
 import resource
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from worker_dispatcher.home import FRESH, Reader
 from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
     "LARGE",
     "LARGE_PICKLE",
+    "WAY_OUT",
     "Packed",
+    "culprit",
     "from_parts",
     "is_plain",
     "map_buffers",
@@ -39,12 +42,15 @@ __all__ = [
 
 LARGE = 64 * 1024  # bytes; buffers larger in sum travel as shared pages, smaller ones in the frame
 LARGE_PICKLE = 1 << 18  # the same for a pickle: it is copied out of the pages too, so they pay off later
+WAY_OUT = "open it in worker.init, or use threads"
+_USES = "  it uses "
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
 _NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
 _LIMITS_ON_FILES = (errno.EMFILE, errno.ENFILE, errno.EFBIG)
-_MAIN = b"_main__"  # ends the name of the script, and that of the next line
-_MAIN_OF_CHILD = "__mp_main__"  # what multiprocessing calls the script in a child that it did not fork
-_BY_VALUE = b"cloudpickle"  # its functions are named by what it has packed by value
+# Ends the name of the script, here and in children of multiprocessing; names the class of `object()`, which may be a
+# mark of the script's.
+_MARKS = b"_main__", b"\x8c\x06object\x94\x93"
+_BY_VALUE = {b"worker_dispatcher.home": "worker_dispatcher.script", b"cloudpickle": "cloudpickle"}  # functions named
 
 
 class Packed(NamedTuple):
@@ -67,9 +73,10 @@ class Packed(NamedTuple):
         return self.head_size + sum(map(len, self.buffers))
 
     @property
-    def by_value(self) -> bool:
-        """True if it holds functions or classes themselves, so that cloudpickle is imported where it is loaded."""
-        return not self.plain and any(_BY_VALUE in piece for piece in (self.head, *self.rest))
+    def libraries(self) -> list[str]:
+        """What loading it imports, and packing what comes of it: there are functions or classes by value in it."""
+        pieces = () if self.plain else (self.head, *self.rest)
+        return [name for mark, name in _BY_VALUE.items() if any(mark in piece for piece in pieces)]
 
 
 def is_plain(values: Sequence[Any]) -> bool:
@@ -77,18 +84,20 @@ def is_plain(values: Sequence[Any]) -> bool:
     return _PLAIN.issuperset(map(type, values))
 
 
-def pack(value: Any) -> Packed:
+def pack(value: Any, reader: Reader = FRESH) -> Packed:
     """Pickle a value. Raises whatever its classes raise."""
     buffers: list[pickle.PickleBuffer] = []
     try:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         plain = _NAMES_A_GLOBAL not in head
         portable = plain or not _names_what_stays_here([head])
-    except Exception:  # cloudpickle may know better; if it does not, its error is the one to show
+    except Exception:  # what is the script's own may be the reason; if it is not, the second error is the one to show
         plain = portable = False
     if not portable:
         buffers = []
-        head = _cloudpickle().dumps(value, 5, buffer_callback=buffers.append)
+        into = io.BytesIO()
+        _dump(into, value, reader, buffers)
+        head = into.getvalue()
     return Packed(head, [b.raw() for b in buffers] if buffers else (), plain)
 
 
@@ -98,17 +107,12 @@ class _Pieces(list[Any]):
     write = list.append
 
 
-def _in_pieces(pickler: Callable[..., Any], value: Any, buffers: list[pickle.PickleBuffer]) -> list[Any]:
-    pieces = _Pieces()
-    pickler(pieces, 5, buffer_callback=buffers.append).dump(value)
-    return pieces
-
-
-def pack_large(value: Any) -> Packed:
+def pack_large(value: Any, reader: Reader = FRESH) -> Packed:
     """`pack` for what may be large: 1 us slower, and no copy of any `bytes` is made. Send it before these change."""
     buffers: list[pickle.PickleBuffer] = []
+    pieces = _Pieces()
     try:
-        pieces = _in_pieces(pickle.Pickler, value, buffers)
+        pickle.Pickler(pieces, 5, buffer_callback=buffers.append).dump(value)
         # The data, too, may have the byte that marks a name; of scalars there is no need to look.
         plain = is_plain(value if type(value) in (list, tuple) else (value,))
         plain = plain or not any(_NAMES_A_GLOBAL in piece for piece in pieces)
@@ -116,29 +120,39 @@ def pack_large(value: Any) -> Packed:
     except Exception:  # as in `pack`
         plain = portable = False
     if not portable:
-        buffers = []
-        pieces = _in_pieces(_cloudpickle().Pickler, value, buffers)
+        buffers, pieces = [], _Pieces()
+        _dump(pieces, value, reader, buffers)
     return Packed(pieces[0], [b.raw() for b in buffers], plain, pieces[1:])
 
 
-def _cloudpickle() -> Any:
-    """The module, which takes 10 ms to import, most of it for `inspect` and `logging`. It sends what lives in
-    `__main__` by value; in a child of multiprocessing it is told that the script has another name there."""
-    import cloudpickle
+def _dump(into: Any, value: Any, reader: Reader, buffers: list[pickle.PickleBuffer]) -> None:
+    from worker_dispatcher.script import ScriptPickler
 
-    main = sys.modules.get(_MAIN_OF_CHILD)
-    if getattr(main, "__name__", None) == _MAIN_OF_CHILD:  # elsewhere it is another entry of `__main__` itself
-        cloudpickle.register_pickle_by_value(main)
-    return cloudpickle
+    pickler = ScriptPickler(into, reader, buffers.append)
+    try:
+        pickler.dump(value)
+    except RecursionError:
+        raise pickle.PicklingError("it is nested too deeply to be pickled") from None
+    except Exception as error:
+        if (where := pickler.where()) is not None:
+            error.add_note(f"{_USES}{where}; {WAY_OUT}")
+        raise
+
+
+def culprit(error: BaseException) -> str | None:
+    """Of an error of packing: the name that stands for what cannot be sent, whose it is, and its type."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    found = next((note for note in notes if note.startswith(_USES)), None)
+    return None if found is None else found.removeprefix(_USES).removesuffix(f"; {WAY_OUT}")
 
 
 def _names_what_stays_here(pieces: Sequence[bytes]) -> bool:
     """True if a pickle may name what a worker cannot import, or is not to: what lives in the script, or anything at
     all once the user has told cloudpickle to send some module by value."""
-    if any(_MAIN in piece for piece in pieces):
+    if any(mark in piece for piece in pieces for mark in _MARKS):
         return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value() - {_MAIN_OF_CHILD})
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
 def unpack(head: bytes | memoryview | io.BufferedReader[Any], buffers: Sequence[memoryview] = ()) -> Any:

@@ -75,3 +75,34 @@ def script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+PREAMBLE = """
+import sys
+import worker_dispatcher
+METHOD = sys.argv[1]
+
+def run(function, items, number=1, **task):
+    return worker_dispatcher.start({
+        "task": {"list": items, "function": function, **task},
+        "worker": {"number": number, "use_processing": True, "start_method": METHOD},
+        "verbose": False,
+    })
+"""
+
+
+@pytest.fixture(params=["forkserver", "spawn", "fork"])
+def method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def holds(script: Callable[..., Any], tmp_path: Path, method: str) -> Callable[[str], None]:
+    """holds(code): as a script that has `run(function, items)` it comes to its end without a word."""
+
+    def call(code: str) -> None:
+        (tmp_path / "holds.py").write_text(f"{PREAMBLE}\n{code}\nprint('at its end')\n")
+        done = script("holds.py", method)
+        assert (done.stderr, done.stdout) == ("", "at its end\n")
+
+    return call

@@ -17,6 +17,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from worker_dispatcher import home
 from worker_dispatcher.wire import (
     LARGE,
     LARGE_PICKLE,
@@ -101,8 +102,15 @@ def test_functions_and_classes_that_have_no_module_travel_by_value():
 def test_what_can_be_imported_is_named_and_cloudpickle_is_left_out_of_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cloudpickle", None)  # whoever imports it fails
     packed = pack([Fraction(1, 3), Number.ONE, across])
-    assert (packed.plain, packed.by_value) == (False, False)
+    assert (packed.plain, packed.libraries) == (False, [])
     assert unpack(packed.head) == [Fraction(1, 3), Number.ONE, across]
+
+
+def in_another_home(monkeypatch):
+    """As in a worker, which has nothing of the script yet."""
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    for name in ("given", "_made"):
+        monkeypatch.setattr(home, name, {})
 
 
 def test_what_lives_in_main_travels_by_value(monkeypatch):
@@ -110,8 +118,8 @@ def test_what_lives_in_main_travels_by_value(monkeypatch):
     exec("class Own:\n    x = 3\ndef get(own): return own.x", main.__dict__)
     monkeypatch.setitem(sys.modules, "__main__", main)
     packed = pack((main.get, main.Own()))
-    assert packed.by_value
-    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    assert packed.libraries
+    in_another_home(monkeypatch)
     get, own = unpack(packed.head, packed.buffers)
     assert get(own) == 3
 
@@ -121,10 +129,10 @@ def test_a_module_that_cloudpickle_is_told_to_send_travels_by_value():
 
     import cloudpickle
 
-    assert not pack(Fraction(1, 3)).by_value
+    assert not pack(Fraction(1, 3)).libraries
     cloudpickle.register_pickle_by_value(fractions)
     try:
-        assert pack(Fraction(1, 3)).by_value
+        assert pack(Fraction(1, 3)).libraries
     finally:
         cloudpickle.unregister_pickle_by_value(fractions)
 
@@ -132,7 +140,7 @@ def test_a_module_that_cloudpickle_is_told_to_send_travels_by_value():
 def test_the_name_of_main_as_data_changes_nothing():
     assert across(["__main__", "cloudpickle"]) == ["__main__", "cloudpickle"]
     assert pack(["__main__", "cloudpickle"]).plain
-    assert not pack(["cloudpickle"]).by_value
+    assert not pack(["cloudpickle"]).libraries
     assert across([Fraction(1, 3), "__main__"]) == [Fraction(1, 3), "__main__"]
 
 
@@ -396,8 +404,8 @@ def test_what_lives_in_main_travels_by_value_in_pieces_too(monkeypatch):
     exec("def get(): return 3", main.__dict__)
     monkeypatch.setitem(sys.modules, "__main__", main)
     packed = pack_large((main.get, b"x" * LARGE_PICKLE))
-    assert (packed.by_value, packed.plain) == (True, False)
-    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    assert (packed.libraries, packed.plain) == (["worker_dispatcher.script"], False)
+    in_another_home(monkeypatch)
     get, data = unpack(*from_parts(*sent(packed)))
     assert (get(), len(data)) == (3, LARGE_PICKLE)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.home import Reader
 from worker_dispatcher.pools.base import Ended, Finished, Source
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.wire import Packed, pack_large, to_parts
@@ -129,10 +130,10 @@ def next_end(remotes: Sequence[Remote], task: float) -> float:
     return min((end for r in remotes if len(r.held) and (end := r.due + task) > at), default=math.inf)
 
 
-def pack_items(items: Sequence[Any]) -> tuple[int, list[bytes | memoryview], list[int]]:
+def pack_items(items: Sequence[Any], reader: Reader) -> tuple[int, list[bytes | memoryview], list[int]]:
     """(bytes, parts and descriptors to send) of a batch's items. Runs user code."""
     if isinstance(items, range):
         packed = Packed(pickle.dumps(items, 5), (), True)
     else:
-        packed = pack_large(items if type(items) is list else list(items))
+        packed = pack_large(items if type(items) is list else list(items), reader)
     return packed.size, *to_parts(packed)

@@ -9,9 +9,9 @@ from typing import Any
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import Failure
-from worker_dispatcher.wire import from_parts, unpack
+from worker_dispatcher.wire import WAY_OUT, culprit, from_parts, unpack
 
-__all__ = ["flush", "is_loading", "load", "unloadable"]
+__all__ = ["flush", "is_loading", "load", "unloadable", "unsendable"]
 
 _loading = False
 
@@ -35,6 +35,12 @@ def unloadable(setup: Setup, error: BaseException) -> Failure:
     """The failure of a task that cannot be loaded."""
     failure = failure_from(setup.call, error)
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
+
+
+def unsendable(error: BaseException, message: str) -> str:
+    """A message of what was raised on packing, and of what part."""
+    where = culprit(error)
+    return message if where is None else f"{message}; it uses {where}; {WAY_OUT}"
 
 
 def flush() -> None:

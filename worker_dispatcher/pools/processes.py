@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FunctionType
 
+from worker_dispatcher import home
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import starter
@@ -32,7 +33,7 @@ from worker_dispatcher.pools.batching import (
     unheard,
     wanted,
 )
-from worker_dispatcher.pools.loading import flush
+from worker_dispatcher.pools.loading import flush, unsendable
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
@@ -50,7 +51,7 @@ _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their wa
 
 def _libraries(setup: Setup, packed: Packed) -> list[str]:
     """What each worker would have to import, and is imported once, where they are forked from."""
-    found = ["cloudpickle"] if packed.by_value else []
+    found = packed.libraries
     numpy, function = sys.modules.get("numpy"), setup.call.function
     around = list(function.__globals__.values()) if isinstance(function, FunctionType) else []
     short = (piece for piece in (packed.head, *packed.rest) if len(piece) < LARGE_PICKLE)
@@ -83,13 +84,15 @@ class ProcessPool:
 
     def _open(self, slots: Sequence[int], method: str | None, environment: dict[str, str], undo: ExitStack) -> None:
         setup = self._setup
-        packed = pack_large(setup)
+        self._reader = home.fork() if method == "fork" else home.FRESH
+        packed = pack_large(setup, self._reader)
         entry = WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
         self._starter = starter(method, entry, environment, _libraries(setup, packed), flush)
         undo.callback(self._starter.close)
         parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
-        manners = marshal.dumps(levels() if setup.forward_logging else None)
+        about_main = None if method == "fork" else home.facts()
+        manners = marshal.dumps((levels() if setup.forward_logging else None, about_main))
         self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))
         self.pids, self.complaints = self._roster.pids, self._roster.complaints
         self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
@@ -144,14 +147,15 @@ class ProcessPool:
         return None
 
     def _give(self, remote: Remote, batch: Batch) -> None:
-        sent, error = guarded(pack_items, batch.items)
+        sent, error = guarded(pack_items, batch.items, self._reader)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):
                     self._give(remote, batch.part(nth, nth + 1))
                 return
             failure = failure_from(self._setup.call, error)
-            failure = failure._replace(message=f"the task cannot be sent to a worker process: {failure.message}")
+            said = unsendable(error, failure.message)
+            failure = failure._replace(message=f"the task cannot be sent to a worker process: {said}")
             del error  # it holds this frame, and would hold itself
             at = now()
             self._events.append(Ended(batch.first, batch.items[0], at, at, None, failure, None, remote.number))

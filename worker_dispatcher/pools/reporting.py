@@ -13,11 +13,13 @@ from typing import Any
 
 from worker_dispatcher.doubles import doubles
 from worker_dispatcher.execute import SMALL, failure_from, guarded
+from worker_dispatcher.home import PARENT
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns
 from worker_dispatcher.pools.frames import EXCEPTION, REPORT
+from worker_dispatcher.pools.loading import unsendable
 from worker_dispatcher.records import Failure, Stretch
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
@@ -41,7 +43,7 @@ class Sealed(NamedTuple):
     def of(value: Any) -> Sealed:
         """Runs user code. Test-loaded here, where a load that raises, exits or kills hurts only this task."""
         large = type(value[0]) in (bytes, bytearray, str) and len(value[0]) >= LARGE_PICKLE
-        packed = pack_large(value) if large else pack(value)
+        packed = pack_large(value, PARENT) if large else pack(value, PARENT)
         if not packed.plain:
             unpack(packed.head + b"".join(packed.rest), packed.buffers)
         if not packed.buffers and packed.head_size < LARGE_PICKLE:
@@ -83,7 +85,7 @@ class Reports:
         if error is None:
             return sealed, None, len(sealed.head) > _HEAVY or bool(sealed.parts)
         failure = failure_from(self._setup.call, error)
-        text = f"the result cannot be sent to the parent process: {failure.message}"
+        text = f"the result cannot be sent to the parent process: {unsendable(error, failure.message)}"
         return None, failure._replace(message=text), False
 
     def add(self, ended: Columns) -> None:
@@ -198,7 +200,7 @@ def parts_to_add(ended: Columns) -> Iterator[Columns]:
 def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], list[int]]:
     """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there."""
     error.__traceback__ = None
-    packed, broken = guarded(pack, error)
+    packed, broken = guarded(pack, error, PARENT)
     if broken is None and packed.size < _EXCEPTION_LIMIT:
         loaded, broken = guarded(unpack, packed.head, packed.buffers)
         if broken is None and isinstance(loaded, BaseException):

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from worker_dispatcher import home
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async, guarded_settled
 from worker_dispatcher.osproc import child
@@ -213,7 +214,9 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
         slate.started[0] = now()  # a sign of life
         frames = channel.receive()
         *parts, manners = frames[0].parts
-        if (levels := marshal.loads(manners)) is not None:
+        levels, about_main = marshal.loads(manners)
+        home.settle(about_main)
+        if levels is not None:
             logs = Outgoing(channel, levels)
         _limit_blas()
         setup, error = load(parts, frames[0].fds)
