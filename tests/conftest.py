@@ -213,7 +213,7 @@ def _descriptors() -> Counter[str]:
 def _is_a_strangers(name: str) -> bool:
     """True if a process outside this session has the file mapped or open, or had it for the moment in which it was
     seen: other programs use /dev/shm as well."""
-    path = str(SHARED_MEMORY / name)
+    path = f"/{name}"  # its end: a process with a root of its own has the folder under another name
     ours = {os.getpid(), *(process.pid for process in _processes())}
     for pid in psutil.pids():
         if pid in ours:
@@ -222,11 +222,11 @@ def _is_a_strangers(name: str) -> bool:
             if path in Path("/proc", str(pid), "maps").read_text(errors="replace"):
                 return True
             descriptors = [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
-            if any(os.readlink(descriptor).startswith(path) for descriptor in descriptors):
+            if any(path in os.readlink(descriptor) for descriptor in descriptors):
                 return True
         except OSError:
             continue
-    return not os.path.lexists(path)
+    return not os.path.lexists(SHARED_MEMORY / name)
 
 
 def _end_processes_of(before: Leftovers) -> None:

@@ -185,9 +185,10 @@ def test_an_item_or_result_that_cannot_be_sent_is_told_apart(script, items, resu
         f"worker_dispatcher.start({{'task': {{'list': {items}, 'function': lambda task: {result},"
         " 'on_error': 'raise'}, 'worker': {'use_processing': True}, 'verbose': False})"
     )
-    error, said, where, kept = last_lines(script("-c", code).stderr, "TypeError")
+    error, *notes, said, where, kept = last_lines(script("-c", code).stderr, "TypeError")
 
     assert error == "TypeError: cannot pickle '_thread.lock' object"
+    assert set(notes) <= {"when serializing list item 0"}  # Python's own, from 3.14 on
     assert said == f"  {way}"
     assert re.fullmatch(f"  task #1 of 1, attempt 1{rest}", where)
     assert kept == f"  0 results {KEPT}"

@@ -115,7 +115,8 @@ class Facts:
             return self.rows.starts
         with np.errstate(invalid="ignore"):
             known = np.abs(waits) <= _LONGEST_WAIT
-        return self.rows.starts - np.where(known, waits, 0.0)
+        due: Floats = self.rows.starts - np.where(known, waits, 0.0)
+        return due
 
     @cached_property
     def dropped_dues(self) -> Floats:
