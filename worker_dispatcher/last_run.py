@@ -1,10 +1,15 @@
-"""start(), launch() and the getters. The only module-level state: the run that finished last; floor 5."""
+"""start(), launch() and the getters; floor 5.
+
+The only module-level state: the run that finished last, of each thread and of the process.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.config import Config, Reading, read
@@ -30,6 +35,17 @@ __all__ = [
 _last: Run | None = None  # replaced whole, never changed
 
 
+class _Here(threading.local):
+    """Which run was started in this thread and finished last: in a list of one, that the run can be put in where it is
+    driven. It goes with its thread."""
+
+    def __init__(self) -> None:
+        self.last: list[Run] = []
+
+
+_here = _Here()
+
+
 def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     """Run all tasks of a config and return the list of results, in task order.
 
@@ -52,10 +68,10 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
         run.drive()
     except BaseException:
         if run.done:
-            _set_last(run)
+            _set_last(_here.last, run)
         del run  # see tracebacks
         raise
-    _set_last(run)
+    _set_last(_here.last, run)
     return run.results
 
 
@@ -70,7 +86,7 @@ def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records
     reading = read(config)
     if line := _refused_here(reading.config):
         raise RunError(line)
-    return _new_run(reading, keep_records=keep_records).launch(_set_last)
+    return _new_run(reading, keep_records=keep_records).launch(partial(_set_last, _here.last))
 
 
 def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:
@@ -86,8 +102,9 @@ def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:
     return Run.of(reading, keep_records=keep_records)
 
 
-def _set_last(run: Run) -> None:
+def _set_last(of_thread: list[Run], run: Run) -> None:
     global _last
+    of_thread[:] = [run]
     _last = run
 
 
@@ -110,40 +127,41 @@ def _refused_here(config: Config) -> str:
 
 
 def last_run() -> Run | None:
-    """The run that finished last in this process; None before any."""
-    return _last
+    """The run that finished last of those that this thread has started; where it has started none, in this process;
+    None before any."""
+    return _here.last[0] if _here.last else _last
 
 
 def get_results() -> list[Any]:
-    """The results of the run that finished last in this process; [] before any. RunError if it kept no records."""
-    return _last.results if _last else []
+    """The results of the last run (of this thread, else of this process); [] before any. RunError if it kept none."""
+    return run.results if (run := last_run()) else []
 
 
 def get_logs() -> list[dict[str, Any]]:
-    """The logs of the run that finished last, in id order; [] before any. RunError if it kept no records."""
-    return _last.logs if _last else []
+    """The logs of the last run, in id order; [] before any. RunError if it kept no records."""
+    return run.logs if (run := last_run()) else []
 
 
 def get_dropped() -> list[dict[str, Any]]:
     """The tasks of the last run that were due while all workers were busy and never ran: task_id, scheduled_at (Unix
     seconds), interval, phase. They are in no log. [] where `on_saturation` is not 'drop'."""
-    return _last.dropped if _last else []
+    return run.dropped if (run := last_run()) else []
 
 
 def get_result_info() -> dict[str, Any]:
-    """Times and counts of the run that finished last; {} before any. A new dict at each call."""
-    return _last.info if _last else {}
+    """Times and counts of the last run; {} before any. A new dict at each call."""
+    return run.info if (run := last_run()) else {}
 
 
 def get_duration() -> float | None:
     """Seconds that the last run took; None before any."""
-    return _last.info["duration"] if _last else None
+    return run.info["duration"] if (run := last_run()) else None
 
 
 def get_last_config() -> dict[str, Any]:
     """The whole config of the last run, defaults included; {} before any. A new dict at each call, but for the user's
     own values in it."""
-    return _last.config if _last else {}
+    return run.config if (run := last_run()) else {}
 
 
 def get_tps(

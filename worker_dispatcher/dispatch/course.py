@@ -26,6 +26,7 @@ from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.banner import Banner
+    from worker_dispatcher.dispatch.bell import Bell
 
 __all__ = ["Course"]
 
@@ -36,8 +37,8 @@ class Course:
     """One run, driven in the thread that calls `drive` or, by `launch`, in one of its own. It knows no Run: a handle
     that nobody holds any more is gone, though its run goes on.
 
-    Shared: news, told and waiters, under changed. news: (first id, how many) of what has been settled; told: whoever
-    waits has been told of the end, after all that is done at the end.
+    Shared: news, told and bells, under changed. bells: ring at news and at the end. news: (first id, how many) of what
+    has been settled; told: whoever waits has been told of the end, after all that is done at the end.
     """
 
     def __init__(self, config: Config, *, keep_records: bool) -> None:
@@ -81,7 +82,7 @@ class Course:
         self.results: list[Any] = []
         self._at_end: Callable[[], None] = _nothing
         self.done = self.told = False  # told: whoever waits has been told, after all that is done at the end
-        self.waiters: list[Callable[[], None]] = []
+        self.bells: list[Bell] = []
         self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
         if config.journal is not None:
             from worker_dispatcher.dispatch.recall import open_journal
@@ -282,17 +283,19 @@ class Course:
         self.driver.follow(nobody)
         with self.changed:
             self.told = True
-            waiters, self.waiters = self.waiters, []
-            self.changed.notify_all()
-        for tell in waiters:
-            tell()
+            self._tell()
         if self.handover is not None:
             self.handover.end()
 
     def _settled(self, first: int, count: int) -> None:
         with self.changed:
             self.news.append((first, count))
-            self.changed.notify_all()
+            self._tell()
+
+    def _tell(self) -> None:
+        self.changed.notify_all()
+        for bell in self.bells:
+            bell.ring()
 
     def info(self) -> dict[str, Any]:
         """What `Run.info` says, but for its lists of ids, which may be long."""

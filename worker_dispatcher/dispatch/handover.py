@@ -34,8 +34,9 @@ class Handover:
 
     def __init__(self, at_least: int) -> None:
         self.wake: Callable[[], None] = _nobody
+        self.ring: Callable[[], None] = _nobody  # tells a coroutine that takes
         self.full = self.given_up = False
-        self._taker: int | None = None  # the thread that took last
+        self._taker: int | None = None  # the thread, or asyncio task, that took last
         self._waiting: deque[dict[str, Any]] = deque()
         self._room = min(at_least, _MOST)
         self._was_full = self._over = False
@@ -50,6 +51,7 @@ class Handover:
             if len(self._waiting) >= self._room:
                 self.full = self._was_full = True
             self._changed.notify_all()
+        self.ring()
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -57,26 +59,33 @@ class Handover:
             self._over = True
             self.wake = _nobody
             self._changed.notify_all()
+        self.ring()
 
-    def claim(self) -> None:
-        """Begin to take. RunError if the records have been given up."""
+    @property
+    def over(self) -> bool:
+        """All has been taken, and nothing more comes."""
+        with self._changed:
+            return self._over and not self._waiting
+
+    def claim(self, who: int = 0) -> None:
+        """Begin to take. who: the thread or asyncio task. RunError if the records have been given up."""
         with self._changed:
             if self.given_up:
                 raise RunError(
                     "the records of this run were given up: wait() came before anybody iterated it, or a loop over it "
                     "was left early"
                 )
-            self._taker = threading.get_ident()
+            self._taker = who
 
-    def take(self) -> dict[str, Any] | None:
-        """The next record, as soon as there is one; None at the end."""
+    def take(self, who: int = 0, *, wait: bool = True) -> dict[str, Any] | None:
+        """The next record, as soon as there is one; None at the end, and where it is not waited for."""
         with self._changed:
-            self._taker = threading.get_ident()
+            self._taker = who
             while not self._waiting:
-                if self._over:
-                    return None
                 if self._was_full:
                     self._room, self._was_full = min(2 * self._room, _MOST), False
+                if self._over or not wait:
+                    return None
                 self._changed.wait()
             record = self._waiting.popleft()
             room = self.full and 2 * len(self._waiting) <= self._room
@@ -93,12 +102,12 @@ class Handover:
             self._waiting.clear()
         self.wake()
 
-    def waited_for(self, *, forever: bool) -> None:
+    def waited_for(self, *, forever: bool, who: int = 0) -> None:
         """Somebody waits for the end of the run. If nobody takes, nobody will; if it is the taker, for ever."""
         with self._changed:
             if self._taker is None:
                 self.give_up()
-            elif self._taker == threading.get_ident() and forever and not (self.given_up or self._over):
+            elif self._taker == who and forever and not (self.given_up or self._over):
                 raise RunError(
                     "a run cannot be waited for inside the loop that takes its records: leave the loop first"
                 )

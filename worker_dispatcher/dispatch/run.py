@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
@@ -24,8 +24,9 @@ __all__ = ["Run"]
 class Run:
     """A dispatch, from `launch` or `start`. Immutable once it is finished.
 
-    Iterate it for the logs of tasks as they end, in the order they end. results, logs and info are complete
-    once `done`. Thread-safe: every method may be called from any thread.
+    Iterate it, with `for` or `async for`, for the logs of tasks as they end, in the order they end. Leaving the loop
+    early lets the run go on; cancel() stops it. results, logs and info are complete once `done`. `await` it for its
+    end; cancelling that cancels the run. Thread-safe: every method may be called from any thread.
 
     Launched with keep_records=False it hands each log over and forgets it, in memory that does not grow: results, logs
     and tps() raise RunError. While thousands of records wait (fewer for slow tasks), nothing more is started; what runs
@@ -84,7 +85,7 @@ class Run:
 
         A run that keeps no records, and that nobody iterates yet, gives them up from here on."""
         if self._course.handover is not None:
-            self._course.handover.waited_for(forever=timeout is None)
+            self._course.handover.waited_for(forever=timeout is None, who=threading.get_ident())
         until = math.inf if timeout is None else now() + timeout
         with self._course.changed:
             while not self._course.told:
@@ -94,7 +95,7 @@ class Run:
             warn, self._warned = not self._warned, True
         self._course.join()
         try:
-            self._raise()
+            self.raise_error()
         except BaseException:
             del self  # see tracebacks
             raise
@@ -112,21 +113,21 @@ class Run:
         return self._logs_as_tasks_end() if self._course.handover is None else self._handed_over(self._course.handover)
 
     def _handed_over(self, handover: Handover) -> Iterator[dict[str, Any]]:
-        handover.claim()
+        handover.claim(threading.get_ident())
         try:
-            while (log := handover.take()) is not None:
+            while (log := handover.take(threading.get_ident())) is not None:
                 yield log
         finally:
             if not self._course.told:
                 self._course.leave()
         self._course.join()
         try:
-            self._raise()
+            self.raise_error()
         except BaseException:
             del self  # see tracebacks
             raise
 
-    def _raise(self) -> None:
+    def raise_error(self) -> None:
         """Raise what the run raises."""
         driver, error = self._course.driver, self._course.driver.error
         if error is None:
@@ -144,34 +145,68 @@ class Run:
                 if not self._course.news:
                     break
                 first, count = self._course.news.popleft()
-            for task_id in range(first, first + count):
-                if self._course.ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
-                    yield self._course.ledger.log(task_id)
+            yield from self._logs_of(first, count)
         self._course.join()
 
+    def _logs_of(self, first: int, count: int) -> Iterator[dict[str, Any]]:
+        for task_id in range(first, first + count):
+            if self._course.ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
+                yield self._course.ledger.log(task_id)
+
+    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """As `__iter__`, for `async for`: the loop of the caller is not held up."""
+        if self._course.handover is None:
+            return self._told_of_logs()
+        from worker_dispatcher.dispatch.bell import Taking
+
+        return Taking(self._course, self._course.handover, self.raise_error)
+
+    async def _told_of_logs(self) -> AsyncIterator[dict[str, Any]]:
+        from worker_dispatcher.dispatch.bell import Bell
+
+        course, bell = self._course, Bell()
+        with course.changed:
+            course.bells.append(bell)
+        try:
+            while True:
+                bell.hush()
+                with course.changed:
+                    first, count = course.news.popleft() if course.news else (0, 0)
+                    over = course.told
+                for log in self._logs_of(first, count):
+                    yield log
+                if not count and over:
+                    break
+                if not count:
+                    await bell.rung()
+        finally:
+            with course.changed:
+                course.bells.remove(bell)
+        course.join()
+
     def __await__(self) -> Generator[Any, None, Run]:
+        """The run, once it is done; raises what the run raises. Cancelled, or out of time, it cancels the run: to wait
+        without that, `await asyncio.shield(run)`."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        over = loop.create_future()
+        from worker_dispatcher.dispatch.bell import Bell
 
-        def finish() -> None:
-            if not over.done():
-                over.set_result(None)
-
-        def tell() -> None:
-            try:
-                loop.call_soon_threadsafe(finish)
-            except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
-
-        if self._course.handover is not None:
-            self._course.handover.waited_for(forever=True)
-        with self._course.changed:
-            if not self._course.told:
-                self._course.waiters.append(tell)
-        if not self._course.told:
-            yield from over.__await__()
+        course, bell = self._course, Bell()
+        if course.handover is not None:
+            course.handover.waited_for(forever=True, who=id(asyncio.current_task()))
+        with course.changed:
+            course.bells.append(bell)
+        try:
+            while not course.told:
+                bell.hush()
+                if not course.told:
+                    yield from bell.rung().__await__()
+        except BaseException:
+            course.leave()
+            raise
+        finally:
+            with course.changed:
+                course.bells.remove(bell)
         return self.wait()
 
     @property

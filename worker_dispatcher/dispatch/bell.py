@@ -1,0 +1,73 @@
+"""How a run is heard in asyncio; loaded only where one is awaited, or iterated with `async for`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.course import Course
+    from worker_dispatcher.dispatch.handover import Handover
+
+__all__ = ["Bell", "Taking"]
+
+
+class Bell:
+    """Wakes one coroutine of the loop that runs where it is made. `ring` may come from any thread; the rest is for that
+    coroutine.
+
+    What rings after `hush` ends the next `rung`: whoever hushes first and then looks misses nothing.
+    """
+
+    def __init__(self) -> None:
+        self._loop, self._event, self._ringing = asyncio.get_running_loop(), asyncio.Event(), False
+
+    def ring(self) -> None:
+        if self._ringing:
+            return  # a loop is woken at no small cost
+        self._ringing = True
+        try:
+            self._loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    def hush(self) -> None:
+        self._event.clear()
+        self._ringing = False
+
+    async def rung(self) -> None:
+        await self._event.wait()
+
+
+class Taking:
+    """`async for` over a run that keeps no records. Leaving the loop early cancels the run.
+
+    No generator: one that is left is not closed before its event loop comes to that, and `await run` may come first.
+    finish: raises what the run raises; it holds the run as long as somebody iterates it.
+    """
+
+    def __init__(self, course: Course, handover: Handover, finish: Callable[[], None]) -> None:
+        self._course, self._handover, self._finish = course, handover, finish
+        self._bell, self._taker = Bell(), id(asyncio.current_task())
+        handover.claim(self._taker)
+        handover.ring = self._bell.ring
+
+    def __aiter__(self) -> Taking:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        while True:
+            self._bell.hush()
+            if (log := self._handover.take(self._taker, wait=False)) is not None:
+                return log
+            if self._handover.over:
+                break
+            await self._bell.rung()
+        self._course.join()
+        self._finish()
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        if not self._course.told:
+            self._course.leave()
