@@ -11,6 +11,7 @@ Packing and unpacking run user code: callers do it inside the guard.
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import mmap
 import os
@@ -18,6 +19,7 @@ import pickle
 import resource
 import struct
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,14 +29,17 @@ from worker_dispatcher.named_tuple import NamedTuple
 __all__ = [
     "LARGE",
     "LARGE_PICKLE",
+    "UNTRACKED",
     "WAY_OUT",
     "Packed",
     "culprit",
     "from_parts",
+    "inlined",
     "is_plain",
     "map_buffers",
     "pack",
     "pack_large",
+    "seal",
     "share_buffers",
     "to_parts",
     "unpack",
@@ -46,7 +51,16 @@ WAY_OUT = "open it in worker.init, or use threads"
 _USES = "  it uses "
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
 _NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
-_LIMITS_ON_FILES = (errno.EMFILE, errno.ENFILE, errno.EFBIG)
+# Limits on files, and a system that gives no shared pages at all: what was to go there goes into the frame.
+_NO_PAGES = (errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOSYS, errno.EPERM, errno.EACCES)
+_MAPPINGS_MOST = 1 << 14  # a process may have 65 530, most of which are not ours to take
+# From Python 3.13 on a mapping need not hold a descriptor of its own.
+UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+# No other length, and no writing but by mappings that are there: what the other process reads stands still, also where
+# a task writes to descriptors that are not its own, or cuts them off.
+_SEALS = 0x2 | 0x4 | 0x10  # F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE
+_OLD_SEALS = 0x2 | 0x4  # before Linux 5.1
+_mapped: set[weakref.ref[mmap.mmap]] = set()  # mappings that are alive
 # Ends the name of the script, here and in children of multiprocessing; names the class of `object()`, which may be a
 # mark of the script's.
 _MARKS = b"_main__", b"\x8c\x06object\x94\x93"
@@ -167,7 +181,7 @@ def share_buffers(buffers: Sequence[memoryview], pickled: Sequence[bytes | bytea
     """Write buffers one after the other (each on a 64-byte boundary), then a pickle without gaps, into nameless shared
     pages; the descriptor."""
     total = sum(_padded(len(b)) for b in buffers)
-    fd = os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC)
+    fd = os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, total + sum(map(len, pickled)))
         at = 0
@@ -177,10 +191,22 @@ def share_buffers(buffers: Sequence[memoryview], pickled: Sequence[bytes | bytea
         for piece in pickled:
             _write_at(fd, memoryview(piece), at)
             at += len(piece)
+        seal(fd)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def seal(fd: int) -> None:
+    """Let nobody change shared pages any more, but through mappings that are there; as far as this system can."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError:
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _OLD_SEALS)
+        except OSError:
+            pass
 
 
 def _write_at(fd: int, data: memoryview, at: int) -> None:
@@ -190,22 +216,34 @@ def _write_at(fd: int, data: memoryview, at: int) -> None:
 
 
 def map_buffers(fd: int, sizes: Sequence[int]) -> list[memoryview]:
-    """The buffers of `share_buffers`, mapped and private on write; copied once many are alive. Closes fd."""
+    """The buffers of `share_buffers`, mapped and private on write; copied once many are alive, or where the system
+    refuses to map them. Closes fd."""
     total = sum(_padded(size) for size in sizes)
     try:
-        if fd < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4:  # a mapping holds a descriptor as long as it lives
-            view = memoryview(mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
-        else:
-            view = _read(fd, total)
+        view = _map(fd, total)
     finally:
         os.close(fd)
     return _split(view, sizes)
 
 
-def _read(fd: int, total: int) -> memoryview:
+def _map(fd: int, total: int) -> memoryview:
+    # A mapping holds a descriptor as long as it lives, and the rest of this process needs some too; a new one has the
+    # lowest number that is free.
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if fd < limit // 2 and len(_mapped) < min(limit // 4, _MAPPINGS_MOST):
+        try:
+            pages = mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **UNTRACKED)
+        except OSError:
+            return _read(fd, total)
+        _mapped.add(weakref.ref(pages, _mapped.discard))
+        return memoryview(pages)
+    return _read(fd, total)
+
+
+def _read(fd: int, total: int, at: int = 0) -> memoryview:
     view, done = memoryview(bytearray(total)), 0
     while done < total:
-        count = os.preadv(fd, [view[done : done + 2**30]], done)
+        count = os.preadv(fd, [view[done : done + 2**30]], at + done)
         if not count:
             raise EOFError(f"a payload of {total} bytes ends after {done}")
         done += count
@@ -252,8 +290,8 @@ class _Pages(io.RawIOBase):
 def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
     """(three byte parts, descriptors to send and then close) for a frame; see `from_parts`.
 
-    What is large goes into shared pages; where a limit on files, on their number or size, forbids that, all of it goes
-    into the parts. Raises OSError where there is no memory for the pages.
+    What is large goes into shared pages; where a limit on files, on their number or size, or the system forbids that,
+    all of it goes into the parts. Raises OSError where there is no memory for the pages.
     """
     lengths = list(map(len, packed.buffers))
     sizes = struct.pack(f"<{len(lengths)}Q", *lengths)
@@ -264,11 +302,27 @@ def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
         try:
             fds = [share_buffers(packed.buffers if aside[1] else (), pickled if aside[0] else ())]
         except OSError as error:
-            if error.errno not in _LIMITS_ON_FILES:
+            if error.errno not in _NO_PAGES:
                 raise
             aside = False, False
     head = b"" if aside[0] else b"".join(pickled)
     return [head, sizes, b"" if aside[1] else _join(packed.buffers)], fds
+
+
+def inlined(parts: Sequence[bytes | memoryview], fds: Sequence[int]) -> list[bytes | memoryview]:
+    """What one or more `to_parts` gave, without a descriptor: for a system that takes none to be sent at the moment.
+    Leaves fds open."""
+    found: list[bytes | memoryview] = []
+    left = list(fds)
+    for head, sizes, inline in zip(*[iter(parts)] * 3, strict=True):
+        lengths = struct.unpack(f"<{len(sizes) // 8}Q", sizes)
+        end = sum(map(_padded, lengths)) if not inline else 0
+        if end or not head:
+            fd = left.pop(0)
+            inline = _read(fd, end) if end else inline
+            head = head or _read(fd, os.fstat(fd).st_size - end, end)
+        found += [head, sizes, inline]
+    return found
 
 
 def from_parts(

@@ -7,6 +7,7 @@ what does not fit, `receive` gives the frames that are whole. The child's end bl
 from __future__ import annotations
 
 import array
+import errno
 import mmap
 import os
 import select
@@ -15,15 +16,18 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 
+from worker_dispatcher.clock import sleep
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.system import close_all
 
-__all__ = ["Channel", "Frame", "Gone"]
+__all__ = ["Channel", "Crowded", "Frame", "Gone"]
 
 _HEAD = struct.Struct("<IHHQ")  # mark and kind, descriptors, parts, bytes after this head
 _MARK = 0x57440000  # in every head: a task that writes to a descriptor it does not own is noticed
 _SIZE = 8  # bytes: after the head, the size of each part
 _CHUNK = 1 << 18
+_MOMENT = 0.001  # seconds until what the system had no room for is tried again
+_NO_ROOM = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 _MOST_FDS = 8
 _SPACE = socket.CMSG_SPACE(4 * _MOST_FDS)
 # As plain numbers: to use a flag itself takes a microsecond.
@@ -34,6 +38,10 @@ _QUIETLY = int(socket.MSG_NOSIGNAL)
 
 class Gone(Exception):
     """The other end is closed, or what came from it are not frames."""
+
+
+class Crowded(OSError):
+    """The system takes no descriptors now, of which only so many may be on their way; nothing of the frame was sent."""
 
 
 class Frame(NamedTuple):
@@ -51,7 +59,8 @@ class Channel:
     """
 
     def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
-        self._sock = sock
+        self._sock, self._blocking = sock, blocking
+        self.garbled = False  # what came are no frames
         sock.setblocking(blocking)
         self._out: deque[tuple[memoryview, list[int]]] = deque()
         # What is read comes here first: memory that is new for each read costs several times what the read does.
@@ -69,7 +78,8 @@ class Channel:
         return bool(self._out)
 
     def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
-        """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone."""
+        """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone,
+        and Crowded if it has fds."""
         sizes = list(map(len, parts))
         total = sum(sizes) + _SIZE * len(sizes)
         head = struct.pack(f"{_HEAD.format}{len(sizes)}Q", _MARK | kind, len(fds), len(sizes), total, *sizes)
@@ -83,7 +93,12 @@ class Channel:
     def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
         self.flush()
         if not self._out and len(data):  # most of the time all of it goes at once, and nothing is duplicated
-            sent = self._write(data, fds)
+            try:
+                sent = self._write(data, fds)
+            except Crowded:
+                if fds:
+                    raise
+                sent = 0
             data, fds = data[sent:], () if sent else fds
         if len(data):
             self._out.append((data, _duplicates(fds)))
@@ -98,14 +113,22 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise Crowded(error.errno, error.strerror) from error
             raise Gone from error
 
     def flush(self) -> None:
         """Write what is queued, as far as it goes without blocking (to the end on a blocking channel)."""
         while self._out:
             data, fds = self._out[0]
-            sent = self._write(data, fds)
+            try:
+                sent = self._write(data, fds)
+            except Crowded:
+                sleep(_MOMENT)  # nothing tells when there is room
+                sent = 0
             if not sent:
+                if self._blocking:
+                    continue
                 return
             close_all(fds)
             if sent == len(data):
@@ -160,7 +183,7 @@ class Channel:
         while end - at >= _HEAD.size:
             kind, fd_count, part_count, total = _HEAD.unpack_from(self._buffer, at)
             start, offset = at + _HEAD.size, _SIZE * part_count
-            sound = kind & ~0xFFFF == _MARK and offset <= total
+            sound = kind & ~0xFFFF == _MARK and offset <= total and fd_count <= _MOST_FDS
             if sound and end - start < total:
                 break
             parts = []
@@ -172,6 +195,7 @@ class Channel:
             if not sound or offset != total:
                 if frames:  # they are given first; what is wrong comes up again
                     break
+                self.garbled = True
                 raise Gone
             frames.append(Frame(kind & 0xFFFF, parts, self._fds.popleft() if fd_count and self._fds else []))
             at = start + total
@@ -218,7 +242,7 @@ def _duplicates(fds: Sequence[int]) -> list[int]:
     try:
         for fd in fds:
             found.append(os.dup(fd))
-    except OSError:
+    except OSError as error:
         close_all(found)
-        raise
+        raise Crowded(error.errno, error.strerror) from error
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import contextlib
 import ctypes
@@ -22,6 +23,7 @@ from worker_dispatcher.osproc.interpreter import inherit, start_with
 __all__ = [
     "become",
     "exec_fresh",
+    "forget_ends",
     "forget_signals",
     "import_entry",
     "look_again",
@@ -148,6 +150,13 @@ def forget_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def forget_ends() -> None:
+    """What a forked process has to leave off of its parent's plans for its end."""
+    atexit._clear()
+    if (shared := sys.modules.get("multiprocessing.util")) is not None:
+        atexit.register(shared._run_finalizers)  # each looks whether it was made in this process
 
 
 def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any]) -> None:

@@ -1,9 +1,9 @@
 """The slate: a few numbers in memory that parent and worker share, and that survive the worker.
 
-Per worker process: one HALT word, then for each of its slots (threads or coroutines) the sequence number of
-the task it runs (0 when idle; negative while it is being loaded), since when, and when it is over its time.
-The worker writes its rows, the parent writes HALT; single aligned 8-byte stores, so no lock is needed that a
-dead worker could hold.
+Per worker process: one HALT word, one in which the worker says how it ends, then for each of its slots (threads
+or coroutines) the sequence number of the task it runs (0 when idle; negative while it is being loaded), since
+when, and when it is over its time. The worker writes its rows, the parent writes HALT; single aligned 8-byte
+stores, so no lock is needed that a dead worker could hold.
 
 A slot first names its task and then looks at HALT; the parent sets HALT, waits SETTLE and then reads the
 rows. A store stays in a store buffer for well under a microsecond, so after SETTLE either the slot has seen
@@ -16,40 +16,45 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from typing import NoReturn
 
 from worker_dispatcher.osproc.system import close_all, given
+from worker_dispatcher.wire import UNTRACKED, seal
 
-__all__ = ["IN_INIT", "SETTLE", "Slate"]
+__all__ = ["IN_INIT", "LEFT", "LOST", "SETTLE", "Slate"]
 
 SETTLE = 0.002  # seconds between setting HALT and believing the rows
 IN_INIT = 1 << 62  # in the place of a task: the slot runs worker.init
+LOST, LEFT = 1, 2  # how a worker ends: its channel was taken from it; in order, and it has run worker.exit
 _WORD = 8
+_WORDS = 2  # before the rows
 
 
 class Slate:
     """HALT and `slots` rows. In shared pages (`fd` >= 0) or, for threads of this process, in private ones."""
 
     def __init__(self, slots: int, fd: int = -1) -> None:
-        size = _WORD * (1 + 3 * slots)
+        rows = [_WORD * (_WORDS + nth * slots) for nth in range(4)]
         self.fd = fd
-        self._map = mmap.mmap(fd, size)  # an fd of -1 is private memory
+        self._map = mmap.mmap(fd, rows[3], **UNTRACKED)  # an fd of -1 is private memory
         self._view = memoryview(self._map)
-        whole = self._view[: _WORD * (1 + slots)].cast("q")
-        self.halt = whole[0:1]
-        self.running = whole[1 : 1 + slots]
-        self.started = self._view[_WORD * (1 + slots) : _WORD * (1 + 2 * slots)].cast("d")
-        self.deadline = self._view[_WORD * (1 + 2 * slots) : size].cast("d")
+        whole = self._view[: rows[1]].cast("q")
+        self.halt, self.end, self.running = whole[0:1], whole[1:2], whole[_WORDS:]
+        self.started = self._view[rows[1] : rows[2]].cast("d")
+        self.deadline = self._view[rows[2] : rows[3]].cast("d")
 
     @staticmethod
     def of(fd: int) -> Slate:
         """The worker's side of a slate made by `shared`."""
-        return Slate((os.fstat(fd).st_size // _WORD - 1) // 3, fd)
+        slate = Slate((os.fstat(fd).st_size // _WORD - _WORDS) // 3, fd)
+        seal(fd)  # from here on a task that writes to a descriptor which is not its own does not write here
+        return slate
 
     @staticmethod
     def shared(slots: int) -> Slate:
-        fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC))
+        fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         try:
-            os.ftruncate(fd, _WORD * (1 + 3 * slots))
+            os.ftruncate(fd, _WORD * (_WORDS + 3 * slots))
             slate = Slate(slots, fd)
         except BaseException:
             os.close(fd)
@@ -59,10 +64,16 @@ class Slate:
 
     def clear(self) -> None:
         """No task, no deadline, no halt."""
-        self.halt[0] = 0
+        self.halt[0] = self.end[0] = 0
         for slot in range(len(self.running)):
             self.running[slot] = 0
             self.deadline[slot] = math.inf
+
+    def end_lost(self) -> NoReturn:
+        """In the worker: end it, whose channel code of the user has taken from it; and say so where no exit code of
+        the user's can be mistaken for it."""
+        self.end[0] = LOST
+        os._exit(1)
 
     def overdue(self, at: float) -> list[tuple[int, int]]:
         """(slot, task) pairs over their time. The task is read before its deadline and again after it, so a
@@ -89,6 +100,6 @@ class Slate:
         if self.fd >= 0:
             close_all([self.fd])
             self.fd = -1
-        for view in (self.halt, self.running, self.started, self.deadline, self._view):
+        for view in (self.halt, self.end, self.running, self.started, self.deadline, self._view):
             view.release()
         self._map.close()

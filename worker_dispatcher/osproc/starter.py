@@ -32,6 +32,7 @@ class Process:
     pid, sentinel: None until it is known to have started; sentinel is a pidfd, readable once it has ended.
     refused: why it could not be started, or None. status: its wait status, None while unknown.
     unkillable: this process was not permitted to kill it.
+    over: it has been reaped, be it by the host program.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class Process:
         self.status: int | None = None
         self.refused: str | None = None
         self.unkillable = False
+        self.over = False
         self._doomed = False
 
     def started(self, pid: int, sentinel: int) -> None:
@@ -188,7 +190,7 @@ class ServerStarter:
                 process.refused = text.decode()
                 del self._processes[token]
             elif frame.kind == _EXITED:
-                process.status = int(text)
+                process.status, process.over = int(text), True
                 del self._processes[token]
         return news
 
@@ -255,6 +257,7 @@ class ForkStarter:
             close_all((process.sentinel, *kept) if process.sentinel is not None else ())
         self._steps.forget_signals()
         self._steps.shuffle()
+        self._steps.forget_ends()
         os.environ.update(self._environment)  # all else that an order tells is as it was here
         if (shared := sys.modules.get("multiprocessing.util")) is not None:
             shared._run_after_forkers()  # what is shared through a fork learns of it only so
@@ -276,6 +279,7 @@ class ForkStarter:
                 if not process.ended:
                     continue
                 _kill_group(process.pid)
+            process.over = True
             del self._processes[process]
             news.append(process)
         return news

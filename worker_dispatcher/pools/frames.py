@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Sequence
 
-from worker_dispatcher.osproc.channel import Frame
+from worker_dispatcher.osproc.channel import Channel, Crowded, Frame
+from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.wire import inlined
 
 __all__ = [
     "BROKEN",
@@ -16,7 +19,6 @@ __all__ = [
     "EXCEPTION",
     "INIT_FAILED",
     "LOGS",
-    "LOST",
     "READY",
     "REPORT",
     "SETUP",
@@ -24,12 +26,11 @@ __all__ = [
     "WORK",
     "head_of",
     "open_head",
+    "send_packed",
 ]
 
 SETUP, WORK, DROP = range(1, 4)  # to the worker
 READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT, LOGS = range(11, 20)  # from the worker
-
-LOST = 74  # exit code of a worker whose channel was closed under it
 
 _HEAD = struct.Struct("<QQQ")  # seq of the first task, its id, how many; then when each is due, or nothing
 
@@ -38,6 +39,23 @@ def head_of(seq: int, batch: Batch) -> bytes:
     """The first part of a WORK or UNLOADABLE frame."""
     dues = b"" if batch.dues is None else batch.dues.tobytes()
     return _HEAD.pack(seq, batch.first, len(batch.items)) + dues
+
+
+def send_packed(
+    channel: Channel,
+    kind: int,
+    heads: Sequence[bytes | memoryview],
+    packed: Sequence[bytes | memoryview],
+    fds: Sequence[int],
+) -> None:
+    """Send a frame of parts that stand by themselves, then what `to_parts` gave once or more often. Closes fds."""
+    try:
+        try:
+            channel.send(kind, [*heads, *packed], fds)
+        except Crowded:
+            channel.send(kind, [*heads, *inlined(packed, fds)])
+    finally:
+        close_all(fds)
 
 
 def open_head(frame: Frame) -> tuple[int, int, int, array[float] | None]:

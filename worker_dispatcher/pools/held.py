@@ -7,9 +7,9 @@ import operator
 from collections.abc import Iterable
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.pools.base import Batch, Event, Returned
 
-__all__ = ["Held", "Piece"]
+__all__ = ["Held", "Piece", "one_by_one"]
 
 
 class Piece(NamedTuple):
@@ -34,6 +34,12 @@ class Piece(NamedTuple):
     def cut(self, a: int, b: int) -> Piece:
         """The part with sequence numbers a to b (exclusive)."""
         return Piece(a, self.batch, self.low + a - self.seq, self.low + b - self.seq)
+
+
+def one_by_one(pieces: Iterable[Piece], alone: bool = False) -> list[Event]:
+    """What hands the tasks back, each for a batch of its own. alone: each is to run without company."""
+    tasks = [p.tasks() for p in pieces]
+    return [Returned(t.part(i, i + 1)._replace(alone=alone or t.alone)) for t in tasks for i in range(len(t.items))]
 
 
 class _Stock:

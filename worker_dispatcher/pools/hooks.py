@@ -8,7 +8,7 @@ from typing import Any
 from worker_dispatcher.errors import RemoteTraceback, RunError
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.pools.frames import COMPLAINT, INIT_FAILED
+from worker_dispatcher.pools.frames import COMPLAINT, INIT_FAILED, send_packed
 from worker_dispatcher.pools.reporting import exception_parts
 from worker_dispatcher.wire import from_parts, unpack
 
@@ -19,7 +19,7 @@ def send_failed_init(channel: Channel, error: BaseException) -> None:
     """In the worker: worker.init has raised."""
     type_name, message, traceback = describe(error)
     parts, fds = exception_parts(error)
-    channel.send(INIT_FAILED, [f"{type_name}: {message}".encode(), traceback.encode(), *parts], fds)
+    send_packed(channel, INIT_FAILED, [f"{type_name}: {message}".encode(), traceback.encode()], parts, fds)
 
 
 def init_error(frame: Frame, number: int) -> BaseException:

@@ -17,7 +17,7 @@ from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
-from worker_dispatcher.pools.frames import DROP, DROPPED, LOST, UNLOADABLE, open_head
+from worker_dispatcher.pools.frames import DROP, DROPPED, UNLOADABLE, open_head
 from worker_dispatcher.pools.hooks import complain, send_failed_init
 from worker_dispatcher.pools.loading import flush, load, unloadable
 from worker_dispatcher.pools.reporting import Reports, parts_to_add
@@ -77,8 +77,10 @@ class Host:
             self._signalled = True
             try:
                 os.eventfd_write(self._wake, 1)
+            except BlockingIOError:  # code of the user has written to it, and the main thread will wake
+                pass
             except OSError:  # a task has closed it; the main thread, in its poll, would never hear of it
-                os._exit(LOST)
+                self._slate.end_lost()
 
     def serve(self) -> None:
         poll = select.poll()

@@ -278,7 +278,7 @@ class ProcessPool:
             self._roster.give_up(remote)
             return
         if remote.gone:
-            remote.severed = not remote.process.ended
+            remote.severed = remote.garbled or not remote.process.ended
             self._roster.give_up(remote)
             return
         timeout = self._setup.timeout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import socket
 import struct
 import sys
@@ -14,16 +13,16 @@ from typing import TypeAlias
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import guarded
-from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.osproc.slate import SETTLE, Slate
+from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
+from worker_dispatcher.osproc.slate import LOST, SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned, Setup
-from worker_dispatcher.pools.held import Held, Piece
+from worker_dispatcher.pools.held import Held, Piece, one_by_one
 from worker_dispatcher.pools.hooks import init_error
 from worker_dispatcher.pools.reported import Report
 from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
-from worker_dispatcher.wire import from_parts, unpack
+from worker_dispatcher.wire import from_parts, inlined, unpack
 
 __all__ = ["Remote"]
 
@@ -43,6 +42,7 @@ class Remote:
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     over: what is told of it where it is killed for its memory; else empty.
     told_why: it has said itself why it ends. released: it was told to end. complaints: what cost no task.
+    garbled: what it says makes no sense, since code of the user has written where it says it.
     terse: what was read of it last was so little that several times as much finds room on the way.
     due: when its last task may start, or has started if that is past.
     """
@@ -53,7 +53,7 @@ class Remote:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
-        self.gone = self.severed = self.orphaned = self.frozen = False
+        self.gone = self.garbled = self.severed = self.orphaned = self.frozen = False
         self.answered = True
         self.told_why = self.released = self.killed = False
         self.complaints: list[str] = []
@@ -88,7 +88,10 @@ class Remote:
     # Towards the worker
 
     def greet(self, parts: list[bytes | memoryview], fds: list[int]) -> None:
-        self._send(frames.SETUP, parts, fds)
+        try:
+            self._send(frames.SETUP, parts, fds)
+        except Crowded:
+            self._send(frames.SETUP, [*inlined(parts[:3], fds), *parts[3:]], [])
 
     def give(self, batch: Batch, parts: list[bytes | memoryview], fds: list[int]) -> None:
         """Hand over a batch; parts, fds: its items, to be sent. Closes fds."""
@@ -100,10 +103,9 @@ class Remote:
         if len(self.held) == len(batch.items):
             self.heard_at = self.said_at = now()
         try:
-            self._send(frames.WORK, [frames.head_of(seq, batch), *parts], fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
+            frames.send_packed(self.channel, frames.WORK, [frames.head_of(seq, batch)], parts, fds)
+        except Gone:
+            self.gone = True
 
     def _send(self, kind: int, parts: list[bytes | memoryview], fds: list[int]) -> None:
         try:
@@ -166,19 +168,29 @@ class Remote:
     def receive(self, *, to_the_end: bool = True) -> list[Event]:
         """Read what it says, without blocking; all of it, or what one look finds (a poll tells of the rest)."""
         events: list[Event] = []
+        if self.garbled:
+            return events
         try:
             self.channel.flush()
             while heard := self.channel.receive():
                 self.terse = sum(map(_size, heard)) < _TERSE
                 for frame in heard:
-                    events += self._understand(frame)
+                    events += self._hear(frame)
                 if not to_the_end:
                     break
         except Gone:
             self.gone = True
+            self.garbled = self.garbled or self.channel.garbled
         if not len(self.held):
             self.alone = False
         return events
+
+    def _hear(self, frame: Frame) -> list[Event]:
+        try:
+            return self._understand(frame)
+        except Exception as error:  # not the user's code, which is guarded: what was sent is not what a worker says
+            self.garbled = True
+            raise Gone from error
 
     def _understand(self, frame: Frame) -> list[Event]:
         self.heard_at = self.said_at = now()
@@ -191,7 +203,7 @@ class Remote:
             return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
         if frame.kind == frames.UNLOADABLE:
             seq, _, count, _ = frames.open_head(frame)
-            return _one_by_one(self.held.take(seq, seq + count))
+            return one_by_one(self.held.take(seq, seq + count))
         if frame.kind == frames.READY:
             self.ready = True
             return []
@@ -206,6 +218,8 @@ class Remote:
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
             return []
+        if frame.kind != frames.BROKEN:
+            raise ValueError(f"no worker says {frame.kind}")
         text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts)
         error = RunError(f"a worker process cannot load task.function, task.config or on_done: {text}")
         error.add_note(traceback)
@@ -323,13 +337,13 @@ class Remote:
     def _blame(self, begun: dict[int, float]) -> list[Event]:
         """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
         own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
-        if self.frozen or self.severed or self.process.exit_code == frames.LOST:
+        if self.frozen or self.severed or self.garbled or self.slate.end[0] == LOST:
             return self._suspect(begun)
         suspects = [
             piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
         ]
         if self.in_init or sum(p.high - p.low for p in suspects) != 1:
-            return _one_by_one(suspects, alone=self.slots > 1)
+            return one_by_one(suspects, alone=self.slots > 1)
         seq = suspects[0].seq
         when = " while it loaded the task" if -seq in begun else ""
         failure = Failure("WorkerDied", f"its worker process {self.cause}{when}", status=CRASHED)
@@ -338,12 +352,16 @@ class Remote:
     def _suspect(self, begun: dict[int, float]) -> list[Event]:
         """It stood still or lost its channel, and the task that did it may have ended before that was noticed.
         So each that may have run is run again, and judged, on its own."""
-        last = max((abs(seq) for seq in begun), default=0) if self.slots == 1 else self._seq
+        last = self._seq
+        if self.slots == 1 and (begun or self.slate.end[0] == LOST):  # else it has gone on, and was not heard
+            last = max(map(abs, begun), default=0)
         suspects = self.held.take(1, last + 1)
         if not self.alone:
-            return _one_by_one(suspects, alone=True)
+            return one_by_one(suspects, alone=True)
         failure = Failure(
-            "WorkerDied", "its worker process closed its connection to the parent process", status=CRASHED
+            "WorkerDied",
+            "its worker process closed its connection to the parent process, or wrote to it (descriptor 3)",
+            status=CRASHED,
         )
         if self.frozen:
             failure = Failure(
@@ -400,8 +418,3 @@ class Remote:
 def _size(frame: Frame) -> int:
     """Bytes; a descriptor stands for many."""
     return sum(map(len, frame.parts)) + _TERSE * len(frame.fds)
-
-
-def _one_by_one(pieces: list[Piece], alone: bool = False) -> list[Event]:
-    tasks = [p.tasks() for p in pieces]
-    return [Returned(t.part(i, i + 1)._replace(alone=alone or t.alone)) for t in tasks for i in range(len(t.items))]

@@ -18,7 +18,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns
-from worker_dispatcher.pools.frames import EXCEPTION, REPORT
+from worker_dispatcher.pools.frames import EXCEPTION, REPORT, send_packed
 from worker_dispatcher.pools.loading import unsendable
 from worker_dispatcher.records import Failure, Stretch
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
@@ -147,11 +147,7 @@ class Reports:
         runs = self._put_in_order()
         slots: Any = self._slots[0] if len(set(self._slots)) == 1 else self._slots
         columns = runs, slots, self._starts, self._ends, self._results, self._failures, self._heads, self._packed
-        try:
-            self._channel.send(REPORT, [_as_bytes(columns), *self._parts], self._fds)
-        finally:
-            for fd in self._fds:
-                os.close(fd)
+        send_packed(self._channel, REPORT, [_as_bytes(columns)], self._parts, self._fds)
         exceptions = self._exceptions
         self._clear()
         for seq, error in exceptions:
@@ -183,7 +179,7 @@ class Reports:
     def _send_exception(self, seq: int, error: BaseException) -> None:
         # After the report: an exception whose own loading ends this process must not take its task's record along.
         parts, fds = exception_parts(error)
-        self._channel.send(EXCEPTION, [struct.pack("<Q", seq), *parts], fds)
+        send_packed(self._channel, EXCEPTION, [struct.pack("<Q", seq)], parts, fds)
 
 
 def _as_bytes(columns: tuple[Any, ...]) -> bytes:

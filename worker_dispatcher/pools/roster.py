@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import select
 import sys
 from collections import deque
@@ -11,8 +14,9 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.forkserver import FIRST_WORD
+from worker_dispatcher.osproc.slate import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.osproc.system import readable
+from worker_dispatcher.osproc.system import close_all, readable
 from worker_dispatcher.pools.base import Broken, Event, Setup
 from worker_dispatcher.pools.logs import Incoming
 from worker_dispatcher.pools.remote import Remote
@@ -21,6 +25,7 @@ __all__ = ["EXIT_GRACE", "Roster"]
 
 EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
+_SPARE = 10  # descriptors: what a worker takes, and what a report may bring with it
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
 _SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
@@ -87,6 +92,8 @@ class Roster:
 
     def _start(self, slots: int) -> bool:
         try:
+            if self.remotes:
+                self._leave_some_descriptors()
             remote = Remote(self._starter, slots, self._number, self._setup, self.logs.put)
         except OSError as error:
             self._cannot_start(str(error))
@@ -96,6 +103,14 @@ class Roster:
         self._by_fd[remote.channel.fileno()] = remote
         self.poll.register(remote.channel.fileno(), select.POLLIN)
         return True
+
+    def _leave_some_descriptors(self) -> None:
+        """Raise OSError if another worker would take those that this process needs to receive what workers send."""
+        ends = os.pipe()
+        close_all(ends)
+        to_come = sum(r.process.sentinel is None for r in self.remotes)
+        if max(ends) + to_come + _SPARE >= resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _cannot_start(self, why: str) -> None:
         """The system gives no more workers: go on with those there are, if there are any."""
@@ -146,10 +161,10 @@ class Roster:
         for process in news:
             if process.refused is not None:
                 self._refused(process)
-            elif process.status is None:
-                self._welcome(process)
-            else:
+            elif process.over:
                 self._bury(process)
+            else:
+                self._welcome(process)
 
     @property
     def due(self) -> float:
@@ -220,7 +235,8 @@ class Roster:
     def _judge_exit(self, remote: Remote) -> None:
         """What a worker that was told to end has made of worker.exit."""
         hooks = self._setup.hooks
-        if remote.process.status != 0 and hooks is not None and hooks.exit is not None:
+        returned = remote.slate.end[0] == LEFT
+        if remote.process.status != 0 and not returned and hooks is not None and hooks.exit is not None:
             late = remote.killed
             text = self._setup.exit_late if late else f"worker.exit ended its process, which {remote.process.cause}"
             self.complaints.append(text)

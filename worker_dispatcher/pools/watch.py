@@ -13,19 +13,22 @@ from worker_dispatcher.pools.roster import Roster
 __all__ = ["Watch"]
 
 _MEMORY_EVERY = 0.1  # seconds from one look at the memory of all workers to the next
+_LISTEN_EVERY = 10.0  # seconds; a worker of which there is no sign from one look to the next is lost
 _SHARE = 50  # and no look sooner after one than so many times what that took: 20 us for each worker
 
 
 class Watch:
-    """Looks at a pool's workers for too much memory, and for a worker.init that does not return. Used by the pool's
-    driving thread.
+    """Looks at a pool's workers for silence, for too much memory, and for a worker.init that does not return. Used by
+    the pool's driving thread.
 
-    due: when to look again (monotonic); infinite where there is nothing to look for.
+    due: when to look again (monotonic).
     """
 
     def __init__(self, setup: Setup) -> None:
         self._limit = setup.memory_limit
-        self._every = math.inf if setup.hooks is None else LONGEST_INIT / 10
+        self._silent: dict[Remote, float] = {}  # at the last look: since when
+        self._listen_at = now() + _LISTEN_EVERY
+        self._every = _LISTEN_EVERY if setup.hooks is None else min(_LISTEN_EVERY, LONGEST_INIT / 10)
         if self._limit is not None:
             import psutil  # 20 ms, for those who want it
 
@@ -39,9 +42,22 @@ class Watch:
         if at - since >= LONGEST_INIT:
             text = f"worker.init has not returned after {at - since:.0f} s in worker process {number}"
             roster.events.append(Broken(RunError(text)))
+        if at >= self._listen_at:
+            self._listen(roster)
+            self._listen_at = at + _LISTEN_EVERY
         if self._limit is not None:
             self._look_at_memory(roster, self._limit)
         self.due = now() + max(self._every, _SHARE * (now() - at))
+
+    def _listen(self, roster: Roster) -> None:
+        """Give up who has tasks, runs none, and says nothing: it is stopped, or a task has taken the words of it."""
+        # Twice, since all of us may have stood still, with the clock going on.
+        silent = {r: since for r in roster.remotes if (since := r.silent_since()) < math.inf}
+        for remote, since in silent.items():
+            if self._silent.get(remote) == since:
+                remote.severed = True
+                roster.give_up(remote)
+        self._silent = silent
 
     def _look_at_memory(self, roster: Roster, limit: int) -> None:
         for remote in list(roster.remotes):

@@ -26,14 +26,14 @@ from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async, guarded_settled
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.osproc.slate import IN_INIT, Slate
+from worker_dispatcher.osproc.slate import IN_INIT, LEFT, Slate
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns, forked
+from worker_dispatcher.pools.ending import end_in_order, note_what_is_here
 from worker_dispatcher.pools.frames import (
     BROKEN,
     DROPPED,
-    LOST,
     READY,
     UNLOADABLE,
     WORK,
@@ -209,6 +209,8 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
     channel = LockedChannel(socket.socket(fileno=socket_fd), blocking=True)
     logs: Outgoing | None = None
     worker: Worker | None = None
+    slate: Slate | None = None
+    note_what_is_here()
     try:
         slate = Slate.of(slate_fd)
         slate.started[0] = now()  # a sign of life
@@ -235,13 +237,17 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
             worker.take(frame)
         worker.serve()
     except (Gone, OSError) as error:
-        if guarded(os.fstat, socket_fd)[1] is not None:  # a task has closed it
-            os._exit(LOST)
+        # A task has read from it, or closed it.
+        if slate is not None and (channel.garbled or guarded(os.fstat, socket_fd)[1] is not None):
+            slate.end_lost()
         if not isinstance(error, Gone):
             raise
         if worker is not None:
             worker.leave()
+            if slate is not None:
+                slate.end[0] = LEFT
     finally:
+        end_in_order()
         if logs is not None:
             logs.close()
         flush()

@@ -1,0 +1,62 @@
+"""The end of a worker in order: as an interpreter ends, but not for longer than its pool waits."""
+
+from __future__ import annotations
+
+import _io
+import atexit
+import gc
+import sys
+import threading
+from types import FunctionType
+from typing import Any
+
+from worker_dispatcher.execute import guarded
+
+__all__ = ["end_in_order", "note_what_is_here"]
+
+_THREADS_GRACE = 0.3  # seconds that threads which are no daemons may take to end
+
+
+def note_what_is_here() -> None:
+    """What is in this process by now is not the worker's, and nothing of it is closed at its end: above all not the
+    open files that a fork has of its parent, with what is written to them and not flushed."""
+    gc.freeze()
+
+
+def end_in_order() -> None:
+    """Do what an interpreter does when it ends, for what has come since `note_what_is_here`: wait for threads, run
+    what atexit has, finalize what is alive, close files. Runs user code; whatever that does, the rest is done."""
+    _await_threads()
+    guarded(atexit._run_exitfuncs)
+    objects = gc.get_objects()
+    for one in objects:
+        if isinstance(finalizer := getattr(type(one), "__del__", None), FunctionType):
+            guarded(finalizer, one)
+    streams = {id(one) for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}
+    files = [one for one in objects if _io._IOBase in type(one).__mro__ and id(one) not in streams]
+    for one in sorted(files, key=_layer):
+        guarded(_close, one)
+
+
+def _await_threads() -> None:
+    """Have executors end their threads, and all threads end that are no daemons; not for ever."""
+    if all(thread.daemon or thread is threading.current_thread() for thread in threading.enumerate()):
+        return
+    ending: Any = getattr(threading, "_shutdown", None)
+    waiting = threading.Thread(target=guarded, args=(ending,), daemon=True)
+    if guarded(waiting.start)[1] is None:
+        waiting.join(_THREADS_GRACE)
+
+
+def _close(file: Any) -> None:
+    if not file.closed:
+        file.close()
+
+
+def _layer(file: Any) -> int:
+    """What is written to the first is passed on to the next."""
+    kind = type(file)
+    if issubclass(kind, _io._TextIOBase):
+        return 0
+    ours = kind.__module__ == "_io"
+    return 3 if issubclass(kind, _io._RawIOBase) else 1 + ours
