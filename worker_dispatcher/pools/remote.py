@@ -360,7 +360,7 @@ class Remote:
             return one_by_one(suspects, alone=True)
         failure = Failure(
             "WorkerDied",
-            "its worker process closed its connection to the parent process, or wrote to it (descriptor 3)",
+            "its worker process closed its connection to the parent process, or wrote to it",
             status=CRASHED,
         )
         if self.frozen:
