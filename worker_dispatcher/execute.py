@@ -87,7 +87,7 @@ class Lanes(Protocol):
         """The moment (monotonic seconds) from which the task in a lane counts as begun; 0 if it must not begin."""
 
     def end(self, lane: Any, ended: Ended | None) -> None:
-        """It has ended; None: it was cancelled."""
+        """It has ended; None, or what has not begun but has metadata: it was cancelled."""
 
 
 class OfTask:
@@ -235,7 +235,7 @@ def attempt_run(
             if plain is not None:
                 result = plain(task)
             else:
-                metadata = {}
+                metadata = went.notes = {}
                 result = caller(task_id, task, metadata)
             if type(result) not in PLAIN and type(result) is not known:
                 result = settled(result)
@@ -290,11 +290,11 @@ async def attempt_async(
             result = await resolved(call.after(task_id, result, started, ended, metadata))
     except BaseException as error:
         if _is_own_end(error):
-            started = 0.0
+            started, result = 0.0, None
         else:
             result, ended, failure = None, ended or now(), failure_from(call, error)
     # Not in the handler: what the end of a task leads to is no consequence of its error.
-    how = _new_ended((started, ended, result, failure, metadata or None)) if started else None
+    how = _new_ended((started, ended, result, failure, metadata or None)) if started or metadata else None
     del failure  # an exception that is kept holds this frame, and would hold itself
     lanes.end(lane, how)
     del how

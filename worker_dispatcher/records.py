@@ -88,10 +88,11 @@ class Stretch:
     last to get its entry: once that is there, the task has ended for all the world.
     apart: failure and metadata of those that have any, by place. heavy: the last result takes much memory.
     unbegun: what was taken from the tasks and must not begin now, or None; its seq is there nevertheless.
-    taken: how many the one who reports has taken so far.
+    taken: how many the one who reports has taken so far. notes: the metadata of the task that runs, as far as it has
+    written any.
     """
 
-    __slots__ = ("_most", "apart", "ends", "heavy", "results", "seqs", "starts", "taken", "unbegun")
+    __slots__ = ("_most", "apart", "ends", "heavy", "notes", "results", "seqs", "starts", "taken", "unbegun")
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
@@ -101,6 +102,7 @@ class Stretch:
         self.apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
         self.unbegun: tuple[int, int, Any] | None = None
         self.heavy = False
+        self.notes: dict[Any, Any] = {}
         self.taken, self._most = 0, sys.maxsize
 
     @property

@@ -84,6 +84,12 @@ class Slot:
         went = self.stretch
         return float(self.started[0]) if went is None else went.starts[went.ended]
 
+    @property
+    def notes(self) -> dict[Any, Any] | None:
+        """A copy of the metadata of the task with which the slot was given up: its thread may write on."""
+        went = self.stretch
+        return dict(went.notes) or None if went is not None else None
+
     def _cut(self, stretch: Stretch, at: float) -> int:
         # Nothing must begin while it is found out whether what runs is late: nobody would hear of it.
         halted, self.halt[0] = self.halt[0], True

@@ -199,8 +199,8 @@ class LoopCrew:
     def end(self, lane: _Lane, ended: Ended | None) -> None:
         if self._forked[0]:
             os._exit(0)  # the task forked and its child came back here: it is not one of this crew
-        if ended is None or lane.late:
-            ended = self._cut_short(lane)
+        if ended is None or lane.late or not ended.started:
+            ended = self._cut_short(lane, None if ended is None else ended.metadata)
         slot = lane.slot
         if self._closing or slot.abandoned:
             return  # whoever closes has settled what ran
@@ -240,7 +240,7 @@ class LoopCrew:
                 slot.deadline[0] = at + _LOOP_GRACE  # it may have been excused
                 task.cancel()
 
-    def _cut_short(self, lane: _Lane) -> Ended:
+    def _cut_short(self, lane: _Lane, metadata: dict[Any, Any] | None) -> Ended:
         """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
         timeout = self._timeout
         if lane.late and timeout is not None:
@@ -251,7 +251,7 @@ class LoopCrew:
                 self._call,
                 asyncio.CancelledError("the task was cancelled by itself or by other code of the program"),
             )
-        return Ended(lane.slot.started[0], now(), None, failure, None)
+        return Ended(lane.slot.started[0], now(), None, failure, metadata)
 
     def blocked_by(self) -> Slot | None:
         """The slot whose coroutine runs at this moment. From any thread: for a loop that stands still."""

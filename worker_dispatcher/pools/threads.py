@@ -205,11 +205,9 @@ class ThreadPool:
 
     def _cut_short(self, seq: int, slot: Slot, failure: Callable[[int], Failure]) -> list[Event]:
         """The end of a task with which a slot was given up; none if it has ended in that moment by itself."""
-        times = slot.since, now()
+        how, notes = (slot.since, now(), None), slot.notes
         return [
-            Ended(
-                piece.first_id, piece.batch.items[piece.low], *times, None, failure(piece.first_id), None, slot.number
-            )
+            Ended(piece.first_id, piece.batch.items[piece.low], *how, failure(piece.first_id), notes, slot.number)
             for piece in self._held.take(seq, seq + 1)
         ]
 
