@@ -121,7 +121,7 @@ def test_a_file_whose_name_is_taken_by_another_module_is_refused(call: Call, fol
     (folder / "json.py").write_text("def f(id): return 1")
     said = call("run", "json.py:f", "--list", "2")
     assert said.code == 2
-    assert "json.py cannot be imported as 'json', which is " in said.err
+    assert "json.py has the name of a module of the standard library, which is imported instead; rename it" in said.err
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
     main ── one module per command: run  load  report  compare  options  doctor  demo
               |
-              +── target.py    module:function -> the function
+              +── target.py    module:function -> the function; place.py: its folder among the places to import from
               +── tasks.py     --list -> the tasks, read while the run goes on
               +── shape.py     options that become the config, and a ConfigError in their names
               +── driving.py   a run that Ctrl-C may end at any time: what is done comes back
               +── outputs.py   --log, --html, ...: refused before anything starts, written whole; checks.py: --check
               +── ending.py    exit codes, signals, and what a command cannot do; wording.py: how --help looks
+              +── streams.py   standard output and error: what could not be written is found out
 
 A command is a function of the parsed arguments that returns the exit code. It may raise Refused (one message, exit
 code 2) or KeyboardInterrupt (130). The room has no state and no threads; everything is said through dispatch.banner.
@@ -21,7 +22,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from worker_dispatcher.cli.ending import BAD, Refused, interruptible, let_go_of_outputs, tell
+from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, interruptible, tell
+from worker_dispatcher.cli.streams import reason_lost, watch_outputs
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 
 __all__ = ["main"]
@@ -31,19 +33,35 @@ COMMANDS = ("run", "load", "report", "compare", "options", "doctor", "demo")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code. argparse raises SystemExit itself, for --help and for a usage that is none."""
-    given = argparse.Namespace(command=None)
+    given = argparse.Namespace(command=None, is_program=arguments is None)
+    watch_outputs()
     try:
-        with interruptible() as code_of_signal:
-            try:
-                return _run(arguments, given)
-            except Refused as refusal:
-                tell(given.command, str(refusal))
-                return BAD
-            except KeyboardInterrupt as interrupt:
-                tell(given.command, f"interrupted: {interrupt}" if interrupt.args else "interrupted")
-                return code_of_signal()
-    finally:
-        let_go_of_outputs()
+        code = _code(arguments, given)
+    except SystemExit:
+        if _all_was_said(given):
+            raise
+        return BAD
+    code = code if code > CHECK_FAILED or _all_was_said(given) else BAD
+    return end_with(code) if arguments is None else code
+
+
+def _all_was_said(given: argparse.Namespace) -> bool:
+    """False, and a line about it, where standard output did not take all: a full disk, a closed descriptor."""
+    if reason := reason_lost():
+        tell(given.command, f"not all could be printed, standard output: {reason}")
+    return not reason
+
+
+def _code(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
+    with interruptible() as code_of_signal:
+        try:
+            return _run(arguments, given)
+        except Refused as refusal:
+            tell(given.command, str(refusal))
+            return BAD
+        except KeyboardInterrupt as interrupt:
+            tell(given.command, f"interrupted: {interrupt}" if interrupt.args else "interrupted")
+            return code_of_signal()
 
 
 def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:

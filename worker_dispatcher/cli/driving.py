@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, FAILED, OK, Refused, held, tell
-from worker_dispatcher.cli.outputs import write
+from worker_dispatcher.cli.outputs import Written
 from worker_dispatcher.cli.shape import renamed
 from worker_dispatcher.cli.tasks import BadLine
 from worker_dispatcher.dispatch.banner import print as say
@@ -32,24 +32,42 @@ def drive(
     reported: makes the report, where one is needed; opening: called before the run. Refused for a config that is none.
     Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
     """
-    run = _made(config, given.command)
+    written, report = Written(given), None
+    run = _made(_light(config, given, written), given.command)
     opening()
-    with held(run.interrupt) as pressed:  # from before its start until all is written: no press finds a gap
+    with held(
+        run.interrupt, last=given.is_program
+    ) as pressed:  # from before its start until all is written: no press finds a gap
         error = _error_of(run)
-        asked = "check" in given or any(getattr(given, name) is not None for name in given.outputs)
-        report = reported(run) if asked else None
-        written, problems = write(report, given) if report is not None else ("", "")
-    if problems:
-        tell(given.command, problems)
+        written.log(run)
+        try:
+            if "check" in given or written.wants_report:
+                report = reported(run)
+                written.rest(report)
+        except Exception:
+            tell(given.command, _kept(given, written))
+            raise
+    if written.problems:
+        tell(given.command, "; ".join(written.problems))
     if pressed() or isinstance(error, KeyboardInterrupt):
         raise KeyboardInterrupt(f"{_how_far(run)}; {_kept(given, written)}")
-    if written and not given.quiet:
-        say(f"written: {written}")
+    if written.files and not given.quiet:
+        say(f"written: {', '.join(written.files)}")
     if error is not None:
         if not isinstance(error, WorkerDispatcherError | OSError | BadLine):
             raise error  # nobody foresaw it: its traceback is wanted
         tell(given.command, f"{error}; {_how_far(run)}")
-    return BAD if error is not None or problems else _judged(run, given, report)
+    return BAD if error is not None or written.problems else _judged(run, given, report)
+
+
+def _light(config: Mapping[str, Any], given: argparse.Namespace, written: Written) -> Mapping[str, Any]:
+    """The config of a run that keeps of results what the outputs need. A journal needs them as they are."""
+    if getattr(given, "journal", None) is not None:
+        return config
+    from worker_dispatcher.reports.keeping import brief, for_json
+
+    keep = for_json if written.wants_log else brief
+    return {**config, "task": {**config["task"], "callback": {"on_done": keep}}}
 
 
 def _made(config: Mapping[str, Any], command: str) -> Run:
@@ -100,9 +118,9 @@ def _how_far(run: Run) -> str:
     return f"{ended:,} task{'' if ended == 1 else 's'} ended{f', {stopped:,} stopped' if stopped else ''}"
 
 
-def _kept(given: argparse.Namespace, written: str) -> str:
+def _kept(given: argparse.Namespace, written: Written) -> str:
     journal = "the same command again runs the rest" if getattr(given, "journal", None) else ""
-    files = f"written: {written}" if written else ""
+    files = f"written: {', '.join(written.files)}" if written.files else ""
     return "; ".join(filter(None, (files, journal))) or "--log FILE would have kept their results"
 
 

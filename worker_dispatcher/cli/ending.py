@@ -1,7 +1,8 @@
-"""How a command ends: exit codes, signals, what it cannot do, and who no longer reads what it says."""
+"""How a command ends: exit codes, signals, and what it cannot do."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -13,13 +14,21 @@ from types import FrameType
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 
-__all__ = ["BAD", "CHECK_FAILED", "FAILED", "OK", "Refused", "held", "interruptible", "let_go_of_outputs", "tell"]
+__all__ = ["BAD", "CHECK_FAILED", "FAILED", "OK", "Refused", "end_with", "held", "interruptible", "tell"]
 
 OK, FAILED, BAD, CHECK_FAILED = 0, 1, 2, 99
 
 
 class Refused(Exception):
     """What a command cannot do: shown without a traceback, and the command ends with BAD."""
+
+
+def end_with(code: int) -> int:
+    """The program is about to end with this code: a Ctrl-C that comes now makes no other of it. In the main thread."""
+    if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, lambda *_: os._exit(code))  # the user's own threads may hold up the end for ever
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # from then on handlers are taken away
+    return code
 
 
 def tell(command: str | None, text: str) -> None:
@@ -54,8 +63,10 @@ def interruptible() -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def held(ask: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
-    """What is done inside is done to its end: Ctrl-C calls `ask`, as often as it is pressed. Gives whether it was."""
+def held(ask: Callable[[], None] = lambda: None, *, last: bool = False) -> Iterator[Callable[[], bool]]:
+    """What is done inside is done to its end: Ctrl-C calls `ask`, as often as it is pressed. Gives whether it was.
+
+    last: it is what the program does last; once Ctrl-C was pressed, it is heard no more until `end_with`."""
     pressed = False
 
     def press() -> None:
@@ -63,20 +74,5 @@ def held(ask: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]
         pressed = True
         ask()
 
-    with interrupts_ask(press):
+    with interrupts_ask(press, lambda: last and pressed):
         yield lambda: pressed
-
-
-def let_go_of_outputs() -> None:
-    """Flush standard output and error. One that nobody reads any more (`| head`) is no failure, and the interpreter
-    shall not complain of it at its end either."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            try:
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
-            except (OSError, ValueError, AttributeError):
-                pass  # there is no such stream at all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,14 @@ from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.reports.outputs.extras import FORMS, load
 
 if TYPE_CHECKING:
+    from worker_dispatcher.reports.outputs.json_lines import Logged
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["add_outputs", "refuse_early", "write"]
+__all__ = ["Written", "add_outputs", "refuse_early"]
 
-# In this order they are written: what could not be had again comes first.
+# In this order they are written, after the log, without which a result could not be had again.
 _OUTPUTS = {
-    "log": ("to_jsonl", "a line of JSON for each task, with its result; `report` reads it again"),
+    "log": ("", "a line of JSON for each task, with its result; `report` reads it again"),
     "csv": ("to_csv", "a row for each task"),
     "json": ("to_json", "all numbers as one document"),
     "html": ("to_html", "a page of charts; needs the extra [report]"),
@@ -59,13 +61,44 @@ def refuse_early(given: argparse.Namespace) -> None:
                 raise Refused(f"--{name} {path}: {error}") from None
 
 
-def write(report: Report, given: argparse.Namespace) -> tuple[str, str]:
-    """Write what was asked for. In words, '' for nothing: which files there are now, and which could not be written."""
-    written, problems = [], []
-    for name, path in _asked(given).items():
+class Written:
+    """What became of the files that were asked for: files: those that there are now; problems: of the others."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._paths = _asked(given)
+        self.files: list[str] = []
+        self.problems: list[str] = []
+
+    @property
+    def wants_log(self) -> bool:
+        return "log" in self._paths
+
+    @property
+    def wants_report(self) -> bool:
+        """A file is to be written that only a report can give."""
+        return bool(set(self._paths) - {"log"})
+
+    def log(self, run: Logged) -> None:
+        """Write the log, if it is wanted: it takes nothing but the records, so that nothing else can cost it."""
+        if self.wants_log:
+            self._write("log", lambda path: _write_log(run, path))
+
+    def rest(self, report: Report) -> None:
+        """Write all but the log."""
+        for name in self._paths:
+            if name != "log":
+                self._write(name, getattr(report, _OUTPUTS[name][0]))
+
+    def _write(self, name: str, write: Callable[[str], object]) -> None:
         try:
-            getattr(report, _OUTPUTS[name][0])(path)
-            written.append(path)
+            write(self._paths[name])
+            self.files.append(self._paths[name])
         except OSError as error:
-            problems.append(f"--{name} {path}: {error.strerror or error}")
-    return ", ".join(written), "; ".join(problems)
+            self.problems.append(f"--{name} {self._paths[name]}: {error.strerror or error}")
+
+
+def _write_log(run: Logged, path: str) -> None:
+    from worker_dispatcher.reports.outputs.json_lines import write_jsonl
+
+    with open(path, "w", encoding="ascii") as file:
+        write_jsonl(run, file)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.checks import add_check, refuse_checks
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, Refused, held, tell
-from worker_dispatcher.cli.outputs import add_outputs, refuse_early, write
+from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError
@@ -64,11 +64,12 @@ def _report(given: argparse.Namespace) -> int:
     made = read(given.run, title=given.run, checks=given.check)
     report(made, verbose=True)
     with held() as pressed:
-        written, problems = write(made, given)
-    if written:
-        say(f"written: {written}")
-    if problems:
-        tell("report", problems)
+        written = Written(given)
+        written.rest(made)
+    if written.files:
+        say(f"written: {', '.join(written.files)}")
+    if written.problems:
+        tell("report", "; ".join(written.problems))
         return BAD
     if pressed():
         raise KeyboardInterrupt

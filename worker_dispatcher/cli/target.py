@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from worker_dispatcher.cli.ending import Refused
+from worker_dispatcher.cli.place import hidden_by, make_importable
 
 __all__ = ["TARGET_HELP", "load_target"]
 
@@ -20,9 +21,9 @@ _MOST_NAMES = 5  # that are shown where one is wrong
 
 
 def load_target(text: str) -> Callable[..., Any]:
-    """The function, its module imported. The current folder (or the file's) becomes the first place to import from,
-    here and in worker processes. Refused, with the nearest names, for what is not there; with the traceback, if the
-    module itself raises."""
+    """The function, its module imported. The current folder (or the file's) becomes a place to import from, here and
+    in worker processes. Refused, with the nearest names, for what is not there; with the traceback, if the module
+    itself raises."""
     where, _, name = text.rpartition(":")
     if not where or not name:
         module, _, function = text.rpartition(".")
@@ -35,15 +36,20 @@ def load_target(text: str) -> Callable[..., Any]:
 def _of_name(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise Refused(f"{name!r} is no name of a module; write module:function, or path/to/file.py:function")
-    _import_first_from(Path.cwd())
-    return _imported(name)
+    make_importable(Path.cwd())
+    if reason := hidden_by(Path.cwd(), name):
+        raise Refused(reason)
+    return _imported(name, Path.cwd())
 
 
 def _of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise Refused(f"there is no file {path}{_perhaps(path.name, _names_in(path.parent, '.py'))}")
-    _import_first_from(path.resolve().parent)
-    module = _imported(path.stem)
+    folder = path.resolve().parent
+    make_importable(folder)
+    if reason := hidden_by(folder, path.stem):
+        raise Refused(reason)
+    module = _imported(path.stem, folder)
     home = getattr(module, "__file__", None)
     if home is None or not os.path.exists(home) or not os.path.samefile(home, path):
         raise Refused(
@@ -52,29 +58,46 @@ def _of_file(path: Path) -> ModuleType:
     return module
 
 
-def _import_first_from(folder: Path) -> None:
-    if not sys.path or sys.path[0] != str(folder):
-        sys.path.insert(0, str(folder))
-
-
-def _imported(name: str) -> ModuleType:
+def _imported(name: str, folder: Path) -> ModuleType:
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _raised(name, error) from None  # it was found; what it imports was not
+            raise _raised(name, error, folder) from None  # it was found; what it imports was not
         near = _perhaps(error.name.rpartition(".")[2], _modules_beside(error.name))
         raise Refused(f"there is no module {error.name!r} in {Path.cwd()} or installed{near}") from None
     except (Exception, SystemExit) as error:
-        raise _raised(name, error) from None
+        raise _raised(name, error, folder) from None
 
 
-def _raised(name: str, error: BaseException) -> Refused:
+def _raised(name: str, error: BaseException, folder: Path) -> Refused:
     steps = traceback.extract_tb(error.__traceback__)
     own = [step for step in steps if step.filename != __file__ and "importlib" not in step.filename]
     shown = "".join(traceback.format_list(own)) + "".join(traceback.format_exception_only(error))
-    return Refused(f"{name!r} raised this while it was imported:\n\n{shown.rstrip()}")
+    hint = _hint(name, error, folder)
+    return Refused("\n\n".join(filter(None, (f"{name!r} raised this while it was imported:", shown.rstrip(), hint))))
+
+
+def _hint(name: str, error: BaseException, folder: Path) -> str:
+    """What to do about an error of an import, where it is known; '' else."""
+    if isinstance(error, ImportError) and "relative import" in str(error) and (package := _package_of(folder)):
+        root, dotted = package
+        where = "" if root == Path.cwd() else f"in the folder {root} "
+        return f"it is part of a package; {where}write {dotted}.{name}:function"
+    of = error.name if isinstance(error, ImportError) else getattr(getattr(error, "obj", None), "__name__", None)
+    return hidden_by(folder, of) if isinstance(of, str) else ""
+
+
+def _package_of(folder: Path) -> tuple[Path, str] | None:
+    """(the folder to import from, the package's dotted name) of the package that a folder is; None if it is none."""
+    root = folder
+    while (root / "__init__.py").is_file() and root != root.parent:
+        root = root.parent
+    if root == folder and folder.is_relative_to(Path.cwd()):
+        root = Path.cwd()  # a package may be without an __init__.py
+    parts = folder.relative_to(root).parts
+    return (root, ".".join(parts)) if parts and all(part.isidentifier() for part in parts) else None
 
 
 def _function(module: ModuleType, where: str, name: str) -> Callable[..., Any]:

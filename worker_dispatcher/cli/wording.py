@@ -13,7 +13,7 @@ EXIT_CODES = """
       0    all ok
       1    tasks failed (with --check, the checks decide instead);
            doctor found something to do
-      2    bad config or usage
+      2    bad config or usage, or standard output is full or closed
       99   a check failed
       130  interrupted by Ctrl-C (143 by SIGTERM); what is done is written
 """

@@ -12,11 +12,11 @@ __all__ = ["interrupts_ask"]
 
 
 @contextmanager
-def interrupts_ask(ask: Callable[[], None]) -> Iterator[None]:
+def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """While inside, SIGINT calls `ask` instead of raising KeyboardInterrupt.
 
     Only in the main thread, and only where Python's own handler is in place: a handler of the host program
-    stays. The handler is put back at the end.
+    stays. The handler is put back at the end, unless it `stays`: for a program that is to end now.
     """
     if (
         threading.current_thread() is not threading.main_thread()
@@ -32,4 +32,5 @@ def interrupts_ask(ask: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not stays():
+            signal.signal(signal.SIGINT, signal.default_int_handler)

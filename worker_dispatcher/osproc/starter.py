@@ -19,7 +19,7 @@ from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, order_for, status_of_this_thread
 from worker_dispatcher.osproc.system import check_watching, close_all, given, readable
 
-__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "starter", "warm_up"]
+__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "fill_standard_descriptors", "starter", "warm_up"]
 
 METHODS = ("forkserver", "spawn", "fork")
 # The frame kinds of server.py, which the parent never imports.
@@ -102,7 +102,7 @@ def warm_up(entry: str) -> None:
         check_watching()
     except (OSError, RunError):
         return  # who wants a worker will hear it
-    _fill_standard_descriptors()
+    fill_standard_descriptors()
     forkserver.warm_up(_module_of(entry))
 
 
@@ -110,7 +110,7 @@ def _module_of(entry: str) -> str:
     return entry.partition(":")[0]
 
 
-def _fill_standard_descriptors() -> None:
+def fill_standard_descriptors() -> None:
     """Put /dev/null where the host program has closed descriptors 0 to 2, as a daemon does: otherwise the next
     socket of ours takes the number, and whatever is printed goes into it."""
     while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
@@ -310,7 +310,7 @@ def starter(
     """The starter for a start method; None means the safe default, the fork server. flush: called before each fork, so
     that what was printed is not printed twice. See `order_for` for the rest."""
     check_watching()
-    _fill_standard_descriptors()
+    fill_standard_descriptors()
     if method == "fork":
         return ForkStarter(entry, environment=environment, flush=flush)
     return ServerStarter(entry, fresh=method == "spawn", environment=environment, imports=imports)

@@ -14,6 +14,7 @@
     rate         the best window of any bounds; steady rate; tasks in flight
     percentiles  nearest rank: always an observed value
     failures     errors grouped by type
+    keeping      what is kept of a result where nobody will read it whole
     tps          get_tps: puts the above together
     check        thresholds ("p99<300ms") for tests and CI
     compare      two runs side by side

@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "NO_SUCCESS",
+    "Kept",
     "cause_of_log",
     "no_success",
     "result_is_success",
@@ -36,6 +37,22 @@ _NUMPY_BOOLS = {("numpy", "bool"), ("numpy", "bool_")}  # what a comparison of t
 _PLAIN = {bool, type(None), int, float, str, bytes, dict, list, tuple, set}  # their bool() is nobody's code
 
 _Cause = Callable[[Any], str]
+
+
+class Kept:
+    """Stands for a result that is not kept whole. text: its repr; no_success, true: what our rule and that of 1.x have
+    said of it."""
+
+    __slots__ = ("no_success", "text", "true")
+
+    def __init__(self, result: object, text: str) -> None:
+        self.text, self.no_success, self.true = text, no_success(result), result_is_success(result)
+
+    def __bool__(self) -> bool:
+        return self.true
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def no_success(result: object) -> str:
@@ -74,10 +91,16 @@ def _cause_for(kind: type) -> _Cause | None:
     """What says why a result of this type is no success; None for a type whose results all are."""
     if kind in _PLAIN:
         return _cause_of_bool if kind is bool else None
+    if kind is Kept:
+        return _cause_of_kept
     if (kind.__module__, kind.__name__) in _NUMPY_BOOLS:
         return _cause_of_bool
     rule = _http_rule(kind)
     return None if rule is None else partial(_cause_of_response, attribute=rule[0])
+
+
+def _cause_of_kept(result: Kept) -> str:
+    return result.no_success
 
 
 def _cause_of_bool(result: object) -> str:

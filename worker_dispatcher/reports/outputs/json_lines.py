@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.verdict import NO_SUCCESS, cause_of_log, row_is_success, row_is_success_in_1x
 from worker_dispatcher.reports.wording import shown
 
-__all__ = ["report_as_data", "write_json", "write_jsonl"]
+if TYPE_CHECKING:  # a log can be written whatever cannot be loaded
+    from worker_dispatcher.reports.digest import Digest
+
+__all__ = ["Logged", "report_as_data", "write_json", "write_jsonl"]
 
 _LONGEST = 10_000  # characters of the text that stands for a value that JSON cannot hold
 
@@ -57,18 +58,29 @@ def write_json(digest: Digest, file: TextIO) -> None:
     file.write("\n")
 
 
-def write_jsonl(facts: Facts, file: TextIO) -> None:
+class Logged(Protocol):
+    """What is written of a run, or of Facts."""
+
+    @property
+    def logs(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def info(self) -> Mapping[str, Any]: ...
+    @property
+    def dropped(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+def write_jsonl(run: Logged, file: TextIO) -> None:
     """A line per log, then a line of what else is known of the run. `report(path)` reads it.
 
     A value that JSON cannot hold is written as text, so each line has the verdict too: `success`, and in `no_success`
     why a task that ended ok is none. If the text would make a success of what get_tps counts as none (an empty array
     is not true, its text is), `result` is null and the text stands in `result_text`.
     """
-    for log in facts.logs:
+    for log in run.logs:
         if isinstance(log, Mapping):
             file.write(json.dumps(_line(log), allow_nan=False) + "\n")
-    if facts.info:
-        rest = {"run": _plain(facts.info), "dropped": [_plain(one) for one in facts.dropped]}
+    if run.info:
+        rest = {"run": _plain(run.info), "dropped": [_plain(one) for one in run.dropped]}
         file.write(json.dumps(rest, allow_nan=False) + "\n")
 
 

@@ -1,0 +1,70 @@
+"""Standard output and error while a command runs: what cannot be written is found out, and fails no task."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+__all__ = ["reason_lost", "watch_outputs"]
+
+
+class _Watched(io.FileIO):
+    """A descriptor that is written to without an error. lost: the first reason why something could not be written,
+    '' for none. That its reader has gone (`| head`) is no reason: nobody misses anything.
+
+    absent: there is no such stream; what is written is lost.
+    """
+
+    def __init__(self, fd: int, *, absent: bool) -> None:
+        super().__init__(fd, "w", closefd=False)
+        self.lost, self._absent = "", absent
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        try:
+            if not self._absent:
+                return super().write(data)
+            self.lost = "it is closed"
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            self.lost = self.lost or error.strerror or str(error)
+        return memoryview(data).nbytes
+
+
+def watch_outputs() -> None:
+    """Put streams that find out in the place of the program's own sys.stdout and sys.stderr, for good: threads that
+    a command has left behind may print until the end. Those that somebody else has put there stay."""
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, _stream(fd, absent=True, line_buffering=True))
+        elif stream is getattr(sys, f"__{name}__") and _descriptor(stream) == fd:
+            stream.flush()
+            ways = {way: getattr(stream, way) for way in ("encoding", "errors", "line_buffering", "write_through")}
+            setattr(sys, name, _stream(fd, absent=False, **ways))
+
+
+def _stream(fd: int, *, absent: bool, **ways: Any) -> io.TextIOWrapper:
+    if absent:
+        from worker_dispatcher.osproc.starter import fill_standard_descriptors
+
+        fill_standard_descriptors()  # or the next file that is opened takes the number, and whatever is printed
+    return io.TextIOWrapper(io.BufferedWriter(_Watched(fd, absent=absent)), **ways)
+
+
+def _descriptor(stream: Any) -> int:
+    try:
+        return int(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return -1
+
+
+def reason_lost() -> str:
+    """Why not all could be written to standard output, '' if it was. What is still in its buffer is written now."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not isinstance(raw, _Watched):
+        return ""
+    sys.stdout.flush()
+    lost, raw.lost = raw.lost, ""
+    return lost

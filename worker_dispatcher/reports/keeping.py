@@ -1,0 +1,37 @@
+"""What is kept of a result where nobody will read it whole: a text to show, and whether it was a success."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from worker_dispatcher.reports.verdict import Kept
+from worker_dispatcher.reports.wording import shown
+
+__all__ = ["brief", "for_json"]
+
+_PLAIN = (type(None), bool, int, float)
+_SHORT, _LONG = 1_000, 10_000  # characters of a text that stands for a result: in tables, in a log
+
+
+def brief(result: Any) -> Any:
+    """As `on_done`: a result as tables show it, whatever it weighs."""
+    if type(result) in _PLAIN or (type(result) is str and len(result) <= _SHORT):
+        return result
+    return _kept(result, _SHORT)
+
+
+def for_json(result: Any) -> Any:
+    """As `on_done`: a result as a log holds it. What JSON cannot hold is a text there."""
+    if type(result) in _PLAIN or type(result) is str:
+        return result
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return _kept(result, _LONG)
+    return result
+
+
+def _kept(result: Any, limit: int) -> Kept:
+    # Cut first: the repr of many bytes takes a while.
+    return Kept(result, shown(result[:limit] if type(result) in (str, bytes) else result, limit))
