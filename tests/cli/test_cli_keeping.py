@@ -13,7 +13,7 @@ import worker_dispatcher
 from worker_dispatcher.cli import driving
 
 Call = Callable[..., Any]
-SHOP = """
+ANSWERS = """
 class Response:
     __module__ = "requests.models"
 
@@ -36,7 +36,7 @@ LOAD = ["--rate", "100", "--duration", "0.05"]
 @pytest.fixture
 def runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The runs of the commands that were called."""
-    (folder / "shop.py").write_text(SHOP)
+    (folder / "answers.py").write_text(ANSWERS)
     made, kept = driving._made, []
     monkeypatch.setattr(driving, "_made", lambda *given: kept.append(made(*given)) or kept[-1])
     return kept
@@ -45,13 +45,13 @@ def runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 @pytest.mark.parametrize("function", ["body", "raw", "many", "answer"])
 def test_a_load_keeps_no_answer_whole(call: Call, runs: list[Any], function: str, shape: list[str]) -> None:
-    call("load", f"shop:{function}", *LOAD, *shape)
+    call("load", f"answers:{function}", *LOAD, *shape)
     kept = runs[0].results
     assert len(kept) == 5
     assert max(len(repr(one)) + sys.getsizeof(one) for one in kept) < 3_000
 
 
-@pytest.mark.parametrize("command", [["load", "shop:answer", *LOAD], ["run", "shop:answer", "--list", "5"]])
+@pytest.mark.parametrize("command", [["load", "answers:answer", *LOAD], ["run", "answers:answer", "--list", "5"]])
 @pytest.mark.parametrize("log", [[], ["--log", "run.jsonl"]])
 def test_what_was_no_success_is_known_as_before(
     call: Call, runs: list[Any], logs: Call, command: list[str], log: list[str]
@@ -65,15 +65,15 @@ def test_what_was_no_success_is_known_as_before(
 
 
 def test_a_log_has_results_whole(call: Call, runs: list[Any], logs: Call) -> None:
-    call("load", "shop:many", *LOAD, "--log", "run.jsonl")
+    call("load", "answers:many", *LOAD, "--log", "run.jsonl")
     assert logs("run.jsonl")[0]["result"] == ["x" * 1000] * 300
 
 
 def test_a_journal_has_them_too(call: Call, runs: list[Any], folder: Path) -> None:
-    assert call("run", "shop:body", "--list", "2", "--quiet", "--journal", "run.db").code == 0
+    assert call("run", "answers:body", "--list", "2", "--quiet", "--journal", "run.db").code == 0
     assert [log["result"] for log in worker_dispatcher.read_journal("run.db")] == ["x" * 300_000] * 2
 
 
 def test_false_is_no_success_and_none_is(call: Call, runs: list[Any]) -> None:
-    assert call("load", "shop:no", *LOAD).code == 1
+    assert call("load", "answers:no", *LOAD).code == 1
     assert runs[0].results == [True, False, True, True, True]
