@@ -25,7 +25,7 @@ _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take 
 _OPEN, _BECOME = 1, 7  # frame kinds of server.py, which the parent never imports
 _BOOTSTRAP = (
     "import marshal, sys\n"
-    "told = marshal.load(open(4, 'rb'))\n"
+    "with open(4, 'rb') as letter: told = marshal.load(letter)\n"
     "sys.path[:] = told['path']\n"
     "from worker_dispatcher.osproc.server import main\n"
     "main(3, told)\n"

@@ -258,6 +258,7 @@ class ForkStarter:
         self._steps.forget_signals()
         self._steps.shuffle()
         self._steps.forget_ends()
+        self._steps.look_again(math.inf)
         os.environ.update(self._environment)  # all else that an order tells is as it was here
         if (shared := sys.modules.get("multiprocessing.util")) is not None:
             shared._run_after_forkers()  # what is shared through a fork learns of it only so
