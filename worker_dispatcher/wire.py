@@ -30,12 +30,14 @@ __all__ = [
     "LARGE",
     "LARGE_PICKLE",
     "UNTRACKED",
+    "WAYS_TO_SHARE",
     "WAY_OUT",
     "Packed",
     "culprit",
     "from_parts",
     "inlined",
     "is_plain",
+    "is_shared_by_inheritance",
     "map_buffers",
     "pack",
     "pack_large",
@@ -65,6 +67,18 @@ _mapped: set[weakref.ref[mmap.mmap]] = set()  # mappings that are alive
 # mark of the script's.
 _MARKS = b"_main__", b"\x8c\x06object\x94\x93"
 _BY_VALUE = {b"worker_dispatcher.home": "worker_dispatcher.script", b"cloudpickle": "cloudpickle"}  # functions named
+
+
+# What to do about a lock, queue or array of `multiprocessing`.
+WAYS_TO_SHARE = (
+    "share it through multiprocessing.Manager(), make it in worker.init, or give it in task.config to workers with "
+    "start_method: 'fork', which have all that this process has"
+)
+
+
+def is_shared_by_inheritance(error: BaseException) -> bool:
+    """True if what could not be packed is something that `multiprocessing` hands on only to a process it starts."""
+    return isinstance(error, RuntimeError) and "inheritance" in str(error)
 
 
 class Packed(NamedTuple):

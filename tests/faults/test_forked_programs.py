@@ -205,7 +205,9 @@ def test_a_stdout_that_cannot_be_flushed_does_not_keep_a_fork_from_starting(stdo
 sys.stdout = {stdout}
 if isinstance(sys.stdout, type(sys.stdin)):
     sys.stdout.close()
-tell(run(lambda task: task, [1, 2], "fork"))
+results = run(lambda task: task, [1, 2], "fork")
+sys.stdout = sys.__stdout__
+os._exit(tell(results) or 0)
 """
     assert tell(tmp_path, code) == [1, 2]
 
@@ -236,3 +238,23 @@ found = sorted(str(queue.get(timeout=30)) for _ in range(4))
 tell([os.getpid() in pids, list(array), found, event.is_set(), value.value])
 """
     assert tell(tmp_path, SHARED + code) == [False, [0, 1, 2, 3], ["1", "2", "3", "first"], True, 4.5]
+
+
+@pytest.mark.parametrize("where", ["config", "task"])
+@pytest.mark.parametrize("what", ["Lock()", "Queue()", "Array('i', 3)", "Value('d')", "Event()", "RLock()"])
+def test_what_only_inheritance_shares_is_refused_with_the_ways_out(what, where, tmp_path):
+    code = f"""
+import warnings; warnings.simplefilter("ignore")
+shared = multiprocessing.{what}
+try:
+    if {where!r} == "config":
+        run(lambda task, config: 1, 1, config={{"the": shared}})
+    found = run(lambda task: 1, [shared])[0].error["message"]
+except worker_dispatcher.ConfigError as error:
+    found = str(error)
+tell(found)
+"""
+    said = tell(tmp_path, SHARED + code)
+    for way in ("Manager()", "worker.init", "start_method: 'fork'"):
+        assert way in said
+    assert "task.config['the']" in said or where == "task"

@@ -25,6 +25,7 @@ _PLAIN_EVERY = 10.0  # seconds from one plain line to the next
 
 # One run at a time has the last row; another that is under way meanwhile writes plain lines.
 _row = threading.Lock()
+os.register_at_fork(after_in_child=_row._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Screen(Protocol):

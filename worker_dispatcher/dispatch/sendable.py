@@ -8,13 +8,15 @@ from worker_dispatcher import home
 from worker_dispatcher.config import Config, brief
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.execute import describe, guarded
-from worker_dispatcher.wire import WAY_OUT, culprit, pack_large
+from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, is_shared_by_inheritance, pack_large
 
 __all__ = ["check_sendable"]
 
 
 def check_sendable(config: Config) -> None:
     """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
+    if config.worker.start_method == "fork":
+        return  # it is not sent: a fork has it
     task = config.task
     functions = {
         "task.function": task.function,
@@ -22,7 +24,7 @@ def check_sendable(config: Config) -> None:
         "worker.init": config.worker.init,
         "worker.exit": config.worker.exit,
     }
-    reader = home.fork() if config.worker.start_method == "fork" else home.FRESH
+    reader = home.FRESH
     if guarded(pack_large, (*functions.values(), task.config), reader)[1] is None:
         return
     parts: list[tuple[str, Any]] = [(path, function) for path, function in functions.items() if function is not None]
@@ -45,5 +47,6 @@ def _problem(value: Any, reader: home.Reader) -> str | None:
         own = f" of {getattr(value, '__qualname__', None)} ("  # of what is at fault itself that is said already
         what = f"uses {where.replace(own, ' (', 1)}, which"
     why = f"{type(error).__name__}: {describe(error)[1][:200]}"
+    way = WAYS_TO_SHARE if is_shared_by_inheritance(error) else WAY_OUT
     del error  # it holds this frame, and would hold itself
-    return f"{what} cannot be sent to a process; {WAY_OUT} ({why})"
+    return f"{what} cannot be sent to a process; {way} ({why})"

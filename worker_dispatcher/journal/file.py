@@ -49,6 +49,7 @@ _BUSY_WAIT = 5.0  # seconds to wait for a reader that recovers the log after a k
 # since a forked child has the table but not the locks.
 _HELD: dict[tuple[int, int], int] = {}
 _HELD_LOCK = threading.RLock()  # also while a file is opened: see the trap above
+os.register_at_fork(after_in_child=_HELD_LOCK._at_fork_reinit)  # type: ignore[attr-defined]  # see threading
 _READERS: list[str] = []  # the files that threads of this process are reading
 _PARKED: list[int] = []  # descriptors to close once nobody reads or holds their files
 

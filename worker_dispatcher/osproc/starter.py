@@ -19,7 +19,7 @@ from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, order_for, status_of_this_thread
 from worker_dispatcher.osproc.system import check_watching, close_all, given, readable
 
-__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "fill_standard_descriptors", "starter", "warm_up"]
+__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "fill_standard_descriptors", "warm_up"]
 
 METHODS = ("forkserver", "spawn", "fork")
 # The frame kinds of server.py, which the parent never imports.
@@ -99,11 +99,15 @@ def warm_up(entry: str) -> None:
     Returns at once. From any thread.
     """
     try:
-        check_watching()
+        _make_ready()
     except (OSError, RunError):
         return  # who wants a worker will hear it
-    fill_standard_descriptors()
     forkserver.warm_up(_module_of(entry))
+
+
+def _make_ready() -> None:
+    check_watching()
+    fill_standard_descriptors()
 
 
 def _module_of(entry: str) -> str:
@@ -125,7 +129,8 @@ class ServerStarter:
     due: when the server must have said what is awaited of it (monotonic); infinite while nothing is.
     """
 
-    def __init__(self, entry: str, *, fresh: bool, environment: dict[str, str], imports: Sequence[str]) -> None:
+    def __init__(self, entry: str, fresh: bool, environment: dict[str, str], imports: Sequence[str]) -> None:
+        _make_ready()
         self._module = _module_of(entry)
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
@@ -220,12 +225,19 @@ class ServerStarter:
 class ForkStarter:
     """Starts workers as forks of this process: on request only, since a fork copies locks other threads hold."""
 
-    def __init__(self, entry: str, *, environment: dict[str, str], flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        entry: str,
+        environment: dict[str, str],
+        before_fork: Callable[[], None],
+        in_child: Callable[[], None],
+    ) -> None:
+        _make_ready()
         from worker_dispatcher.osproc import child  # as what the entry needs: once here, not in every fork
 
         importlib.import_module(_module_of(entry))
         self._steps, self._entry = child, entry
-        self._environment, self._flush = environment, flush
+        self._environment, self._before_fork, self._in_child = environment, before_fork, in_child
         self._processes: dict[Process, tuple[int, int]] = {}  # to the descriptors that we keep for it
         self.wanted, self.due = False, math.inf
 
@@ -234,7 +246,7 @@ class ForkStarter:
 
     def start(self, sock: socket.socket, slate_fd: int, ours: int) -> Process:
         process = Process()
-        self._flush()
+        self._before_fork()
         pid = os.fork()
         if pid == 0:
             try:
@@ -262,6 +274,7 @@ class ForkStarter:
         os.environ.update(self._environment)  # all else that an order tells is as it was here
         if (shared := sys.modules.get("multiprocessing.util")) is not None:
             shared._run_after_forkers()  # what is shared through a fork learns of it only so
+        self._in_child()
         entry = self._steps.import_entry({"entry": self._entry, "imports": ()})
         self._steps.stay(sock, slate_fd, entry)
 
@@ -299,19 +312,3 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
-
-
-def starter(
-    method: str | None,
-    entry: str,
-    environment: dict[str, str],
-    imports: Sequence[str] = (),
-    flush: Callable[[], None] = lambda: None,
-) -> ServerStarter | ForkStarter:
-    """The starter for a start method; None means the safe default, the fork server. flush: called before each fork, so
-    that what was printed is not printed twice. See `order_for` for the rest."""
-    check_watching()
-    fill_standard_descriptors()
-    if method == "fork":
-        return ForkStarter(entry, environment=environment, flush=flush)
-    return ServerStarter(entry, fresh=method == "spawn", environment=environment, imports=imports)

@@ -7,6 +7,7 @@ captured, none of this is loaded.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -49,6 +50,7 @@ class _Tail:
 
 _tail: ContextVar[_Tail | None] = ContextVar("worker_dispatcher_output", default=None)
 _mutex = threading.Lock()
+os.register_at_fork(after_in_child=_mutex._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class _Redirected:

@@ -9,16 +9,28 @@ from typing import Any
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import Failure
-from worker_dispatcher.wire import WAY_OUT, culprit, from_parts, unpack
+from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, is_shared_by_inheritance, unpack
 
-__all__ = ["flush", "is_loading", "load", "unloadable", "unsendable"]
+__all__ = ["flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable"]
 
 _loading = False
+_inherited: Setup | None = None
 
 
 def is_loading() -> bool:
     """True in a worker that is loading the user's function, config or tasks: what runs now is a module's import."""
     return _loading
+
+
+def inherit(setup: Setup) -> None:
+    """In a fork of the parent: what it is to run is there, as it is, with all that only a fork can share."""
+    global _inherited
+    _inherited = setup
+
+
+def load_setup(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
+    """What this worker is to run: see `load`."""
+    return (_inherited, None) if _inherited is not None else load(parts, fds)
 
 
 def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
@@ -40,6 +52,8 @@ def unloadable(setup: Setup, error: BaseException) -> Failure:
 def unsendable(error: BaseException, message: str) -> str:
     """A message of what was raised on packing, and of what part."""
     where = culprit(error)
+    if is_shared_by_inheritance(error):
+        return f"{message}; {WAYS_TO_SHARE}"
     return message if where is None else f"{message}; it uses {where}; {WAY_OUT}"
 
 
@@ -47,4 +61,4 @@ def flush() -> None:
     """Let out what tasks have printed, before anybody hears that they have ended."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            guarded(stream.flush)
+            guarded(lambda stream=stream: stream.flush())  # one of the user's may have no `flush`

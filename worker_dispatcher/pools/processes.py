@@ -13,12 +13,13 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import FunctionType
 
 from worker_dispatcher import home
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
-from worker_dispatcher.osproc.starter import starter
+from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
@@ -33,12 +34,17 @@ from worker_dispatcher.pools.batching import (
     unheard,
     wanted,
 )
-from worker_dispatcher.pools.loading import flush, unsendable
+from worker_dispatcher.pools.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.logs import levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
 from worker_dispatcher.pools.watch import Watch
-from worker_dispatcher.wire import LARGE_PICKLE, Packed, pack_large, to_parts
+from worker_dispatcher.wire import (
+    LARGE_PICKLE,
+    Packed,
+    pack_large,
+    to_parts,
+)
 
 __all__ = ["ProcessPool"]
 
@@ -83,13 +89,19 @@ class ProcessPool:
         self._full = False  # no worker had room when tasks were handed out last
 
     def _open(self, slots: Sequence[int], method: str | None, environment: dict[str, str], undo: ExitStack) -> None:
-        setup = self._setup
-        self._reader = home.fork() if method == "fork" else home.FRESH
-        packed = pack_large(setup, self._reader)
-        entry = WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
-        self._starter = starter(method, entry, environment, _libraries(setup, packed), flush)
-        undo.callback(self._starter.close)
-        parts, self._greeting_fds = to_parts(packed)
+        setup, entry = self._setup, WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
+        parts: list[bytes | memoryview] = []
+        self._greeting_fds: list[int] = []
+        if method == "fork":
+            self._reader = home.fork()
+            self._starter: ServerStarter | ForkStarter = ForkStarter(entry, environment, flush, partial(inherit, setup))
+            undo.callback(self._starter.close)
+        else:
+            self._reader = home.FRESH
+            packed = pack_large(setup, self._reader)
+            self._starter = ServerStarter(entry, method == "spawn", environment, _libraries(setup, packed))
+            undo.callback(self._starter.close)
+            parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
         about_main = None if method == "fork" else home.facts()
         manners = marshal.dumps((levels() if setup.forward_logging else None, about_main))

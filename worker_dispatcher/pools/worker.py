@@ -40,7 +40,7 @@ from worker_dispatcher.pools.frames import (
     open_head,
 )
 from worker_dispatcher.pools.hooks import complain, send_failed_init
-from worker_dispatcher.pools.loading import flush, load, unloadable
+from worker_dispatcher.pools.loading import flush, load, load_setup, unloadable
 from worker_dispatcher.pools.logs import LockedChannel, Outgoing
 from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Stretch
@@ -221,7 +221,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
         if levels is not None:
             logs = Outgoing(channel, levels)
         _limit_blas()
-        setup, error = load(parts, frames[0].fds)
+        setup, error = load_setup(parts, frames[0].fds)
         if error is not None:
             type_name, message, traceback = describe(error)
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
