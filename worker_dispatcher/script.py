@@ -34,12 +34,21 @@ from worker_dispatcher.kinds import (
     place_of,
     walk,
 )
-from worker_dispatcher.uses import annotations_of, looks_up, names_annotated, names_used, submodules, texts
+from worker_dispatcher.uses import (
+    annotations_of,
+    looks_up,
+    names_annotated,
+    names_annotated_inside,
+    names_used,
+    submodules,
+    texts,
+)
 
 __all__ = ["ScriptPickler"]
 
 
 _LOCKS = (_thread.LockType, _thread.RLock)
+_CONSTANTS = frozenset((bool, int, str, type(None)))
 _CACHE = type(functools.lru_cache(len))
 _KINDS = (contextvars.ContextVar, _thread._local, *_LOCKS)
 _ONE_OF_A_KIND = frozenset((object, *_KINDS))
@@ -179,6 +188,7 @@ class ScriptPickler(pickle.Pickler):
         }
         if here and self._reader.keeps:
             wanted = set(names_annotated(annotations_of(function).values()))
+            wanted.update(names_annotated_inside(code))
             if looks_up(code):
                 wanted |= texts(code) | self._defined()
             found |= self._that_can_go(wanted.difference(found))
@@ -273,7 +283,7 @@ class ScriptPickler(pickle.Pickler):
         state = (
             arguments[-2],
             set_contents,
-            self._named(cls, contents[0]),
+            self._named(cls, {**contents[0], **_repeated(cls, contents[0])} if len(arguments) == 6 else contents[0]),
             self._named(cls, self._that_can_go(written) if cls.__module__ in self._names else {}),
             self._reader.keeps,
             self._around(name),
@@ -358,6 +368,12 @@ def _slots(function: types.FunctionType) -> dict[str, Any]:
     if function.__module__ != function.__globals__.get("__name__"):
         slots["__module__"] = function.__module__
     return {name: value for name, value in slots.items() if value is not None}
+
+
+def _repeated(cls: type, contents: dict[str, Any]) -> dict[str, Any]:
+    """The constants that a class has in its own right, and its base too: cloudpickle leaves them out, but the making of
+    the class again may set them to something else."""
+    return {name: one for name, one in vars(cls).items() if type(one) in _CONSTANTS and name not in contents}
 
 
 class _Nowhere:

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["annotations_of", "looks_up", "names_annotated", "names_used", "submodules", "texts"]
+__all__ = [
+    "annotations_of",
+    "looks_up",
+    "names_annotated",
+    "names_annotated_inside",
+    "names_used",
+    "submodules",
+    "texts",
+]
 
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]
@@ -85,6 +93,13 @@ def names_annotated(annotations: Iterable[Any]) -> Iterator[str]:
             yield from _IDENTIFIER.findall(text)
         elif isinstance(inner := getattr(one, "__args__", None), tuple):
             yield from names_annotated(inner)
+
+
+def names_annotated_inside(code: types.CodeType) -> Iterator[str]:
+    """The names in annotations, as texts, in the bodies of classes inside a function."""
+    for one in _all_code(code):
+        if "__annotations__" in one.co_names:
+            yield from names_annotated(text for text in one.co_consts if type(text) is str)
 
 
 def submodules(code: types.CodeType, values: Iterable[Any]) -> list[types.ModuleType]:

@@ -83,14 +83,20 @@ def task(id, config: Sequence[Order] = (), more: typing.Optional["Line"] = None,
 def hints(id) -> Order:
     return typing.get_type_hints(hints)["return"]
 
+class Late: pass
+def inside(id):
+    class Inner:
+        late: Late
+    return typing.get_type_hints(Inner)["late"]
+
 def run(function):
     return worker_dispatcher.start({"task": {"list": 1, "function": function},
                                     "worker": {"use_processing": True}, "verbose": False})[0]
 first, second, order = run(task)
-print(first, second, order == Order([Line("a")]), run(hints) is Order)
+print(first, second, order == Order([Line("a")]), run(hints) is Order, run(inside) is Late)
 """)
     done = script("late.py")
-    assert (done.stderr, done.stdout) == ("", "True True True True\n")
+    assert (done.stderr, done.stdout) == ("", "True True True True True\n")
 
 
 def test_a_pool_inside_a_task_has_the_scripts_functions(script, tmp_path):

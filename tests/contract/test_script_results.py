@@ -270,3 +270,19 @@ for same, boxes, count in run(outer, 2):
     assert [type(one) for one in boxes] == [Box, Box]
 assert Box.count == 0
 """)
+
+
+def test_a_class_has_in_a_worker_what_it_has_in_the_parent_also_where_its_making_sets_that(holds):
+    holds("""
+class Meta(type):
+    def __init__(cls, name, bases, body):
+        super().__init__(name, bases, body)
+        cls.complete = True
+class Model(metaclass=Meta): pass
+Model.complete = False
+class Order(Model): pass
+Order.complete = False
+
+def task(id): return Model.complete, Order.complete
+assert run(task, 1) == [(False, False)]
+""")
