@@ -83,7 +83,7 @@ class CallbackOptions(Options):
     on_done: Callable[..., Any] | None = option(
         False,
         callback(),
-        "Called in the worker for each task that returned, as `on_done(id, config, result, log)`; returns what to keep.",
+        "Called in the worker for each task that returned: `on_done(id, config, result, log)`; returns what to keep.",
     )
     on_all_done: Callable[..., Any] | None = option(
         False,
