@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
             "home",
             "kinds",
             "named_tuple",
+            "units",
             "tracebacks",
             "uses",
             "worker_died",

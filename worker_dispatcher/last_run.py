@@ -174,7 +174,13 @@ def get_tps(
     debug: bool = False,
     **more: Any,
 ) -> Any:
-    """The TPS report of the last run, or of logs; see reports.tps.get_tps."""
+    """The TPS report of the last run, or of logs: a dict with the numbers of README's section on reports.
+
+    logs: a list as get_logs() gives it; None: of the last run. display_intervals: cut the run into intervals, too.
+    interval: seconds of each, 0 to choose; reverse_interval: count them from the end. use_processing: kept for older
+    programs, changes nothing. verbose, debug: print it. A task is a success if its result is true, and an HTTP response
+    has status 200, as in 1.x; `report`, `check` and `compare` go by another rule.
+    more: percentiles and peak_window, see README."""
     from worker_dispatcher.dispatch.banner import print as say
     from worker_dispatcher.reports.tps import get_tps as report
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from worker_dispatcher.cli.load import stages
+from worker_dispatcher.dispatch.progress import Progress
 from worker_dispatcher.reports.outputs import extras
 
 Call = Callable[..., Any]
@@ -137,3 +138,22 @@ def test_what_is_no_success_ends_a_command_with_1(
     name, *options = command
     assert call(name, "shop:visit", *options, "--quiet").code == code
     assert call(name, "shop:visit", *options).code == code
+
+
+def test_stages_that_end_before_the_duration_are_told(call: Call) -> None:
+    said = call("load", "orders:whoami", "--stages", "0s:20,200ms:20", "--duration", "1m30s", "--quiet")
+    assert said == (
+        0,
+        "",
+        "worker-dispatcher load: the load ends with its stages, after 0.2 s; --duration 90 s is longer\n",
+    )
+
+
+def test_the_last_live_line_is_gone_before_the_summary(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(
+        "worker_dispatcher.dispatch.progress.Progress.__init__",
+        lambda self, ledger, *, keep, made=Progress.__init__: kept.append(keep) or made(self, ledger, keep=keep),
+    )
+    assert call("load", "orders:whoami", "--rate", "20", "--duration", "100ms").code == 0
+    assert kept == [False]

@@ -87,7 +87,7 @@ def test_stages_are_pairs_or_dicts() -> None:
         ([], "must have a stage, got none"),
         ("0-500:60s", "must be a list of stages"),
         ([(1,)], "stage 0 must be (seconds, rate) or a dict"),
-        ([(1, 5), (0, 5)], "stage 1: its duration must be > 0"),
+        ([(1, 5), (-1, 5)], "stage 1: its duration must be >= 0"),
         ([(1, -5)], "stage 0: its rate must be > 0"),
         ([(1, 0)], "must have a stage with a rate above 0"),
         ([{"duration": 1}], "stage 0 must have 'duration' and 'rate'"),

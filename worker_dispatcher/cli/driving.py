@@ -76,7 +76,7 @@ def _made(config: Mapping[str, Any], command: str) -> Run:
     try:
         with warnings.catch_warnings(record=True) as warned:  # shown as they are, they would name a line of this file
             warnings.simplefilter("always")
-            run = Run.of(config)
+            run = Run.of(config, keep_progress=False)  # a summary follows
     except ConfigError as error:
         raise Refused(renamed(error)) from None
     except WorkerDispatcherError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.checks import add_check, refuse_checks
 from worker_dispatcher.cli.driving import drive
+from worker_dispatcher.cli.ending import tell
 from worker_dispatcher.cli.outputs import add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_processes, add_progress, given_of, length, shape
 from worker_dispatcher.cli.target import TARGET_HELP, load_target
@@ -94,11 +95,18 @@ def _first_line(given: argparse.Namespace) -> str:
     return f"loading {given.function} with {speed}{end} ...\n"
 
 
+def _tell_of_short_stages(given: argparse.Namespace) -> None:
+    whole = sum(one["duration"] for one in given.stages or ())
+    if given.duration is not None and 0 < whole < given.duration:
+        tell("load", f"the load ends with its stages, after {whole:g} s; --duration {given.duration:g} s is longer")
+
+
 def _load(given: argparse.Namespace) -> int:
     if given.stages is None and given.duration is None and given.list is None:
         given.parser.error("a --rate has no end of its own: give --duration, or a --list")
     refuse_checks(given)
     refuse_early(given)
+    _tell_of_short_stages(given)
     worker, most = shape(given, given.max_workers, "--max-workers")
     mode = {"enabled": True, **given_of(given, "rate", "stages", "pacing", "duration")}
     mode |= {} if most is None else {"max_workers": most}

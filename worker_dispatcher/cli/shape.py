@@ -8,6 +8,7 @@ from typing import Any
 
 from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.units import seconds_in
 
 __all__ = ["add_processes", "add_progress", "given_of", "grid", "length", "renamed", "shape"]
 
@@ -25,7 +26,6 @@ _TYPED = {
     **{f"worker.frequency_mode.{name}": f"--{name}" for name in ("duration", "pacing", "rate", "stages")},
     "worker.frequency_mode.max_workers": "--max-workers",
 }
-_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def add_processes(parser: argparse._ActionsContainer) -> None:
@@ -70,11 +70,12 @@ def grid(text: str) -> tuple[int, int]:
 
 
 def length(text: str) -> float:
-    """A length of time in seconds: 10, 0.5, 250ms, 90s, 5min, 1h."""
-    found = re.fullmatch(r"\s*(-?(?:\d+\.?\d*|\.\d+))\s*(ms|s|min|h)?\s*", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"must be a time such as 10, 250ms, 90s or 5min, got {text!r}")
-    return float(found[1]) * _UNITS[found[2] or ""]
+    """A length of time in seconds: 10, 0.5, 250ms, 90s, 5min, 1m30s, 1h."""
+    below = text.strip().startswith("-")  # the config says what is wrong with that
+    seconds = seconds_in(text.strip().removeprefix("-"))
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"must be a time such as 10, 250ms, 90s, 5min or 1m30s, got {text!r}")
+    return -seconds if below else seconds
 
 
 def renamed(error: ConfigError) -> str:

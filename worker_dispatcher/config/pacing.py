@@ -10,12 +10,12 @@ from typing import Any
 
 from worker_dispatcher.config.describe import Refused, brief, got
 from worker_dispatcher.config.rules import LONGEST_WAIT, Rule, number, one_of, seconds
+from worker_dispatcher.units import MICROSECONDS
 
 __all__ = ["pacing", "rate", "stages"]
 
 PACINGS = ("burst", "even", "random", "poisson")
-_RATE = r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*(?P<unit>s|sec|min|h))?\s*"
-_SECONDS = {None: 1, "s": 1, "sec": 1, "min": 60, "h": 3600}
+_RATE = r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*1?\s*(?P<unit>[a-z]+)|[rt]ps)?\s*"
 _MOST = 1e6  # tasks a second: more than a Python process can begin
 
 
@@ -61,10 +61,11 @@ def rate() -> Rule:
 
     def accept(value: object) -> float | None:
         if isinstance(value, str):
-            found = re.fullmatch(_RATE, value)
-            if found is None:
+            found = re.fullmatch(_RATE, value.lower(), re.ASCII)
+            per = MICROSECONDS.get(found["unit"] or "s", 0) if found else 0
+            if found is None or per < MICROSECONDS["s"]:
                 raise Refused(f"must be a rate, got {got(value)}; write '250/s', '90/min' or '3600/h'")
-            value = float(found["number"]) / _SECONDS[found["unit"]]
+            value = float(found["number"]) / (per // MICROSECONDS["s"])
         checked = plain.accept(value)
         return None if checked is None else float(checked)
 
@@ -82,6 +83,8 @@ def stages() -> Rule:
         if not value:
             raise Refused("must have a stage, got none; write [(seconds, rate), ...]")
         found = tuple(_stage(stage, at) for at, stage in enumerate(value))
+        if not any(stage[0] for stage in found):
+            raise Refused("must have a stage of more than 0 s; one of 0 s is an instant change of the rate")
         if sum(stage[0] for stage in found) > LONGEST_WAIT:
             raise Refused("must end within 1e9 seconds (31 years)")
         if not any(stage[1] for stage in found):
@@ -104,11 +107,11 @@ def _stage(stage: object, at: int) -> tuple[float, float, bool]:
     else:
         raise Refused(f"stage {at} must be (seconds, rate) or a dict, got {got(stage)}")
     if isinstance(speed, numbers.Real) and not isinstance(speed, bool) and speed == 0:
-        return _within(seconds("a stage lasts seconds"), duration, f"stage {at}: its duration"), 0.0, step
+        return _within(seconds("a stage lasts seconds", least=0), duration, f"stage {at}: its duration"), 0.0, step
     try:
         checked = rate().accept(speed)
     except Refused as refusal:
         raise Refused(f"stage {at}: its rate {refusal}") from None
     if checked is None:
         raise Refused(f"stage {at}: its rate must be a number, got None")
-    return _within(seconds("a stage lasts seconds"), duration, f"stage {at}: its duration"), checked, step
+    return _within(seconds("a stage lasts seconds", least=0), duration, f"stage {at}: its duration"), checked, step

@@ -41,7 +41,7 @@ class Course:
     has been settled; told: whoever waits has been told of the end, after all that is done at the end.
     """
 
-    def __init__(self, config: Config, *, keep_records: bool) -> None:
+    def __init__(self, config: Config, *, keep_records: bool, keep_progress: bool = True) -> None:
         if not keep_records:
             from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_passing
 
@@ -67,7 +67,7 @@ class Course:
         if config.verbose if config.progress is None else config.progress:
             from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
 
-            self.driver.progress = Progress(self.ledger, keep=not config.verbose)
+            self.driver.progress = Progress(self.ledger, keep=keep_progress and not config.verbose)
         if self.handover is not None:
             self.handover.wake = self.driver.wake
         self._banner: Banner | None = None

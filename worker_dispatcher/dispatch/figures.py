@@ -123,7 +123,9 @@ class LoadFigures:
     def take(self, at: float, overdue: int) -> None:
         self._hear(at)
         self._overdue = overdue
-        self._asked.take(at, self._settled + self._in_flight + overdue)
+        # After the last due time nothing is asked for any more: the rate asked stays what it was.
+        if at <= self._began + (math.inf if self._load.duration is None else self._load.duration):
+            self._asked.take(at, self._settled + self._in_flight + overdue)
         self._ended.take(at, self._ran)
 
     def _hear(self, at: float) -> None:

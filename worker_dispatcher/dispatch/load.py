@@ -367,6 +367,7 @@ def timed_schedule(frequency: FrequencyMode, number: int) -> tuple[Schedule, int
 def _stages(given: Iterable[tuple[float, float, bool]]) -> Stages:
     stages, before = [], 0.0
     for duration, rate, step in given:
-        stages.append(Stage(duration, rate if step else before, rate))
+        if duration:  # else it is an instant change
+            stages.append(Stage(duration, rate if step else before, rate))
         before = rate
     return Stages(tuple(stages))

@@ -41,10 +41,13 @@ class Run:
         self._warned = False
 
     @classmethod
-    def of(cls, config: Mapping[str, Any] | Reading | None, *, keep_records: bool = True) -> Run:
-        """A run of a user's config, or of what was read of it; ready to be driven."""
+    def of(
+        cls, config: Mapping[str, Any] | Reading | None, *, keep_records: bool = True, keep_progress: bool = True
+    ) -> Run:
+        """A run of a user's config, or of what was read of it; ready to be driven. keep_progress: where it is not
+        verbose, the last state of its progress stays in sight."""
         reading = config if isinstance(config, Reading) else read(config)
-        return cls(Course(reading.config, keep_records=keep_records), reading)
+        return cls(Course(reading.config, keep_records=keep_records, keep_progress=keep_progress), reading)
 
     @property
     def config(self) -> dict[str, Any]:

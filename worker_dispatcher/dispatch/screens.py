@@ -130,7 +130,7 @@ class LastRow:
     def close(self, view: View, *, keep: bool) -> None:
         self.give_up()
         if keep and _takes(_descriptor(self._stream)):
-            say(view.within(math.inf), file=self._stream)
+            say(view.within(_columns(self._stream)), file=self._stream)
 
     def give_up(self) -> None:
         """Take the bar away, and what it needed of the terminal. Idempotent, from any thread."""
@@ -214,6 +214,13 @@ def _descriptor(stream: TextIO) -> int:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
         return -1
+
+
+def _columns(stream: TextIO) -> float:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns - 1
+    except (OSError, ValueError, AttributeError):
+        return math.inf
 
 
 def _takes(fd: int) -> bool:

@@ -18,9 +18,9 @@ from worker_dispatcher.reports.tps import tps_of_rows
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
 
 GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
-  seconds   [execution.|response.|queue.]p50, p99.9, ...; execution.avg, .max, .min   us, ms, s, min
+  seconds   [execution.|response.|queue.]p50, p99.9, ...; execution.avg, .max, .min   us, ms, s, min (m)
   rates     tps, steady_tps, peak (whole seconds), peak_rate, peak_rate(10s)          /s (without: /s), /min
-  share     error_rate                                                                % (without: 0 to 1)
+  share     error_rate, success_rate                                                  % (without: 0 to 1)
   counts    total, success, failed, invalid, in_flight, in_flight.mean; with counts=
             also ok, error, timeout, crashed, cancelled, not_run, dropped
   operators < <= > >= == !="""
@@ -87,8 +87,8 @@ class _Check(NamedTuple):
 _PERCENTILE = re.compile(r"(?:(?P<of>execution|response|queue)\.)?p(?P<percent>\d+(?:\.\d+)?)")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _CHECK = re.compile(
-    rf"\s*(?P<name>[a-z][\w.]*)\s*(?:\(\s*(?P<argument>{_NUMBER})\s*(?P<of>us|ms|s|min)?\s*\))?"
-    rf"\s*(?P<compare>[<>]=?|[=!]=)\s*(?P<limit>{_NUMBER})\s*(?P<unit>us|ms|s|min|%|/s|/min)?\s*"
+    rf"\s*(?P<name>[a-z][\w.]*)\s*(?:\(\s*(?P<argument>{_NUMBER})\s*(?P<of>us|ms|s|min|m)?\s*\))?"
+    rf"\s*(?P<compare>[<>]=?|[=!]=)\s*(?P<limit>{_NUMBER})\s*(?P<unit>us|ms|s|min|m|%|/s|/min|/m)?\s*"
 )
 _COMPARE = {
     "<": operator.lt,
@@ -101,8 +101,8 @@ _COMPARE = {
 # What a limit's unit makes of its number, by the unit that the metric is observed in.
 # Fractions, so that 700ms is 0.7 and not 0.7000000000000001.
 _UNITS: Mapping[str, Mapping[str | None, Fraction]] = {
-    "s": {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60)},
-    "/s": {"/s": Fraction(1), None: Fraction(1), "/min": Fraction(1, 60)},
+    "s": {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "m": Fraction(60)},
+    "/s": {"/s": Fraction(1), None: Fraction(1), "/min": Fraction(1, 60), "/m": Fraction(1, 60)},
     "share": {"%": Fraction(1, 100), None: Fraction(1)},
     "": {None: Fraction(1)},
 }
@@ -121,19 +121,28 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "in_flight.mean": ("in_flight", "mean"),
 }
 _RATES = ("tps", "steady_tps", "peak", "peak_rate")
+# What other tools call them, where the name is none of ours.
+_ALSO_CALLED: Mapping[str, str] = {
+    **dict.fromkeys(("rps", "rate", "throughput", "qps"), "tps"),
+    **dict.fromkeys(("failures", "failure", "errors", "fails"), "failed"),
+    **dict.fromkeys(("failure_rate", "fail_rate", "fail_ratio", "error_ratio"), "error_rate"),
+    **dict.fromkeys(("requests", "tasks", "count"), "total"),
+    **dict.fromkeys(("successes", "succeeded"), "success"),
+    **{"avg": "execution.avg", "mean": "execution.avg", "max": "execution.max", "min": "execution.min"},
+    **{"median": "p50", "med": "p50"},
+}
 _OUTCOMES = ("ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 
 
 def _parse(text: str) -> _Check:
-    found = _CHECK.fullmatch(text) if isinstance(text, str) else None
+    found = _CHECK.fullmatch(_in_our_words(text)) if isinstance(text, str) else None
     if not found:
         raise _refusal(text, "it cannot be read")
-    name, unit = found["name"], _unit_of(found["name"])
-    if unit is None:
-        raise _refusal(text, f"there is no metric {name!r}")
+    name, unit = _metric(text, found)
     factor = _UNITS[unit].get(found["unit"])
     if factor is None:
-        raise _refusal(text, f"{name} is not measured in {found['unit']}" if found["unit"] else "it has no unit")
+        missing = "it has no unit" + (f"; perhaps {found['limit']}ms is meant" if unit == "s" else "")
+        raise _refusal(text, f"{name} is not measured in {found['unit']}" if found["unit"] else missing)
     limit = float(Fraction(found["limit"]) * factor)
     if unit == "share" and limit > 1:
         raise _refusal(text, f"a share is at most 1, or 100%; perhaps {found['limit']}% is meant")
@@ -142,6 +151,27 @@ def _parse(text: str) -> _Check:
     if parsed.percent is not None and not 0 < parsed.percent <= 100:
         raise _refusal(text, "a percentile is over 0 and at most 100")
     return parsed
+
+
+def _in_our_words(text: str) -> str:
+    """A check as people type it: capitals, p(99) for p99, one = for two."""
+    plain = re.sub(r"\bp\(\s*([\d.]+)\s*\)", r"p\1", text.lower())
+    return re.sub(r"(?<![<>=!])=(?!=)", "==", plain)
+
+
+def _metric(text: str, found: re.Match[str]) -> tuple[str, str]:
+    """The metric that a check is about, and the unit it is observed in."""
+    name, unit = found["name"], _unit_of(found["name"])
+    if unit is None:
+        ours = _ALSO_CALLED.get(name, name)
+        name = "error_rate" if ours == "failed" and found["unit"] == "%" else ours
+        unit = _unit_of(name)
+    if unit is None:
+        import difflib  # only who is wrong needs it
+
+        near = difflib.get_close_matches(name, [*_PATHS, *_RATES, *_OUTCOMES, "failed", "error_rate", "p99"], 1)
+        raise _refusal(text, f"there is no metric {name!r}{f'; did you mean {near[0]}?' if near else ''}")
+    return name, unit
 
 
 def _window(text: str, found: re.Match[str]) -> float | None:
@@ -159,7 +189,7 @@ def _unit_of(name: str) -> str | None:
     """The unit that a metric is observed in; None if there is no such metric."""
     if _PERCENTILE.fullmatch(name) or (name.startswith("execution.") and name in _PATHS):
         return "s"
-    if name == "error_rate":
+    if name in ("error_rate", "success_rate"):
         return "share"
     if name in _RATES:
         return "/s"
@@ -201,6 +231,8 @@ class _Known:
             return failed
         if asked.name == "error_rate":
             return failed / total
+        if asked.name == "success_rate":
+            return 1 - failed / total
         if asked.name == "peak":
             return float(self.report["peak"].get("tps", self.report["tps"]))  # {}: nothing beats the average
         return self._at(_PATHS[asked.name])
