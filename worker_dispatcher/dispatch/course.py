@@ -21,6 +21,7 @@ from worker_dispatcher.dispatch.sendable import check_sendable
 from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
+from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.records import Failure, Ledger
 from worker_dispatcher.tracebacks import part_from_frames
 
@@ -146,7 +147,7 @@ class Course:
         """
         if self.thread is not None:
             drawing = threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True)
-            drawing.start()
+            start_thread(drawing)
             self._work()
             drawing.join(_LAST_DRAW)
             return
@@ -159,7 +160,7 @@ class Course:
                 over.set()
 
         helper = threading.Thread(target=work, name="dispatch", daemon=True)
-        helper.start()
+        start_thread(helper)
         self._draw(tasks)
         # Not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended.
         while not over.wait(LONGEST_WAIT):
@@ -244,7 +245,7 @@ class Course:
             self.driver.follow(self._settled)
         self._at_end = at_end
         self.thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
-        self.thread.start()
+        start_thread(self.thread)
 
     def cancel(self) -> None:
         """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread."""

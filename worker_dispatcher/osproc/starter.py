@@ -76,7 +76,7 @@ class Process:
         if self.refused is not None:
             return f"could not be started: {self.refused}"
         if self.status is None:
-            return "ended for an unknown reason (the host program reaped it)"
+            return "ended for an unknown reason (the host program reaped it, or the fork server stands still)"
         if os.WIFSIGNALED(self.status):
             number = os.WTERMSIG(self.status)
             try:

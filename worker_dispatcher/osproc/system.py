@@ -8,12 +8,13 @@ import math
 import os
 import select
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from worker_dispatcher.errors import RunError
 
-__all__ = ["check_watching", "close_all", "given", "readable", "writable"]
+__all__ = ["check_watching", "close_all", "given", "readable", "start_thread", "writable"]
 
 _T = TypeVar("_T")
 _SINCE = {"eventfd": "2.6.27", "memfd_create": "3.17", "pidfd_open": "5.3", "pidfd_send_signal": "5.1"}
@@ -54,6 +55,17 @@ def close_all(fds: Iterable[int]) -> None:
             os.close(fd)
         except OSError:
             continue
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Raises RunError where there are no more threads to be had: why, and what to do."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        why = "the system gives no more (ulimit -u, or a container's limit on processes): use fewer workers"
+        if "shutdown" in str(error):
+            why = "this program is about to end: call start before that, and not in a function of atexit"
+        raise RunError(f"no thread can be started, since {why} ({error})") from None
 
 
 def readable(fd: int, seconds: float = 0.0) -> bool:

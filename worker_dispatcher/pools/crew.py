@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
+from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forked
 from worker_dispatcher.records import Stretch
@@ -150,9 +152,9 @@ class ThreadCrew:
         live = self._run if self._setup.hooks is None else self._run_between_hooks
         thread = threading.Thread(target=live, args=(slot,), name=f"worker-{slot.number}", daemon=True)
         try:
-            thread.start()
+            start_thread(thread)
             slot.thread = thread
-        except RuntimeError:  # the system gives no more threads: those that run do the work
+        except RunError:  # the system gives no more threads: those that run do the work
             with self._mutex:
                 self.opening -= self._setup.hooks is not None
                 self._alive -= 1

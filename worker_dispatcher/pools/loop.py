@@ -14,6 +14,7 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.execute import Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
+from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, forked
 from worker_dispatcher.pools.timers import keep_running, new_loop
@@ -67,7 +68,7 @@ class LoopCrew:
         self._state: Any = None
         self._caller = setup.caller()
         self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
-        self._thread.start()
+        start_thread(self._thread)
 
     def _serve(self) -> None:
         loop = self._loop

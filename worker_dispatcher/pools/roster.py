@@ -26,6 +26,7 @@ __all__ = ["EXIT_GRACE", "Roster"]
 EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
 _SPARE = 10  # descriptors: what a worker takes, and what a report may bring with it
+_REAPED_WITHIN = 1.0  # seconds from the end of a worker to the word of it; a fork server that is stopped says none
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
 _SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
@@ -60,6 +61,7 @@ class Roster:
             self.poll.register(starter.fileno(), select.POLLIN)
         self._by_fd: dict[int, Remote] = {}
         self._newcomers: deque[tuple[float, Remote]] = deque()  # until when each must have begun to be a worker
+        self._departed: deque[tuple[float, Remote]] = deque()  # until when it must have been heard how each has ended
         self._number = 1
         self._stillborn = 0
         self._server_deaths = 0
@@ -117,6 +119,8 @@ class Roster:
         if self.remotes or self.dying:
             self.slots = [r.slots for r in self.remotes + self.dying]
         else:
+            if os.strerror(errno.EAGAIN) in why:
+                why += " (a limit on processes: ulimit -u, or that of a container)"
             self.events.append(Broken(RunError(f"no worker process can be started: {why}")))
 
     def _welcome(self, process: Process) -> None:
@@ -169,7 +173,11 @@ class Roster:
     @property
     def due(self) -> float:
         """When `look_for_silence` has something to look at (monotonic), or infinite."""
-        return min(self._starter.due, self._newcomers[0][0]) if self._newcomers else self._starter.due
+        due = self._starter.due
+        for queue in (self._newcomers, self._departed):
+            if queue:
+                due = min(due, queue[0][0])
+        return due
 
     def look_for_silence(self, at: float) -> None:
         """End the run where what was started is no worker, or no server of ours, but some program that stays up."""
@@ -178,6 +186,10 @@ class Roster:
             if at >= self._starter.due:
                 self.poll.unregister(self._starter.fileno())
                 self.events.append(Broken(self._starter.give_up()))
+        while self._departed and self._departed[0][0] <= at:
+            _, remote = self._departed.popleft()
+            if remote in self.dying:
+                self._bury(remote.process)
         while self._newcomers and self._newcomers[0][0] <= at:
             _, remote = self._newcomers.popleft()
             if remote in self.remotes and not remote.moves:
@@ -218,6 +230,7 @@ class Roster:
         if remote in self.remotes:
             self.remotes.remove(remote)
             self.dying.append(remote)
+        self._departed.append((now() + _REAPED_WITHIN, remote))
         if isinstance(self._starter, ForkStarter):
             self._hear_starter()
 

@@ -1,0 +1,91 @@
+"""A fork server that stands still, and a system that gives no more threads or processes: nothing hangs, all is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import worker_dispatcher
+from worker_dispatcher.errors import RunError
+
+
+def stops_the_server(id: int, config: str) -> int:
+    if id == 5:
+        with open(config, "w") as file:
+            file.write(str(os.getppid()))
+        os.kill(os.getppid(), signal.SIGSTOP)
+        time.sleep(60)
+    return id * 10
+
+
+def test_a_timeout_counts_while_the_fork_server_stands_still(
+    process_shape, run, others_are_ok, next_run_works, tmp_path
+):
+    note = tmp_path / "server"
+    began = time.monotonic()
+    try:
+        run(stops_the_server, 12, process_shape, config=str(note), timeout=0.5)
+        took = time.monotonic() - began
+        others_are_ok(12, [5])
+        log = worker_dispatcher.get_logs()[4]
+        assert (log["status"], log["attempts"]) == ("timeout", 1)
+        assert log["duration"] < 4
+        assert took < 12
+    finally:
+        os.kill(int(note.read_text()), signal.SIGCONT)
+    next_run_works(process_shape)
+
+
+def no_thread(self: threading.Thread) -> None:
+    raise RuntimeError(no_thread.why)
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("can't create new thread at interpreter shutdown", "call start before that, and not in a function of atexit"),
+        ("can't start new thread", "ulimit -u.*use fewer workers"),
+    ],
+)
+@pytest.mark.parametrize("how", ["start", "launch", "generator", "coroutine"])
+def test_a_thread_that_cannot_be_started_is_one_clear_error(how, why, told, monkeypatch):
+    async def coroutine(task):
+        return task
+
+    monkeypatch.setattr(no_thread, "why", why, raising=False)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    task = {
+        "list": iter([1, 2]) if how == "generator" else [1, 2],
+        "function": coroutine if how == "coroutine" else abs,
+    }
+    go = worker_dispatcher.launch if how == "launch" else worker_dispatcher.start
+    with pytest.raises(RunError, match=f"no thread can be started, since .*{told}") as caught:
+        go({"task": task, "worker": {"number": 2}, "verbose": False})
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
+def test_no_room_for_one_more_process_is_a_plain_message(method):
+    code = f"""
+import errno, os
+import worker_dispatcher
+def full(*arguments, **named):
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+os.fork = os.posix_spawn = full
+worker = {{"number": 2, "use_processing": True, "start_method": {method!r}}}
+try:
+    worker_dispatcher.start({{"task": {{"list": [1, 2], "function": abs}}, "worker": worker, "verbose": False}})
+except worker_dispatcher.RunError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=30, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("no worker process can be started")
+    assert "Resource temporarily unavailable" in done.stdout
