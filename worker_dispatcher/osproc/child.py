@@ -235,5 +235,31 @@ def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, slate: int = _
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         out = io.BufferedWriter(_Output(fd, "w", closefd=False))
         setattr(sys, stream, io.TextIOWrapper(out, "utf-8", "backslashreplace", line_buffering=True))
+    save = _measure()
     entry(sock, slate)
+    save()
     os._exit(0)
+
+
+def _measure() -> Callable[[], None]:
+    """Start `coverage` where the environment asks for that in all processes, as its .pth file does under `site`; what
+    saves what it has measured. In a fork, what the parent has measured is the parent's to save."""
+    if not any(name in os.environ for name in _OF_COVERAGE):
+        return lambda: None
+    try:
+        import coverage
+    except ImportError:  # the interpreter itself would go on without it, too
+        return lambda: None
+    running = coverage.Coverage.current()
+    if running is not None:
+        running.stop()
+    vars(coverage.process_startup).pop("coverage", None)  # its mark of having been called in this process
+    measuring = coverage.process_startup()
+    if measuring is None:
+        return lambda: None
+
+    def save() -> None:
+        measuring.stop()
+        measuring.save()
+
+    return save
