@@ -18,7 +18,7 @@ from worker_dispatcher.pools import watch
 
 COUNT, GUILTY = 12, 5
 HEAD = struct.Struct("<IHHQ")
-REPORT, DROPPED, LOGS = 13, 14, 19
+REPORT, DROPPED = 13, 14
 FORGED = {
     "progress": b"50 %\n",
     "one byte": b"x",
@@ -29,7 +29,6 @@ FORGED = {
     "an empty report": HEAD.pack(0x57440000 | REPORT, 0, 0, 0),
     "a report that is none": HEAD.pack(0x57440000 | REPORT, 0, 1, 11) + struct.pack("<Q", 3) + b"abc",
     "half a word": HEAD.pack(0x57440000 | DROPPED, 0, 1, 11) + struct.pack("<Q", 3) + b"abc",
-    "logs without a number": HEAD.pack(0x57440000 | LOGS, 0, 0, 0),
     "a word that nobody says": HEAD.pack(0x57440000 | 77, 0, 2, 16) + struct.pack("<QQ", 0, 0),
 }
 SHAPES: dict[str, dict[str, Any]] = {

@@ -22,7 +22,6 @@ from worker_dispatcher.pools.batching import pack_items
 from worker_dispatcher.pools.claims import Slot
 from worker_dispatcher.pools.frames import DROP, DROPPED, REPORT, WORK, head_of
 from worker_dispatcher.pools.host import Host
-from worker_dispatcher.pools.logs import LockedChannel
 
 THREADS = 8
 
@@ -37,7 +36,7 @@ class Parent:
         self.slate = Slate(THREADS + 1)
         self.slate.clear()
         setup = Setup(Call(time.sleep, CallStyle(positional=True)))
-        self._theirs = LockedChannel(theirs, blocking=True)
+        self._theirs = Channel(theirs, blocking=True)
         self.host = Host(self._theirs, self.slate, setup)
         self._thread = threading.Thread(target=guarded, args=(self.host.serve,))
         self._thread.start()

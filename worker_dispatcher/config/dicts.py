@@ -134,7 +134,7 @@ class WorkerDict(TypedDict, total=False):
     exit: Callable[..., Any] | None
     max_tasks_per_worker: int | None
     memory_limit: int | str | None
-    forward_logging: bool
+    forward_logging: bool | Literal["drop"]
     capture_output: bool
 
 

@@ -256,8 +256,10 @@ class WorkerOptions(Options):
         size("give bytes, or a text such as '500MB' or '1.5GiB', or None for no limit"),
         "Memory (resident, as `top` shows it) over which a worker process is killed; its task is then `crashed`.",
     )
-    forward_logging: bool = option(
-        True, flag(), "What worker processes log reaches the handlers of this process, at its levels."
+    forward_logging: bool | Literal["drop"] = option(
+        True,
+        flag(word="drop"),
+        "What workers log reaches the handlers of this process; `'drop'` loses what these cannot take at once.",
     )
     capture_output: bool = option(
         False, flag(), "What a task prints goes into its log as `output`, its last 1 MB, instead of to the terminal."

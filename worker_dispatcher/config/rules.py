@@ -60,16 +60,19 @@ def anything() -> Rule:
     return Rule("anything", lambda value: value)
 
 
-def flag(none: str = "") -> Rule:
-    """True or False; 1 and 0 are numbers. none: what None means; empty where it is a forgotten value."""
-    expected = f"True, False or None ({none})" if none else "True or False"
+def flag(none: str = "", *, word: str = "") -> Rule:
+    """True or False; 1 and 0 are numbers. none: what None means; empty where it is a forgotten value. word: what else
+    it may be."""
+    expected = f"True, False or None ({none})" if none else f"True, False or {word!r}" if word else "True or False"
 
-    def accept(value: object) -> bool | None:
+    def accept(value: object) -> bool | str | None:
         if value is True or value is False or (none and value is None):
             return value
+        if word and isinstance(value, str) and str.__str__(value) == word:
+            return word
         raise Refused(f"must be {expected}, got {got(value)}")
 
-    return Rule("bool or None" if none else "bool", accept)
+    return Rule("bool or None" if none else f"bool or {word!r}" if word else "bool", accept)
 
 
 def number(

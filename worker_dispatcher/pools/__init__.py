@@ -25,7 +25,7 @@ nor a channel is between the clock and the task.
 
 Threads: a pool has none to manage itself. It is driven by whoever calls feed and wait; only `wake` may come from
 elsewhere. A crew owns its threads, all daemons. A worker process keeps its main thread for its tasks, or for its
-channel where it has a crew. What workers log is sent, and handled here, by a thread that starts with the first record.
+channel where it has a crew. What workers log is handled here by a thread that starts with the first record.
 
 A worker, as worker.init knows it, is what runs one task at a time: the main thread of a process, each thread of a crew.
 The coroutines of a loop share one.

@@ -134,7 +134,7 @@ class Setup(NamedTuple):
     timed: batches have dues, and a pool holds no more tasks than it has workers for.
     hooks: what each worker calls once, before its first task and after its last.
     max_tasks: how many tasks a worker process may run. memory_limit: bytes over which it is killed.
-    forward_logging: worker processes send what they log.
+    forward_logging: worker processes send what they log; 'drop': what is not taken in time is lost.
     recorded: how each task ends is written to a journal.
     capture: what a task prints is kept for its log.
     """
@@ -147,7 +147,7 @@ class Setup(NamedTuple):
     hooks: Hooks | None = None
     max_tasks: int | None = None
     memory_limit: int | None = None
-    forward_logging: bool = False
+    forward_logging: bool | str = False
     recorded: bool = False
     capture: bool = False
 

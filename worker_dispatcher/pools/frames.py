@@ -18,7 +18,6 @@ __all__ = [
     "DROPPED",
     "EXCEPTION",
     "INIT_FAILED",
-    "LOGS",
     "READY",
     "REPORT",
     "SETUP",
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 SETUP, WORK, DROP = range(1, 4)  # to the worker
-READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT, LOGS = range(11, 20)  # from the worker
+READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
 
 _HEAD = struct.Struct("<QQQ")  # seq of the first task, its id, how many; then when each is due, or nothing
 

@@ -1,43 +1,39 @@
 """How what worker processes log reaches the handlers of the parent's logging.
 
-    worker: any thread ─▶ a handler of its root logger ─▶ Outgoing ══ channel ══▶ parent: Remote ─▶ Incoming, whose
-                                                                                  thread calls the parent's handlers
-Nothing is loaded or started before the first record. A record holds up neither a task nor the driver: what the other
-side cannot take in time is dropped, and how much that was is told at the end.
+    worker: any thread ─▶ a handler of its root logger ─▶ Outgoing ══ one socket ══▶ parent: Incoming, whose thread
+                                                             for all workers         calls the parent's handlers
+A socket of their own, so that neither the driver nor a report stands between. It is the buffer, too: what the parent's
+handlers have not taken fills it, and whoever logs waits then, as he would at a handler of his own; timeouts and Ctrl-C
+hold meanwhile, since the driver has no part in it. Nothing is loaded or started before the first record.
 """
 
 from __future__ import annotations
 
-import _thread
 import os
 import pickle
+import select
+import socket
 import struct
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import describe, guarded
-from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.system import writable
-from worker_dispatcher.pools.frames import LOGS
 from worker_dispatcher.wire import is_plain
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Incoming", "LockedChannel", "Outgoing", "levels"]
+__all__ = ["Incoming", "Outgoing", "levels"]
 
-_RECORDS_MOST = 10_000  # that wait in a worker
-_FRAMES_MOST = 2_000  # that wait in the parent
-_FRAME_BYTES = 24 * 1024  # from here on a frame is full; with one more record it still fits a socket that is writable
 _RECORD_BYTES = 64 * 1024  # a larger one has its additional fields as text, and those are cut
+_MESSAGE_BYTES = 1 << 20  # more than the system lets a message of a socket be
 _TEXT_MOST = 8 * 1024  # characters kept of a message, of a traceback, of an additional field
-_PAUSE = 0.05  # seconds that records wait for company
-_LAST_WORDS = 2.0  # seconds that the parent's handlers get at the end of a run
+_LAST_WORDS = 2.0  # seconds that one record may take the parent's handlers at the end of a run
+_WORKERS_LAST_WORDS = 0.5  # seconds that a worker which ends waits to say how many records were dropped
+_LOST = struct.Struct("<Q")  # before each record: how many have been dropped since the last
 
 
 def levels() -> dict[str, int]:
@@ -50,47 +46,16 @@ def levels() -> dict[str, int]:
     return {**kept, "root": int(logging.root.level), "": int(logging.root.manager.disable)}
 
 
-class LockedChannel(Channel):
-    """A worker's channel on which any thread may send records, between the frames of the main thread."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._busy = _thread.allocate_lock()
-
-    def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
-        with self._busy:
-            super().send(kind, parts, fds)
-
-    def offer(self, kind: int, parts: Sequence[bytes | memoryview]) -> bool:
-        """Send a small frame if that takes no waiting; False if it would."""
-        # The lock is not waited for: whoever logs may have interrupted this very thread in the midst of a frame.
-        if not self._busy.acquire(blocking=False):
-            return False
-        try:
-            if not writable(self.fileno()):
-                return False
-            super().send(kind, parts)
-            return True
-        finally:
-            self._busy.release()
-
-
 class Outgoing:
     """A worker's records on their way out, from the import of logging on.
 
-    Shared: _records (appends and pops only), _sending. The first record after a pause is sent by whoever logs it, the
-    next ones a moment later by a daemon thread.
-    levels: those of the parent.
+    Any thread. Waits: whoever logs, on the socket, unless `drops`. levels: those of the parent.
     """
 
-    def __init__(self, channel: LockedChannel, levels: Mapping[str, int]) -> None:
-        self._channel, self._levels = channel, levels
-        self._records: deque[bytes] = deque()
-        self._sending = _thread.allocate_lock()
+    def __init__(self, fd: int, levels: Mapping[str, int], *, drops: bool) -> None:
+        self._socket, self._levels, self._drops = socket.socket(fileno=fd), levels, drops
         self._lost = 0
-        self._sent_at = 0.0
         self._pid = os.getpid()
-        self._wanted: Any = None
         if (logging := sys.modules.get("logging")) is not None:
             self._install(logging)
         else:
@@ -128,66 +93,25 @@ class Outgoing:
                 logging.disable(level)
 
     def put(self, record: logging.LogRecord) -> bool:
-        """False in a child that a task has forked: the channel is not its own."""
+        """False in a child that a task has forked: the socket is not its own."""
         if os.getpid() != self._pid:
             return False
-        if len(self._records) >= _RECORDS_MOST:
-            self._lost += 1
-            return True
-        self._records.append(_packed(record))
-        if now() - self._sent_at >= _PAUSE:  # at once, since the next thing that happens may be this worker's end
-            self.flush()
-        if self._records:
-            self._send_soon()
+        lost, self._lost = self._lost, 0
+        if not self._send(_LOST.pack(lost) + _packed(record), socket.MSG_DONTWAIT if self._drops else 0):
+            self._lost += lost + 1
         return True
 
-    def flush(self) -> None:
-        """Send what is there, as far as that takes no waiting."""
-        if not self._records or os.getpid() != self._pid or not self._sending.acquire(blocking=False):
-            return
+    def _send(self, message: bytes, how: int) -> bool:
         try:
-            while self._records and self._send_some():
-                pass
-        except (Gone, OSError, ValueError):
-            pass  # there is nobody to hear them, or a task has closed the channel
-        finally:
-            self._sending.release()
+            return self._socket.send(message, how | socket.MSG_NOSIGNAL) > 0
+        except OSError:
+            return False  # full, where that is not waited for; nobody hears us; or a task has closed it
 
     def close(self) -> None:
         """The last words of a worker that ends in order."""
-        until = now() + _LAST_WORDS / 4
-        while (self._records or self._sending.locked()) and now() < until:  # locked: our thread holds some in its hands
-            self.flush()
-            if self._records or self._sending.locked():
-                sleep(_PAUSE / 10)
-
-    def _send_some(self) -> bool:
-        batch: list[bytes] = []
-        while self._records and sum(map(len, batch)) < _FRAME_BYTES:
-            batch.append(self._records.popleft())
-        lost, self._lost, self._sent_at = self._lost, 0, now()
-        if self._channel.offer(LOGS, [struct.pack("<Q", lost), *batch]):
-            return True
-        self._lost += lost
-        self._records.extendleft(reversed(batch))
-        return False
-
-    def _send_soon(self) -> None:
-        if self._wanted is None:
-            from _queue import SimpleQueue  # what it promises: `put` may interrupt a `put` of the same thread
-
-            self._wanted = SimpleQueue()
-            threading.Thread(target=self._send_later, name="worker-logs", daemon=True).start()
-        if self._wanted.empty():
-            self._wanted.put(None)
-
-    def _send_later(self) -> None:
-        while True:
-            self._wanted.get()
-            sleep(_PAUSE)
-            self.flush()
-            if self._records:
-                self._wanted.put(None)
+        if self._lost and os.getpid() == self._pid:
+            self._socket.settimeout(_WORKERS_LAST_WORDS)
+            self._send(_LOST.pack(self._lost), 0)
 
 
 def _handler(logging: Any, put: Callable[[Any], bool]) -> Any:
@@ -252,55 +176,71 @@ def _cut(text: str) -> str:
 class Incoming:
     """Records of a pool's workers, on their way to the parent's handlers.
 
-    put, close: for the pool's driving thread. The handlers, which are the user's code, are called in a thread of ours:
-    one that is slow, or hangs, holds up no deadline. Waits: that thread, on _frames.
+    All methods are for the pool's driving thread. The handlers, which are the user's code, are called in a thread of
+    ours: one that is slow, or hangs, holds up no deadline. Waits: that thread, on the socket.
+    theirs: the descriptor that workers send to. hurry: the run was stopped, and may not wait for handlers.
     """
 
     def __init__(self, complaints: list[str]) -> None:
         self._complaints = complaints
-        self._frames: Any = None
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.theirs, self.hurry = self._theirs.fileno(), False
         self._thread: threading.Thread | None = None
-        self._lost = 0
+        self._lost = self._taken = 0
         self._given_up = False  # its thread hangs in a handler: what comes after that is not wanted any more
 
-    def put(self, parts: Sequence[memoryview]) -> None:
-        """The parts of a LOGS frame."""
-        if self._thread is None:
-            from _queue import SimpleQueue
+    def fileno(self) -> int:
+        return self._ours.fileno()
 
-            self._frames = SimpleQueue()
+    def hear(self) -> None:
+        """The first record is there, or the first that a poll has told of."""
+        if self._thread is None:
             self._thread = threading.Thread(target=self._handle, name="worker-logs", daemon=True)
             self._thread.start()
-        self._lost += struct.unpack("<Q", parts[0])[0]
-        if self._frames.qsize() < _FRAMES_MOST:
-            self._frames.put(parts[1:])
-        else:
-            self._lost += len(parts) - 1
 
     def _handle(self) -> None:
         import logging
 
-        while (records := self._frames.get()) is not None:
-            for packed in records:
-                if self._given_up:
-                    return
-                fields, error = guarded(pickle.loads, packed)
-                if error is not None:
+        while message := self._ours.recv(_MESSAGE_BYTES):
+            self._taken += 1
+            self._lost += _LOST.unpack_from(message)[0]
+            if len(message) > _LOST.size:
+                fields, error = guarded(pickle.loads, message[_LOST.size :])
+                if error is None:
+                    record = logging.makeLogRecord(fields)
+                    logger = logging.getLogger(record.name)
+                    if logger.isEnabledFor(record.levelno):
+                        guarded(logger.handle, record)
+                else:
                     self._lost += 1
-                    continue
-                record = logging.makeLogRecord(fields)
-                logger = logging.getLogger(record.name)
-                if logger.isEnabledFor(record.levelno):
-                    guarded(logger.handle, record)
+                del fields, error  # an error holds this frame, and would hold itself
+            if self._given_up:
+                return
 
     def close(self) -> None:
-        """Handle what is there; not for ever."""
+        """Handle what is there, as long as that goes on. Idempotent."""
+        if self._ours.fileno() < 0:
+            return
+        waiting = select.poll()
+        waiting.register(self._ours, select.POLLIN)
+        if self._thread is None and waiting.poll(0):
+            self.hear()
+        self._theirs.close()  # not before that: an end would look like a record
+        self._ours.shutdown(socket.SHUT_RD)  # what was sent is still read, then comes the end
         if self._thread is not None:
-            self._frames.put(None)
-            self._thread.join(_LAST_WORDS)
-            self._given_up = self._thread.is_alive()
-            self._lost += self._frames.qsize()
-            self._thread = None
+            self._await(self._thread)
+        self._ours.close()
         if self._lost:
             self._complaints.append(f"{self._lost} or more log records of workers were lost: logging did not keep up")
             self._lost = 0
+
+    def _await(self, thread: threading.Thread) -> None:
+        taken = -1
+        while thread.is_alive() and taken != self._taken and not (self.hurry and taken >= 0):
+            taken = self._taken
+            thread.join(_LAST_WORDS)
+        self._given_up = thread.is_alive()
+        if self._given_up:
+            self._lost += 1
+            while guarded(self._ours.recv, _MESSAGE_BYTES, socket.MSG_DONTWAIT)[0]:
+                self._lost += 1

@@ -35,7 +35,7 @@ from worker_dispatcher.pools.batching import (
     wanted,
 )
 from worker_dispatcher.pools.loading import flush, inherit, unsendable
-from worker_dispatcher.pools.logs import levels
+from worker_dispatcher.pools.logs import Incoming, levels
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
 from worker_dispatcher.pools.watch import Watch
@@ -104,11 +104,20 @@ class ProcessPool:
             parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
         about_main = None if method == "fork" else home.facts()
-        manners = marshal.dumps((levels() if setup.forward_logging else None, about_main))
-        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], self._greeting_fds))
+        complaints: list[str] = []
+        self._logs = Incoming(complaints) if setup.forward_logging else None
+        fds, about_logs = self._greeting_fds, None
+        if self._logs is not None:
+            undo.callback(self._logs.close)
+            fds = [*fds, self._logs.theirs]
+            about_logs = levels(), len(fds), setup.forward_logging == "drop"
+        manners = marshal.dumps((about_logs, about_main))
+        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], fds), complaints)
         self.pids, self.complaints = self._roster.pids, self._roster.complaints
         self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
         self._poll.register(self._wake, select.POLLIN)
+        if self._logs is not None:
+            self._poll.register(self._logs, select.POLLIN)
 
     # Feeding
 
@@ -242,6 +251,9 @@ class ProcessPool:
     def _attend(self, fd: int) -> None:
         if fd == self._wake:
             os.eventfd_read(fd)
+        elif self._logs is not None and fd == self._logs.fileno():
+            self._poll.unregister(fd)  # from here on its own thread listens
+            self._logs.hear()
         else:
             self._roster.attend(fd)
 
@@ -312,6 +324,8 @@ class ProcessPool:
             os.eventfd_write(self._wake, 1)
 
     def stop(self) -> list[Event]:
+        if self._logs is not None:
+            self._logs.hurry = True
         for remote in self._remotes:
             remote.slate.halt[0] = 1
         self._listen_while(self._unreported, _LAST_WORDS)
@@ -347,7 +361,8 @@ class ProcessPool:
         self._roster.closed = True
         with ExitStack() as steps:  # the last is taken first, and each whatever those before it raise
             steps.callback(self._close_descriptors)
-            steps.callback(self._roster.logs.close)
+            if self._logs is not None:
+                steps.callback(self._logs.close)
             steps.callback(self._starter.close)
             steps.callback(self._roster.finish_all)
             steps.callback(self._listen_while, self._workers_left, EXIT_GRACE)

@@ -6,9 +6,7 @@ import math
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TypeAlias
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
@@ -28,8 +26,6 @@ __all__ = ["Remote"]
 
 _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nobody reads
 
-HearLogs: TypeAlias = Callable[[Sequence[memoryview]], None]
-
 
 class Remote:
     """A worker process with `slots` threads or coroutines (one: its main thread).
@@ -47,9 +43,7 @@ class Remote:
     due: when its last task may start, or has started if that is past.
     """
 
-    def __init__(
-        self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup, hear_logs: HearLogs
-    ) -> None:
+    def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
@@ -68,7 +62,6 @@ class Remote:
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._stop_at = setup.stop_at or math.inf
         self._done = 0
-        self._hear_logs = hear_logs
         self._failed: dict[int, int] = {}  # seq -> id of tasks whose exception object is still to come
         self._revoked_at = math.inf
         self._ghosts: dict[int, int] = {}  # seqs taken back that the worker has yet to drop: first -> end
@@ -91,7 +84,7 @@ class Remote:
         try:
             self._send(frames.SETUP, parts, fds)
         except Crowded:
-            self._send(frames.SETUP, [*inlined(parts[:3], fds), *parts[3:]], [])
+            self._send(frames.SETUP, [*inlined(parts[:-1], fds), *parts[-1:]], [])
 
     def give(self, batch: Batch, parts: list[bytes | memoryview], fds: list[int]) -> None:
         """Hand over a batch; parts, fds: its items, to be sent. Closes fds."""
@@ -212,9 +205,6 @@ class Remote:
         if frame.kind == frames.INIT_FAILED:
             self.told_why = True
             return [Broken(init_error(frame, self.number))]
-        if frame.kind == frames.LOGS:
-            self._hear_logs(frame.parts)
-            return []
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
             return []

@@ -18,7 +18,6 @@ from worker_dispatcher.osproc.slate import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all, readable
 from worker_dispatcher.pools.base import Broken, Event, Setup
-from worker_dispatcher.pools.logs import Incoming
 from worker_dispatcher.pools.remote import Remote
 
 __all__ = ["EXIT_GRACE", "Roster"]
@@ -47,13 +46,13 @@ class Roster:
         slots: list[int],
         starter: ServerStarter | ForkStarter,
         greeting: tuple[list[bytes | memoryview], list[int]],
+        complaints: list[str],
     ) -> None:
         self._setup, self.slots, self._starter, self._greeting = setup, slots, starter, greeting
         self.remotes: list[Remote] = []
         self.dying: list[Remote] = []
         self.events: list[Event] = []
-        self.complaints: list[str] = []
-        self.logs = Incoming(self.complaints)
+        self.complaints = complaints
         self.pids: dict[int, int] = {}  # worker number -> process id, for every worker that ever ran
         self.closed = False
         self.poll = select.poll()
@@ -96,7 +95,7 @@ class Roster:
         try:
             if self.remotes:
                 self._leave_some_descriptors()
-            remote = Remote(self._starter, slots, self._number, self._setup, self.logs.put)
+            remote = Remote(self._starter, slots, self._number, self._setup)
         except OSError as error:
             self._cannot_start(str(error))
             return False

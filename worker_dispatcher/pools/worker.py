@@ -41,7 +41,7 @@ from worker_dispatcher.pools.frames import (
 )
 from worker_dispatcher.pools.hooks import complain, send_failed_init
 from worker_dispatcher.pools.loading import flush, load, load_setup, unloadable
-from worker_dispatcher.pools.logs import LockedChannel, Outgoing
+from worker_dispatcher.pools.logs import Outgoing
 from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Stretch
 
@@ -206,7 +206,7 @@ class Worker(Protocol):
 
 def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], Worker] = Solo) -> None:
     """A worker's life. Returns when the parent has closed the channel. many: who works in many slots."""
-    channel = LockedChannel(socket.socket(fileno=socket_fd), blocking=True)
+    channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
     logs: Outgoing | None = None
     worker: Worker | None = None
     slate: Slate | None = None
@@ -216,10 +216,10 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
         slate.started[0] = now()  # a sign of life
         frames = channel.receive()
         *parts, manners = frames[0].parts
-        levels, about_main = marshal.loads(manners)
+        about_logs, about_main = marshal.loads(manners)
         home.settle(about_main)
-        if levels is not None:
-            logs = Outgoing(channel, levels)
+        if about_logs is not None and len(frames[0].fds) == about_logs[1]:  # else there was no room for its descriptor
+            logs = Outgoing(frames[0].fds.pop(), about_logs[0], drops=about_logs[2])
         _limit_blas()
         setup, error = load_setup(parts, frames[0].fds)
         if error is not None:
