@@ -17,7 +17,7 @@ from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OUTPUT, Failure, Stretch
-from worker_dispatcher.tracebacks import part_from_frames
+from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
 __all__ = [
     "SMALL",
@@ -309,10 +309,15 @@ def _is_own_end(error: BaseException) -> bool:
 
 
 def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
-    """(result, None), or (None, what was raised): for any user code that is not a task."""
+    """(result, None), or (None, what was raised): for any user code that is not a task.
+
+    What a handler of signals raises in the midst of it is not its own, and goes through.
+    """
     try:
         return function(*arguments), None
     except BaseException as error:
+        if is_foreign(error):
+            raise
         return None, error
 
 

@@ -57,22 +57,16 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     task's own exception with task.on_error 'raise'.
     Returns False in a worker process that is only loading the script: see the message it prints.
     """
-    reading = read(config)
-    if line := _refused_here(reading.config):
-        from worker_dispatcher.dispatch.banner import print as say
+    from worker_dispatcher.dispatch.interrupt import Presses
 
-        say(line, file=sys.stderr)
-        return False
-    run = _new_run(reading)
-    try:
-        run.drive()
-    except BaseException:
-        if run.done:
-            _set_last(_here.last, run)
-        del run  # see tracebacks
-        raise
-    _set_last(_here.last, run)
-    return run.results
+    with Presses() as presses, presses.raising:
+        reading = read(config)
+        if line := _refused_here(reading.config):
+            from worker_dispatcher.dispatch.banner import print as say
+
+            say(line, file=sys.stderr)
+            return False
+        return _new_run(reading).drive(partial(_set_last, _here.last)).results
 
 
 def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records: bool = True) -> Run:
@@ -83,10 +77,13 @@ def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records
     on_saturation 'drop'.
     Raises RunError where `start` would return False: there is nothing to hand out.
     """
-    reading = read(config)
-    if line := _refused_here(reading.config):
-        raise RunError(line)
-    return _new_run(reading, keep_records=keep_records).launch(partial(_set_last, _here.last))
+    from worker_dispatcher.dispatch.interrupt import Presses
+
+    with Presses() as presses, presses.raising:
+        reading = read(config)
+        if line := _refused_here(reading.config):
+            raise RunError(line)
+        return _new_run(reading, keep_records=keep_records).launch(partial(_set_last, _here.last))
 
 
 def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
-__all__ = ["part_from_frames", "spare_of"]
+__all__ = ["hosts", "is_foreign", "part_from_frames", "spare_of"]
 
 _HOME = os.path.join(os.path.dirname(__file__), "")
 
@@ -34,6 +34,40 @@ def part_from_frames(error: BaseException) -> BaseException:
                     pass  # it is still running
         link = link.__cause__ or link.__context__
     return error
+
+
+def is_foreign(error: BaseException) -> bool:
+    """True if a handler of signals of the host program has raised it: no guard may take it for an error of the code
+    that was interrupted. Python gives a handler the frame that it interrupts, and has it called from there."""
+    place = error.__traceback__ if hosts.here() else None
+    while place is not None:
+        frame, back = place.tb_frame, place.tb_frame.f_back
+        if back is not None:
+            for value in frame.f_locals.values():
+                if value is back or (type(value) is tuple and any(one is back for one in value)):
+                    return True
+        place = place.tb_next
+    return False
+
+
+class _Hosts:
+    """The calls of ours that the main thread of this process is in: handlers of signals run there, and what they raise
+    is the host program's. In a worker it belongs to the task."""
+
+    def __init__(self) -> None:
+        self._pids: list[int] = []
+
+    def begin(self) -> None:
+        self._pids.append(os.getpid())
+
+    def end(self) -> None:
+        self._pids.pop()
+
+    def here(self) -> bool:
+        return bool(self._pids) and self._pids[-1] == os.getpid()
+
+
+hosts = _Hosts()
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:

@@ -25,6 +25,7 @@ from typing import Any
 
 from worker_dispatcher.home import FRESH, Reader
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.tracebacks import is_foreign
 
 __all__ = [
     "LARGE",
@@ -119,7 +120,9 @@ def pack(value: Any, reader: Reader = FRESH) -> Packed:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         plain = _NAMES_A_GLOBAL not in head
         portable = plain or not _names_what_stays_here([head])
-    except Exception:  # what is the script's own may be the reason; if it is not, the second error is the one to show
+    except Exception as error:  # the script's own may be the reason; if it is not, the second error is the one to show
+        if is_foreign(error):
+            raise
         plain = portable = False
     if not portable:
         buffers = []
@@ -145,7 +148,9 @@ def pack_large(value: Any, reader: Reader = FRESH) -> Packed:
         plain = is_plain(value if type(value) in (list, tuple) else (value,))
         plain = plain or not any(_NAMES_A_GLOBAL in piece for piece in pieces)
         portable = plain or not _names_what_stays_here(pieces)
-    except Exception:  # as in `pack`
+    except Exception as error:  # as in `pack`
+        if is_foreign(error):
+            raise
         plain = portable = False
     if not portable:
         buffers, pieces = [], _Pieces()

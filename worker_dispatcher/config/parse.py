@@ -16,6 +16,7 @@ from worker_dispatcher.config.describe import Refused, brief, got, named
 from worker_dispatcher.config.options import NOT_YET, Config
 from worker_dispatcher.config.together import conflicts
 from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.tracebacks import is_foreign
 
 if TYPE_CHECKING:
     from worker_dispatcher.config.legacy import Legacy
@@ -71,6 +72,8 @@ class Reading:
         except Refused as refusal:
             self.problems.append((path, str(refusal)))
         except Exception as error:
+            if is_foreign(error):
+                raise
             # Looking at an odd object ran code of its own, and that failed. Its message may hold the payload.
             self.problems.append((path, f"could not be looked at: that raised {named(type(error))}"))
 

@@ -10,6 +10,7 @@ from typing import Any
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.tracebacks import is_foreign
 
 __all__ = [
     "CALLBACK_NAMES",
@@ -197,7 +198,9 @@ def _parameters(function: Callable[..., Any]) -> list[_Parameter] | None:
 
     try:
         found = inspect.signature(function, follow_wrapped=False).parameters.values()
-    except Exception:
+    except Exception as error:
+        if is_foreign(error):
+            raise
         # ValueError and TypeError for builtins; anything at all from an object that computes its `__signature__`.
         return None
     without = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -90,8 +90,10 @@ class Course:
 
             self.driver.keep_in(open_journal(config, self.tasks.total, self.anchor, 6))
 
-    def drive(self) -> None:
-        """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
+    def drive(self, at_end: Callable[[], None]) -> None:
+        """Run to the end in this thread. Raises what the run must raise; everything finished stays readable.
+        at_end: called just before the run is done."""
+        self._at_end = at_end
         self._drive()
         error, self.driver.error = self.driver.error, None  # it has one owner: see tracebacks
         if error is None:
@@ -100,7 +102,7 @@ class Course:
         try:
             raise part_from_frames(error)
         finally:
-            del self, error
+            del self, error, at_end
 
     def _drive(self) -> None:
         try:
@@ -110,13 +112,14 @@ class Course:
             self.driver.let_go()
             raise
         with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
-            if isinstance(self.tasks, Intake):
-                self._pour(self.tasks)
-            else:
-                self._work()
+            self._until_it_is_over(self._pour if isinstance(self.tasks, Intake) else self._work)
             if self.driver.error is None:
-                self._all_done()
-            self._finish()
+                self._until_it_is_over(self._all_done)
+            if self.driver.interrupted:
+                self.driver.fail(KeyboardInterrupt())
+            self._until_it_is_over(self._finish)
+            if not self.done:
+                self._finish()
         if isinstance(self.driver.error, KeyboardInterrupt):
             self.driver.error.add_note("  " + self.ledger.kept_note())
 
@@ -131,20 +134,26 @@ class Course:
             self._calling_back = False  # once: the next one may find us in our own code already
             raise KeyboardInterrupt
 
-    def _work(self) -> None:
+    def _until_it_is_over(self, step: Callable[[], None]) -> None:
+        """What a step raises, or a handler of signals in the midst of it, is raised by the run, in the end."""
         try:
-            self.driver.run(lambda: open_pool(self._plan))
-        except (Exception, KeyboardInterrupt) as error:
+            step()
+        except BaseException as error:
             self.driver.fail(error)
-        if self.driver.stopped == "interrupt":
+
+    def _work(self) -> None:
+        self._until_it_is_over(lambda: self.driver.run(lambda: open_pool(self._plan)))
+        if self.driver.interrupted:
             self.driver.fail(KeyboardInterrupt())
 
-    def _pour(self, tasks: Intake) -> None:
+    def _pour(self) -> None:
         """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
 
         A launched run has no caller that waits in here: it draws in a thread that can be left behind when the run ends
         and the iterable does not.
         """
+        tasks = self.tasks
+        assert isinstance(tasks, Intake)
         if self.thread is not None:
             drawing = threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True)
             start_thread(drawing)
@@ -163,18 +172,25 @@ class Course:
         start_thread(helper)
         self._draw(tasks)
         # Not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended.
-        while not over.wait(LONGEST_WAIT):
-            pass
+        while not over.is_set():
+            try:
+                over.wait(LONGEST_WAIT)
+            except BaseException as error:  # a signal handler of the host program raised it
+                self._stop_for(error)
         helper.join()
 
     def _draw(self, tasks: Intake) -> None:
         try:
             tasks.pour()
         except BaseException as error:  # a signal handler of the host program raised it
-            tasks.error = part_from_frames(error)
+            self._stop_for(error)
             tasks.end()
         if isinstance(tasks.error, KeyboardInterrupt):
             self.driver.ask_to_stop("interrupt")
+
+    def _stop_for(self, error: BaseException) -> None:
+        self.driver.fail(error)
+        self.driver.ask_to_stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
 
     def _finish(self) -> None:
         """Close the books: from here on nothing of the run changes."""

@@ -92,7 +92,7 @@ class Driver:
         return self._asked == "interrupt"
 
     def ask_to_stop(self, why: str) -> None:
-        """End the run as soon as possible; why: 'interrupt' or 'cancel'. From any thread or signal handler."""
+        """End the run as soon as possible; why: as in stops. From any thread or signal handler."""
         self._asked = self._asked or why
         self.wake()
 
@@ -137,7 +137,7 @@ class Driver:
             if self.stopped is not None:
                 self._finish_early(pool)
         except BaseException as error:
-            self.stopped = self.stopped or ("interrupt" if isinstance(error, KeyboardInterrupt) else "failures")
+            self.stopped = self.stopped or ("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
             self._finish_early(pool)
             raise
         finally:
@@ -247,7 +247,7 @@ class Driver:
                     self._exceptions[event.task_id] = event.exception
             case Broken():
                 self.fail(event.error)  # the first one says why
-                self.stopped = "failures"
+                self.stopped = self.stopped or "exception"
 
     def _finished(self, event: Finished) -> None:
         attempts: dict[int, int] = {}

@@ -11,6 +11,7 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.screens import Screen, open_screen
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.records import Ledger
+from worker_dispatcher.tracebacks import is_foreign
 
 __all__ = ["Progress"]
 
@@ -74,7 +75,9 @@ class Progress:
     def _try(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception:  # a terminal that is gone, a full disk, a notebook's kernel: nothing to do with the run
+        except Exception as error:  # a terminal that is gone, a full disk, a notebook's kernel: not the run's affair
+            if is_foreign(error):
+                raise
             screen, self._screen, self.due = self._screen, None, math.inf
             if screen is not None:
                 self._try(screen.give_up)

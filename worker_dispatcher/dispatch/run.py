@@ -54,10 +54,11 @@ class Run:
         """The whole config, defaults included. A new dict at each call, but for the user's own values in it."""
         return self._reading.merged()
 
-    def drive(self) -> Run:
-        """Run to the end in this thread. Raises what the run must raise; everything finished stays readable."""
+    def drive(self, ended: Callable[[Run], None] = lambda run: None) -> Run:
+        """Run to the end in this thread. Raises what the run must raise; everything finished stays readable.
+        ended: called with the run just before it is done."""
         try:
-            self._course.drive()
+            self._course.drive(lambda: ended(self))
         except BaseException:
             del self  # see tracebacks
             raise
@@ -237,7 +238,8 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """started_at, ended_at (Unix seconds), duration (seconds), counts, the ids not run and dropped, and `stopped`:
-        why the run ended early ('runtime', 'interrupt', 'failures', 'cancel', or what abort_on saw), else None."""
+        why the run ended early ('runtime', 'interrupt', 'failures', 'cancel', 'exception' out of a signal handler or
+        where the pool cannot go on, 'journal', or what abort_on saw), else None."""
         info = self.info_without_ids()
         not_run = self._course.ledger.ids_with(NOT_RUN)
         if self._course.ended is not None and self._course.tasks.total is not None:

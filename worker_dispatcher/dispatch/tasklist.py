@@ -12,7 +12,7 @@ from typing import Any
 from worker_dispatcher.execute import guarded
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
-from worker_dispatcher.tracebacks import part_from_frames
+from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
 __all__ = ["LONGEST_WAIT", "Intake", "TaskList", "task_list"]
 
@@ -85,6 +85,8 @@ class TaskList:
             self.drawing = False
         except BaseException as error:
             self.drawing = False
+            if is_foreign(error) and not isinstance(error, KeyboardInterrupt):
+                raise
             self.error = part_from_frames(error)
             return _NO_MORE
         return found

@@ -20,6 +20,8 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
+from worker_dispatcher.tracebacks import is_foreign
+
 __all__ = ["DIGEST_SIZE", "NoDigest", "code_of", "digests", "name_of", "told"]
 
 DIGEST_SIZE = 8  # bytes; two different items at one place in two lists agree by chance once in 1.8e19
@@ -56,6 +58,8 @@ def digests(items: Iterable[Any]) -> bytes:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever the item's classes raise
+            if is_foreign(error):
+                raise
             raise NoDigest(len(found), error) from None
         found.append(one)
         parts.clear()
@@ -100,6 +104,8 @@ def _with_memo(item: Any, index: int) -> bytes:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if is_foreign(error):
+            raise
         raise NoDigest(index, error) from None
 
 

@@ -31,6 +31,7 @@ from worker_dispatcher.journal.rows import (
     seal_holds,
 )
 from worker_dispatcher.records import OK, STATUS_NAMES, Failure
+from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
 
 __all__ = ["Journal"]
@@ -201,6 +202,8 @@ class Journal:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the results' classes may raise anything
+            if is_foreign(error):
+                raise
             text = f"has a result of task #{facts.first} that cannot be loaded: {told(error)}"
             raise JournalError(self.path, text, facts.first) from None
 

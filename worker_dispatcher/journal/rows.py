@@ -26,6 +26,7 @@ from typing import Any
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
+from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import LARGE, unpack
 
 __all__ = [
@@ -126,20 +127,26 @@ def pack_content(content: Any) -> Packing:
     large: list[pickle.PickleBuffer] = []
     try:
         _dump(pickle.Pickler, content, parts, large)
-    except BaseException:  # cloudpickle may know better; if it does not, its error is the one to show
+    except BaseException as error:  # cloudpickle may know better; if it does not, its error is the one to show
+        if is_foreign(error):
+            raise
         import cloudpickle
 
         parts.clear()
         large.clear()
         try:
             _dump(cloudpickle.Pickler, content, parts, large)
-        except BaseException as error:
-            raise Unpackable(error) from None
+        except BaseException as problem:
+            if is_foreign(problem):
+                raise
+            raise Unpackable(problem) from None
     buffers = [[one.raw()] for one in large]
     if any(_NAMES_A_GLOBAL in part for part in parts):
         try:
             unpack(b"".join(parts), [one[0] for one in buffers])
         except BaseException as error:
+            if is_foreign(error):
+                raise
             raise Unpackable(error) from None
     return _packing(parts, buffers)
 

@@ -1,0 +1,162 @@
+"""Ctrl-C, and what other handlers of signals raise, leaves a call at whatever moment it comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import worker_dispatcher as wd
+
+PROGRAM = Path(__file__).with_name("pressed.py")
+SHAPES = {"threads": {}, "processes": {"use_processing": True}, "grid": {"parallel_processing": {"enabled": True}}}
+MOMENTS = {("threads", "SIGINT"): 35, ("lazy", "SIGINT"): 25, ("processes", "SIGINT"): 40, ("threads", "SIGALRM"): 20}
+
+
+@pytest.fixture(params=SHAPES)
+def worker(request):
+    return {"number": 2, **SHAPES[request.param]}
+
+
+class Watch(Exception):
+    """What the alarm raises."""
+
+
+@pytest.fixture
+def alarm():
+    """alarm(seconds, error): raise it then, out of the handler of a signal."""
+    number = signal.SIGUSR2  # pytest-timeout has its own use for the alarm
+    before = signal.getsignal(number)
+
+    def at(fact, error):
+        def ring(number, frame):
+            raise error
+
+        def send():
+            fact()
+            os.kill(os.getpid(), number)
+
+        signal.signal(number, ring)
+        ringing = threading.Thread(target=send)
+        ringing.start()
+        return ringing
+
+    yield at
+    signal.signal(number, before)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("shape", "name"), MOMENTS, ids="-".join)
+def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, tmp_path):
+    command = [sys.executable, str(PROGRAM), shape, name, str(MOMENTS[shape, name]), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.stdout == "tried\n", done.stdout + done.stderr
+
+
+class Pressing:
+    """Presses while it is packed."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        return int, ()
+
+
+def test_a_press_while_the_config_is_packed_is_no_config_error():
+    task = {"list": 2, "function": abs, "config": Pressing()}
+    with pytest.raises(KeyboardInterrupt):
+        wd.start({"task": task, "worker": {"use_processing": True}, "verbose": False})
+
+
+def test_a_press_while_workers_end_leaves_the_call_and_keeps_the_results(worker, notes):
+    def leave():
+        notes.add("leaving")
+        notes.wait("pressed")
+
+    def press():
+        notes.wait("leaving")
+        os.kill(os.getpid(), signal.SIGINT)
+        notes.add("pressed")
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        wd.start({"task": {"list": [1, 2], "function": abs}, "worker": {**worker, "exit": leave}, "verbose": False})
+    pressing.join()
+    assert wd.get_results() == [1, 2]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
+@pytest.mark.leaves_threads
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("error", [Watch("over"), SystemExit(3)], ids=["exception", "exit"])
+def test_what_a_handler_raises_leaves_the_call_and_keeps_what_was_done(worker, error, lazy, alarm, notes):
+    def meet(task):
+        if task > 1:
+            notes.add("running")
+            notes.wait("the end")
+        return task
+
+    tasks = [1, *range(2, 9)]
+    ringing = alarm(lambda: notes.wait("running"), error)
+    task = {"list": iter(tasks) if lazy else tasks, "function": meet}
+    with pytest.raises(type(error)):
+        wd.start({"task": task, "worker": {**worker, "number": 1}, "verbose": False})
+    notes.add("the end")
+    ringing.join()
+    info = wd.get_result_info()
+    assert info["stopped"] == "exception"
+    assert wd.get_results()[0] == 1
+    assert wd.get_logs()[1]["status"] == "cancelled"
+    assert wd.get_logs()[1]["error"]["message"] == "the task was running when an exception ended the run"
+    assert info["counts"]["ok"] == 1
+
+
+def test_what_a_handler_raises_while_workers_end_leaves_the_call(worker, alarm, notes):
+    def leave():
+        notes.add("leaving")
+        notes.wait("rung")
+
+    def rung():
+        notes.wait("leaving")
+        threading.Timer(0.2, notes.add, ["rung"]).start()
+
+    ringing = alarm(rung, Watch("over"))
+    with pytest.raises(Watch):
+        wd.start({"task": {"list": [1, 2], "function": abs}, "worker": {**worker, "exit": leave}, "verbose": False})
+    ringing.join()
+    assert wd.get_results() == [1, 2]
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
+
+
+def test_a_handler_that_is_put_there_during_a_run_is_there_after_it():
+    def mine(number, frame):
+        """The program's own."""
+
+    def install(result):
+        signal.signal(signal.SIGINT, mine)
+        return result
+
+    try:
+        wd.start({"task": {"list": [1], "function": abs, "callback": {"on_all_done": install}}, "verbose": False})
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_worker_init_that_raises_ends_a_run_for_an_exception():
+    def fails():
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        wd.start({"task": {"list": [1], "function": abs}, "worker": {"init": fails}, "verbose": False})
+    assert wd.get_result_info()["stopped"] == "exception"
