@@ -40,7 +40,7 @@ FLOORS: dict[str, int] = {
         0,
     ),
     **dict.fromkeys(["awaiting", "config", "records", "retry", "script", "timers", "limiter", "wire"], 1),
-    **dict.fromkeys(["osproc", "execute", "reports", "journal"], 2),
+    **dict.fromkeys(["done_log", "osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["dispatch", "engine", "workpool"], 4),
     **dict.fromkeys(["last_run", "max_rate", "reporting", "cli", "worker_dispatcher"], 5),
@@ -49,6 +49,7 @@ FLOORS: dict[str, int] = {
 # (importing room, imported room) on the same floor, each with its reason.
 FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("config", "retry"): "the config holds a Backoff as it is used, and its defaults stand only there",
+    ("execute", "done_log"): "the log that on_done is given stands apart from how it is called",
     ("call_style", "named_tuple"): "what travels is a named tuple",
     ("clock", "named_tuple"): "as above",
     ("home", "named_tuple"): "as above",

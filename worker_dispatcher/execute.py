@@ -15,8 +15,9 @@ from typing import Any, Protocol, TypeAlias
 from worker_dispatcher.awaiting import PLAIN, resolved, settled
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.done_log import log_for
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OUTPUT, Failure, Stretch
+from worker_dispatcher.records import Failure, Stretch
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
 __all__ = [
@@ -139,26 +140,23 @@ class Call(NamedTuple):
         return lambda task_id, task, metadata: function(**self.arguments(task_id, task, metadata))
 
     def after(self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any]) -> Any:
-        """What on_done makes of the result; it sees the log as it stands."""
+        """What on_done makes of the result; it sees the log as it stands, and what it adds to that goes along with the
+        metadata."""
+        with log_for(self.anchor, task_id, result, started, ended, metadata) as log:
+            return settled(self._on_done(task_id, result, log))
+
+    async def after_async(
+        self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any]
+    ) -> Any:
+        """`after`, on a loop."""
+        with log_for(self.anchor, task_id, result, started, ended, metadata) as log:
+            return await resolved(self._on_done(task_id, result, log))
+
+    def _on_done(self, task_id: int, result: Any, log: dict[Any, Any]) -> Any:
         if self.on_done is None or self.on_done_style is None:
             return result
-        anchor = self.anchor or Anchor(0.0, 0.0)
-        log = {
-            "task_id": task_id,
-            "started_at": anchor.wall_at(started),
-            "ended_at": anchor.wall_at(ended),
-            "duration": ended - started,
-            "result": result,
-            "metadata": metadata,
-        }
         known = {"id": task_id, "config": self.config, "result": result, "log": log}
-        if OUTPUT not in metadata:
-            return call_styled(self.on_done, self.on_done_style, result, known)
-        output = log["output"] = metadata.pop(OUTPUT)
-        try:
-            return call_styled(self.on_done, self.on_done_style, result, known)
-        finally:
-            metadata[OUTPUT] = output
+        return call_styled(self.on_done, self.on_done_style, result, known)
 
 
 class Hooks(NamedTuple):
@@ -242,7 +240,7 @@ def attempt_run(
                 known = type(result)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                result = settled(call.after(task_id, result, began, ended, metadata))
+                result = call.after(task_id, result, began, ended, metadata)
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it
@@ -287,7 +285,7 @@ async def attempt_async(
             result = await resolved(result)
         ended = now()
         if pid and os.getpid() == pid:
-            result = await resolved(call.after(task_id, result, started, ended, metadata))
+            result = await call.after_async(task_id, result, started, ended, metadata)
     except BaseException as error:
         if _is_own_end(error):
             started, result = 0.0, None

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.config import Config, Reading, read
-from worker_dispatcher.errors import RunError
+from worker_dispatcher.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
@@ -60,7 +60,7 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     from worker_dispatcher.dispatch.interrupt import Presses
 
     with Presses() as presses, presses.raising:
-        reading = read(config)
+        reading = _read(config)
         if line := _refused_here(reading.config):
             from worker_dispatcher.dispatch.banner import print as say
 
@@ -80,10 +80,17 @@ def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records
     from worker_dispatcher.dispatch.interrupt import Presses
 
     with Presses() as presses, presses.raising:
-        reading = read(config)
+        reading = _read(config)
         if line := _refused_here(reading.config):
             raise RunError(line)
         return _new_run(reading, keep_records=keep_records).launch(partial(_set_last, _here.last))
+
+
+def _read(config: Mapping[str, Any] | None) -> Reading:
+    if config is None:
+        text = "is None, so there is nothing to run; give a dict with task.function and task.list, or {} for the sample"
+        raise ConfigError([("config", text)])
+    return read(config)
 
 
 def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:

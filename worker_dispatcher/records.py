@@ -20,6 +20,7 @@ from worker_dispatcher.errors import BookingError, TaskFailure
 from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
+    "ADDED",
     "CANCELLED",
     "CRASHED",
     "DROPPED",
@@ -36,7 +37,7 @@ __all__ = [
     "Stretch",
     "TaskFailure",
     "phase_of",
-    "without_output",
+    "unpacked_notes",
 ]
 
 # One byte a task. OPEN: drawn from the list and not settled yet; the only one that may still change.
@@ -46,17 +47,19 @@ _WITHOUT_LOG = (OPEN, NOT_RUN, DROPPED)
 
 RESUMED = -1  # in the column of workers: an earlier run had it
 
-OUTPUT = "worker_dispatcher.output"  # under which what a task printed travels with its metadata
+# Under these travels with a task's metadata what it printed, and what on_done has added to its log.
+OUTPUT, ADDED = "worker_dispatcher.output", "worker_dispatcher.added"
 
 _ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
 _NO_END = 1 << 62  # more tasks than any run will have
 
 
-def without_output(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None]:
-    """What the task itself noted, and what it printed; None where that was not captured."""
-    if OUTPUT not in metadata:
-        return metadata, None
-    return {key: value for key, value in metadata.items() if key != OUTPUT}, metadata[OUTPUT]
+def unpacked_notes(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None, dict[Any, Any]]:
+    """What the task itself noted; what it printed, None where that was not captured; what on_done has added."""
+    if OUTPUT not in metadata and ADDED not in metadata:
+        return metadata, None, {}
+    notes = dict(metadata)
+    return notes, notes.pop(OUTPUT, None), notes.pop(ADDED, {})
 
 
 def phase_of(due: float, measured_from: float, measured_until: float) -> str:
@@ -320,7 +323,8 @@ class Ledger:
     def log(self, task_id: int) -> dict[str, Any]:
         """One entry of `get_logs()`, made anew at each call."""
         at = task_id - 1
-        scheduled = (self.due[at], self._interval(task_id)) if at < len(self.due) else None
+        of_this_run = at < len(self.due) and self.worker[at] != RESUMED
+        scheduled = (self.due[at], self._interval(task_id)) if of_this_run else None
         times = self.started[at], self.ended[at]
         return self._entry(task_id, self.status[at], *times, self.results[at], self.worker[at], scheduled)
 
@@ -335,7 +339,7 @@ class Ledger:
         scheduled: tuple[float, int] | None,
     ) -> dict[str, Any]:
         """scheduled: due time (monotonic) and interval, None with fixed workers."""
-        notes, output = without_output(self.metadata.get(task_id, {}))
+        notes, output, added = unpacked_notes(self.metadata.get(task_id, {}))
         entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),
@@ -359,7 +363,7 @@ class Ledger:
             due = scheduled[0]
             delays = {"queue_delay": started - due, "response_time": ended - due}
             entry |= self._scheduled(task_id, *scheduled) | delays
-        return entry
+        return added | entry if added else entry
 
     def window(self, now: float | None = None) -> tuple[float, float] | None:
         """From when to when the tasks that statistics are about are planned to be due (monotonic), the latter infinite

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 from worker_dispatcher.named_tuple import NamedTuple
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["Backoff", "RetryPolicy"]
 
@@ -24,14 +30,20 @@ class Backoff(NamedTuple):
         """Seconds to wait after this many attempts (>= 1) have failed."""
         if self.initial <= 0:
             return 0.0
-        import random  # 3 ms, for those who wait only
-
         try:
             plain = self.initial * self.factor ** (attempts - 1)
         except OverflowError:
             plain = self.maximum
         plain = min(plain, self.maximum)
-        return plain * (1 + self.jitter * (2 * random.random() - 1))
+        return plain * (1 + self.jitter * (2 * _dice().random() - 1))
+
+
+@cache
+def _dice() -> Random:
+    """Our own: the numbers of the module `random` are the user's, and come as his seed says."""
+    from random import Random  # 3 ms, for those who wait only
+
+    return Random()
 
 
 class RetryPolicy(NamedTuple):

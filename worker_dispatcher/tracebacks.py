@@ -8,8 +8,11 @@ out of a call has let go of the run by then.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
+from typing import Any
 
 __all__ = ["hosts", "is_foreign", "part_from_frames", "spare_of"]
 
@@ -38,16 +41,27 @@ def part_from_frames(error: BaseException) -> BaseException:
 
 def is_foreign(error: BaseException) -> bool:
     """True if a handler of signals of the host program has raised it: no guard may take it for an error of the code
-    that was interrupted. Python gives a handler the frame that it interrupts, and has it called from there."""
-    place = error.__traceback__ if hosts.here() else None
+    that was interrupted."""
+    # Not by what the frames hold: to look at it would make each of them hold it once more.
+    if not hosts.here() or threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    place = error.__traceback__
     while place is not None:
-        frame, back = place.tb_frame, place.tb_frame.f_back
-        if back is not None:
-            for value in frame.f_locals.values():
-                if value is back or (type(value) is tuple and any(one is back for one in value)):
-                    return True
+        if place.tb_frame.f_code in handlers:
+            return True
         place = place.tb_next
     return False
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Of what Python calls for a signal, as far as it is written in Python."""
+    handler = getattr(handler, "func", handler)  # of a partial
+    handler = getattr(handler, "__func__", handler)
+    if not hasattr(handler, "__code__"):
+        handler = type(handler).__call__
+    code = getattr(handler, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 class _Hosts:

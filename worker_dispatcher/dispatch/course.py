@@ -55,7 +55,7 @@ class Course:
         self._plan = make_plan(config, self.tasks.total, self.anchor)
         if self._plan.kind != "threads":
             check_sendable(config)
-        workers = self._plan.workers
+        workers, self.number = self._plan.workers, self._plan.number
         self.handover = None if keep_records else Handover(2 * workers)
         self.ledger = PassingLedger(self.anchor, self.handover, workers) if self.handover else Ledger(self.anchor)
         self.driver = Driver(

@@ -25,8 +25,11 @@ class Presses:
     def __init__(self) -> None:
         self.count = 0
         self.ask: Callable[[], None] = _nothing
-        self.raising = _Raising(self)
         self._main = threading.current_thread() is threading.main_thread()
+
+    @property
+    def raising(self) -> _Raising:
+        return _Raising(self)
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         self.count += 1

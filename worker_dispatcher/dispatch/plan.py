@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     """kind: 'threads', 'processes' or 'grid'; slots: threads (or coroutines) of each process, one entry for threads.
 
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
-    show_input: a failed task's item may be shown.
+    show_input: a failed task's item may be shown. number: what worker.number is, where it says nothing too.
     """
 
     schedule: Schedule
@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     environment: Mapping[str, str]
     load: Load | None
     show_input: bool = True
+    number: int = 1
 
     @property
     def workers(self) -> int:
@@ -76,6 +77,7 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         _environment(config.worker.blas_threads, cores, processes),
         load,
         config.task.show_input,
+        config.worker.number or (cores if load is not None else number),
     )
 
 

@@ -51,8 +51,11 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The whole config, defaults included. A new dict at each call, but for the user's own values in it."""
-        return self._reading.merged()
+        """The whole config, defaults included, and the number of workers that is used. A new dict at each call, but for
+        the user's own values in it."""
+        config = self._reading.merged()
+        config["worker"]["number"] = self._course.number
+        return config
 
     def drive(self, ended: Callable[[Run], None] = lambda run: None) -> Run:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable.

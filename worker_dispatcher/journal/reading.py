@@ -13,7 +13,7 @@ from worker_dispatcher.journal.file import connect, locate, look, reading, troub
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.rows import SELECT_ALL, Facts, LoadFacts, read_content, read_facts, seal_holds
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, without_output
+from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, unpacked_notes
 from worker_dispatcher.wire import unpack
 
 __all__ = ["read_journal", "read_run"]
@@ -132,7 +132,7 @@ def _entry(
     error = dict(zip(("type", "message", "traceback"), failure[:3], strict=True)) if failure is not None else None
     item, shown = _item_of(failure)
     status, tried = STATUS_NAMES[facts.status], attempts.get(task_id, 1)
-    notes, output = without_output(metadata.get(task_id, {}))
+    notes, output, added = unpacked_notes(metadata.get(task_id, {}))
     entry = {
         "task_id": task_id,
         "started_at": started + facts.shift,
@@ -152,7 +152,7 @@ def _entry(
         entry |= {"task": item, "input": shown}
     if facts.load is not None:
         entry |= _scheduled(facts.load, facts.dues[nth], started, ended, facts.shift)
-    return entry if output is None else entry | {"output": output}
+    return added | entry if output is None else added | entry | {"output": output}
 
 
 def _item_of(failure: Any) -> tuple[Any, str]:
