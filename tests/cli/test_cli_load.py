@@ -40,7 +40,7 @@ def test_without_checks_a_failed_task_is_a_failure_and_with_them_it_is_theirs(ca
     assert call(*asked) == (1, "", "worker-dispatcher load: 10 of 20 tasks failed\n")
     assert call(*asked, "--check", "error_rate<60%") == (0, "", "")
     said = call(*asked, "--check", "error_rate<1%")
-    assert said == (99, "", "worker-dispatcher load: FAIL  error_rate<1%   observed 0.5\n")
+    assert said == (99, "", "worker-dispatcher load: FAIL  error_rate<1%   observed 50 %\n")
 
 
 def test_a_list_ends_a_load_without_duration_and_begins_again_within_one(call: Call, folder: Path, logs: Call) -> None:

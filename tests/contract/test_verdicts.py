@@ -106,7 +106,9 @@ def test_a_generator_that_is_too_slow_is_named_though_workers_were_idle(load: An
 def test_too_few_workers_are_named_with_what_was_asked_and_reached(
     load: Any, tmp_path: Path, function: Any, worker: dict[str, Any]
 ) -> None:
-    made = until_named("workers", lambda: load(function, worker, rate=400, duration=0.7, max_workers=2))
+    made = until_named(
+        "workers", lambda: load(function, worker, rate=400, pacing="burst", interval=0.1, duration=0.7, max_workers=2)
+    )
     assert made.health.ok  # of the generator alone
     first = made.text().splitlines()[0]
     assert first.startswith("All 2 workers were busy for ")

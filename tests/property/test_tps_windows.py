@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker_dispatcher import get_tps
 from worker_dispatcher.reports import peak as peak_module
 from worker_dispatcher.reports.peak import find_peak, scan_peaks
 from worker_dispatcher.reports.percentiles import nearest_rank, percentiles_of
@@ -112,14 +113,18 @@ def test_a_long_even_run_takes_the_peak_search_no_quadratic_time() -> None:
 
 
 def best_rate(ends: list[float], window: float) -> float:
-    """Over all pairs: a best window runs from one completion to another, or is `window` long."""
-    ends = sorted(ends)
-    return max(
-        sum(begin <= end <= max(last, begin + window) for end in ends) / max(last - begin, window)
-        for begin in ends
-        for last in ends
-        if last >= begin
-    )
+    """Over all pairs: a best window runs from one completion up to, but without, another, or is `window` long."""
+    windows = [
+        (begin, last) for begin in ends for last in (begin + window, *(one for one in ends if one - begin >= window))
+    ]
+    return max(sum(begin <= end < last for end in ends) / max(last - begin, window) for begin, last in windows)
+
+
+def test_two_a_second_are_two_in_any_second() -> None:
+    even = [n / 2 for n in range(12)]
+    for window in (0.5, 1, 1.5, 2, 3):
+        assert peak_rate(successes([(end, end) for end in even]), window)["tps"] == 2
+    assert get_tps([{"started_at": end, "ended_at": end, "result": 1} for end in even])["peak_rate"]["tps"] == 2
 
 
 eighths = st.integers(0, 400).map(lambda value: value / 8)  # sums and differences of these are exact
@@ -148,7 +153,7 @@ def test_the_peak_rate_of_random_runs_is_the_best_over_all_pairs(seed: int) -> N
 
 def assert_consistent(found: dict[str, Any], ends: list[float], window: float) -> None:
     assert list(found) == ["tps", "count", "started_at", "ended_at", "duration", "window"]
-    assert found["count"] == sum(found["started_at"] <= end <= found["ended_at"] for end in ends)
+    assert found["count"] == sum(found["started_at"] <= end < found["ended_at"] for end in ends)
     assert found["ended_at"] - found["started_at"] == found["duration"] >= window == found["window"]
     assert found["duration"] < 2 * window
     assert found["tps"] == found["count"] / found["duration"]

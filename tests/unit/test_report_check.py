@@ -26,11 +26,13 @@ REPORT = tps_of_rows(ROWS)
 @pytest.mark.parametrize(
     ("expression", "observed", "holds"),
     [
-        ("p99<1s", 0.99, True),
-        ("p99<=990ms", 0.99, True),
-        ("p99<990ms", 0.99, False),
-        ("p50 == 500000 us", 0.5, True),
-        ("p50<1min", 0.5, True),
+        ("p99<1s", 1.09, False),  # the rows have due times
+        ("p99<=1090.1ms", 1.09, True),
+        ("execution.p99<1s", 0.99, True),
+        ("execution.p99<=990ms", 0.99, True),
+        ("execution.p99<990ms", 0.99, False),
+        ("execution.p50 == 500000 us", 0.5, True),
+        ("p50<1min", 0.6, True),
         (" execution.p95 > 0.9s ", 0.95, True),
         ("response.p95<1050ms", 1.05, False),
         ("response.p50<=0.6s", 0.6, True),
@@ -66,7 +68,7 @@ def test_a_check_holds_or_not_and_says_what_was_observed(
 
 
 def test_rows_answer_any_percentile_and_window_and_a_report_its_own() -> None:
-    assert check(ROWS, ["p97.5<1s", "peak_rate(5s)>=1"])
+    assert check(ROWS, ["p97.5<1.1s", "peak_rate(5s)>=1"])
     with pytest.raises(ValueError, match=r"p97\.5.*only p50, p75"):
         check(REPORT, ["p97.5<1s"])
     with pytest.raises(ValueError, match="window of 1 s"):
@@ -89,6 +91,7 @@ def test_rows_answer_any_percentile_and_window_and_a_report_its_own() -> None:
         ("tps>3ms", "not measured in ms"),
         ("total>3s", "not measured in s"),
         ("error_rate<5", "perhaps 5% is meant"),
+        ("error_rate<1", "perhaps 1% is meant"),
         ("p0<1s", "at most 100"),
         ("p101<1s", "at most 100"),
         ("tps(3s)>1", "takes no argument"),
@@ -124,12 +127,30 @@ def test_a_peak_that_was_not_found_is_the_average() -> None:
 
 
 def test_a_verdict_reads_as_lines() -> None:
-    verdict = check(ROWS, ["p99<1s", "error_rate<1%", "tps>200"])
+    verdict = check(ROWS, ["execution.p99<1s", "error_rate<1%", "tps>200", "execution.p99<990.4ms", "error_rate<0.1"])
     assert str(verdict).splitlines() == [
-        "ok    p99<1s   observed 0.99 s",
-        "FAIL  error_rate<1%   observed 0.1",
-        f"FAIL  tps>200   observed {REPORT['tps']:g} /s",
+        "ok    execution.p99<1s   observed 0.99 s",
+        "FAIL  error_rate<1%   observed 10 %",
+        f"FAIL  tps>200   observed {REPORT['tps']:.3g} /s",
+        "ok    execution.p99<990.4ms   observed 990 ms",
+        "FAIL  error_rate<0.1   observed 0.1",
     ]
     assert not verdict
     assert check(ROWS, [])
-    assert verdict.findings[0] == Finding("p99<1s", 0.99, 1.0, "s", True)
+    assert verdict.findings[0] == Finding("execution.p99<1s", 0.99, 1.0, "s", True, "s", 1.0)
+
+
+def test_of_a_load_a_bare_time_is_what_its_users_waited_for() -> None:
+    found = {
+        one.expression: one.observed for one in check(ROWS, ["p99<1s", "max<2s", "avg<1s", "response.p99<2s"]).findings
+    }
+    assert found == {
+        "p99<1s": pytest.approx(1.09),
+        "max<2s": pytest.approx(1.1),
+        "avg<1s": pytest.approx(0.605),
+        "response.p99<2s": pytest.approx(1.09),
+    }
+    plain = Rows.from_columns([0.0, 0.0], [0.5, 1.0], [True, True])
+    assert check(plain, ["max==1s", "avg==750ms", "p50==0.5s"])
+    with pytest.raises(ValueError, match="give the run, or logs"):
+        check(REPORT, "max<2s")

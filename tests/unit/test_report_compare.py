@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from worker_dispatcher.reports.change import read_changes
 from worker_dispatcher.reports.compare import compare
 from worker_dispatcher.reports.rows import Rows
 
@@ -46,12 +47,33 @@ def test_an_error_rate_is_held_against_its_own_spread() -> None:
 def test_response_times_are_compared_where_both_runs_have_them() -> None:
     waiting, plain = run(500, 0.1, 1, queue=1.0), run(500, 0.1, 1)
     assert compare(waiting, waiting)["response.p50"].change == 0
+    assert compare(waiting, waiting)["p50"].a == pytest.approx(1.07, abs=0.05)
+    assert compare(waiting, waiting)["execution.p50"].a == pytest.approx(0.07, abs=0.05)
     with pytest.raises(KeyError):
         compare(waiting, plain)["response.p50"]
 
 
 def test_a_rate_has_no_spread_and_a_run_without_tasks_no_numbers() -> None:
     found = compare(run(100, 0.1, 1), Rows.from_columns([], [], []))
-    assert (found["tps"].clear, found["tps"].b) == (None, 0)
+    assert (found["tps"].clear, found["tps"].b) == (None, None)
     assert (found["p50"].b, found["p50"].change, found["p50"].relative, found["p50"].clear) == (None, None, None, False)
     assert "no data" in str(found)
+
+
+def test_a_server_that_refuses_everything_quickly_is_no_better() -> None:
+    refusing = Rows.from_columns(np.arange(100.0), np.arange(100.0) + 0.001, [False] * 100)
+    found = compare(run(100, 0.1, 1), refusing)
+    assert [one.name for one in found.differences[:2]] == ["success", "error_rate"]
+    assert (found["success"].b, found["error_rate"].b, found["error_rate"].clear) == (0, 1, True)
+    assert (found["p99"].b, found["tps"].b) == (None, None)
+    assert str(found).splitlines()[-2:] == [
+        "b has no success, so its times and rates say nothing",
+        "1 clear difference: error_rate",
+    ]
+    assert not read_changes(["p95>+10%"]).of(found)
+    assert not read_changes(["tps<-99%"]).of(found)
+
+
+def test_an_empty_run_and_rows_left_out_are_named() -> None:
+    found = compare(run(100, 0.1, 1), Rows.from_columns([np.nan, 0.0], [1.0, -1.0], [True, True]))
+    assert str(found).splitlines()[-3:] == ["malformed rows left out: 2 in b", "b has no tasks", "nothing to compare"]

@@ -14,8 +14,9 @@ from worker_dispatcher.reports.compare import Comparison, Difference
 __all__ = ["GRAMMAR", "Changes", "read_changes"]
 
 GRAMMAR = """a change is NAME OPERATOR CHANGE[UNIT], for example p95>+10%; new - base is held against it
-  names     p50, p90, p95, p99, response.p50, ...    % of the base, or us, ms, s, min
+  names     p50, p90, p95, p99, execution.p50, ...   % of the base, or us, ms, s, min
             tps, steady_tps                          % of the base, or /s
+            success                                  % of the base
             error_rate                               % of the base, or a plain number: +0.01 is one in a hundred
   operators < <= > >="""
 
@@ -32,13 +33,16 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 
 class _Change(NamedTuple):
-    """unit: '%' for a share of the base; else that of the name: 's', '/s' or ''. limit: in percent, or in that unit."""
+    """unit: '%' for a share of the base; else that of the name: 's', '/s' or ''. limit: in percent, or in that unit;
+    asked, scale: the unit that it is written in, and what one of it is in `unit`."""
 
     text: str
     name: str
     compare: Callable[[float, float], bool]
     limit: float
     unit: str
+    asked: str = ""
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +69,17 @@ def _parse(text: str) -> _Change:
     own = _unit_of(name)
     if own is None:
         raise _refusal(text, f"there is no {name!r}")
-    if unit == "%" or (own == unit and own != "s"):
+    if unit == "%" or (own == unit and own not in ("s", "tasks")):
         return _Change(text, name, _COMPARE[found["compare"]], limit, unit)
     if own != "s" or unit not in _SECONDS:
         raise _refusal(text, f"{name} does not change by {unit!r}" if unit else "it has no unit")
-    return _Change(text, name, _COMPARE[found["compare"]], limit * _SECONDS[unit], "s")
+    return _Change(text, name, _COMPARE[found["compare"]], limit * _SECONDS[unit], "s", unit, _SECONDS[unit])
 
 
 def _unit_of(name: str) -> str | None:
-    if re.fullmatch(r"(response\.)?p(50|90|95|99)", name):
+    if re.fullmatch(r"((response|execution)\.)?p(50|90|95|99)", name):
         return "s"
-    return {"tps": "/s", "steady_tps": "/s", "error_rate": ""}.get(name)
+    return {"tps": "/s", "steady_tps": "/s", "error_rate": "", "success": "tasks"}.get(name)
 
 
 def _refusal(text: str, why: str) -> ValueError:
@@ -88,7 +92,7 @@ def _judge(asked: _Change, comparison: Comparison) -> Finding:
     except KeyError:  # response times of runs that have none
         observed = None
     holds = observed is not None and not asked.compare(observed, asked.limit)
-    return Finding(asked.text, observed, asked.limit, asked.unit, holds)
+    return Finding(asked.text, observed, asked.limit, asked.unit, holds, asked.asked, asked.scale)
 
 
 def _observed(asked: _Change, difference: Difference) -> float | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.percentiles import percentile_name
 from worker_dispatcher.reports.rate import peak_rate
@@ -18,9 +20,10 @@ from worker_dispatcher.reports.tps import tps_of_rows
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
 
 GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
-  seconds   [execution.|response.|queue.]p50, p99.9, ...; execution.avg, .max, .min   us, ms, s, min (m)
+  seconds   p50, p99.9, ..., avg, max: of a load from the due time, else from the start; execution.p50, .avg, .max,
+            .min: from the start; queue.p50: waited to start                          us, ms, s, min (m)
   rates     tps, steady_tps, peak (whole seconds), peak_rate, peak_rate(10s)          /s (without: /s), /min
-  share     error_rate, success_rate                                                  % (without: 0 to 1)
+  share     error_rate, success_rate                                                  % (without: below 1)
   counts    total, success, failed, invalid, in_flight, in_flight.mean; with counts=
             also ok, error, timeout, crashed, cancelled, not_run, dropped
   operators < <= > >= == !="""
@@ -28,17 +31,35 @@ GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check and what came of it. observed: in `unit` ('s', '/s', '' for shares and counts); None: no data."""
+    """One check and what came of it. observed: in `unit` ('s', '/s', '' for shares and counts); None: no data.
+
+    asked: the unit that the check was written in; scale: what one of it is in `unit`.
+    """
 
     expression: str
     observed: float | None
     limit: float
     unit: str
     holds: bool
+    asked: str = ""
+    scale: float = 1.0
+
+    @property
+    def seen(self) -> str:
+        """What was observed, in the unit that was asked for: '32.3 ms', '100 %', with as many digits as it takes to
+        tell it from the limit."""
+        if self.observed is None:
+            return "no data"
+        value, limit = self.observed / self.scale, self.limit / self.scale
+        texts = [f"{value:,.0f}" if digits <= 6 and abs(value) >= 1000 else f"{value:.{digits}g}" for digits in _DIGITS]
+        text = next((one for one in texts if float(one.replace(",", "")) != limit), texts[0])
+        return f"{text} {self.asked or self.unit}".rstrip()
 
     def __str__(self) -> str:
-        seen = "no data" if self.observed is None else f"{self.observed:.6g}{self.unit and ' ' + self.unit}"
-        return f"{'ok  ' if self.holds else 'FAIL'}  {self.expression}   observed {seen}"
+        return f"{'ok  ' if self.holds else 'FAIL'}  {self.expression}   observed {self.seen}"
+
+
+_DIGITS = (3, 6, 12)  # of what was observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,8 @@ class _Check(NamedTuple):
     compare: Callable[[float, float], bool]
     limit: float
     unit: str
+    asked: str  # the unit that it is written in
+    scale: float
 
     @property
     def percent(self) -> float | None:
@@ -106,7 +129,8 @@ _UNITS: Mapping[str, Mapping[str | None, Fraction]] = {
     "share": {"%": Fraction(1, 100), None: Fraction(1)},
     "": {None: Fraction(1)},
 }
-_FIELDS = {"execution": "execution_time", "response": "response_time", "queue": "queue_delay", None: "execution_time"}
+_FIELDS = {"execution": "execution_time", "response": "response_time", "queue": "queue_delay"}
+_FROM_DUE = ("avg", "max")  # bare, of a load; else of the execution
 _PATHS: Mapping[str, tuple[str, ...]] = {
     "tps": ("tps",),
     "steady_tps": ("steady_tps",),
@@ -128,7 +152,7 @@ _ALSO_CALLED: Mapping[str, str] = {
     **dict.fromkeys(("failure_rate", "fail_rate", "fail_ratio", "error_ratio"), "error_rate"),
     **dict.fromkeys(("requests", "tasks", "count"), "total"),
     **dict.fromkeys(("successes", "succeeded"), "success"),
-    **{"avg": "execution.avg", "mean": "execution.avg", "max": "execution.max", "min": "execution.min"},
+    **{"mean": "avg", "min": "execution.min"},
     **{"median": "p50", "med": "p50"},
 }
 _OUTCOMES = ("ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
@@ -144,10 +168,11 @@ def _parse(text: str) -> _Check:
         missing = "it has no unit" + (f"; perhaps {found['limit']}ms is meant" if unit == "s" else "")
         raise _refusal(text, f"{name} is not measured in {found['unit']}" if found["unit"] else missing)
     limit = float(Fraction(found["limit"]) * factor)
-    if unit == "share" and limit > 1:
-        raise _refusal(text, f"a share is at most 1, or 100%; perhaps {found['limit']}% is meant")
+    if unit == "share" and (limit > 1 or (limit == 1 and not found["unit"])):
+        raise _refusal(text, f"a share is below 1, or at most 100%; perhaps {found['limit']}% is meant")
     shown = "" if unit == "share" else unit
-    parsed = _Check(text, name, _window(text, found), _COMPARE[found["compare"]], limit, shown)
+    asked = found["unit"] or shown
+    parsed = _Check(text, name, _window(text, found), _COMPARE[found["compare"]], limit, shown, asked, float(factor))
     if parsed.percent is not None and not 0 < parsed.percent <= 100:
         raise _refusal(text, "a percentile is over 0 and at most 100")
     return parsed
@@ -187,7 +212,7 @@ def _window(text: str, found: re.Match[str]) -> float | None:
 
 def _unit_of(name: str) -> str | None:
     """The unit that a metric is observed in; None if there is no such metric."""
-    if _PERCENTILE.fullmatch(name) or (name.startswith("execution.") and name in _PATHS):
+    if _PERCENTILE.fullmatch(name) or name in _FROM_DUE or (name.startswith("execution.") and name in _PATHS):
         return "s"
     if name in ("error_rate", "success_rate"):
         return "share"
@@ -202,7 +227,7 @@ def _refusal(text: object, why: str) -> ValueError:
 
 def _judge(asked: _Check, observed: float | None) -> Finding:
     holds = observed is not None and asked.compare(observed, asked.limit)
-    return Finding(asked.text, observed, asked.limit, asked.unit, holds)
+    return Finding(asked.text, observed, asked.limit, asked.unit, holds, asked.asked, asked.scale)
 
 
 class _Known:
@@ -235,7 +260,19 @@ class _Known:
             return 1 - failed / total
         if asked.name == "peak":
             return float(self.report["peak"].get("tps", self.report["tps"]))  # {}: nothing beats the average
+        if asked.name in _FROM_DUE:
+            return self._from_due(asked)
         return self._at(_PATHS[asked.name])
+
+    def _from_due(self, asked: _Check) -> float:
+        if "response_time" not in self.report["percentiles"]:
+            return self._at(_PATHS[f"execution.{asked.name}"])
+        if self.rows is None or self.rows.response_times is None:
+            raise _refusal(
+                asked.text, f"get_tps does not say the {asked.name} from the due time: give the run, or logs"
+            )
+        known = self.rows.response_times[np.isfinite(self.rows.response_times)]
+        return float(known.mean() if asked.name == "avg" else known.max())
 
     def _at(self, path: tuple[str, ...]) -> float:
         found: Any = self.report
@@ -245,7 +282,9 @@ class _Known:
 
     def _percentile(self, asked: _Check) -> float | None:
         match = _PERCENTILE.fullmatch(asked.name)
-        table = self.report["percentiles"].get(_FIELDS[match["of"] if match else None], {})
+        tables = self.report["percentiles"]
+        of = (match["of"] if match else None) or ("response" if "response_time" in tables else "execution")
+        table = tables.get(_FIELDS[of], {})
         name = percentile_name(asked.percent or 0)
         if table and name not in table:
             raise _refusal(asked.text, f"the report has only {', '.join(table)}: give Rows, or ask get_tps for more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from worker_dispatcher.reports.percentiles import nearest_rank, percentile_name
 from worker_dispatcher.reports.rate import steady_tps
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.summary import summary_of_run
+from worker_dispatcher.reports.wording import count_text, seconds_text
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -20,7 +22,7 @@ _Z = 1.96  # of the normal distribution: 95 % intervals
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One number in both runs. unit: 's', '/s' or '' (a share of 1); a, b: None without data.
+    """One number in both runs. unit: 's', '/s', 'tasks' or '' (a share of 1); a, b: None without data.
 
     clear: True if the 95 % intervals of both do not overlap, False if they do or there is too little data to tell;
     None for a rate, of which a run has one and no spread.
@@ -52,28 +54,49 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """count_a, count_b: rows of each run; differences: quantiles first, then the error rate and the rates."""
+    """count_a, count_b: rows of each run; differences: successes and the error rate first, then quantiles and rates.
+
+    Of a run without a success no time and no rate is given: what refuses everything is quick, and no better.
+    invalid_a, invalid_b: malformed rows, which were left out.
+    """
 
     count_a: int
     count_b: int
     differences: tuple[Difference, ...]
+    invalid_a: int = 0
+    invalid_b: int = 0
 
     def __getitem__(self, name: str) -> Difference:
-        """By name, as in 'p95', 'response.p95', 'error_rate', 'tps', 'steady_tps'; KeyError if there is none."""
-        for difference in self.differences:
-            if difference.name == name:
-                return difference
-        raise KeyError(name)
+        """By name, as in 'p95', 'execution.p95', 'error_rate', 'success', 'tps', 'steady_tps'; KeyError if
+        there is none. Of loads 'response.p95' is 'p95', of other runs 'execution.p95' is."""
+        known = {difference.name: difference for difference in self.differences}
+        alias = "response." if "execution.p50" in known else "execution."
+        return known[name.removeprefix(alias)]
 
     def __str__(self) -> str:
         head = f"{'':<20}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>10}"
-        clear = sum(difference.clear is True for difference in self.differences)
-        foot = f"{clear} clear difference{'' if clear == 1 else 's'}" if clear else "no clear difference"
-        return "\n".join([head, *map(str, self.differences), foot])
+        return "\n".join([head, *map(str, self.differences), *self._notes(), self._foot()])
+
+    def _notes(self) -> Iterator[str]:
+        invalid = [f"{count:,} in {run}" for run, count in (("a", self.invalid_a), ("b", self.invalid_b)) if count]
+        if invalid:
+            yield f"malformed rows left out: {', '.join(invalid)}"
+        success = self["success"]
+        for run, count, good in (("a", self.count_a, success.a), ("b", self.count_b, success.b)):
+            if not good:
+                yield f"{run} has no success, so its times and rates say nothing" if count else f"{run} has no tasks"
+
+    def _foot(self) -> str:
+        clear = [difference.name for difference in self.differences if difference.clear]
+        if clear:
+            return f"{len(clear)} clear difference{'' if len(clear) == 1 else 's'}: {', '.join(clear)}"
+        return "no clear difference" if self["success"].a and self["success"].b else "nothing to compare"
 
 
 def compare(rows_a: Rows, rows_b: Rows) -> Comparison:
-    """What changed from run a to run b: p50, p90, p95, p99 of the times, error rate, rates.
+    """What changed from run a to run b: successes, error rate, p50, p90, p95, p99 of the times, rates.
+
+    Times are from the due time where both runs are loads, those from the start are `execution.` then.
 
     Whether a quantile differs clearly is told from order statistics: of n values, those at the ranks
     n p -+ 1.96 sqrt(n p (1 - p)) enclose the p-quantile with 95 %, whatever the distribution (David and Nagaraja,
@@ -81,14 +104,28 @@ def compare(rows_a: Rows, rows_b: Rows) -> Comparison:
     a 95 % test. It takes tasks that do not wait for each other; many drops, or a machine that was busy in one of the
     runs, are no chance. Cost: a sort of each column.
     """
-    quantiles = _quantiles("", rows_a.times, rows_b.times)
-    if rows_a.response_times is not None and rows_b.response_times is not None:
-        quantiles += _quantiles("response.", rows_a.response_times, rows_b.response_times)
+    good = [int(np.count_nonzero(rows.ok)) for rows in (rows_a, rows_b)]
+    none = Rows.from_columns([], [], [])
+    told_a, told_b = rows_a if good[0] else none, rows_b if good[1] else none
+    of_loads = rows_a.response_times is not None and rows_b.response_times is not None
+    quantiles = _quantiles("execution." if of_loads else "", told_a.times, told_b.times)
+    if of_loads:
+        quantiles = _quantiles("", *(_from_due(rows) for rows in (told_a, told_b))) + quantiles
     rates = [
-        Difference("tps", "/s", summary_of_run(rows_a)["tps"], summary_of_run(rows_b)["tps"], None),
-        Difference("steady_tps", "/s", steady_tps(rows_a), steady_tps(rows_b), None),
+        Difference(name, "/s", rate(told_a) if good[0] else None, rate(told_b) if good[1] else None, None)
+        for name, rate in (("tps", _rate), ("steady_tps", steady_tps))
     ]
-    return Comparison(len(rows_a), len(rows_b), (*quantiles, _error_rates(rows_a, rows_b), *rates))
+    first = [Difference("success", "tasks", good[0], good[1], None), _error_rates(rows_a, rows_b)]
+    invalid = rows_a.invalidity, rows_b.invalidity
+    return Comparison(len(rows_a), len(rows_b), (*first, *quantiles, *rates), *invalid)
+
+
+def _from_due(rows: Rows) -> Floats:
+    return np.empty(0) if rows.response_times is None else rows.response_times
+
+
+def _rate(rows: Rows) -> float:
+    return float(summary_of_run(rows)["tps"])
 
 
 Interval = tuple[float, float] | None
@@ -144,4 +181,8 @@ def _apart(a: Interval, b: Interval) -> bool:
 def _text(value: float | None, unit: str) -> str:
     if value is None:
         return "no data"
-    return f"{value:.4g} {unit}" if unit else f"{value:.3%}"
+    if unit == "s":
+        return seconds_text(value)
+    if unit == "tasks":
+        return count_text(int(value))
+    return f"{value:.4g}{unit}" if unit else f"{value:.3%}"

@@ -63,6 +63,7 @@ class Digest:
             interval=self.interval,
             percentiles=sorted(percents),
             window=self.window,
+            whole=True,
         )
 
     def check(self, expressions: str | Iterable[str]) -> Verdict:
@@ -123,16 +124,20 @@ class Digest:
     @property
     def peak(self) -> dict[str, Any] | None:
         """The stretch of the highest rate; None without a success, and of a run that is shorter than the stretch: there
-        the rate of the run itself is higher."""
-        peak: dict[str, Any] = self.tps["peak_rate"]
-        return peak if peak and peak["duration"] <= self.tps["duration"] else None
+        the rate of the run itself is higher. None for a load, too, where the best stretch has but one task more than
+        the others: a task that came some microseconds early."""
+        peak, usual = self.tps["peak_rate"], self.tps["tps"] * self.tps["peak_rate"].get("duration", 0)
+        early = self.facts.window is not None and bool(peak) and peak["count"] - 1 <= usual
+        return dict(peak) if peak and peak["duration"] <= self.tps["duration"] and not early else None
 
     @cached_property
     def headline(self) -> list[tuple[str, str, str]]:
         """(name, value, note) of the cards, most wanted first."""
         tps, counts = self.tps, self.facts.counts
         total, success = tps["count"]["total"], tps["count"]["success"]
-        table = tps["percentiles"].get("execution_time", {})
+        due = "response_time" in tps["percentiles"]
+        table = tps["percentiles"].get("response_time" if due else "execution_time", {})
+        of = "from due time" if due else "from start"
         ran = sum(counts.values()) - counts.get("not_run", 0) - counts.get("dropped", 0)
         failed = total - success
         peak = self.peak
@@ -144,11 +149,18 @@ class Digest:
             ),
             ("Succeeded", count_text(success), share_text(success, total) if total else ""),
             ("Failed", count_text(failed), share_text(failed, total) if failed else "none"),
-            ("Rate", rate_text(tps["tps"]), "successes, whole run"),
+            ("Rate", rate_text(tps["tps"]), "successes, whole run" if failed else "whole run"),
             ("Peak", rate_text(peak["tps"]) if peak else "-", f"over {seconds_text(peak['duration'])}" if peak else ""),
-            *((name, seconds_text(table[name]) if table else "-", "from start") for name in ("p50", "p95", "p99")),
-            ("Duration", seconds_text(tps["duration"]), "first start to last end"),
+            *((name, seconds_text(table[name]) if table else "-", of) for name in ("p50", "p95", "p99")),
+            ("Duration", seconds_text(tps["duration"]), self._duration_note),
         ]
+
+    @property
+    def _duration_note(self) -> str:
+        planned = self.facts.rows.planned
+        if planned is None:
+            return "first start to last end"
+        return "as planned" if self.facts.rows.span == planned else "to the last success"
 
     @property
     def stopped(self) -> str | None:

@@ -7,7 +7,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, cast
@@ -93,19 +93,26 @@ class Facts:
 
     @cached_property
     def rows(self) -> Rows:
-        return Rows.from_logs(self.logs)
+        return replace(Rows.from_logs(self.logs), planned=self.window)
 
     def log(self, row: int) -> Mapping[str, Any]:
         return self.logs[int(self.rows.places[row])]
 
     @cached_property
     def began(self) -> float:
-        """When the run's first task was due or started, Unix seconds; 0 without a row. Charts count from here."""
-        return float(np.fmin(self.dues.min(), self.rows.starts.min())) if len(self.rows) else 0.0
+        """When the run's first task was due or started, or its window began, Unix seconds; 0 without a row. Charts
+        count from here."""
+        if not len(self.rows):
+            return 0.0
+        first = float(np.fmin(self.dues.min(), self.rows.starts.min()))
+        return first if self.window is None else min(first, self.window[0])
 
     @cached_property
     def ended(self) -> float:
-        return float(self.rows.ends.max()) if len(self.rows) else 0.0
+        if not len(self.rows):
+            return 0.0
+        last = float(self.rows.ends.max())
+        return last if self.window is None else max(last, self.window[1])
 
     @cached_property
     def dues(self) -> Floats:

@@ -64,9 +64,19 @@ class Intervals:
 
     @classmethod
     def of(
-        cls, rows: Rows, started_at: float, ended_at: float, step: float, *, newest_first: bool = False
+        cls,
+        rows: Rows,
+        started_at: float,
+        ended_at: float,
+        step: float,
+        *,
+        newest_first: bool = False,
+        whole: bool = False,
     ) -> Intervals:
         """Cut [started_at, ended_at]. ValueError if `step` (seconds, > 0) makes more than ten million intervals.
+
+        whole: a rest of less than half an interval at the end goes to the one before it. On its own, one task in its
+        10 ms would be a hundred a second.
 
         Cost: O(n log m) for n rows and m intervals.
         """
@@ -76,6 +86,8 @@ class Intervals:
         else:
             bounds = _boundaries(started_at, ended_at, step)
             lows, highs = bounds[:-1], np.minimum(bounds[1:], ended_at)
+            if whole and len(lows) > 1 and ended_at - lows[-1] < step / 2:
+                lows, highs = lows[:-1], np.append(highs[:-2], ended_at)
         row, place = _places(rows, lows, highs)
         good = rows.ok[row]
         return cls(

@@ -18,14 +18,13 @@ def peak_rate(rows: Rows, window: float = 1.0) -> dict[str, Any]:
     """The highest rate of successful completions over any window of at least `window` seconds, wherever it lies.
 
     {tps (not rounded), count, started_at, ended_at, duration, window}; {} without a success. A window begins with a
-    completion, is shorter than 2 * window (one half of a longer one is no worse), and may end after the run where the
-    run is shorter. Of equal windows any one is given.
+    completion and is half open: two a second, evenly, are two in any second, not three. It is (a) `window` long, or (b)
+    longer, and then ends where the next completion comes, which is not in it. It is shorter than 2 * window (one half
+    of a longer one is no worse), and may end after the run where the run is shorter. Of equal windows any one is given.
     ValueError unless 0 < window < inf.
 
-    Between the first and last completion in it, or longer by as much as `window` asks, a window is at its best; so
-    it is one of (a) length `window` from a completion, (b) longer, from a completion to a completion. (a) is counted,
-    (b) is the steepest chord of the counting curve. Cost: a sort and some passes, about 0.2 s for 1e6 rows; tests
-    compare with all pairs of completions.
+    (a) is counted, (b) is the steepest chord of the counting curve. Cost: a sort and some passes, about 0.2 s for 1e6
+    rows; tests compare with all pairs of completions.
     """
     if not 0 < window < math.inf:
         raise ValueError(f"window must be a number of seconds > 0, got {window!r}")
@@ -34,19 +33,21 @@ def peak_rate(rows: Rows, window: float = 1.0) -> dict[str, Any]:
         return {}
     since = moments - moments[0]  # small numbers: adding a window to them rounds less
     before = np.arange(len(since), dtype=np.float64)
-    fitting = np.searchsorted(since, since + window, "right")
+    # Never none: a window below the clock's resolution has at least its own completion in it.
+    fitting = np.maximum(np.searchsorted(since, since + window, "left"), np.searchsorted(since, since, "right"))
     begin = int(np.argmax(fitting - before))
-    last = int(fitting[begin]) - 1
-    # Strictly earlier ones only: a window below the clock's resolution must not make chords without a run.
-    allowed = np.minimum(np.searchsorted(since + window, since, "right"), np.searchsorted(since, since, "left"))
-    chord = steepest(since, before, since, before + 1, allowed, (last + 1 - begin) / window)
-    begin, last = chord or (begin, last)
-    length = max(float(window), float(since[last] - since[begin]))
+    count, length = int(fitting[begin]) - begin, float(window)
+    # Strictly earlier ones only: such a window must not make chords without a run either.
+    first = np.searchsorted(since, since, "left")
+    allowed = np.minimum(np.searchsorted(since + window, since, "right"), first)
+    chord = steepest(since, before, since, first.astype(np.float64), allowed, count / window)
+    if chord is not None:
+        begin, count, length = chord[0], int(first[chord[1]]) - chord[0], float(since[chord[1]] - since[chord[0]])
     return {
-        "tps": (last + 1 - begin) / length,
-        "count": last + 1 - begin,
+        "tps": count / length,
+        "count": count,
         "started_at": float(moments[begin]),
-        "ended_at": max(float(moments[last]), float(moments[begin]) + window),
+        "ended_at": float(moments[begin]) + length,
         "duration": length,
         "window": window,
     }
@@ -86,7 +87,7 @@ def steady_tps(rows: Rows) -> float:
     """
     if not len(rows):
         return 0
-    began, ended = float(rows.starts.min()), float(rows.ends.max())
+    began, ended = rows.span
     margin = (ended - began) * _EDGE
     begin, end = began + margin, ended - margin
     if not end > begin:

@@ -35,6 +35,7 @@ class Rows:
     errors: of the rows that are not ok, largest group first
     invalidity: malformed rows, which are in no column
     places: where each row stood in what it was read from, so that other columns can be read beside these
+    planned: from when to when the tasks of a load were to be due (seconds, as starts); None for any other run
     """
 
     starts: Floats
@@ -46,9 +47,18 @@ class Rows:
     errors: Mapping[str, ErrorGroup] = field(default_factory=dict)
     invalidity: int = 0
     places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    planned: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """What rates are counted over: from the first start to the last end; of a load its planned window, and on to
+        the last success where that came later: a service that lags behind the plan has not reached its rate."""
+        if self.planned is not None:
+            return self.planned[0], max(self.planned[1], float(self.ends[self.ok].max(initial=-math.inf)))
+        return (float(self.starts.min()), float(self.ends.max())) if len(self) else (0, 0)
 
     @classmethod
     def from_logs(cls, logs: Sequence[Mapping[str, Any]], *, as_in_1x: bool = False) -> Rows:

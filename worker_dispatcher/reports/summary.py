@@ -71,11 +71,10 @@ def summary_of_window(rows: Rows, started_at: float, ended_at: float) -> dict[st
 
 
 def summary_of_run(rows: Rows) -> dict[str, Any]:
-    """The whole run: from the first start to the last end, every row inside, malformed rows counted."""
+    """The whole run, which Rows.span bounds, every row inside, malformed rows counted."""
     total = len(rows)
     summary = render_summary(
-        float(rows.starts.min()) if total else 0,
-        float(rows.ends.max()) if total else 0,
+        *rows.span,
         Span.of(rows.times),
         Span.of(rows.times[rows.ok]),
         success=int(np.count_nonzero(rows.ok)),

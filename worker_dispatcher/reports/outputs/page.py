@@ -9,11 +9,10 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from worker_dispatcher.reports.check import Finding
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs.extras import load
 from worker_dispatcher.reports.outputs.figures import Figure, figures_of
-from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text
+from worker_dispatcher.reports.wording import count_text, printable, seconds_text, share_text
 
 __all__ = ["page_text"]
 
@@ -122,18 +121,9 @@ def _cards(digest: Digest) -> Iterator[str]:
 def _checks(digest: Digest) -> Iterator[str]:
     found = digest.verdict.findings if digest.verdict is not None else ()
     rows = [
-        (("holds", "good") if one.holds else ("FAILS", "bad"), (one.expression, ""), (_observed(one), ""))
-        for one in found
+        (("holds", "good") if one.holds else ("FAILS", "bad"), (one.expression, ""), (one.seen, "")) for one in found
     ]
     yield from _table("Checks", "", ["", "check", "observed"], rows)
-
-
-def _observed(finding: Finding) -> str:
-    if finding.observed is None:
-        return "no data"
-    if finding.expression.lstrip().startswith("error_rate"):
-        return f"{finding.observed:.2%}"
-    return {"s": seconds_text, "/s": rate_text}.get(finding.unit, count_text)(finding.observed)
 
 
 def _charts(drawn: Sequence[Figure]) -> Iterator[str]:

@@ -45,6 +45,8 @@ def _first_lines(digest: Digest) -> Iterator[str]:
     counts = digest.facts.counts
     measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
     rate, peak = rate_text(tps["tps"]), digest.peak
+    if tps["count"]["success"] < tps["count"]["total"]:
+        rate += " succeeded"
     yield (
         f"{count_text(measured)} tasks in {seconds_text(tps['duration'])}   {rate}"
         + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
