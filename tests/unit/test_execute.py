@@ -1,57 +1,25 @@
-"""The guard: whatever user code does comes back as a value, and every failure can be told in bounded text."""
+"""One attempt of a task: how its function is called, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import json
-import math
 import sys
 
 import pytest
+from attempts import attempt, call_of, raises, tried
 
 from worker_dispatcher import execute
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, CallStyle, call_style
+from worker_dispatcher.config import CallStyle
 from worker_dispatcher.execute import (
-    CHAIN_LIMIT,
-    MESSAGE_LIMIT,
-    TRACEBACK_LIMIT,
     Call,
-    Ended,
     attempt_async,
-    attempt_run,
     call_styled,
-    describe,
     failure_from,
     guarded,
 )
-from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.records import Stretch
 
 ANY = CallStyle(names=("id", "config", "task", "metadata"))
-
-
-def call_of(function, on_done=None, **options):
-    if on_done is not None:
-        options |= {"on_done": on_done, "on_done_style": call_style(on_done, CALLBACK_NAMES)}
-    takes_nothing = inspect.isfunction(function) and not inspect.signature(function).parameters
-    return Call(function, CallStyle() if takes_nothing else call_style(function, TASK_NAMES), **options)
-
-
-def tried(function, task="item", **options):
-    call = call_of(function, **options)
-    return attempt(call, call.caller(), 7, task)
-
-
-def attempt(call, caller, task_id, task):
-    """A run of one task, as `Ended`."""
-    went = Stretch()
-    slot = Slot(1, [0], [0.0], [0.0], [0])
-    limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [False]}
-    attempt_run(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
-    assert went.seqs == [1]
-    return Ended(went.starts[0], went.ends[0], went.results[0], *went.apart.get(0, (None, None)))
 
 
 class OneLane:
@@ -320,13 +288,6 @@ class NeverSure(Exception, metaclass=OddCheck):
     pass
 
 
-def raises(error):
-    def ask(given):
-        raise error
-
-    return ask
-
-
 @pytest.mark.parametrize(
     ("retry_on", "allowed"),
     [
@@ -368,265 +329,3 @@ def test_guarded_gives_the_result_or_what_was_raised():
     error = Own()
     assert guarded(raises(error), 1) == (None, error)
     assert guarded(lambda: ValueError("given, not raised"))[1] is None
-
-
-# Telling of exceptions
-
-
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as caught:
-        return caught
-
-
-def test_an_exception_is_told_by_name_text_and_traceback():
-    name, message, traceback = describe(raised(KeyError("k")))
-    assert (name, message) == ("KeyError", "'k'")
-    assert traceback.startswith("Traceback (most recent call last):\n")
-    assert "raise error\n" in traceback
-    assert traceback.endswith("KeyError: 'k'\n")
-
-
-class Wordless(Exception):
-    def __str__(self):
-        raise SystemExit("no words")
-
-    __repr__ = __str__
-
-
-class OddText(str):
-    def __getitem__(self, key):
-        raise ValueError("no part of me")
-
-    encode = __getitem__
-    __len__ = __getitem__
-
-
-class WithOddText(Exception):
-    def __str__(self):
-        return OddText("odd")
-
-
-class NoText(Exception):
-    def __str__(self):
-        return 5  # noqa: PLE0307
-
-
-class NamelessKind(type):
-    @property
-    def __name__(cls):
-        raise RuntimeError("no name")
-
-
-class Nameless(Exception, metaclass=NamelessKind):
-    pass
-
-
-class NamelessKindOfNumber(type):
-    __name__ = 5
-
-
-class Numbered(Exception, metaclass=NamelessKindOfNumber):
-    pass
-
-
-class RaisesNameless(Exception):
-    def __str__(self):
-        raise Nameless
-
-    @property
-    def __cause__(self):
-        raise Nameless
-
-
-class CauseRaises(Exception):
-    @property
-    def __cause__(self):
-        raise LookupError
-
-
-class EndlessCauses(Exception):
-    @property
-    def __cause__(self):
-        return EndlessCauses()
-
-
-def told(error):
-    description, broken = guarded(describe, raised(error))
-    fine = broken is None  # not in the assertion itself: pytest cannot show the oddest of them
-    assert fine
-    assert [type(text) for text in description] == [str, str, str]
-    json.dumps(description).encode("ascii")
-    "".join(description).encode("utf-8")
-    return description
-
-
-ODD = {
-    "no text": (Wordless(), "Wordless", "<its text cannot be shown: __str__ raised SystemExit>"),
-    "odd text": (WithOddText(), "WithOddText", "odd"),
-    "a number for a text": (NoText(), "NoText", "<its text cannot be shown: __str__ raised TypeError>"),
-    "no name": (Nameless("text"), "BaseException", "text"),
-    "a number for a name": (Numbered("text"), "BaseException", "text"),
-    "raises what has no name": (
-        RaisesNameless(),
-        "RaisesNameless",
-        "<its text cannot be shown: __str__ raised BaseException>",
-    ),
-    "a cause that raises": (CauseRaises("text"), "CauseRaises", "text"),
-    "nothing": (ValueError(), "ValueError", ""),
-    "two arguments": (ValueError("a", 1), "ValueError", "('a', 1)"),
-    "a lone surrogate": (ValueError("\ud800 alone"), "ValueError", "\\ud800 alone"),
-    "control characters": (ValueError("\0 and \u2028"), "ValueError", "\0 and \u2028"),
-    "a syntax error": (SyntaxError("bad", ("f", 1, 2, "te\ud800xt", 1, 3)), "SyntaxError", "bad (f, line 1)"),
-    "a name with an umlaut": (type("\u00c4rger", (Exception,), {})("a"), "\u00c4rger", "a"),
-    "a long name": (type("N" * 5000, (Exception,), {})("a"), "N" * 200, "a"),
-}
-
-
-@pytest.mark.parametrize("what", ODD)
-def test_odd_exceptions_can_be_told(what):
-    error, name, message = ODD[what]
-    got_name, got_message, traceback = told(error)
-    assert got_name == name
-    assert got_message == message
-    assert traceback
-
-
-@pytest.mark.parametrize("nth", range(6))
-def test_an_odd_cause_does_not_stop_the_telling(nth):
-    outer = ValueError("outer")
-    outer.__cause__ = (Wordless, Nameless, NoText, CauseRaises, EndlessCauses, RaisesNameless)[nth]("inner")
-    name, message, traceback = told(outer)
-    assert (name, message) == ("ValueError", "outer")
-    assert traceback
-
-
-def test_a_task_may_raise_the_oddest_exception():
-    for error, name in ((Nameless("x"), "BaseException"), (RaisesNameless("x"), "RaisesNameless")):
-        ended, broken = guarded(tried, raises(error))
-        fine = broken is None
-        assert fine
-        assert ended.failure.type == name
-
-
-@pytest.mark.parametrize("length", [MESSAGE_LIMIT, MESSAGE_LIMIT + 1, 3_000_000])
-def test_a_long_message_keeps_its_head_and_a_long_traceback_its_end(length):
-    _, message, traceback = told(ValueError("a" * (length - 1) + "z"))
-    if length == MESSAGE_LIMIT:
-        assert message == "a" * (length - 1) + "z"
-    else:
-        assert message == "a" * MESSAGE_LIMIT + f"... [{length - MESSAGE_LIMIT} more characters]"
-    assert traceback.endswith("aaz\n")
-    assert len(traceback) <= TRACEBACK_LIMIT // 2 + 50
-
-
-def test_text_that_is_all_surrogates_stays_bounded():
-    _, message, traceback = told(ValueError("\ud800" * 1_000_000))
-    assert len(message) < 7 * MESSAGE_LIMIT
-    assert len(traceback) < 7 * TRACEBACK_LIMIT
-
-
-def test_causes_come_first_and_say_how_they_belong():
-    def fails():
-        try:
-            try:
-                raise KeyError("first")
-            except KeyError as first:
-                raise ValueError("second") from first
-        except ValueError:
-            raise TypeError("third")  # noqa: B904
-
-    traceback = tried(fails).failure.traceback
-    places = [
-        traceback.index(text)
-        for text in (
-            "KeyError: 'first'",
-            "\n\nThe above exception was the direct cause of the following exception:\n\n",
-            "ValueError: second",
-            "\n\nDuring handling of the above exception, another exception occurred:\n\n",
-            "TypeError: third",
-        )
-    ]
-    assert places == sorted(places)
-    assert traceback.count("Traceback (most recent call last)") == 3
-
-
-def test_a_context_that_was_suppressed_is_not_told():
-    def fails():
-        try:
-            raise KeyError("hidden")
-        except KeyError:
-            raise ValueError("shown") from None
-
-    assert "hidden" not in tried(fails).failure.traceback
-
-
-def chain(length):
-    last = Exception("number 0")
-    for nth in range(1, length):
-        later = Exception(f"number {nth}.")
-        later.__cause__, last = last, later
-    return last
-
-
-def test_of_a_long_chain_the_latest_links_are_told():
-    traceback = describe(chain(CHAIN_LIMIT))[2]
-    assert traceback.startswith("Exception: number 0\n")
-    assert "cut" not in traceback
-    traceback = describe(chain(5000))[2]
-    assert traceback.startswith("[earlier causes are cut]\n\nThe above exception was the direct cause")
-    assert traceback.endswith("number 4999.\n")
-    assert f"number {5000 - CHAIN_LIMIT}." in traceback
-    assert f"number {5000 - CHAIN_LIMIT - 1}." not in traceback
-
-
-def test_a_chain_that_bites_its_tail_is_told_once():
-    one, two = Exception("one"), Exception("two")
-    one.__cause__, two.__cause__ = two, one
-    traceback = describe(one)[2]
-    assert traceback.count("Exception: one") == traceback.count("Exception: two") == 1
-
-
-def test_a_traceback_stays_bounded_however_many_links_are_long():
-    last = None
-    for nth in range(CHAIN_LIMIT):
-        error = ValueError(f"{nth}" + "x" * MESSAGE_LIMIT)
-        error.__cause__, last = last, error
-    assert len(describe(last)[2]) <= TRACEBACK_LIMIT + 50
-
-
-def test_deep_recursion_is_told_in_few_lines():
-    def deep(n):
-        return deep(n + 1)
-
-    name, message, traceback = tried(lambda: deep(0)).failure[:3]
-    assert name == "RecursionError"
-    assert "recursion" in message
-    assert "Previous line repeated" in traceback
-    assert len(traceback) < 5000
-
-
-def test_a_group_is_told_with_all_that_is_in_it():
-    inner = ExceptionGroup("inner", [KeyError("k"), raised(Wordless())])
-    name, message, traceback = told(BaseExceptionGroup("outer", [ValueError("v"), inner, KeyboardInterrupt()]))
-    assert name == "BaseExceptionGroup"
-    assert message == "outer (3 sub-exceptions)"
-    for text in ("ValueError: v", "inner (2 sub-exceptions)", "KeyError: 'k'", "Wordless: ", "KeyboardInterrupt"):
-        assert text in traceback
-
-
-def test_notes_are_part_of_the_traceback():
-    error = ValueError("v")
-    error.add_note("while counting")
-    error.__notes__.append(5)
-    assert "while counting\n" in told(error)[2]
-
-
-def test_telling_of_an_exception_leaves_it_as_it_was():
-    error = raised(ValueError("v"))
-    before = error.__traceback__
-    describe(error)
-    assert error.__traceback__ is before
-    assert error.__cause__ is error.__context__ is None
-    assert sys.exc_info() == (None, None, None)
