@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -121,8 +121,12 @@ class Tasks:
         time.sleep(600)
     {length}
 
+def work(task):
+    open({ran!r}, "w").close()
+    return str(task)
+
 try:
-    worker_dispatcher.start({{"task": {{"list": Tasks(), "function": str}}, "worker": {shape}, "verbose": False}})
+    worker_dispatcher.start({{"task": {{"list": Tasks(), "function": work}}, "worker": {shape}, "verbose": False}})
 except KeyboardInterrupt:
     print("interrupted", worker_dispatcher.get_results(), flush=True)
 """
@@ -131,15 +135,17 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("length", ["", "def __len__(self): return 5"], ids=["lazy", "sized"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_ctrl_c_reaches_a_task_list_that_blocks(
-    tmp_path: Path, ended: list[subprocess.Popen[str]], shape: str, length: str
+    tmp_path: Path, ended: list[subprocess.Popen[str]], wait_until: Callable[..., None], shape: str, length: str
 ) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(BLOCKED.format(shape=SHAPES[shape], length=length))
+    script, ran = tmp_path / "script.py", tmp_path / "ran"
+    script.write_text(BLOCKED.format(shape=SHAPES[shape], length=length, ran=str(ran)))
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, start_new_session=True)
     ended.append(process)
     assert process.stdout is not None
     assert process.stdout.readline() == "blocked\n"
-    time.sleep(0.2)  # the first task ends meanwhile
+    if not length:
+        wait_until(ran.exists, within=20)
+    time.sleep(0.3)  # what has run is heard of meanwhile
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=15)
     # Sized, the list is drawn by the thread that drives: the stop may come before its first task has run.
