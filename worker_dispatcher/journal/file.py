@@ -215,10 +215,14 @@ class Hold:
     """The file, held for one run: nobody else can hold it, in this process or another, until `release`.
 
     Creates it where there is none. db: the connection to it; about: what it is about; created: there was none.
+    log_lost: `check` has found that others have taken away, or replaced, the log that lies beside it.
     """
+
+    log_lost = False
 
     def __init__(self, real: str, function: str, code: str) -> None:
         self._real, self._fd, self._inode = real, -1, (0, 0)
+        self._beside: list[tuple[int, int] | None] = []  # once there is a connection: what sqlite keeps beside the file
         self.db: sqlite3.Connection | None = None
         if not os.access(os.path.dirname(real), os.W_OK):
             raise JournalError(real, "cannot be used: its folder must be writable")
@@ -232,6 +236,7 @@ class Hold:
                 self.db = connect(real, "mode=rw")
                 self.about = _about(real, self.db)
                 _check_function(real, self.about, function)
+                self._beside = _beside(real)
                 self.check()
         except BaseException as error:
             self.release()
@@ -266,6 +271,16 @@ class Hold:
             there = None
         if there is None or not os.path.samestat(there, os.fstat(self._fd)):
             raise JournalError(self._real, "was removed or replaced while it was in use")
+        # They are the same for as long as the connection is there: what goes into others is read by nobody.
+        if self._beside and self._beside != _beside(self._real):
+            self.log_lost = True
+            text = f"was removed or replaced while it was in use: {self._real}-wal or -shm; leave what lies beside it"
+            raise JournalError(self._real, f"{text} alone and run the same call again: what was reported is kept")
+
+    def rescue(self) -> None:
+        """Copy into the file what was committed to a log that nobody else can find any more. Raises sqlite3.Error."""
+        if self.log_lost and self.db is not None:
+            self.db.execute("PRAGMA wal_checkpoint").fetchone()
 
     def _in_use(self) -> JournalError:
         return JournalError(
@@ -305,6 +320,17 @@ class Hold:
                         fcntl.lockf(fd, fcntl.LOCK_UN, 1, _LOCK_AT)
                     _PARKED.append(fd)
                     _close_parked()
+
+
+def _beside(real: str) -> list[tuple[int, int] | None]:
+    """Which files the log of a journal and its index are; None for one that is not there."""
+    found: list[tuple[int, int] | None] = []
+    for tail in ("-wal", "-shm"):
+        try:
+            found.append(_inode(os.stat(real + tail)))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

@@ -321,6 +321,7 @@ class Journal:
         try:
             self._hold.check()
             db.execute("COMMIT")
+            self._hold.check()  # again: what went into a log that was taken away meanwhile is not durable
         except JournalError as error:
             raise self._fail(error) from None
         except sqlite3.Error as error:
@@ -341,11 +342,12 @@ class Journal:
         self._broken = error
         self._pending, self._pending_bytes, self.due = [], 0, math.inf
         db = self._hold.db
-        if db is not None and db.in_transaction:
-            try:
+        try:
+            if db is not None and db.in_transaction:
                 db.execute("ROLLBACK")
-            except sqlite3.Error as problem:  # closing the connection does the same
-                error.add_note(f"and could not be rolled back: {problem}")
+            self._hold.rescue()
+        except sqlite3.Error as problem:  # closing the connection does the same
+            error.add_note(f"and could not be rolled back: {problem}")
         return error
 
     def close(self) -> None:
