@@ -13,7 +13,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -32,6 +32,7 @@ __all__ = [
     "code",
     "context_var",
     "dispatcher",
+    "enum",
     "facts",
     "fill_cell",
     "finish",
@@ -256,9 +257,47 @@ def _class_at(address: int, qualname: str) -> type | None:
     return None
 
 
+def enum(
+    bases: tuple[Any, ...], name: str, qualname: str, members: Mapping[str, Any], module: str, key: str, _: Any
+) -> type:
+    """An enum class that has its members and no methods yet. members: what each is made with, and its value."""
+    from cloudpickle import cloudpickle
+
+    def new(cls: Any, member: Any) -> Any:
+        arguments, value = members[member[0] if type(member) is tuple else member]
+        made = cls._member_type_.__new__(cls, *arguments)
+        made._value_ = value
+        return made
+
+    metaclass: Any = type(bases[-1])
+    space = metaclass.__prepare__(name, bases)
+    space["__new__"], space["__init__"] = new, lambda self, *_: None
+    for one in members:
+        space[one] = one
+    made = metaclass.__new__(metaclass, name, bases, space)
+    for one in ("__init__", "__new_member__"):
+        type.__delattr__(made, one)
+    made.__module__, made.__qualname__ = module, qualname
+    return cast(type, cloudpickle._lookup_class_or_track(key, made))
+
+
+def _finish_members(made: Any, members: Sequence[Any]) -> None:
+    for name, (value, attributes) in _pairs(members):
+        member = made._member_map_[name]
+        vars(member).update(attributes)
+        if value is not member._value_:
+            made._value2member_map_.pop(member._value_, None)
+            member._value_ = value
+            try:
+                made._value2member_map_[value] = member
+            except TypeError:  # it cannot be hashed: Enum looks for it one by one
+                pass
+
+
 def finish_class(made: type, state: tuple[Any, ...]) -> None:
-    key, set_state, contents, names, keeps, _ = state
+    key, set_state, contents, members, names, keeps, _ = state
     if key in _unfinished:
+        _finish_members(made, members)
         set_state(made, (dict(_pairs(contents)), {}))
         _fill(namespace(), names, keeps=keeps)
         _unfinished.discard(key)

@@ -8,7 +8,21 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CLOUDPICKLES", "NO_VALUE", "OF_TYPING", "cloudpickle", "default_of", "is_by_value", "place_of", "walk"]
+__all__ = [
+    "CLOUDPICKLES",
+    "NO_VALUE",
+    "OF_TYPING",
+    "cloudpickle",
+    "contents_of_enum",
+    "default_of",
+    "is_by_value",
+    "is_enum",
+    "members_of",
+    "place_of",
+    "slots_of",
+    "walk",
+    "without_slots",
+]
 
 NO_VALUE = object()
 # What cloudpickle reduces and pickle does not; the rest of its table is what is found here, or in no script.
@@ -76,3 +90,55 @@ def default_of(variable: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
         return (contextvars.Context().run(variable.get),)
     except LookupError:
         return ()
+
+
+# Classes with slots
+
+
+def slots_of(cls: type) -> tuple[str, ...]:
+    """The slots that a class itself adds, under the names that they have in it."""
+    own = vars(cls)
+    return (*filter(lambda name: _is_slot(cls, own[name]), own), *(n for n in ("__dict__", "__weakref__") if n in own))
+
+
+def without_slots(cls: type, contents: dict[str, Any]) -> dict[str, Any]:
+    """What is in a class, without what its slots put there."""
+    return {name: value for name, value in contents.items() if not _is_slot(cls, value)}
+
+
+def _is_slot(cls: type, value: Any) -> bool:
+    return type(value) is types.MemberDescriptorType and value.__objclass__ is cls
+
+
+# Enums. Their members are made before their methods are there, so `__new__` and `__init__` cannot make them again:
+# each is made with what its type takes, and given its value and attributes afterwards.
+
+_OF_MEMBERS = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"))
+_PLAIN_VALUES = frozenset((bool, int, float, str, bytes, type(None)))
+
+
+def is_enum(cls: type) -> bool:
+    library = sys.modules.get("enum")
+    return library is not None and isinstance(cls, library.EnumType)
+
+
+def members_of(cls: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """By the names of all members, aliases included: what each is made with, and what it gets afterwards: (its value,
+    its attributes). A value that may have the class in it comes afterwards, and a mark of it before."""
+    make = getattr(cls._member_type_, "__getnewargs__", None)
+    marks = {
+        id(one): (() if make is None else make(one), one._value_ if type(one._value_) in _PLAIN_VALUES else object())
+        for one in cls._member_map_.values()
+    }
+    later = {
+        name: (one._value_, {key: value for key, value in vars(one).items() if key not in _OF_MEMBERS})
+        for name, one in cls._member_map_.items()
+        if name == one._name_
+    }
+    return {name: marks[id(one)] for name, one in cls._member_map_.items()}, later
+
+
+def contents_of_enum(cls: Any, contents: dict[str, Any]) -> dict[str, Any]:
+    """What is in the class beside its members; how it makes more of them included."""
+    own = {name: vars(cls)[name] for name in ("_new_member_", "_use_args_") if name in vars(cls)}
+    return {name: value for name, value in contents.items() if name not in cls._member_map_} | own

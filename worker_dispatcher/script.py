@@ -29,10 +29,15 @@ from worker_dispatcher.kinds import (
     NO_VALUE,
     OF_TYPING,
     cloudpickle,
+    contents_of_enum,
     default_of,
     is_by_value,
+    is_enum,
+    members_of,
     place_of,
+    slots_of,
     walk,
+    without_slots,
 )
 from worker_dispatcher.uses import (
     annotations_of,
@@ -276,14 +281,25 @@ class ScriptPickler(pickle.Pickler):
         reduced = cloudpickle()._class_reduce(cls) if name is None else cloudpickle()._dynamic_class_reduce(cls)
         if reduced is NotImplemented or len(reduced) < 6:
             return reduced
-        make, arguments, contents, _, _, set_contents = reduced
+        make, arguments, (contents, _), _, _, set_contents = reduced
         self._begun.add(id(cls))
+        members: dict[str, Any] = {}
+        if is_enum(cls):
+            make, marks, members = home.enum, *members_of(cls)
+            arguments = (*arguments[:3], marks, *arguments[4:])
+            contents = {**contents_of_enum(cls, contents)}
+        else:
+            contents = {**_repeated(cls, contents), **without_slots(cls, contents)}
+            # Cloudpickle leaves them out: instances had a dict. `NamedTuple`, which is a function, sets its own.
+            if "__slots__" in vars(cls) and types.FunctionType not in map(type, arguments[2]):
+                arguments[3]["__slots__"] = slots_of(cls)
         where = cls.__qualname__, 0 if self._reader.keeps or not home.is_fork else id(cls)
         written = set(names_annotated(annotations_of(cls).values())) if self._reader.keeps else set()
         state = (
             arguments[-2],
             set_contents,
-            self._named(cls, {**contents[0], **_repeated(cls, contents[0])} if len(arguments) == 6 else contents[0]),
+            self._named(cls, contents),
+            self._named(cls, members),
             self._named(cls, self._that_can_go(written) if cls.__module__ in self._names else {}),
             self._reader.keeps,
             self._around(name),
@@ -335,6 +351,8 @@ class ScriptPickler(pickle.Pickler):
                 return home.take, (self._kept(name), home.of_typing, *terms)
         if kind.__module__ == "weakref" and kind.__name__ in ("WeakKeyDictionary", "WeakValueDictionary"):
             return kind, (), None, None, iter(list(obj.items()))
+        if is_enum(kind) and vars(kind)["_member_map_"].get(obj._name_) is obj:
+            return getattr, (kind, obj._name_)  # its value may be what cannot be looked up in another process
         if kind.__module__ in self._names and getattr(kind, "__reduce__", None) is not object.__reduce__:
             return self._of_its_own_words(obj, kind)
         if kind.__name__ in CLOUDPICKLES and (reduce := cloudpickle().Pickler.dispatch_table.get(kind)) is not None:
