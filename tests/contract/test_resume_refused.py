@@ -91,7 +91,7 @@ def test_another_list_is_refused_before_anything_runs_or_is_written(path, notes,
     wd.start(make_config(shape, noting(notes), ["a", "b", "c", "d"], top=top))
     before, ran = content(path), notes.all()
     for items, said in (
-        (["a", "b", "X", "Y", "e"], r"the item of task #3 differs; run the same list, in the same order, or give"),
+        (["a", "b", "X", "Y", "e"], r"item of task #3 differs \('X' now, 'c' in the journal\); run the same list"),
         (["a", "b"], r"has records up to task #4, the list has 2 tasks"),
         (4, r"the item of task #1 differs"),
     ):

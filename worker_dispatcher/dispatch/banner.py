@@ -35,7 +35,9 @@ def _in_ascii(value: object) -> str:
 
 
 class Banner:
-    """The block before and after a run, as 1.x shows it."""
+    """The block before and after a run, as 1.x shows it. done_before: how many tasks a journal has; None: it is new."""
+
+    done_before: int | None = None
 
     def __init__(self, config: Config, plan: Plan, anchor: Anchor) -> None:
         self._config, self._plan, self._anchor = config, plan, anchor
@@ -72,6 +74,7 @@ class Banner:
             "Worker Dispatcher Configuration:",
             f"- Local CPU core: {plan.cores}",
             f"- Tasks Count: {'Unknown' if plan.tasks is None else plan.tasks}",
+            *self._journal_lines(),
             f"- Runtime: {runtime}",
             *self._mode_lines(),
             "- Concurrency Info:",
@@ -85,6 +88,12 @@ class Banner:
         grid = f" ({main}p x {sub}t)" if parallel and not uncapped else ""
         lines.append(f"  └─ Total Concurrency: {total}{grid} Active Worker(s)")
         return [*lines, "", f"--- Start to dispatch workers at {_iso(self._anchor.wall)} ---", ""]
+
+    def _journal_lines(self) -> list[str]:
+        if self.done_before is None:
+            return []
+        total = "" if self._plan.tasks is None else f" of {self._plan.tasks}"
+        return [f"- Journal: {self.done_before}{total} tasks are done already"]
 
     def _mode_lines(self) -> list[str]:
         schedule, frequency, tasks = self._plan.schedule, self._config.worker.frequency_mode, self._plan.tasks

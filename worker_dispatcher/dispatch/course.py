@@ -88,7 +88,10 @@ class Course:
         if config.journal is not None:
             from worker_dispatcher.dispatch.recall import open_journal
 
-            self.driver.keep_in(open_journal(config, self.tasks.total, self.anchor, 6))
+            journal = open_journal(config, self.tasks.total, self.anchor, 6)
+            self.driver.keep_in(journal)
+            if self._banner is not None and not journal.created:
+                self._banner.done_before = journal.ok_count
 
     def drive(self, at_end: Callable[[], None]) -> None:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable.

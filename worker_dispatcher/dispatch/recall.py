@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
+from worker_dispatcher.config.describe import input_text
 from worker_dispatcher.dispatch.books import JournalBooks
 from worker_dispatcher.dispatch.load import Remaining
 from worker_dispatcher.dispatch.plan import Plan
@@ -32,13 +33,15 @@ def open_journal(config: Config, total: int | None, anchor: Anchor, depth: int) 
     from worker_dispatcher.journal import Journal
 
     assert config.journal is not None
-    journal = Journal(config.journal, config.task.function, anchor)
+    journal = Journal(config.journal, config.task.function, anchor, config.task.config)
+    journal.total, journal.show = total, input_text if config.task.show_input else None
     try:
         if total is not None:
             journal.expect(total)
-        if journal.code_changed:
-            text = "the function was another when it began: what it has stays as it is, the rest is run by the new one"
-            warnings.warn(f"journal {journal.path}: {text}", stacklevel=depth)
+        for what, changed in (("the function", journal.code_changed), ("task.config", journal.config_changed)):
+            if changed:
+                text = f"{what} was another when it began: what it has stays as it is, the rest is run with the new one"
+                warnings.warn(f"journal {journal.path}: {text}", stacklevel=depth)
     except BaseException:
         journal.close()
         raise

@@ -89,10 +89,12 @@ def is_database(path: str | os.PathLike[str]) -> bool:
 
 
 class About(NamedTuple):
-    """What a journal is about. code: a digest of the function's code; key: of the seals."""
+    """What a journal is about. code, config: digests of the function's code and of task.config, when it began; empty
+    where they are not known; key: of the seals."""
 
     function: str
     code: str
+    config: str
     key: bytes
 
 
@@ -176,7 +178,7 @@ def _about(real: str, db: sqlite3.Connection) -> About:
         known = json.loads(text)
         if known["byteorder"] != sys.byteorder:
             raise JournalError(real, f"was written on a {known['byteorder']}-endian machine; it is left as it is")
-        return About(str(known["function"]), str(known["code"]), key)
+        return About(str(known["function"]), str(known["code"]), str(known.get("config", "")), key)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, JournalError):
             raise
@@ -201,8 +203,8 @@ def _image(about: About) -> bytes:
         db.execute(f"PRAGMA user_version = {VERSION}")
         for line in _SCHEMA:
             db.execute(line)
-        known = {"function": about.function, "code": about.code, "byteorder": sys.byteorder, "created": wall()}
-        text = json.dumps(known).encode()
+        known = {"function": about.function, "code": about.code, "config": about.config}
+        text = json.dumps(known | {"byteorder": sys.byteorder, "created": wall()}).encode()
         db.execute("INSERT INTO about VALUES (?, ?, ?)", (text, about.key, _seal(text, about.key)))
         image = bytearray(db.serialize())
     finally:
@@ -220,7 +222,7 @@ class Hold:
 
     log_lost = False
 
-    def __init__(self, real: str, function: str, code: str) -> None:
+    def __init__(self, real: str, function: str, code: str, config: str = "") -> None:
         self._real, self._fd, self._inode = real, -1, (0, 0)
         self._beside: list[tuple[int, int] | None] = []  # once there is a connection: what sqlite keeps beside the file
         self.db: sqlite3.Connection | None = None
@@ -231,7 +233,7 @@ class Hold:
                 self._take(function)
                 self.created = _is_unfinished(os.fstat(self._fd).st_size, os.pread(self._fd, _PAGE, 0))
                 if self.created:
-                    self._create(_image(About(function, code, os.urandom(16))))
+                    self._create(_image(About(function, code, config, os.urandom(16))))
                 os.fchmod(self._fd, 0o600)  # before sqlite makes the files beside it, which take its mode
                 self.db = connect(real, "mode=rw")
                 self.about = _about(real, self.db)

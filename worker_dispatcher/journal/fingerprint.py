@@ -1,4 +1,4 @@
-"""Which function and which items a journal is about.
+"""Which function, which config and which items a journal is about.
 
 An item's digest is that of its pickle, made so that equal items of equal structure give equal bytes in every process:
 
@@ -13,6 +13,8 @@ Pickling runs code of the item's classes.
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import pickle
 import types
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +24,7 @@ from typing import Any
 
 from worker_dispatcher.tracebacks import is_foreign
 
-__all__ = ["DIGEST_SIZE", "NoDigest", "code_of", "digests", "name_of", "told"]
+__all__ = ["DIGEST_SIZE", "NoDigest", "code_of", "config_of", "digests", "name_of", "told"]
 
 DIGEST_SIZE = 8  # bytes; two different items at one place in two lists agree by chance once in 1.8e19
 _SETS = (b"\x8f", b"\x91")  # EMPTY_SET, FROZENSET: if neither byte is in a pickle, no set is
@@ -171,3 +173,70 @@ def _code_text(code: types.CodeType) -> str:
         else:  # the order of a frozenset changes from process to process
             constants.append(repr(sorted(map(repr, one))) if isinstance(one, frozenset) else repr(one))
     return repr((code.co_code, code.co_names, code.co_varnames, constants))
+
+
+_MOST_VALUES = 100_000  # of a config that are looked at; 0.2 s
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, range)
+_MODULES_OF_VALUES = {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "re", "uuid"}
+
+
+def config_of(config: Any) -> str:
+    """A digest of task.config, to tell that it has changed; empty where there is too much in it to look at.
+
+    Two configs that say the same have the same digest, in any process: the order of dicts and sets does not count, and
+    of what is no plain value only the name of its class does (a session, a client, a lock: what is in those is seldom
+    the same twice). Pickles nothing.
+    """
+    try:
+        text = repr(_plain(config, [_MOST_VALUES], ()))
+    except (_TooMuch, RuntimeError):  # too deep, or it changes while it is looked at
+        return ""
+    return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+
+
+class _TooMuch(Exception):
+    """More values than are looked at."""
+
+
+def _plain(value: Any, left: list[int], inside: tuple[int, ...]) -> tuple[object, ...]:
+    """A value as nested tuples of text. left: how many more may be looked at; inside: the ids of what it is in."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise _TooMuch
+    kind = type(value)
+    if isinstance(value, enum.Enum | type | types.FunctionType | types.ModuleType):
+        name = value._name_ if isinstance(value, enum.Enum) else getattr(value, "__qualname__", value.__name__)
+        return kind.__qualname__, str(name)
+    if isinstance(value, _ATOMS) or kind.__module__ in _MODULES_OF_VALUES:
+        text = _text_of_atom(value)
+        return kind.__qualname__, "" if " at 0x" in text and not isinstance(value, str) else text
+    if id(value) in inside:
+        return kind.__qualname__, "itself"
+    inside = *inside, id(value)
+    if isinstance(value, list | tuple):
+        return kind.__qualname__, [_plain(one, left, inside) for one in value]
+    if isinstance(value, set | frozenset):
+        return kind.__qualname__, sorted(repr(_plain(one, left, inside)) for one in value)
+    named = _named(value)
+    pairs = [repr((_plain(name, left, inside), _plain(one, left, inside))) for name, one in named]
+    return kind.__qualname__, sorted(pairs)
+
+
+def _text_of_atom(value: Any) -> str:
+    if isinstance(value, int):
+        return format(int(value), "x")  # in decimals Python refuses the largest
+    base: Any = next((base for base in _ATOMS if isinstance(value, base)), type(value))
+    return str(base.__repr__(value))
+
+
+def _named(value: Any) -> list[tuple[Any, Any]]:
+    """What a dict, a namespace or a dataclass holds; nothing for all else."""
+    if isinstance(value, dict):
+        return list(dict.items(value))
+    kind = type(value)
+    if kind is types.SimpleNamespace or (kind.__module__, kind.__name__) == ("argparse", "Namespace"):
+        return list(vars(value).items())
+    if not dataclasses.is_dataclass(kind):
+        return []
+    fields = [one.name for one in dataclasses.fields(value) if one.init and one.compare]
+    return [(name, getattr(value, name)) for name in fields if hasattr(value, name)]

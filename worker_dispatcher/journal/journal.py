@@ -13,7 +13,7 @@ from typing import Any
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import Hold, locate, trouble
-from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, digests, name_of, told
+from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
 from worker_dispatcher.journal.rows import (
     SELECT_ALL,
     SELECT_FACTS,
@@ -50,14 +50,18 @@ class Journal:
     JournalError about writing, nothing more is written: `close` is what is left to call.
 
     created: there was no journal before; code_changed: it is about a function of this name, but of other code;
+    config_changed: it began with another task.config, as far as that can be told;
     last_id: the highest id recorded by earlier runs, 0 if none; ok_count: how many tasks they recorded as ok;
     damaged: the rows (by seq) found damaged so far: their tasks count as never run.
-    pids: worker number -> process id, for the records; set it to the pool's. load, dues: of a load, once it has begun;
-    dues: by task id, from 1 (monotonic).
+    To be set, for the records: pids: worker number -> process id; load, dues: of a load, once it has begun; dues: by
+    task id, from 1 (monotonic); total: how many tasks the list has, None if unknown; show: what text may show of an
+    item, "" for nothing.
     due: when `commit` must be called at the latest (monotonic); infinite while nothing waits for it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], function: Callable[..., Any], anchor: Anchor) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], function: Callable[..., Any], anchor: Anchor, config: Any = None
+    ) -> None:
         """Open or create. Raises JournalError; a file that is refused is left untouched."""
         self.path = locate(path)
         self.due = math.inf
@@ -65,18 +69,22 @@ class Journal:
         self.pids: Mapping[int, int] = {}
         self.load: LoadFacts | None = None
         self.dues: Sequence[float] = ()
+        self.total: int | None = None
+        self.show: Callable[[Any], str] | None = None
         self._anchor, self._shift = anchor, anchor.wall - anchor.monotonic
         self._pid = os.getpid()
         self._broken: JournalError | None = None
         self._pending: list[tuple[int, int]] = []
         self._pending_bytes = 0
         self._drawn = bytearray()  # digests of this run's items, by id
+        self._inputs: dict[int, str] = {}  # by id, of tasks that were drawn and are not recorded: what may be shown
         self._rows_at_hand: OrderedDict[int, tuple[Facts, list[Any]] | None] = OrderedDict()
-        code = code_of(function)
-        self._hold = Hold(self.path, name_of(function), code)
+        code, now_config = code_of(function), config_of(config)
+        self._hold = Hold(self.path, name_of(function), code, now_config)
         try:
             self.created = self._hold.created
             self.code_changed = self._hold.about.code != code
+            self.config_changed = self._hold.about.config not in ("", now_config) and now_config != ""
             self._key = self._hold.about.key
             self._index(self._writable())
         except BaseException as error:
@@ -133,12 +141,23 @@ class Journal:
         if DIGEST_SIZE * low > len(self._drawn):
             self._drawn.extend(bytes(DIGEST_SIZE * low - len(self._drawn)))
         self._drawn[DIGEST_SIZE * low : DIGEST_SIZE * high] = fresh
-        if first > self.last_id:
-            return []
-        self._compare(first, fresh)
-        return list(self._recorded(first, min(high, self.last_id)))
+        found: list[Recorded] = []
+        if first <= self.last_id:
+            self._compare(first, fresh, items)
+            found = list(self._recorded(first, min(high, self.last_id)))
+        if self.show is not None:
+            texts = map(self.show, items)
+            self._inputs.update({task_id: text for task_id, text in enumerate(texts, first) if text})
+            for one in found:
+                self._take_inputs(one.first, len(one.results))
+        return found
 
-    def _compare(self, first: int, fresh: bytes) -> None:
+    def _take_inputs(self, first: int, count: int) -> list[str]:
+        """What may be shown of items; nothing of them is at hand afterwards."""
+        take = self._inputs.pop
+        return [take(task_id, "") for task_id in range(first, first + count)] if self._inputs else []
+
+    def _compare(self, first: int, fresh: bytes, items: Sequence[Any]) -> None:
         known = self._digests[DIGEST_SIZE * (first - 1) : DIGEST_SIZE * (first - 1) + len(fresh)]
         if known == fresh:
             return
@@ -146,7 +165,23 @@ class Journal:
             one = known[at : at + DIGEST_SIZE]
             if one != fresh[at : at + DIGEST_SIZE] and one != _UNKNOWN:
                 task_id = first + at // DIGEST_SIZE
-                raise self._another_list(f"is of another task list: the item of task #{task_id} differs", task_id)
+                text = f"is of another task list: the item of task #{task_id} differs"
+                raise self._another_list(text + self._both(task_id, items[task_id - first]), task_id)
+
+    def _both(self, task_id: int, item: Any) -> str:
+        """Both items of a task, where both are short."""
+        fresh = self.show(item) if self.show is not None else ""
+        known = self._input_before(task_id) if fresh else ""
+        return f" ({fresh} now, {known} in the journal)" if known else ""
+
+    def _input_before(self, task_id: int) -> str:
+        db, where = self._writable(), "WHERE first <= ? AND first + count > ? ORDER BY seq DESC"
+        try:
+            rows = db.execute(f"{SELECT_FACTS} {where}", (task_id, task_id)).fetchall()
+        except sqlite3.Error:  # what was to be said of it is said without
+            return ""
+        facts = next((read_facts(row) for row in rows if seal_holds(self._key, row)), None)
+        return facts.inputs[task_id - facts.first] if facts is not None and facts.inputs else ""
 
     def _another_list(self, text: str, task_id: int) -> JournalError:
         advice = "run the same list, in the same order, or give this one a journal of its own"
@@ -292,7 +327,8 @@ class Journal:
         if len(items) != DIGEST_SIZE * count:
             raise ValueError(f"task #{first + count - 1} is recorded before `seen` was given its item")
         dues = self.dues[first - 1 : first - 1 + count]
-        facts = pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids, dues, self.load)
+        more = dues, self.load, self.total, self._take_inputs(first, count)
+        facts = pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids, *more)
         where = (self._seq + 1, first, count, status)
         self._seq += 1
         try:

@@ -6,7 +6,8 @@ import math
 import os
 import pickle
 import sqlite3
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
@@ -16,7 +17,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, unpacked_notes
 from worker_dispatcher.wire import unpack
 
-__all__ = ["read_journal", "read_run"]
+__all__ = ["JournalLogs", "read_journal", "read_run"]
 
 _ATTEMPTS = 3  # where runs begin or end while it is read
 _LOAD = "load"  # in an entry, until all are read: the load it is of
@@ -33,7 +34,18 @@ class _Unloadable:
         return f"<cannot be loaded here: {self.why}>"
 
 
-def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+class JournalLogs(list[dict[str, Any]]):
+    """Logs by task id, as far as the run has come: `len(logs)` of `logs.total` tasks.
+
+    total: how many tasks the list had when the last of them was recorded; None if that was not known.
+    """
+
+    def __init__(self, logs: Iterable[dict[str, Any]], total: int | None) -> None:
+        super().__init__(logs)
+        self.total = total
+
+
+def read_journal(path: str | os.PathLike[str]) -> JournalLogs:
     """The records of a journal as `get_logs()` would give them, in task order: how each task ended the last time it
     did. Of a load they lack `interval` and `in_flight`. Changes nothing; a run may be writing to it, and what it has
     committed is there.
@@ -44,27 +56,31 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return read_run(path)[0]
 
 
-def read_run(path: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def read_run(path: str | os.PathLike[str]) -> tuple[JournalLogs, dict[str, Any]]:
     """The same, and what get_result_info() said of a load: its `load`. Without a window where more than one run
-    recorded something: their windows lie apart."""
+    recorded something: their windows lie apart. The other key is `total`, as JournalLogs has it."""
     real = locate(path)
     if not os.path.exists(real):
         raise JournalError(real, "does not exist")
     with reading(real):
         about = look(real)
-        found = _read_again(real, about.key) if about is not None else {}
-    logs = [found[task_id] for task_id in sorted(found)]
+        found, total = _read_again(real, about.key) if about is not None else ({}, None)
+    logs = JournalLogs((found[task_id] for task_id in sorted(found)), total)
     loads = {load: None for log in logs if (load := log.pop(_LOAD)) is not None}
+    info: dict[str, Any] = {} if total is None else {"total": total}
     if not loads:
-        return logs, {}
+        return logs, info
     most, begin, end = list(loads)[-1]
     window = {"from": begin, "until": end} if len(loads) == 1 and end < math.inf else {}
-    return logs, {"load": {"max_workers": most or None, **window}}
+    return logs, info | {"load": {"max_workers": most or None, **window}}
 
 
-def _read_again(real: str, key: bytes) -> dict[int, dict[str, Any]]:
-    """All records, by task id; once more where a run began or ended meanwhile."""
-    found: dict[int, dict[str, Any]] = {}
+_Found: TypeAlias = "tuple[dict[int, dict[str, Any]], int | None]"  # logs by task id; the total of the last row
+
+
+def _read_again(real: str, key: bytes) -> _Found:
+    """All records; once more where a run began or ended meanwhile."""
+    found: _Found = {}, None
     for attempt in range(_ATTEMPTS):
         before = _state(real)
         try:
@@ -91,8 +107,9 @@ def _state(real: str) -> _State:
     return _State(os.path.exists(log) and os.path.getsize(log) > 0, status.st_size, status.st_mtime_ns)
 
 
-def _read(real: str, key: bytes, state: _State) -> dict[int, dict[str, Any]]:
+def _read(real: str, key: bytes, state: _State) -> _Found:
     found: dict[int, dict[str, Any]] = {}
+    total: int | None = None
     # Without a log nobody writes, and reading must not leave one behind.
     db = connect(real, "mode=ro" if state.log else "immutable=1")
     try:
@@ -101,18 +118,20 @@ def _read(real: str, key: bytes, state: _State) -> dict[int, dict[str, Any]]:
             begin, highest = last, last
             for row in db.execute(f"{SELECT_ALL} WHERE seq > ? ORDER BY seq LIMIT {_AT_A_TIME}", (begin,)):
                 last, highest = row[0], max(highest, row[0])
-                _add(found, db, key, row)
+                if (facts := _add(found, db, key, row)) is not None:
+                    total = facts.total
             last = last if last > begin else highest
     finally:
         db.close()
-    return found
+    return found, total
 
 
-def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, row: Any) -> None:
+def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, row: Any) -> Facts | None:
+    """The row's facts; None if it is damaged."""
     facts = read_facts(row) if seal_holds(key, row) else None
     content = read_content(db, facts, row[5], row[6]) if facts is not None else None
     if facts is None or content is None:
-        return
+        return None
     try:
         results, metadata, attempts, failure = unpack(*content)
     except KeyboardInterrupt:
@@ -123,6 +142,7 @@ def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, r
     for nth in range(facts.length):
         task_id = facts.first + nth
         found[task_id] = _entry(facts, nth, results[nth], metadata, attempts, failure)
+    return facts
 
 
 def _entry(

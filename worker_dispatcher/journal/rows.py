@@ -50,11 +50,12 @@ __all__ = [
 ITEM_MOST = 64 << 10  # bytes of a failed task's item that are worth keeping beside what it raised
 PIECE = 4 << 20  # bytes; sqlite copies each once on its way
 _NAMES_A_GLOBAL = b"\x93"  # without it loading a pickle calls nothing
-_ONE_WORKER, _PAYLOAD_IN_PIECES, _OF_LOAD = 1, 2, 4
+_ONE_WORKER, _PAYLOAD_IN_PIECES, _OF_LOAD, _WITH_TOTAL, _WITH_INPUTS = 1, 2, 4, 8, 16
 SELECT_FACTS = "SELECT seq, first, count, status, facts, seal FROM rows"
 SELECT_ALL = "SELECT seq, first, count, status, facts, seal, payload FROM rows"
 _HEAD = struct.Struct("<dBqQ")  # Unix time of monotonic 0; flags; id of the first piece; how many buffers
 _LOAD = struct.Struct("<qdd")  # as LoadFacts has them
+_TOTAL = struct.Struct("<q")
 _WHERE = struct.Struct("<qqqB")  # seq, first, count, status
 _CONTENT = 16  # bytes of the seal that are the content's digest
 
@@ -102,6 +103,8 @@ class Facts(NamedTuple):
     payload_in_pieces: bool
     dues: array[float]  # empty where it is no load
     load: LoadFacts | None
+    total: int | None  # how many tasks the list had, where that was known
+    inputs: Sequence[str]  # what may be shown of each item; empty where nothing may
 
 
 class Packing(NamedTuple):
@@ -218,14 +221,19 @@ def pack_facts(
     pids: Sequence[int],
     dues: Sequence[float] = (),
     load: LoadFacts | None = None,
+    total: int | None = None,
+    inputs: Sequence[str] = (),
 ) -> bytes:
-    """workers, pids: one for each task, or one for all; dues: one for each task of a load."""
+    """workers, pids: one for each task, or one for all; dues: one for each task of a load; inputs: one for each
+    task, or none. The last two are missing in older rows, and older versions of this library read past them."""
     flags = (_ONE_WORKER if len(workers) == 1 else 0) | (_PAYLOAD_IN_PIECES if packing.payload is None else 0)
-    flags |= 0 if load is None else _OF_LOAD
+    flags |= (load is not None) * _OF_LOAD | (total is not None) * _WITH_TOTAL | any(inputs) * _WITH_INPUTS
     sizes = [sum(map(len, parts)) for parts in packing.buffers]
     columns = [_doubles(times[0]), _doubles(times[1]), digests, array("i", workers).tobytes()]
     columns += [array("i", pids).tobytes(), struct.pack(f"<{len(sizes)}Q", *sizes)]
     columns += [_doubles(dues), _LOAD.pack(*load)] if load is not None else []
+    columns += [_TOTAL.pack(total)] if total is not None else []
+    columns += ["\0".join(inputs).encode("utf-8", "backslashreplace")] if any(inputs) else []
     return _HEAD.pack(shift, flags, piece, len(sizes)) + b"".join(columns)
 
 
@@ -250,9 +258,13 @@ def read_facts(row: tuple[Any, ...]) -> Facts:
     sizes = struct.unpack(f"<{buffers}Q", columns[5])
     in_pieces = bool(flags & _PAYLOAD_IN_PIECES)
     dues, load = array("d", columns[6]), LoadFacts(*_LOAD.unpack_from(facts, at)) if of_load else None
-    return Facts(
-        seq, first, count, status, shift, starts, ends, columns[2], workers, pids, piece, sizes, in_pieces, dues, load
-    )
+    at += _LOAD.size * of_load
+    total = _TOTAL.unpack_from(facts, at)[0] if flags & _WITH_TOTAL else None
+    at += _TOTAL.size * (total is not None)
+    inputs = facts[at:].decode().split("\0") if flags & _WITH_INPUTS else ()
+    columns_of_all = starts, ends, columns[2], workers, pids
+    more = dues, load, total, inputs
+    return Facts(seq, first, count, status, shift, *columns_of_all, piece, sizes, in_pieces, *more)
 
 
 def seal(key: bytes, where: tuple[int, int, int, int], facts: bytes, content: bytes) -> bytes:

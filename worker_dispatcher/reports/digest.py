@@ -122,6 +122,11 @@ class Digest:
         )
 
     @property
+    def of_total(self) -> str:
+        """of 2 000" where there are so many tasks, and a journal has not all of them yet."""
+        return "" if self.facts.total is None else f" of {count_text(self.facts.total)}"
+
+    @property
     def peak(self) -> dict[str, Any] | None:
         """The stretch of the highest rate; None without a success, and of a run that is shorter than the stretch: there
         the rate of the run itself is higher. None for a load, too, where the best stretch has but one task more than
@@ -144,7 +149,7 @@ class Digest:
         return [
             (
                 "Tasks",
-                count_text(sum(counts.values())),
+                count_text(sum(counts.values())) + self.of_total,
                 f"{count_text(total)} measured" if self.facts.phases else f"{count_text(ran)} ran",
             ),
             ("Succeeded", count_text(success), share_text(success, total) if total else ""),

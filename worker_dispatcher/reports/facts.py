@@ -49,7 +49,8 @@ def facts_of(source: object) -> Facts:
         run = cast(RunLike, source)
         return Facts(run.logs, run.info, run.config, getattr(run, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
-        return Facts(source)
+        total = getattr(source, "total", None)  # what read_journal gives knows it
+        return Facts(source, {"total": total} if isinstance(total, int) else {})
     raise TypeError(
         f"a report is made of a run, a list of logs or the path of a .jsonl file, got {type(source).__name__}"
     )
@@ -179,6 +180,12 @@ class Facts:
         counts = dict(known) if isinstance(known, Mapping) else Counter(self._statuses)
         kept = {str(name): int(count) for name, count in counts.items() if count or name == "ok"}
         return {"ok": 0} | kept
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks there are, where a journal says so and has not all of them yet."""
+        total = self.info.get("total")
+        return total if isinstance(total, int) and total > sum(self.counts.values()) else None
 
     @cached_property
     def outcomes(self) -> dict[str, int]:

@@ -24,6 +24,7 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
     return {
         "title": digest.title,
         "counts": facts.counts,
+        "total": facts.total,
         "outcomes": facts.outcomes,
         "phases": facts.phases,
         "stopped": digest.stopped,

@@ -48,7 +48,7 @@ def _first_lines(digest: Digest) -> Iterator[str]:
     if tps["count"]["success"] < tps["count"]["total"]:
         rate += " succeeded"
     yield (
-        f"{count_text(measured)} tasks in {seconds_text(tps['duration'])}   {rate}"
+        f"{count_text(measured)}{digest.of_total} tasks in {seconds_text(tps['duration'])}   {rate}"
         + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
         + f"   in flight {count_text(tps['in_flight']['max'])}"
     )
