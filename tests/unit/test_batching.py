@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from worker_dispatcher.home import FRESH
 from worker_dispatcher.pools.base import Ended, Finished
 from worker_dispatcher.pools.batching import Batching, by_load, has_room, pack_items, roomiest, unheard
 from worker_dispatcher.wire import LARGE, from_parts, unpack
@@ -157,7 +158,7 @@ def test_many_tasks_weigh_more_than_few():
     ],
 )
 def test_items_arrive_as_they_were(items, shared):
-    size, parts, fds = pack_items(items)
+    size, parts, fds = pack_items(items, FRESH)
     assert len(fds) == shared
     loaded = unpack(*from_parts([memoryview(bytes(part)) for part in parts], fds))
     assert type(loaded) is type(items)
@@ -170,7 +171,7 @@ def test_items_arrive_as_they_were(items, shared):
 
 
 def test_the_size_of_a_batch_counts_what_is_out_of_band():
-    size, parts, fds = pack_items([np.zeros(LARGE, "u1"), np.zeros(100, "u1")])
+    size, parts, fds = pack_items([np.zeros(LARGE, "u1"), np.zeros(100, "u1")], FRESH)
     assert size == len(parts[0]) + LARGE + 100
     for fd in fds:
         os.close(fd)
@@ -189,7 +190,7 @@ def test_items_of_any_sequence_are_packed_as_a_list():
         def __reduce__(self):
             raise AssertionError("the sequence itself is packed")
 
-    _, parts, fds = pack_items(Rows())
+    _, parts, fds = pack_items(Rows(), FRESH)
     assert unpack(*from_parts([memoryview(bytes(part)) for part in parts], fds)) == [[0], [1]]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.execute import Call, guarded
+from worker_dispatcher.home import FRESH
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Batch, Setup
@@ -45,7 +46,7 @@ class Parent:
         self.ended: list[int] = []
 
     def feed(self, items: list[float]) -> None:
-        batch, (_, parts, fds) = Batch(self._seq, items), pack_items(items)
+        batch, (_, parts, fds) = Batch(self._seq, items), pack_items(items, FRESH)
         self._channel.send(WORK, [head_of(self._seq, batch), *parts], fds)
         self._seq += len(items)
 
