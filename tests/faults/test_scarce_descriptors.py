@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import time
 
 import pytest
+
+from worker_dispatcher.osproc import forkserver
+from worker_dispatcher.osproc.channel import Channel, Crowded
 
 # A superuser may have any number of descriptors on their way, an ordinary user as many as may be open: the tests are
 # of the latter, so what makes the difference is given up, for all that is started from here.
@@ -109,3 +114,19 @@ print("done")
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=60, text=True)
     assert done.stdout == "done\n", done.stderr
+
+
+def test_a_worker_that_could_not_be_asked_for_is_not_waited_for(run, monkeypatch):
+    asked, send = [], Channel.send
+
+    def crowded(self, kind, parts=(), fds=()):
+        if len(fds) == 4:  # what a worker is to find open
+            asked.append(kind)
+            if len(asked) == 2:
+                raise Crowded(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+        send(self, kind, parts, fds)
+
+    monkeypatch.setattr(Channel, "send", crowded)
+    monkeypatch.setattr(forkserver, "FIRST_WORD", 0.5)
+    assert run(lambda id: time.sleep(1) or id, 2, {"number": 2, "use_processing": True}) == [1, 2]
+    assert len(asked) == 2

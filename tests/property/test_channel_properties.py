@@ -70,10 +70,12 @@ class End:
     def setblocking(self, blocking: bool) -> None:
         assert not blocking
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: memoryview, flags: int) -> int:
+        assert flags == socket.MSG_NOSIGNAL
         return self.stream.write(data, [])
 
-    def sendmsg(self, buffers: list[memoryview], ancillary: list[tuple[int, int, array.array[int]]]) -> int:
+    def sendmsg(self, buffers: list[memoryview], ancillary: list[tuple[int, int, array.array[int]]], flags: int) -> int:
+        assert flags == socket.MSG_NOSIGNAL
         ((_, _, fds),) = ancillary
         return self.stream.write(buffers[0], list(fds))
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from worker_dispatcher.clock import sleep
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.osproc.system import close_all
+from worker_dispatcher.osproc.system import close_all, readable, writable
 
 __all__ = ["Channel", "Crowded", "Frame", "Gone"]
 
@@ -27,6 +27,7 @@ _MARK = 0x57440000  # in every head: a task that writes to a descriptor it does 
 _SIZE = 8  # bytes: after the head, the size of each part
 _CHUNK = 1 << 18
 _MOMENT = 0.001  # seconds until what the system had no room for is tried again
+_AGE = 3600.0  # seconds: a wait of no known end
 _NO_ROOM = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 _MOST_FDS = 8
 _SPACE = socket.CMSG_SPACE(4 * _MOST_FDS)
@@ -127,9 +128,10 @@ class Channel:
                 sleep(_MOMENT)  # nothing tells when there is room
                 sent = 0
             if not sent:
-                if self._blocking:
-                    continue
-                return
+                if not self._blocking:
+                    return
+                writable(self.fileno(), _AGE)
+                continue
             close_all(fds)
             if sent == len(data):
                 self._out.popleft()
@@ -145,7 +147,10 @@ class Channel:
             try:
                 more = self._read()
             except (BlockingIOError, InterruptedError):
-                return []
+                if not self._blocking:
+                    return []
+                readable(self.fileno(), _AGE)  # code of the user has made it one that does not block
+                continue
             if not more:
                 raise Gone
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker_dispatcher.clock import wall
-from worker_dispatcher.osproc.channel import Channel, Frame, Gone
+from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle
 
 __all__ = ["BECOME", "EXITED", "OPEN", "OPENED", "REFUSED", "START", "STARTED", "main"]
@@ -164,8 +164,13 @@ class _Server:
         finally:
             for one in frame.fds:
                 os.close(one)
-        pool.channel.send(STARTED, [token, str(pid).encode()], [sentinel])
-        os.close(sentinel)
+        try:
+            pool.channel.send(STARTED, [token, str(pid).encode()], [sentinel])
+        except Crowded as error:  # nobody could watch it
+            self._kill({pid})
+            pool.channel.send(REFUSED, [token, str(error).encode()])
+        finally:
+            os.close(sentinel)
 
     def _read(self, letter: int) -> None:
         """Be what the workers of an order are forked from; most come with the same letter as the one before."""

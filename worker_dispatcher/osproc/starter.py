@@ -160,12 +160,12 @@ class ServerStarter:
         """A new worker with this socket and slate. Returns at once; `pump` says when it runs. ours: this process's
         end of the socket, which a fork is not to keep."""
         process, token = Process(), b"%d" % next(self._tokens)
-        self._processes[token] = process
-        self._await(1)
         try:
             self._channel.send(_START, [token], [sock.fileno(), slate_fd, 1, 2])
         except Gone:
             pass  # `pump`, which will be called for it, finds the server gone too
+        self._processes[token] = process
+        self._await(1)  # where it could not be asked for, no answer will come
         return process
 
     def _await(self, answers: int) -> None:

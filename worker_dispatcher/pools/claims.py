@@ -286,6 +286,7 @@ class Crew(Protocol):
     broken: deque[BaseException]  # what worker.init has raised
     complaints: deque[str]  # what is to be said of worker.exit
     opening: int  # how many workers run worker.init
+    lost: OSError | None  # why no task can run any more: code of the user has closed what a loop waits on
 
     def feed(self, seq: int, batch: Batch) -> None: ...
     def hire(self, least: int = 0) -> None: ...

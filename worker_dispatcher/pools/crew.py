@@ -97,6 +97,7 @@ class ThreadCrew:
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
         self.opening = 0
+        self.lost: OSError | None = None  # only a loop can be
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)

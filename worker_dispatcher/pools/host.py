@@ -14,6 +14,7 @@ from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import Ended
 from worker_dispatcher.osproc.channel import Channel, Frame
 from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
@@ -28,6 +29,7 @@ __all__ = ["Host", "main"]
 _LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: far less than what it is sent
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 0.02  # seconds from one look to the next
+_LOOK_ANYWAY = 1.0  # seconds from one report to a look for which nobody signals
 
 
 class Host:
@@ -93,17 +95,23 @@ class Host:
             for fd, _ in poll.poll(0 if by_clock else self._patience()):
                 if fd == self._wake:
                     self._breathe()
-                    os.eventfd_read(fd)
+                    if readable(fd):  # a task may have put a descriptor in its place of which no read returns
+                        os.eventfd_read(fd)
                     self._report()
                 else:
                     for frame in self._channel.receive():
                         self.take(frame)
             self._crew.grow()
-            if now() >= self._crew.look_at:
+            if now() >= min(self._crew.look_at, self._unsignalled_at):
                 self._report()
             if self._setup.coroutine:
                 # The parent, which kills for what is on the slate, shall find the guilty one alone.
                 self._crew.excuse(now() + _LOOK_BEFORE)
+
+    @property
+    def _unsignalled_at(self) -> float:
+        """When to look without a signal: a task may have put something else in the place of what signals."""
+        return self._reported + _LOOK_ANYWAY if self._held else math.inf
 
     def _patience(self) -> float | None:
         """Milliseconds until something must be looked at that nobody signals: what threads may not have reported, or a
@@ -111,6 +119,7 @@ class Host:
         soonest = 0.0 if self._crew.short else self._crew.look_at
         if self._setup.timeout is not None and self._setup.coroutine:
             soonest = max(min(self._slate.deadline) - _LOOK_BEFORE, now() + _LOOK_AGAIN)
+        soonest = min(soonest, self._unsignalled_at)
         return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
 
     def take(self, frame: Frame) -> None:
@@ -148,6 +157,8 @@ class Host:
             sleep(rest)
 
     def _report(self) -> None:
+        if self._crew.lost is not None:
+            self._slate.end_lost()
         # What the crew has to say from here on is heard below, or by the last look at it. With due times it is to
         # signal also that it wants threads.
         self._signalled = not self._setup.timed

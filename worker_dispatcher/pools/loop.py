@@ -57,6 +57,7 @@ class LoopCrew:
         self._watching = False
         self._closing = False
         self._orderly = True
+        self.lost: OSError | None = None  # why the loop cannot go on: code of the user has closed what it waits on
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
         self.opening = int(setup.hooks is not None)
@@ -71,6 +72,13 @@ class LoopCrew:
         start_thread(self._thread)
 
     def _serve(self) -> None:
+        try:
+            self._live()
+        except OSError as error:
+            self.lost = error
+            self._wake()
+
+    def _live(self) -> None:
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
@@ -89,7 +97,7 @@ class LoopCrew:
                 del error  # it holds this frame, and would hold itself
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            loop.close()
+            guarded(loop.close)
 
     def _begin_life(self) -> bool:
         """Run worker.init on the loop, once for all its coroutines; False if nothing shall follow."""

@@ -12,7 +12,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import guarded
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
-from worker_dispatcher.osproc.slate import LOST, SETTLE, Slate
+from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned, Setup
@@ -327,7 +327,8 @@ class Remote:
     def _blame(self, begun: dict[int, float]) -> list[Event]:
         """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
         own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
-        if self.frozen or self.severed or self.garbled or self.slate.end[0] == LOST:
+        # One that has ended in order, with nobody telling it to, was made to believe that its parent is gone.
+        if self.frozen or self.severed or self.garbled or self.slate.end[0]:
             return self._suspect(begun)
         suspects = [
             piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
@@ -343,7 +344,7 @@ class Remote:
         """It stood still or lost its channel, and the task that did it may have ended before that was noticed.
         So each that may have run is run again, and judged, on its own."""
         last = self._seq
-        if self.slots == 1 and (begun or self.slate.end[0] == LOST):  # else it has gone on, and was not heard
+        if self.slots == 1 and (begun or self.slate.end[0]):  # else it has gone on, and was not heard
             last = max(map(abs, begun), default=0)
         suspects = self.held.take(1, last + 1)
         if not self.alone:

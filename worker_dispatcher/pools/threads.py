@@ -116,6 +116,9 @@ class ThreadPool:
         if self._setup.timed:
             self._crew.hire()
         events = self._drain()
+        if (lost := self._crew.lost) is not None:
+            why = f"the event loop of the coroutines cannot go on ({lost}): a task may have closed all descriptors"
+            events.append(Broken(RunError(f"{why}, with those that are not its own")))
         if now() >= self._scan_at:
             events += self._watch()
         if self._setup.hooks is not None:

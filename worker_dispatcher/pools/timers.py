@@ -11,7 +11,7 @@ import select
 import selectors
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from worker_dispatcher.awaiting import resolved
 from worker_dispatcher.clock import now
@@ -51,9 +51,10 @@ def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) ->
         guarded(loop.call_exception_handler, context)
 
 
-def awaiter() -> Callable[[Awaitable[Any]], Any]:
+def awaiter(lost: Callable[[], NoReturn] | None = None) -> Callable[[Awaitable[Any]], Any]:
     """A function that awaits what it is given, on a loop of its own that is kept: one thing at a time, all of them in
-    one context."""
+    one context. lost: called where the loop itself cannot go on, since code of the user has closed what it waits on.
+    """
     loop, context = new_loop(), contextvars.copy_context()
     asyncio.set_event_loop(loop)
 
@@ -63,7 +64,12 @@ def awaiter() -> Callable[[Awaitable[Any]], Any]:
     def run(work: Awaitable[Any]) -> Any:
         task = loop.create_task(awaited(work), context=context)
         task.add_done_callback(lambda _: loop.stop())
-        keep_running(loop, task.done)
+        try:
+            keep_running(loop, task.done)
+        except OSError:
+            if lost is not None:
+                lost()
+            raise
         return task.result()
 
     return run

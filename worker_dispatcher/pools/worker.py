@@ -53,10 +53,10 @@ _LONG = 0.002  # seconds a task took to be reported at once
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
-def _awaiter() -> Callable[[Awaitable[Any]], Any]:
+def _awaiter(slate: Slate) -> Callable[[Awaitable[Any]], Any]:
     from worker_dispatcher.pools.timers import awaiter  # 25 ms, for those who need asyncio anyway
 
-    return awaiter()
+    return awaiter(slate.end_lost)
 
 
 class Solo:
@@ -70,7 +70,7 @@ class Solo:
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._stop_at = setup.stop_at or math.inf
         self._forked = forked()  # in a child that user code has forked: not a worker
-        self._await_all = _awaiter() if setup.coroutine else None
+        self._await_all = _awaiter(slate) if setup.coroutine else None
         if self._await_all is not None:
             self._use_runner(self._await_all)
 
@@ -237,10 +237,12 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
             worker.take(frame)
         worker.serve()
     except (Gone, OSError) as error:
-        # A task has read from it, or closed it.
-        if slate is not None and (channel.garbled or guarded(os.fstat, socket_fd)[1] is not None):
+        known = isinstance(error, Gone)
+        # A task has read from it or closed it, or has done so to what else its worker waits on.
+        taken = channel.garbled or guarded(os.fstat, socket_fd)[1] is not None or not (known or worker is None)
+        if slate is not None and taken:
             slate.end_lost()
-        if not isinstance(error, Gone):
+        if not known:
             raise
         if worker is not None:
             worker.leave()
