@@ -8,6 +8,7 @@ import os
 import select
 import sys
 import threading
+from importlib import import_module
 from typing import Any, Protocol, TextIO
 
 from worker_dispatcher.clock import now
@@ -151,38 +152,42 @@ class LastRow:
 
 
 class NotebookBar:
-    """One bar in the output of the cell: HTML, or text where ipywidgets are missing."""
+    """One output of the cell, as HTML and as text, and both are replaced as the run goes on.
+
+    No widget: the text that goes along with one is never replaced, and a saved notebook, or one that is run without a
+    browser, would say 0 % for ever.
+    """
 
     every = 0.2
+    _columns = 80  # of the text
 
     def __init__(self) -> None:
-        from tqdm.auto import tqdm
+        from tqdm.std import tqdm
 
-        class Bar(tqdm):  # type: ignore[misc] # tqdm is not typed
-            monitor_interval = 0  # no thread of its own
-
-        Bar.set_lock(threading.RLock())  # the default is one of multiprocessing, and would fix its start method
-        self._kind: Any = Bar
-        self._bar: Any = None
+        self._display: Any = import_module("IPython.display").display  # it is there: this is its kernel
+        self._meter: Any = tqdm.format_meter
+        self._id = ""
 
     def show(self, view: View) -> None:
+        bundle, begun = self._bundle(view), self._id
+        self._id = begun or os.urandom(16).hex()
+        self._display(bundle, raw=True, display_id=self._id, update=bool(begun))
+
+    def _bundle(self, view: View) -> dict[str, str]:
         text = view.within(math.inf)
-        if self._bar is None:
-            self._bar = self._kind(total=view.total, bar_format=_notebook_format(view, text))
-        self._bar.n, self._bar.bar_format = view.done, _notebook_format(view, text)
-        self._bar.refresh()
+        page = f"<code>{text.replace('&', '&amp;').replace('<', '&lt;')}</code>"
+        if view.total:
+            page = f'<progress value="{view.done:g}" max="{view.total:g}" style="width: 30%"></progress> {page}'
+            bar, width = "{l_bar}{bar}| " + text, max(self._columns, len(text) + _SHORTEST_BAR + _FRAME)
+            text = str(self._meter(view.done, view.total, view.elapsed, ncols=width, bar_format=bar))
+        return {"text/plain": text, "text/html": page}
 
     def close(self, view: View, *, keep: bool) -> None:
-        if self._bar is not None:
+        if self._id:
             self.show(view)  # it stays: a notebook is read later, too
-            self._bar.close()
 
     def give_up(self) -> None:
         """What was shown stays."""
-
-
-def _notebook_format(view: View, text: str) -> str:
-    return "{l_bar}{bar}| " + text if view.total else text
 
 
 class PlainLines:
