@@ -413,6 +413,8 @@ def display(bundle, *, raw, display_id, update):
     assert raw and update == (display_id in SHOWN)
     SHOWN[display_id] = bundle
     SEEN.append(bundle)
+    if "6/10" in bundle["text/plain"]:
+        open("gate", "w").close()
 
 def module(name, **names):
     sys.modules[name] = types.ModuleType(name)
@@ -422,7 +424,6 @@ module("ipykernel"), module("ipykernel.zmqshell"), module("IPython"), module("IP
 """
 IN_A_NOTEBOOK = """
 import multiprocessing, threading
-threading.Timer(1.2, lambda: open("gate", "w").close()).start()
 worker_dispatcher.start(CONFIG)
 for bundle in SEEN + list(SHOWN.values()):
     print(bundle["text/plain"], bundle["text/html"], sep="\\n")
@@ -435,9 +436,9 @@ def test_a_notebook_has_one_bar_that_does_not_stay_at_nothing(tmp_path):
     done = run_script(tmp_path, NOTEBOOK + staged(IN_A_NOTEBOOK))
 
     lines = done.stdout.decode().splitlines()
-    assert any(re.fullmatch(r" 60%\|█+ *\| 6/10  [\d.]+/s  0:0\d left  ok 5  failed 1", line) for line in lines), lines
+    assert any(re.fullmatch(r" 60%\|█+ *\| 6/10  .*ok 5  failed 1", line) for line in lines), lines
     text, page = lines[-3:-1]
-    assert re.fullmatch(r"100%\|█+\| 10/10  [\d.]+/s  0:0\d  ok 8  failed 2", text), lines
+    assert re.fullmatch(r"100%\|█+\| 10/10  .*ok 8  failed 2", text), lines
     assert re.fullmatch(r'<progress value="10" max="10" .*</progress> <code>10/10  .*ok 8  failed 2</code>', page), (
         lines
     )
