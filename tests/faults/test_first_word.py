@@ -104,5 +104,29 @@ def test_an_executable_that_is_not_there_is_named(monkeypatch, tmp_path):
         )
 
 
+@pytest.mark.parametrize("ran_before", [True, False])
+@pytest.mark.parametrize("executable", [None, "", 5])
+def test_where_there_is_no_executable_an_error_says_so(executable, ran_before, tmp_path):
+    code = f"""
+if {ran_before}: run(len, [[1]])
+sys.executable = {executable!r}
+try:
+    run(len, [[1]], "spawn")
+except worker_dispatcher.RunError as error:
+    tell(str(error))
+"""
+    assert tell(tmp_path, code).startswith(f"sys.executable is {executable!r}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_executable_may_be_named_from_the_folder_of_the_program(method, tmp_path):
+    a_program(tmp_path, f'exec {sys.executable} "$@"')
+    code = f"""
+sys.executable = "python"
+tell(run(len, [[1]], {method!r}))
+"""
+    assert tell(tmp_path, code) == [1]
+
+
 def test_the_first_word_may_take_ten_seconds():
     assert forkserver.FIRST_WORD == 10.0

@@ -6,6 +6,9 @@ import pytest
 from programs import METHODS, tell
 
 IN_CHILD = """
+import warnings
+warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)  # Python 3.12 on a fork beside threads
+
 def in_child(what):
     '''What a function returns in a forked child of this process, which must end in time.'''
     import select
@@ -85,10 +88,10 @@ def test_a_task_of_a_worker_can_start_a_run(ran_before, inner, outer, tmp_path):
     code = f"""
 def inner(task): return task + 1
 def outer(task):
-    keep = open(f"kept{{task}}", "w")
+    kept = [open(f"kept{{task}}.{{n}}", "w") for n in range(12)]
+    before = [os.fstat(file.fileno()).st_ino for file in kept]
     found = [run(inner, [task, task + 10], {inner!r}) for _ in range(2)]
-    keep.write("x")
-    keep.close()
+    assert before == [os.fstat(file.fileno()).st_ino for file in kept]
     return found
 run(len, [[1]], {ran_before!r})
 tell(run(outer, [1, 2], {outer!r}))

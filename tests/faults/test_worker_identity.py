@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def warm():
     '''All that a run loads, which another user may not be able to read.'''
     for method in (None, "fork", "spawn"):
         run(who, 2, method)
-    import traceback, warnings
+    import linecache, tokenize, traceback, warnings
 """
 
 
@@ -41,7 +42,7 @@ def is_readable_for_all() -> bool:
 @pytest.mark.parametrize(
     "steps",
     [
-        ["os.setgroups([])"],
+        ["os.setgroups([7])", "os.setgroups([])"],
         ["os.setgroups([7, 8])", "os.setgid(65534)"],
         ["os.setgroups([])", f"os.setgid({NOBODY})", f"os.setuid({NOBODY})"],
         [f"os.setresgid({NOBODY}, {NOBODY}, 0)", f"os.setresuid({NOBODY}, {NOBODY}, 0)"],
@@ -194,3 +195,24 @@ run(len, [[1]])
 tell([os.path.exists(f"/proc/{first}"), first == forkserver._server._pid])
 """
     assert tell(tmp_path, code) == [False, False]
+
+
+def test_a_server_that_somebody_has_stopped_ends_with_the_program(tmp_path):
+    code = """
+import signal
+from worker_dispatcher.osproc import forkserver
+run(len, [[1]])
+first = forkserver._server._pid
+os.kill(first, signal.SIGSTOP)
+os.nice(1)
+run(len, [[1]])  # by another server
+os.kill(forkserver._server._pid, signal.SIGSTOP)
+tell([first, forkserver._server._pid])
+"""
+    for pid in tell(tmp_path, code):
+        try:
+            watch = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        with open(watch):
+            assert select.select([watch], [], [], 10)[0]

@@ -101,6 +101,31 @@ tell([one.error["type"] for one in results])
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_filters_for_several_classes_and_such_as_nobody_can_use_keep_no_worker_from_starting(method, tmp_path):
+    code = f"""
+import warnings
+warnings.filters[:] = [
+    ("ignore", None, UserWarning, None, 0), ("error", None, (FutureWarning, ImportWarning), None, 0),
+    ("ignore", 5, Warning, None, 0), ("ignore", None)]
+def warn(task):
+    import warnings
+    warnings.warn("odd", FutureWarning)
+tell(run(warn, 1, {method!r})[0].error["type"])
+"""
+    assert tell(tmp_path, code) == "FutureWarning"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_warning_option_that_means_nothing_is_not_told_again_by_each_worker(method, tmp_path):
+    code = f"""
+import warnings  # which says that the option means nothing, where it stands there before
+sys.warnoptions.append("error::no.such.Category")
+tell([run(lambda task: sys.warnoptions[-1], 2, {method!r})])
+"""
+    assert tell(tmp_path, code) == [["error::no.such.Category"] * 2]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_exit_and_quit_end_a_task_with_systemexit(method, tmp_path):
     code = f"""
 import warnings; warnings.simplefilter("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import marshal
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.interpreter import flags, hash_seed, is_deaf, start_with
+from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, status_of_this_thread
 from worker_dispatcher.osproc.system import readable
 
@@ -113,13 +114,12 @@ class _ForkServer:
         return False
 
     def _launch(self, module: str, identity: Identity) -> None:
-        if not sys.executable:
-            raise RunError("sys.executable is empty, so no worker process can be started; use threads")
+        program = executable()
         ours, theirs = socket.socketpair()
         letter = -1
         try:
             letter = as_file({"path": list(map(str, sys.path)), "module": module, "parent": os.getpid()} | _saved_ids())
-            pid = _spawn(theirs.fileno(), letter)
+            pid = _spawn(program, theirs.fileno(), letter)
         except BaseException:
             ours.close()
             raise
@@ -152,6 +152,11 @@ class _ForkServer:
         if self._is_here():
             assert self._control is not None
             self._control.close()
+            self._retired.append(self._pid)
+            self._reap()
+            for pid in self._retired:  # children that are not reaped, so the ids are still theirs
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGCONT)  # whoever has been stopped would stand there for ever
 
     def _bury(self, *, at_once: bool = False) -> None:
         """Close the connection to a server that ends, or has to, and wait for its end."""
@@ -210,10 +215,10 @@ def _saved_ids() -> dict[str, Any]:
     return {"gids": os.getresgid(), "uids": os.getresuid()}
 
 
-def _spawn(control: int, letter: int) -> int:
+def _spawn(program: str, control: int, letter: int) -> int:
     if letter == 3:  # which is about to be overwritten
         with open(os.dup(letter), "rb") as other:
-            return _spawn(control, other.fileno())
+            return _spawn(program, control, other.fileno())
     actions: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_DUP2, control, 3),
         (os.POSIX_SPAWN_DUP2, letter, 4),
@@ -223,8 +228,8 @@ def _spawn(control: int, letter: int) -> int:
 
     def spawn(environment: dict[str, str]) -> int:
         return os.posix_spawn(
-            sys.executable,
-            [sys.executable, *flags(), "-c", _BOOTSTRAP],
+            program,
+            [program, *flags(), "-c", _BOOTSTRAP],
             environment,
             file_actions=actions,
             setsid=True,

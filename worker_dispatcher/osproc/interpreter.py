@@ -11,7 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-__all__ = ["flags", "hash_seed", "inherit", "is_deaf", "start_with"]
+from worker_dispatcher.errors import RunError
+
+__all__ = ["executable", "flags", "hash_seed", "inherit", "is_deaf", "start_with"]
 
 _T = TypeVar("_T")
 _SEEDS = 1 << 32
@@ -20,10 +22,18 @@ _seed: str | None = None  # of hashing, in all that this process starts; chosen 
 _deaf = False
 
 
+def executable() -> str:
+    """The interpreter to start, from whatever folder. Raises RunError where this process knows of none."""
+    if not sys.executable or not isinstance(sys.executable, str):
+        raise RunError(f"sys.executable is {sys.executable!r}, so no worker process can be started; use threads")
+    return os.path.abspath(sys.executable)
+
+
 def flags() -> list[str]:
     """The options that start an interpreter like this one, but without `site`.
 
-    Of -E and -I only what they mean is passed on (see `start_with`): with them no seed could be given.
+    Of -E and -I only what they mean is passed on (see `start_with`): with them no seed could be given. Those of -W are
+    told with the filters: what they say of an option that means nothing has been said once.
     """
     told = sys.flags
     counts = {"d": told.debug, "O": told.optimize, "B": told.dont_write_bytecode, "s": told.no_user_site}
@@ -34,19 +44,7 @@ def flags() -> list[str]:
         if wanted:
             options.setdefault(name, "")
     extra = [part for name, value in options.items() for part in ("-X", name + value)]
-    return ["-S", *letters, *extra, *(f"-W{option}" for option in _warning_options())]
-
-
-def _warning_options() -> list[str]:
-    """Those that were given; some are there because of other options."""
-    implied = ["default"] if sys.flags.dev_mode else []
-    if sys.flags.bytes_warning:
-        implied.append("error::BytesWarning" if sys.flags.bytes_warning > 1 else "default::BytesWarning")
-    options = list(sys.warnoptions)
-    for one in implied:
-        if one in options:
-            options.remove(one)
-    return options
+    return ["-S", *letters, *extra]
 
 
 def hash_seed() -> str:

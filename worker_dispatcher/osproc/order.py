@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker_dispatcher.osproc.interpreter import flags, hash_seed, is_deaf
+from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf
 from worker_dispatcher.osproc.system import given
 
 __all__ = ["Identity", "as_file", "identity_of", "order_for", "status_of_this_thread"]
@@ -49,7 +49,7 @@ def order_for(
         "fresh": fresh,
         "path": list(map(str, sys.path)),
         "prefix": (sys.prefix, sys.exec_prefix),
-        "executable": sys.executable,
+        "executable": executable() if fresh else "",
         "flags": flags(),
         "seed": (hash_seed(), is_deaf()),
         "site": _needs_site(),
@@ -63,6 +63,7 @@ def order_for(
         "bytecode": (sys.dont_write_bytecode, sys.pycache_prefix),
         "recursion": sys.getrecursionlimit(),
         "digits": sys.get_int_max_str_digits(),
+        "warning_options": list(map(str, sys.warnoptions)),
         "warnings": _warning_filters(),
         "authkey": _authkey(),
     }
@@ -124,10 +125,21 @@ def _warning_filters() -> list[Any] | None:
     module = sys.modules.get("warnings")
     if module is None:
         return None
-    return [
-        (action, _pattern(message), (category.__module__, category.__qualname__), _pattern(where), line)
-        for action, message, category, where, line in module.filters
-    ]
+    return [told for one in module.filters if (told := _told(one)) is not None]
+
+
+def _told(one: Any) -> Any:
+    """A filter; None for what `warnings` could not use either."""
+    try:
+        action, message, category, where, line = one
+        return action, _pattern(message), _name(category), _pattern(where), line
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _name(category: Any) -> Any:
+    """Module and name of a class; a list of them for a tuple, which some write and `warnings` takes."""
+    return list(map(_name, category)) if isinstance(category, tuple) else (category.__module__, category.__qualname__)
 
 
 def _pattern(of: Any) -> Any:

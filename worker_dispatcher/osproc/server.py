@@ -181,7 +181,7 @@ class _Server:
         self._order = marshal.loads(text)
         if not self._order["fresh"]:
             self._entry = prepare(self._order)
-        elif not os.access(self._order["executable"], os.X_OK):
+        elif not os.access(self._order["executable"], os.X_OK, effective_ids=True):
             raise PermissionError(f"sys.executable {self._order['executable']!r} is no program that can be run")
         self._letter = text
 

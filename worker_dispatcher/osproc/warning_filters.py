@@ -13,7 +13,7 @@ __all__ = ["take_filters"]
 def take_filters(sent: list[Any]) -> None:
     """Have these filters, as `order_for` tells them, instead of those that are there."""
     filters = [
-        (action, _pattern(message), _category(*category), _pattern(where), line)
+        (action, _pattern(message), _category(category), _pattern(where), line)
         for action, message, category, where, line in sent
     ]
     if filters != warnings.filters:
@@ -29,8 +29,11 @@ def _pattern(of: Any) -> Any:
     return re.compile(*of)
 
 
-def _category(module: str, name: str) -> type:
+def _category(told: Any) -> Any:
     """The class, if it is loaded; to import it for a filter alone may take seconds."""
+    if isinstance(told, list):
+        return tuple(map(_category, told))
+    module, name = told
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
