@@ -151,6 +151,7 @@ class Ledger:
         self.outcomes = [0] * len(STATUS_NAMES)  # how many tasks were settled with each status
         self.due = array("d")  # monotonic seconds, NaN where a task has none; empty with fixed workers
         self.resumed = 0  # tasks that ended ok in an earlier run
+        self.without_success = 0  # of those that ended ok; counted here only where records are not kept
         self._interval_firsts = array("q")  # id of the first task of each interval that has any
         self._interval_numbers = array("q")
         self.measured_from, self.measured_until = -math.inf, math.inf  # due times that statistics are about

@@ -59,7 +59,7 @@ logs_made = st.lists(
 @given(logs_made)
 @settings(quick, max_examples=60)
 def test_every_output_can_be_written(logs: list[Any]) -> None:
-    digest = Digest(Facts(logs), checks=("p99<1s", "error_rate<=1"))
+    digest = Digest(Facts(logs), checks=("p99<1s", "error_rate<=100%"))
     text = report_text(digest)
     assert all(line.isprintable() for line in text.splitlines())
     assert report_text(digest, ascii_only=True).isascii()

@@ -69,6 +69,34 @@ def test_a_run_that_stopped_early_says_what_did_not_run(ledger):
     assert text(figures, 102.0).endswith("ok 1  not run 3")
 
 
+def test_what_is_no_success_is_not_counted_as_ok_whenever_it_ends(ledger):
+    figures = WorkFigures(ledger, 8, began=100.0)
+    ledger.draw(8)
+    ledger.settle_run(3, [100.0] * 2, [101.0] * 2, [False, 0], 1)
+    figures.take(101.0, 0)
+    assert text(figures, 101.0).endswith("ok 1  no success 1")
+    ledger.settle_run(1, [100.0] * 2, [102.0] * 2, [None, False], 1)
+    ledger.settle(6, ERROR, 100.0, 102.0)
+    figures.take(102.0, 0)
+    figures.take(102.5, 0)
+    assert text(figures, 102.5).endswith("ok 2  no success 2  failed 1")
+    ledger.settle_run(7, [100.0] * 2, [103.0] * 2, [False, False], 1)
+    ledger.settle(5, OK, 100.0, 103.0, result=False)
+    figures.take(103.0, 0)
+    assert text(figures, 103.0).endswith("ok 2  no success 5  failed 1")
+
+
+def test_a_load_that_is_refused_everything_reaches_nothing(ledger):
+    figures = LoadFigures(ledger, LOAD, None, began=100.0)
+    ledger.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
+    for task_id in range(1, 101):
+        ledger.settle(task_id, OK, ledger.due[task_id - 1], ledger.due[task_id - 1] + 0.01, result=task_id % 5 == 0)
+    figures.take(110.0, 0)
+
+    assert "2.0 of 10/s" in text(figures, 110.0)
+    assert text(figures, 110.0).endswith("ok 20  no success 80")
+
+
 def test_the_pace_follows_a_change_within_seconds():
     pace = Pace(0.0, 0)
     count = 0

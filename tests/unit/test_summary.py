@@ -12,6 +12,7 @@ import worker_dispatcher
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
+from worker_dispatcher.reports.places import group_failures
 
 TRACE = (
     'Traceback (most recent call last):\n  File "/home/user/sizes.py", line {}, in fetch\n    raise\nValueError: x\n'
@@ -44,7 +45,7 @@ def test_outcomes_times_rate_and_the_first_failure_of_each_kind() -> None:
     first, heading, *failures = summary_lines(made, info(made))
     assert first == (
         "done in 1.60 s   ok 3   failed 5 (1 timeout, 1 crashed)   cancelled 1   not run 1"
-        "   p50 10.0 ms  p95 500 ms  p99 500 ms   5.00 tasks/s"
+        "   p50 10.0 ms  p95 500 ms  p99 500 ms   2.00 tasks/s succeeded"
     )
     assert heading == "first failures"
     assert failures[0] == "  #4  " + "ValueError: no\\x1b[31m such order".ljust(100) + "  sizes.py:9  (+1 like it)"
@@ -88,14 +89,95 @@ def test_a_run_that_was_stopped_is_not_called_done() -> None:
     assert summary_lines(made, info(made, stopped="runtime"))[0].startswith("stopped after 1.60 s   ok 3 ")
 
 
-def test_a_run_of_two_seconds_has_a_peak_of_all_tasks_that_ended() -> None:
+def test_a_run_of_two_seconds_has_a_peak_of_all_successes() -> None:
     made = Ledger(Anchor(1000.0, 0.0))
     made.draw(40)
     made.settle_run(1, [0.0] * 20, [0.1 + at / 20 for at in range(20)], list(range(20)), 1)
     made.settle_run(21, [5.0] * 19, [5.0 + at for at in range(19)], list(range(19)), 1)
     made.settle(40, ERROR, 0.0, 1.1, failure=Failure("ValueError", "bad"), worker=1)
-    assert summary_lines(made, info(made, 20.0))[0].endswith("   2.00 tasks/s, peak 21.0/s (1 s window)")
-    assert "peak" not in summary_lines(made, info(made, 1.9))[0]
+    assert summary_lines(made, info(made, 30.0))[0].endswith("   1.70 tasks/s succeeded, peak 20.0/s (1 s window)")
+
+
+def test_a_run_under_two_seconds_has_no_peak() -> None:
+    made = Ledger(Anchor(1000.0, 0.0))
+    made.draw(20)
+    made.settle_run(1, [0.0] * 20, [0.1 * at for at in range(20)], list(range(20)), 1)
+    assert summary_lines(made, info(made, 30.0))[0].endswith("   10.5 tasks/s")
+
+
+class Response:
+    """As requests has it."""
+
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+
+
+Response.__module__ = "requests.models"
+
+
+def test_what_ended_ok_and_is_no_success_is_not_called_ok_and_its_cause_is_named() -> None:
+    made = Ledger(Anchor(0.0, 0.0))
+    made.draw(6)
+    results = [None, False, Response(503), Response(503), Response(200), 0]
+    made.settle_run(1, [0.0] * 6, [1.0] * 6, results, 1)
+    first, *failures = summary_lines(made, info(made))
+    assert first.startswith("done in 1.60 s   ok 3   no success 3   failed 0   ")
+    assert first.endswith("   3.00 tasks/s succeeded")
+    assert failures == ["first failures", "  #2  returned False", "  #3  HTTP 503        (+1 like it)", ""]
+
+
+def test_a_load_s_rate_goes_by_its_planned_window_as_that_of_its_report() -> None:
+    made = Ledger(Anchor(1000.0, 0.0))
+    made.open_interval(0, 1)
+    made.draw(2, array("d", [0.0, 2.0]))
+    made.settle_run(1, [0.0, 2.0], [0.01, 2.01], [None, None], 1)
+    load = {"from": 1000.0, "until": 1004.0, "max_workers": None}
+    said = summary_lines(made, {**info(made, 2.01), "load": load})[0]
+    assert "   0.50 tasks/s" in said
+    assert "peak" not in said
+
+
+def test_a_load_s_warm_up_is_in_no_rate_and_no_time() -> None:
+    made = Ledger(Anchor(1000.0, 0.0))
+    made.measured_from = 1.0
+    made.open_interval(0, 1)
+    made.draw(3, array("d", [0.0, 1.0, 2.0]))
+    made.settle_run(1, [0.0, 1.0, 2.0], [0.9, 1.1, 2.1], [None] * 3, 1)
+    said = "\n".join(summary_lines(made, {**info(made, 4.0), "load": {"from": 1001.0, "until": 1005.0}}))
+    assert "p50 100 ms  p95 100 ms  p99 100 ms   0.50 tasks/s" in said
+    assert "from due time   p50 100 ms" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        ("HTTPError", ("404 Client Error: Not Found for url: x", "503 Server Error: Busy for url: x")),
+        ("HTTPError", ("HTTP Error 404: Not Found", "HTTP Error 503: Busy")),
+        ("HTTPStatusError", ("Client error '404 Not Found' for url 'x'", "Server error '503 Busy' for url 'x'")),
+        ("ClientResponseError", ("404, message='Not Found', url='x'", "503, message='Busy', url='x'")),
+    ],
+)
+def test_errors_of_one_line_of_code_stand_apart_by_their_http_status(kind: str, texts: tuple[str, str]) -> None:
+    made = Ledger(Anchor(0.0, 0.0))
+    made.draw(4)
+    for task_id, text in enumerate([texts[0], texts[1], texts[1].replace("x", "y"), texts[0]], 1):
+        made.settle(task_id, ERROR, 0.0, 0.01, failure=Failure(kind, text, TRACE.format(9)))
+    lines = summary_lines(made, info(made))[2:-1]
+    assert [(line.split()[0], "404" in line, line.endswith("(+1 like it)")) for line in lines] == [
+        ("#1", True, True),
+        ("#2", False, True),
+    ]
+    groups = group_failures(made.logs())
+    assert [(group.count, "404" in group.message) for group in groups] == [(2, True), (2, False)]
+
+
+def test_numbers_in_other_messages_make_no_kinds_of_failures() -> None:
+    made = Ledger(Anchor(0.0, 0.0))
+    made.draw(2)
+    for task_id in (1, 2):
+        failure = Failure("ValueError", f"{403 + task_id} items are missing", TRACE.format(9))
+        made.settle(task_id, ERROR, 0.0, 0.01, failure=failure)
+    assert [group.count for group in group_failures(made.logs())] == [2]
 
 
 def test_a_load_says_the_times_from_due_moments_too() -> None:
@@ -133,7 +215,7 @@ def test_a_whole_run_ends_in_its_summary_and_shows_of_tasks_only_the_input_of_on
     lines = said.rstrip("\n").split("\n")[-3:]
     took = r"\d+(\.\d+)? (us|ms|s)"
     numbers = rf"p50 {took}  p95 {took}  p99 {took}   [\d,.]+ tasks/s"
-    assert re.fullmatch(rf"done in {took}   ok 27   failed 3   {numbers}(, peak .*)?", lines[0])
+    assert re.fullmatch(rf"done in {took}   ok 27   failed 3   {numbers} succeeded(, peak .*)?", lines[0])
     assert lines[1] == "first failures"
     assert re.fullmatch(r"  #4  'ORD_3'  ValueError: no such order  test_summary\.py:\d+  \(\+2 like it\)", lines[2])
     assert said.count("ORD_") == 1

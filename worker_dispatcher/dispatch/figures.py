@@ -8,8 +8,10 @@ from typing import Protocol
 
 from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Ledger
+from worker_dispatcher.reports.verdict import successes
 
 __all__ = ["Figures", "LoadFigures", "Pace", "View", "WorkFigures", "figures_of"]
 
@@ -88,10 +90,11 @@ class WorkFigures:
 
     def __init__(self, ledger: Ledger, total: int | None, began: float) -> None:
         self._ledger, self._total, self._began = ledger, total, began
-        self._pace = Pace(began, ledger.settled)
+        self._pace, self._tally, self._without = Pace(began, ledger.settled), Tally(ledger), 0
 
     def take(self, at: float, overdue: int) -> None:
         self._pace.take(at, self._ledger.settled)
+        self._without = self._tally.count()
 
     def view(self, at: float) -> View:
         done, total, rate = self._ledger.settled, self._total, self._pace.rate
@@ -103,7 +106,7 @@ class WorkFigures:
             parts.append((3, _clock(elapsed)))
         elif rate:
             parts.append((3, f"{_clock((total - done) / rate)} left"))
-        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, ok=1, others=1)))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, ok=1, others=1)))
 
 
 class LoadFigures:
@@ -111,11 +114,12 @@ class LoadFigures:
 
     def __init__(self, ledger: Ledger, load: Load, total: int | None, began: float) -> None:
         self._ledger, self._load, self._total, self._began = ledger, load, total, began
-        self._asked, self._ended = Pace(began, 0), Pace(began, 0)
+        self._asked, self._reached_rate = Pace(began, 0), Pace(began, 0)
+        self._tally, self._without = Tally(ledger), 0
         # What is settled already is of an earlier run. Tasks are taken in order: from the first that is not, on.
         self._reached = ledger.status.find(OPEN) if OPEN in ledger.status else len(ledger)
         self._open: list[int] = []  # places of tasks taken, and not settled when last looked at
-        self._settled = self._ran = 0  # of this run; those that ran too
+        self._settled = self._succeeded = 0  # of this run
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_MOST)  # (end, seconds from due to end)
         self._percentiles, self._sort_at = "", 0.0
         self._in_flight = self._overdue = 0
@@ -126,7 +130,8 @@ class LoadFigures:
         # After the last due time nothing is asked for any more: the rate asked stays what it was.
         if at <= self._began + (math.inf if self._load.duration is None else self._load.duration):
             self._asked.take(at, self._settled + self._in_flight + overdue)
-        self._ended.take(at, self._ran)
+        self._reached_rate.take(at, self._succeeded)
+        self._without = self._tally.count()
 
     def _hear(self, at: float) -> None:
         """Take in what has ended since; no more work than there are new tasks and tasks in flight."""
@@ -135,6 +140,7 @@ class LoadFigures:
             self._open.append(self._reached)
             self._reached += 1
         looked_at, self._open, self._in_flight = self._open, [], 0
+        returned = []
         for place in looked_at:
             if status[place] == OPEN:
                 self._open.append(place)
@@ -142,8 +148,10 @@ class LoadFigures:
             elif not math.isnan(dues[place]):  # else an earlier run had it
                 self._settled += 1
                 if status[place] not in (NOT_RUN, DROPPED):
-                    self._ran += 1
                     self._recent.append((ended[place], ended[place] - dues[place]))
+                if status[place] == OK:
+                    returned.append(self._ledger.results[place])
+        self._succeeded += successes(returned).count(True)
         if at >= self._sort_at:  # not at each look: sorting is the dear part, and nobody reads faster
             self._sort_at = at + 1.0
             while self._recent and self._recent[0][0] < at - _RECENT:
@@ -163,20 +171,22 @@ class LoadFigures:
             parts = [(4, f"{_clock(total - done)} left")]
         else:
             parts = [(4, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
-        parts.append((1, _achieved(self._ended.rate, self._asked.rate)))
+        parts.append((1, _achieved(self._reached_rate.rate, self._asked.rate)))
         if self._percentiles:
             parts.append((2, self._percentiles))
         parts.append((5, f"in flight {self._in_flight:,}"))
         if self._overdue and not self._load.drops:  # else they are about to be dropped
             parts.append((3, f"late {self._overdue:,}"))
-        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, ok=6, others=0)))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, ok=6, others=0)))
 
 
-def _outcomes(ledger: Ledger, *, ok: int, others: int) -> list[tuple[int, str]]:
-    """How many tasks ended in which way, where any did. ok, others: the ranks of these parts."""
+def _outcomes(ledger: Ledger, without: int, *, ok: int, others: int) -> list[tuple[int, str]]:
+    """How many tasks ended in which way, where any did. without: those that ended ok and are no success; ok, others:
+    the ranks of these parts."""
     ended = ledger.outcomes
     counts = (
-        (ok, ended[OK], "ok"),
+        (ok, ended[OK] - without, "ok"),
+        (others, without, "no success"),
         (others, ended[ERROR] + ended[TIMEOUT] + ended[CRASHED], "failed"),
         (others, ended[DROPPED], "dropped"),
         (others, ended[CANCELLED], "cancelled"),

@@ -13,6 +13,7 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
 from worker_dispatcher.records import NOT_RUN, OK, Failure, Ledger
+from worker_dispatcher.reports.verdict import no_success, successes
 
 __all__ = ["Handover", "PassingLedger", "check_passing"]
 
@@ -183,6 +184,7 @@ class PassingLedger(Ledger):
         workers = [worker] * len(ids) if isinstance(worker, int) else worker
         schedules = [self._settled(task_id) for task_id in ids]
         self.outcomes[OK] += len(results)
+        self.without_success += successes(results).count(False)
         if not self._handover.given_up:
             columns = zip(ids, starts, ends, results, workers, schedules, strict=True)
             self._handover.put([self._entry(task_id, OK, *values) for task_id, *values in columns])
@@ -211,6 +213,7 @@ class PassingLedger(Ledger):
             if self._first_failure is None or task_id < self._first_failure[0]:
                 self._first_failure = (task_id, failure._replace(item=None))
         result = result if status == OK else self._task_failure(task_id, status)
+        self.without_success += bool(no_success(result))
         self._handover.put((self._entry(task_id, status, started, ended, result, worker, scheduled),))
         self._forget(task_id)
 

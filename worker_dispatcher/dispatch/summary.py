@@ -10,12 +10,19 @@ Of a task only its input is shown, where the ledger has that as text, and what i
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, RESUMED, TIMEOUT, Ledger
+from worker_dispatcher.dispatch.tally import Tally
+from worker_dispatcher.records import CRASHED, ERROR, OK, RESUMED, TIMEOUT, Ledger, phase_of
+from worker_dispatcher.reports.verdict import no_success, successes
+
+if TYPE_CHECKING:
+    from worker_dispatcher.reports.places import Cause
 
 __all__ = ["summary_lines", "worker_lines"]
 
@@ -32,14 +39,14 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = N
     its lists of ids; width: columns of the terminal, None elsewhere."""
     if not len(ledger):
         return []
-    parts = [_first_words(info), *_count_texts(info["counts"], ledger.resumed)]
+    parts = [_first_words(info), *_count_texts(info["counts"], Tally(ledger).count(), ledger.resumed)]
     if not ledger.keeps:
         return [*_folded(parts, width), ""]
-    rows = [task_id - 1 for task_id in ledger.started_ids() if ledger.worker[task_id - 1] != RESUMED]
+    rows = _measured(ledger)
     lines = []
     if rows:
         parts.append(_percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
-        parts.append(_rates(ledger, rows, info["duration"]))
+        parts.append(_rates(ledger, rows, info.get("load") or {}))
     if rows and ledger.due:
         lines.append("from due time   " + _percentiles([ledger.ended[at] - ledger.due[at] for at in rows]))
     return [*_folded(parts, width), *lines, *_failure_lines(ledger, width), ""]
@@ -63,11 +70,22 @@ def _first_words(info: Mapping[str, Any]) -> str:
     return f"{'stopped after' if info['stopped'] else 'done in'} {seconds_text(info['duration'])}"
 
 
-def _count_texts(counts: Mapping[str, int], resumed: int) -> Iterator[str]:
-    """ok and failed always; what else became of tasks where it did."""
+def _measured(ledger: Ledger) -> list[int]:
+    """Places of the tasks that a report measures too: that began in this run, in the main phase of a load."""
+    rows = [task_id - 1 for task_id in ledger.started_ids() if ledger.worker[task_id - 1] != RESUMED]
+    if not ledger.due:
+        return rows
+    bounds = ledger.measured_from, ledger.measured_until
+    return [at for at in rows if phase_of(ledger.due[at], *bounds) == "main"]
+
+
+def _count_texts(counts: Mapping[str, int], without: int, resumed: int) -> Iterator[str]:
+    """ok and failed always; what else became of tasks where it did. without: that ended ok, and are no success."""
     kinds = [f"{counts[name]:,} {name}" for name in ("timeout", "crashed") if counts[name]]
     failed = counts["error"] + counts["timeout"] + counts["crashed"]
-    yield f"ok {counts['ok']:,}" + (f" ({resumed:,} from the journal)" if resumed else "")
+    yield f"ok {counts['ok'] - without:,}" + (f" ({resumed:,} from the journal)" if resumed else "")
+    if without:
+        yield f"no success {without:,}"
     yield f"failed {failed:,}" + (f" ({', '.join(kinds)})" if kinds else "")
     yield from (f"{name.replace('_', ' ')} {counts[name]:,}" for name in _UNFINISHED if counts[name])
 
@@ -84,23 +102,33 @@ def _percentiles(values: list[float]) -> str:
     return "  ".join(f"{name} {seconds_text(value)}" for name, value in shown)
 
 
-def _rates(ledger: Ledger, rows: Sequence[int], duration: float) -> str:
-    """Tasks that ended by themselves, whatever their outcome, per second: of the whole run, and at best."""
+def _rates(ledger: Ledger, rows: Sequence[int], load: Mapping[str, Any]) -> str:
+    """Successes per second, of the whole run and at best, counted as reports do: from the first start to the last end,
+    in a load over its planned window and on to the last success. load: its `from` and `until`, where they are known."""
     from worker_dispatcher.reports.wording import rate_text, round_seconds_text
 
-    ended = [ledger.ended[at] for at in rows if ledger.status[at] != CANCELLED]
-    text = rate_text(len(ended) / duration if duration > 0 else 0).replace("/s", " tasks/s")
+    good = successes([ledger.results[at] for at in rows])
+    ended = [ledger.ended[at] for at, one in zip(rows, good, strict=True) if one and ledger.status[at] == OK]
+    begin, until = load.get("from") or 0.0, load.get("until") or 0.0
+    planned = begin < until
+    if planned:
+        first = ledger.anchor.monotonic + begin - ledger.anchor.wall
+        duration = max([until - begin, *(at - first for at in ended)])
+    else:
+        duration = max(ledger.ended[at] for at in rows) - min(ledger.started[at] for at in rows)
+    rate = len(ended) / duration if duration > 0 else 0
+    text = rate_text(round(rate, 2)).replace("/s", " tasks/s") + (" succeeded" if len(ended) < len(rows) else "")
     if duration < _PEAK_FROM or not ended:
         return text
-    from worker_dispatcher.reports.rate import peak_rate
+    from worker_dispatcher.reports.rate import notable_peak, peak_rate
     from worker_dispatcher.reports.rows import Rows
 
-    peak = peak_rate(Rows.from_columns(ended, ended, [True] * len(ended)))
-    return f"{text}, peak {rate_text(peak['tps'])} ({round_seconds_text(peak['duration'])} window)"
+    peak = notable_peak(peak_rate(Rows.from_columns(ended, ended, [True] * len(ended))), rate, duration, planned)
+    return text + (f", peak {rate_text(peak['tps'])} ({round_seconds_text(peak['duration'])} window)" if peak else "")
 
 
 def _failure_lines(ledger: Ledger, width: int | None) -> Iterator[str]:
-    """One line for each type and line of code, in the order of their first tasks."""
+    """One line for each cause and line of code, in the order of their first tasks."""
     from worker_dispatcher.reports.wording import printable
 
     firsts, alike = _kinds_of_failures(ledger)
@@ -109,14 +137,13 @@ def _failure_lines(ledger: Ledger, width: int | None) -> Iterator[str]:
     yield "first failures"
     shown = list(firsts.items())[:_FAILURES]
     heads = [f"#{task_id}" for _, task_id in shown]
-    inputs = [
-        printable(ledger.failures[task_id].input, _INPUT if width is None else width // 5) for _, task_id in shown
-    ]
-    spots = [printable(place, 40) for (_, place), _ in shown]
+    given = [failure.input if (failure := ledger.failures.get(task_id)) else "" for _, task_id in shown]
+    inputs = [printable(one, _INPUT if width is None else width // 5) for one in given]
+    spots = [printable(kind.place, 40) for kind, _ in shown]
     more = [f"(+{alike[kind] - 1:,} like it)" if alike[kind] > 1 else "" for kind, _ in shown]
     others = sum(2 + max(map(len, column)) for column in (heads, inputs, spots, more) if any(column))
     longest = _LONGEST if width is None else max(_SHORTEST, min(_LONGEST, width - 2 - others))
-    texts = [printable(f"{kind}: {_message(ledger, task_id)}", longest) for (kind, _), task_id in shown]
+    texts = [printable(_said(ledger, task_id, kind.type), longest) for kind, task_id in shown]
     columns = [column for column in (heads, inputs, texts, spots, more) if any(column)]
     widths = [max(map(len, column)) for column in columns]
     for cells in zip(*columns, strict=True):
@@ -126,28 +153,34 @@ def _failure_lines(ledger: Ledger, width: int | None) -> Iterator[str]:
         yield f"  and {rest} more kind{'s' if rest > 1 else ''}; all are in get_logs()"
 
 
-def _kinds_of_failures(ledger: Ledger) -> tuple[dict[tuple[str, str], int], Counter[tuple[str, str]]]:
-    """By type and line of code: the first task's id, and how many there are."""
-    from worker_dispatcher.reports.places import place_of
+def _kinds_of_failures(ledger: Ledger) -> tuple[dict[Cause, int], Counter[Cause]]:
+    """By cause: the first task's id, and how many there are."""
+    from worker_dispatcher.reports.places import Cause, place_of
 
-    firsts: dict[tuple[str, str], int] = {}
-    alike: Counter[tuple[str, str]] = Counter()
+    firsts: dict[Cause, int] = {}
+    alike: Counter[Cause] = Counter()
     places: dict[str, str] = {"": ""}  # a million tasks fail in a few ways
-    for task_id in sorted(ledger.failures):
-        failure = ledger.failures[task_id]
-        if ledger.status[task_id - 1] not in (ERROR, TIMEOUT, CRASHED):
+    refused = itertools.compress(itertools.count(1), map(operator.not_, successes(ledger.results)))
+    for task_id in sorted([*ledger.failures, *refused]):
+        failure = ledger.failures.get(task_id)
+        if failure is None:
+            cause = Cause.of(no_success(ledger.results[task_id - 1]))
+        elif ledger.status[task_id - 1] not in (ERROR, TIMEOUT, CRASHED):
             continue
-        if failure.traceback not in places:
-            places[failure.traceback] = place_of(failure.traceback)
-        kind = failure.type, places[failure.traceback]
-        firsts.setdefault(kind, task_id)
-        alike[kind] += 1
+        else:
+            if failure.traceback not in places:
+                places[failure.traceback] = place_of(failure.traceback)
+            cause = Cause.of(failure.type, places[failure.traceback], failure.message)
+        firsts.setdefault(cause, task_id)
+        alike[cause] += 1
     return firsts, alike
 
 
-def _message(ledger: Ledger, task_id: int) -> str:
+def _said(ledger: Ledger, task_id: int, kind: str) -> str:
     """On one line, without needless space."""
-    return " ".join(ledger.failures[task_id].message[: 2 * _LONGEST].split())
+    if (failure := ledger.failures.get(task_id)) is None:
+        return kind
+    return f"{kind}: {' '.join(failure.message[: 2 * _LONGEST].split())}"
 
 
 def worker_lines(ledger: Ledger, tasks: Sequence[int]) -> Iterator[str]:

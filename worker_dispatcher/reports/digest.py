@@ -13,6 +13,7 @@ from worker_dispatcher.reports.check import Verdict, check
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.health import Health, generator_health
 from worker_dispatcher.reports.percentiles import PERCENTILES, percentile_name, percentiles_of
+from worker_dispatcher.reports.rate import notable_peak
 from worker_dispatcher.reports.timeline import Bins, bins_of
 from worker_dispatcher.reports.tps import tps_of_rows
 from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text, shown
@@ -128,12 +129,9 @@ class Digest:
 
     @property
     def peak(self) -> dict[str, Any] | None:
-        """The stretch of the highest rate; None without a success, and of a run that is shorter than the stretch: there
-        the rate of the run itself is higher. None for a load, too, where the best stretch has but one task more than
-        the others: a task that came some microseconds early."""
-        peak, usual = self.tps["peak_rate"], self.tps["tps"] * self.tps["peak_rate"].get("duration", 0)
-        early = self.facts.window is not None and bool(peak) and peak["count"] - 1 <= usual
-        return dict(peak) if peak and peak["duration"] <= self.tps["duration"] and not early else None
+        """The stretch of the highest rate, where it is worth telling."""
+        tps = self.tps
+        return notable_peak(tps["peak_rate"], tps["tps"], tps["duration"], self.facts.window is not None)
 
     @cached_property
     def headline(self) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Failures grouped by their type and by the line of code they came from."""
+"""Failures grouped by their cause: type, line of code they came from, and HTTP status."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.failures import error_of_log
 from worker_dispatcher.reports.verdict import cause_of_log
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["FailureGroup", "group_failures", "place_of"]
+__all__ = ["Cause", "FailureGroup", "group_failures", "place_of"]
 
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 _HEAD = "Traceback (most recent call last):"
 _NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")
 _SLASH = re.compile(r"[/\\]")
+# How urllib, httpx, requests and aiohttp begin to say that a response had a status that is an error.
+_STATUS = re.compile(r"(?:HTTP Error |(?:Client|Server) error '|Redirect response ')?([1-5]\d\d)(?=[: ,])")
 _IDS_KEPT = 5
 _LONGEST_INPUT = 40  # characters; the whole is in the log
+
+
+class Cause(NamedTuple):
+    """What failures have in common that are told of on one line. status: of the HTTP response that was raised for,
+    which one line of code does for all of them; else ''."""
+
+    type: str
+    place: str
+    status: str
+
+    @staticmethod
+    def of(kind: str, place: str = "", message: str = "") -> Cause:
+        """message: of the exception, of type `kind`."""
+        found = _STATUS.match(message[:60]) if "HTTP" in kind or kind == "ClientResponseError" else None
+        return Cause(kind, place, found[1] if found else "")
 
 
 @dataclass(slots=True)
@@ -41,7 +59,7 @@ class FailureGroup:
 
 def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
     """Group the logs of rows that are no success. Largest group first; ties in order of appearance."""
-    groups: dict[tuple[str, str], FailureGroup] = {}
+    groups: dict[Cause, FailureGroup] = {}
     places: dict[str, str] = {}  # a million tasks fail in a few ways
     for log in logs:
         kind, message, task_id = error_of_log(log) or (cause_of_log(log), "", log.get("task_id"))
@@ -49,10 +67,11 @@ def group_failures(logs: Iterable[Mapping[str, Any]]) -> list[FailureGroup]:
         place = places.get(traceback)
         if place is None:
             place = places[traceback] = place_of(traceback)
-        group = groups.get((kind, place))
+        cause = Cause.of(kind, place, message)
+        group = groups.get(cause)
         if group is None:
             given = shown(log["input"], _LONGEST_INPUT) if log.get("input") else ""
-            group = groups[kind, place] = FailureGroup(kind, place, message, given)
+            group = groups[cause] = FailureGroup(kind, place, message, given)
         group.count += 1
         if task_id is not None and len(group.task_ids) < _IDS_KEPT:
             group.task_ids.append(task_id if type(task_id) is int else shown(task_id, 40))

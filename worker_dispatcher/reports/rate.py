@@ -9,7 +9,7 @@ import numpy as np
 
 from worker_dispatcher.reports.rows import Floats, Rows
 
-__all__ = ["in_flight", "peak_rate", "steady_tps", "steepest"]
+__all__ = ["in_flight", "notable_peak", "peak_rate", "steady_tps", "steepest"]
 
 _EDGE = 0.1  # share of the span left out at each end of a steady rate: ramp-up and stragglers
 
@@ -51,6 +51,18 @@ def peak_rate(rows: Rows, window: float = 1.0) -> dict[str, Any]:
         "duration": length,
         "window": window,
     }
+
+
+def notable_peak(peak: dict[str, Any], tps: float, duration: float, planned: bool) -> dict[str, Any] | None:
+    """A `peak_rate` that is worth telling; None without a success, and of a run that is shorter than its window: there
+    the rate of the run itself is higher. None for a load, too, where the best stretch has but one task more than the
+    others: a task that came some microseconds early.
+
+    tps, duration: of the whole run; planned: it is a load with a planned window.
+    """
+    if not peak or peak["duration"] > duration:
+        return None
+    return None if planned and peak["count"] - 1 <= tps * peak["duration"] else dict(peak)
 
 
 def steepest(

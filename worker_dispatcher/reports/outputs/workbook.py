@@ -220,7 +220,7 @@ class _Book:
         if 1 <= days < 2_958_466:  # the years 1900 to 9999
             sheet.write_number(row, column, days, self._date)
         elif moment == moment:
-            sheet.write_number(row, column, float(moment))
+            self._write(sheet, row, column, float(moment))
 
     def _charts(self, sheet: Any) -> None:
         last = len(self._digest.bins)
