@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
             "tracebacks",
             "uses",
             "worker_died",
+            "zipped",
         ],
         0,
     ),

@@ -184,7 +184,7 @@ def get_tps(
     interval: seconds of each, 0 to choose; reverse_interval: count them from the end. use_processing: kept for older
     programs, changes nothing. verbose, debug: print it. A task is a success if its result is true, and an HTTP response
     has status 200, as in 1.x; `report`, `check` and `compare` go by another rule.
-    more: percentiles and peak_window, see README."""
+    more: percentiles (of 100, nearest rank) and window (least seconds of a `peak_rate`)."""
     from worker_dispatcher.dispatch.banner import print as say
     from worker_dispatcher.reports.tps import get_tps as report
 

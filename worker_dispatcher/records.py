@@ -380,18 +380,19 @@ class Ledger:
         self._interval_numbers.append(number)
 
     def logs(self) -> list[dict[str, Any]]:
-        """All entries of `get_logs()`, in id order. Under load each also has `in_flight`: how many tasks ran when it
-        started, itself included."""
-        entries = [self.log(task_id) for task_id in self.started_ids()]
-        if self.due:
-            starts = sorted(self.started[entry["task_id"] - 1] for entry in entries)
-            ends = sorted(self.ended[entry["task_id"] - 1] for entry in entries)
-            for entry in entries:
-                if "scheduled_at" not in entry:
-                    continue
+        """All entries of `get_logs()`, in id order."""
+        return list(self.each_log())
+
+    def each_log(self) -> Iterator[dict[str, Any]]:
+        """`logs`, one at a time. Under load each also has `in_flight`: how many tasks ran when it started, itself
+        included."""
+        starts = sorted(self.started[task_id - 1] for task_id in self.started_ids()) if self.due else []
+        ends = sorted(self.ended[task_id - 1] for task_id in self.started_ids()) if self.due else []
+        for entry in map(self.log, self.started_ids()):
+            if "scheduled_at" in entry:
                 at = self.started[entry["task_id"] - 1]
                 entry["in_flight"] = bisect.bisect_right(starts, at) - bisect.bisect_left(ends, at)
-        return entries
+            yield entry
 
     def dropped(self) -> list[dict[str, Any]]:
         """The tasks that were due while all workers were busy, and never ran, in id order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +78,26 @@ def test_a_journal_has_them_too(call: Call, runs: list[Any], folder: Path) -> No
 def test_false_is_no_success_and_none_is(call: Call, runs: list[Any]) -> None:
     assert call("load", "answers:no", *LOAD).code == 1
     assert runs[0].results == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize("function", ["body", "many"])
+@pytest.mark.parametrize("journal", [[], ["--journal", "run.db"]], ids=["", "journal"])
+def test_what_a_log_needs_waits_on_disk(
+    call: Call, runs: list[Any], logs: Call, function: str, shape: list[str], journal: list[str]
+) -> None:
+    asked = ["run", f"answers:{function}", "--list", "5", "--quiet", "--log", "run.jsonl"]
+    assert call(*asked, *shape, *journal) == (0, "", "")
+    assert all(callable(kept.json) and len(kept.text) <= 1_000 for kept in runs[0].results)
+    whole = "x" * 300_000 if function == "body" else ["x" * 1000] * 300
+    assert [log["result"] for log in logs("run.jsonl")] == [whole] * 5
+
+
+def test_where_the_disk_takes_no_more_results_stay_in_memory(
+    call: Call, runs: list[Any], logs: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: written(fd, data[:10], at))  # as a disk that is full
+    assert call("run", "answers:body", "--list", "3", "--quiet", "--log", "run.jsonl") == (0, "", "")
+    assert all(isinstance(kept.json, str) for kept in runs[0].results)
+    assert [log["result"] for log in logs("run.jsonl")] == ["x" * 300_000] * 3

@@ -138,7 +138,10 @@ def test_a_file_whose_name_is_taken_by_another_module_is_refused(call: Call, fol
         (["--list", "3", "--grid", "2x"], "--grid: must be PROCESSESxTHREADS such as 4x8, got '2x'"),
         (["--list", "3", "--grid", "0x2"], "--grid: must be PROCESSESxTHREADS"),
         (["--list", "3", "--grid", "2x2", "--processes"], "not allowed with argument"),
-        (["--list", "3", "--timeout", "5x"], "--timeout: must be a time such as 10, 250ms, 90s or 5min, got '5x'"),
+        (
+            ["--list", "3", "--timeout", "5x"],
+            "--timeout: must be a time such as 10, 250ms, 90s, 5min or 1m30s, got '5x'",
+        ),
         (["--list", "3", "--workers", "many"], "--workers: invalid int value: 'many'"),
         (["--list", "3", "--journal", "orders.py"], "orders.py: is not a journal of worker_dispatcher"),
         ([], "the following arguments are required: --list"),

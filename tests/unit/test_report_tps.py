@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+import worker_dispatcher
 from worker_dispatcher.reports.failures import ErrorGroup
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.tps import get_tps, tps_of_rows
@@ -232,3 +235,12 @@ def test_a_run_without_a_success_says_that_it_has_no_intervals() -> None:
 
 def test_lines_change_no_number() -> None:
     assert get_tps(LOGS, debug=True, emit=lambda line: None) == get_tps(LOGS)
+
+
+def test_help_of_get_tps_names_the_parameters_that_it_takes() -> None:
+    text = inspect.getdoc(worker_dispatcher.get_tps) or ""
+    more = re.findall(r"(\w+) \(", text.partition("more:")[2])
+    assert more == ["percentiles", "window"]
+    worker_dispatcher.get_tps([], **dict(zip(more, ([50], 2.0), strict=True)))
+    own = [name for name in inspect.signature(worker_dispatcher.get_tps).parameters if name != "more"]
+    assert [name for name in own if f"{name}:" not in text and f"{name}, " not in text] == []

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, interruptible, tell
-from worker_dispatcher.cli.streams import reason_lost, watch_outputs
+from worker_dispatcher.cli.streams import is_absent, output_apart, reason_lost, watch_outputs
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 
 __all__ = ["main"]
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _all_was_said(given: argparse.Namespace) -> bool:
     """False, and a line about it, where standard output did not take all: a full disk, a closed descriptor."""
-    if reason := reason_lost():
+    if reason := reason_lost(sys.stdout):
         tell(given.command, f"not all could be printed, standard output: {reason}")
     return not reason
 
@@ -72,8 +73,13 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
     if given.command is None:
         parser.print_help()
         return BAD
-    code: int = given.function_of_command(given)
-    return code
+    function: Callable[[argparse.Namespace], int] = given.function_of_command
+    if getattr(given, "log", None) != "-":
+        return function(given)
+    if is_absent(sys.stdout):
+        raise Refused("--log -: standard output is closed")
+    with output_apart() as given.output_of_log:
+        return function(given)
 
 
 def _refuse(strange: str, parser: argparse.ArgumentParser) -> NoReturn:

@@ -55,6 +55,8 @@ def _compare(given: argparse.Namespace) -> int:
         changes = read_changes(given.fail_if)
     except ValueError as error:
         raise Refused(str(error)) from None
+    if given.base == given.new == "-":
+        raise Refused("only one of the two can be standard input")
     compared = compare(read(given.base).rows, read(given.new).rows)
     say(f"a  {given.base}\nb  {given.new}\n\n{compared}")
     verdict = changes.of(compared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, FAILED, OK, Refused, held, tell
@@ -15,6 +16,7 @@ from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerDispatcherError
 
 if TYPE_CHECKING:
+    from worker_dispatcher.cli.spool import Spool
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
@@ -33,13 +35,14 @@ def drive(
     Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
     """
     written, report = Written(given), None
-    run = _made(_light(config, given, written), given.command)
+    spool, run = _light(config, given, written)
     opening()
     with held(
         run.interrupt, last=given.is_program
     ) as pressed:  # from before its start until all is written: no press finds a gap
         error = _error_of(run)
         written.log(run)
+        spool.close()
         try:
             if "check" in given or written.wants_report:
                 report = reported(run)
@@ -60,14 +63,18 @@ def drive(
     return BAD if error is not None or written.problems else _judged(run, given, report)
 
 
-def _light(config: Mapping[str, Any], given: argparse.Namespace, written: Written) -> Mapping[str, Any]:
-    """The config of a run that keeps of results what the outputs need. A journal needs them as they are."""
-    if getattr(given, "journal", None) is not None:
-        return config
+def _light(config: Mapping[str, Any], given: argparse.Namespace, written: Written) -> tuple[Spool, Run]:
+    """A run that keeps of results what the outputs need, and in memory what is short of that."""
+    from worker_dispatcher.cli.spool import Spool
     from worker_dispatcher.reports.keeping import brief, for_json
 
-    keep = for_json if written.wants_log else brief
-    return {**config, "task": {**config["task"], "callback": {"on_done": keep}}}
+    keep = brief if written.path_of_log is None else for_json
+    has_journal = getattr(given, "journal", None) is not None  # it needs results as they are
+    if not has_journal:
+        config = {**config, "task": {**config["task"], "callback": {"on_done": keep}}}
+    run = _made(config, given.command)
+    spool = Spool(written.path_of_log)
+    return spool, run.follow(partial(spool.take, keep if has_journal else None))
 
 
 def _made(config: Mapping[str, Any], command: str) -> Run:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from worker_dispatcher.cli.ending import Refused
+from worker_dispatcher.cli.streams import reason_lost
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.outputs.extras import FORMS, load
 
 if TYPE_CHECKING:
-    from worker_dispatcher.reports.outputs.json_lines import Logged
+    from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
 __all__ = ["Written", "add_outputs", "refuse_early"]
 
 # In this order they are written, after the log, without which a result could not be had again.
 _OUTPUTS = {
-    "log": ("", "a line of JSON for each task, with its result; `report` reads it again"),
+    "log": (
+        "",
+        "a line of JSON for each task, with its result; `report` reads it again; - is standard output, x.gz is gzipped",
+    ),
     "csv": ("to_csv", "a row for each task"),
     "json": ("to_json", "all numbers as one document"),
     "html": ("to_html", "a page of charts; needs the extra [report]"),
@@ -45,8 +50,14 @@ def _asked(given: argparse.Namespace) -> dict[str, str]:
 def refuse_early(given: argparse.Namespace) -> None:
     """Before anything starts: a run of an hour shall not end in a folder that is not there, or in the file that its
     tasks came from. Refused."""
-    taken = {os.path.realpath(path): name for name in _INPUTS if (path := getattr(given, name, None)) is not None}
+    taken = {
+        os.path.realpath(path): name for name in _INPUTS if (path := getattr(given, name, None)) not in (None, "-")
+    }
     for name, path in _asked(given).items():
+        if path == "-":
+            if name == "log":
+                continue
+            raise Refused(f"--{name} -: only --log can go to standard output; give the name of a file")
         if (other := taken.setdefault(os.path.realpath(path), f"--{name}")) != f"--{name}":
             raise Refused(f"--{name} {path}: is the file of {_INPUTS.get(other, other)}; give it another name")
         folder = Path(path).parent
@@ -66,22 +77,23 @@ class Written:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self._paths = _asked(given)
+        self._output: TextIO | None = getattr(given, "output_of_log", None)
         self.files: list[str] = []
         self.problems: list[str] = []
 
     @property
-    def wants_log(self) -> bool:
-        return "log" in self._paths
+    def path_of_log(self) -> str | None:
+        return self._paths.get("log")
 
     @property
     def wants_report(self) -> bool:
         """A file is to be written that only a report can give."""
         return bool(set(self._paths) - {"log"})
 
-    def log(self, run: Logged) -> None:
+    def log(self, run: Run) -> None:
         """Write the log, if it is wanted: it takes nothing but the records, so that nothing else can cost it."""
-        if self.wants_log:
-            self._write("log", lambda path: _write_log(run, path))
+        if "log" in self._paths:
+            self._write("log", lambda path: self._write_log(run, path))
 
     def rest(self, report: Report) -> None:
         """Write all but the log."""
@@ -96,9 +108,24 @@ class Written:
         except OSError as error:
             self.problems.append(f"--{name} {self._paths[name]}: {error.strerror or error}")
 
+    def _write_log(self, run: Run, path: str) -> None:
+        from worker_dispatcher.reports.outputs.json_lines import write_jsonl
+        from worker_dispatcher.zipped import open_to_write
 
-def _write_log(run: Logged, path: str) -> None:
-    from worker_dispatcher.reports.outputs.json_lines import write_jsonl
+        logged = _Logged(run.each_log(), run.info, run.dropped)
+        if self._output is None:
+            with open_to_write(path) as file:
+                write_jsonl(logged, file)
+            return
+        write_jsonl(logged, self._output)
+        self._output.flush()
+        if reason := reason_lost(self._output):
+            raise OSError(reason)
 
-    with open(path, "w", encoding="ascii") as file:
-        write_jsonl(run, file)
+
+class _Logged(NamedTuple):
+    """A run as it is written: no more of its logs are there at a time than one."""
+
+    logs: Iterable[Mapping[str, Any]]
+    info: Mapping[str, Any]
+    dropped: Sequence[Mapping[str, Any]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.checks import add_check, refuse_checks
@@ -11,9 +13,12 @@ from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError
+from worker_dispatcher.journal import is_database
 from worker_dispatcher.reporting import report
+from worker_dispatcher.zipped import lines_of
 
 if TYPE_CHECKING:
+    from worker_dispatcher.reports.facts import Facts
     from worker_dispatcher.reports.report import Report
 
 __all__ = ["add", "read"]
@@ -28,7 +33,7 @@ _MORE = """
       worker-dispatcher report run.db --html run.html --xlsx run.xlsx
       worker-dispatcher report run.jsonl --check 'p95<300ms' --check 'failed==0'
 """
-RUN_HELP = "a log that --log wrote (JSON lines), or a journal"
+RUN_HELP = "a log that --log wrote (JSON lines, may be gzipped; - is standard input), or a journal"
 
 
 def add(commands: Any) -> None:
@@ -49,13 +54,22 @@ def add(commands: Any) -> None:
 def read(path: str, **options: Any) -> Report:
     """The report of a run on disk. Refused for a file that has none."""
     try:
-        return report(path, verbose=False, **options)
+        made = report(_of_standard_input() if path == "-" else path, verbose=False, **options)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise Refused(f"{path}: neither JSON lines nor a journal") from None
     except (JournalError, ValueError) as error:
         raise Refused(str(error)) from None
+    if not (made.facts.logs or made.facts.info or (os.path.isfile(path) and is_database(path))):
+        raise Refused(f"{'standard input' if path == '-' else path}: is empty: there is no log in it")
+    return made
+
+
+def _of_standard_input() -> Facts:
+    from worker_dispatcher.reports.facts import facts_of_lines
+
+    if sys.stdin is None:
+        raise Refused("-: standard input is closed")
+    return facts_of_lines(lines_of(sys.stdin.buffer, "standard input"), "standard input")
 
 
 def _report(given: argparse.Namespace) -> int:

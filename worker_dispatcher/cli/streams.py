@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
-__all__ = ["reason_lost", "watch_outputs"]
+__all__ = ["is_absent", "output_apart", "reason_lost", "watch_outputs"]
 
 
 class _Watched(io.FileIO):
@@ -18,11 +21,11 @@ class _Watched(io.FileIO):
 
     def __init__(self, fd: int, *, absent: bool) -> None:
         super().__init__(fd, "w", closefd=False)
-        self.lost, self._absent = "", absent
+        self.lost, self.absent = "", absent
 
     def write(self, data: Any) -> int | None:  # type: ignore[override]
         try:
-            if not self._absent:
+            if not self.absent:
                 return super().write(data)
             self.lost = "it is closed"
         except BrokenPipeError:
@@ -60,11 +63,42 @@ def _descriptor(stream: Any) -> int:
         return -1
 
 
-def reason_lost() -> str:
-    """Why not all could be written to standard output, '' if it was. What is still in its buffer is written now."""
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if not isinstance(raw, _Watched):
+def _watched(stream: Any) -> _Watched | None:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Watched) else None
+
+
+def reason_lost(stream: TextIO) -> str:
+    """Why not all could be written to a stream, '' if it was. What is still in its buffer is written now."""
+    if (raw := _watched(stream)) is None:
         return ""
-    sys.stdout.flush()
+    stream.flush()
     lost, raw.lost = raw.lost, ""
     return lost
+
+
+def is_absent(stream: Any) -> bool:
+    """There is no such stream: what is written to it is lost."""
+    return stream is None or ((raw := _watched(stream)) is not None and raw.absent)
+
+
+@contextmanager
+def output_apart() -> Iterator[TextIO]:
+    """Standard output, for what is written to this: whatever else is printed meanwhile, by workers and their programs
+    too, goes to standard error."""
+    if _descriptor(sys.stdout) != 1:  # somebody else's, who is in this process
+        output = sys.stdout
+        with redirect_stdout(sys.stderr):
+            yield output
+        return
+    sys.stdout.flush()
+    apart = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        try:
+            yield io.TextIOWrapper(io.BufferedWriter(_Watched(apart, absent=False)), encoding="ascii")
+        finally:
+            sys.stdout.flush()
+            os.dup2(apart, 1)
+    finally:
+        os.close(apart)

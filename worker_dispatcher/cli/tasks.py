@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from worker_dispatcher.cli.ending import Refused, tell
+from worker_dispatcher.zipped import is_zipped, lines_of
 
 __all__ = ["LIST_HELP", "BadLine", "tasks_of"]
 
-LIST_HELP = "the tasks: a file with one on each line, how many to make, or - for the lines of standard input"
+LIST_HELP = "the tasks: a file with one on each line (gzipped or not), how many to make, or - for standard input"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin a file with it
 _PIECE = 1 << 20  # bytes read at once while lines are counted
 
@@ -41,7 +42,10 @@ def tasks_of(command: str, given: str) -> Iterable[str] | int:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return _lines(file, given)
     file.close()
-    return _File(given)
+    try:
+        return _File(given)
+    except (OSError, BadLine) as error:
+        raise Refused(f"--list {given}: {error}") from None
 
 
 class _File:
@@ -50,7 +54,7 @@ class _File:
     def __init__(self, path: str) -> None:
         self._path = path
         with open(path, "rb") as file:
-            self._count = _count(file)
+            self._count = sum(1 for _ in _unzipped(file, path)) if is_zipped(file) else _count(file)
 
     def __len__(self) -> int:
         return self._count
@@ -72,8 +76,15 @@ def _count(file: BinaryIO) -> int:
     return count + (last != b"\n")  # the last line may have no end
 
 
+def _unzipped(file: BinaryIO, name: str) -> Iterator[bytes]:
+    try:
+        yield from lines_of(file, name)
+    except ValueError as error:
+        raise BadLine(str(error)) from None
+
+
 def _lines(file: BinaryIO, name: str) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_unzipped(file, name), 1):
         raw = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
         try:
             yield raw.removesuffix(b"\n").removesuffix(b"\r").decode()

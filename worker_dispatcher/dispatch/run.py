@@ -77,6 +77,13 @@ class Run:
         course.launch(lambda: ended(last))
         return self
 
+    def follow(self, told: Callable[[list[Any], int, int], None]) -> Run:
+        """Before it is driven: `told` is called in the driving thread with all results, the first id and the number of
+        the tasks that are settled, and may put what is to be kept in the place of their results. It raises nothing."""
+        results = self._course.ledger.results
+        self._course.driver.follow(lambda first, count: told(results, first, count))
+        return self
+
     def interrupt(self) -> None:
         """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
         the run is done."""
@@ -237,6 +244,10 @@ class Run:
             if self._logs is None:
                 self._logs = self._course.ledger.logs()
         return self._logs
+
+    def each_log(self) -> Iterator[dict[str, Any]]:
+        """`logs` of a run that is done, one at a time: none is kept."""
+        return self._course.ledger.each_log()
 
     @property
     def info(self) -> dict[str, Any]:

@@ -78,7 +78,10 @@ def _close_parked() -> None:
 def is_database(path: str | os.PathLike[str]) -> bool:
     """True if the file begins as those of sqlite do, a journal or not. Raises OSError."""
     with _HELD_LOCK:
-        if _HELD.get(_inode(os.stat(path))) == os.getpid():
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            return False  # what is read from a pipe is gone from it
+        if _HELD.get(_inode(found)) == os.getpid():
             return True
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

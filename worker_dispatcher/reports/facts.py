@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,9 @@ from worker_dispatcher.reports.places import FailureGroup, group_failures
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.verdict import cause_of_log
 from worker_dispatcher.reports.wording import shown
+from worker_dispatcher.zipped import lines_of
 
-__all__ = ["Facts", "RunLike", "facts_of"]
+__all__ = ["Facts", "RunLike", "facts_of", "facts_of_lines"]
 
 _MOST_FAILURES_SHOWN = 50
 _LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says something else
@@ -57,25 +58,40 @@ def facts_of(source: object) -> Facts:
 
 
 def _read(path: Path) -> Facts:
-    """A log on each line; a line {"run": info, "dropped": [...]} is what else is known (as `to_jsonl` writes them)."""
+    with path.open("rb") as file:
+        return facts_of_lines(lines_of(file, str(path)), str(path))
+
+
+def facts_of_lines(lines: Iterable[bytes], name: str) -> Facts:
+    """A log on each line; a line {"run": info, "dropped": [...]} is what else is known (as `to_jsonl` writes them).
+    ValueError for lines that are none."""
     logs: list[dict[str, Any]] = []
     info: dict[str, Any] = {}
     dropped: list[Any] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: this is no JSON line: {error}") from None
-            if not isinstance(entry, dict):
-                raise ValueError(f"{path}, line {number}: a log is an object, got {type(entry).__name__}")
-            if isinstance(entry.get("run"), dict) and "started_at" not in entry:
-                info, dropped = entry["run"], list(entry.get("dropped") or ())
-            else:
-                logs.append(entry)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        entry = _entry(line, name, number)
+        if isinstance(entry.get("run"), dict) and "started_at" not in entry:
+            info, dropped = entry["run"], list(entry.get("dropped") or ())
+        else:
+            logs.append(entry)
     return Facts(logs, info, dropped=dropped)
+
+
+def _entry(line: bytes, name: str, number: int) -> dict[str, Any]:
+    if line.startswith(b"SQLite format 3\0"):
+        raise ValueError(f"{name}: is a journal, which can only be read from its own file")
+    try:
+        entry = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        where = f"byte {error.object[error.start]:#04x} of line {number} is not UTF-8"
+        raise ValueError(f"{name}: neither JSON lines nor a journal: {where}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}, line {number}: this is no JSON line: {error}") from None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{name}, line {number}: a log is an object, got {type(entry).__name__}")
+    return entry
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,16 +22,18 @@ def brief(result: Any) -> Any:
 
 
 def for_json(result: Any) -> Any:
-    """As `on_done`: a result as a log holds it. What JSON cannot hold is a text there."""
-    if type(result) in _PLAIN or type(result) is str:
+    """As `on_done`: a result as a log holds it, as JSON where it is long. What JSON cannot hold is a text there."""
+    if type(result) in _PLAIN or (type(result) is str and len(result) <= _SHORT):
         return result
     try:
-        json.dumps(result, allow_nan=False)
+        text = json.dumps(result, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return _kept(result, _LONG)
-    return result
+    return result if len(text) <= _SHORT else _kept(result, _SHORT, text)
 
 
-def _kept(result: Any, limit: int) -> Kept:
+def _kept(result: Any, limit: int, json: str | None = None) -> Kept:
+    if type(result) is Kept:
+        return result
     # Cut first: the repr of many bytes takes a while.
-    return Kept(result, shown(result[:limit] if type(result) in (str, bytes) else result, limit))
+    return Kept(result, shown(result[:limit] if type(result) in (str, bytes) else result, limit), json)

@@ -23,6 +23,7 @@ from worker_dispatcher.reports.outputs.table import write_csv
 from worker_dispatcher.reports.outputs.text import report_text
 from worker_dispatcher.reports.outputs.workbook import RawFields, write_workbook
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.zipped import open_to_write
 
 __all__ = ["Report", "make_report"]
 
@@ -37,7 +38,7 @@ def make_report(
     window: float = 1.0,
     interval: float = 0,
 ) -> Report:
-    """A report of a run, a list of logs, or a .jsonl file of them.
+    """A report of a run, a list of logs, or a .jsonl or .jsonl.gz file of them.
 
     checks: thresholds shown with the rest (`reports.check` has the grammar); window: least seconds of the peak rate;
     interval: seconds of the intervals in tables, 0 to choose one.
@@ -134,8 +135,8 @@ class Report:
         return Path(path)
 
     def to_jsonl(self, path: FilePath) -> Path:
-        """The logs, one JSON object a line; `report(path)` reads them again."""
-        with Path(path).open("w", encoding="ascii") as file:
+        """The logs, one JSON object a line, compressed if the name ends in .gz; `report(path)` reads them again."""
+        with open_to_write(path) as file:
             write_jsonl(self._digest.facts, file)
         return Path(path)
 

@@ -41,12 +41,17 @@ _Cause = Callable[[Any], str]
 
 class Kept:
     """Stands for a result that is not kept whole. text: its repr; no_success, true: what our rule and that of 1.x have
-    said of it."""
+    said of it; json: the whole of it as JSON, or what reads that from where it is kept, or None."""
 
-    __slots__ = ("no_success", "text", "true")
+    __slots__ = ("json", "no_success", "text", "true")
 
-    def __init__(self, result: object, text: str) -> None:
+    def __init__(self, result: object, text: str, json: str | None = None) -> None:
         self.text, self.no_success, self.true = text, no_success(result), result_is_success(result)
+        self.json: str | Callable[[], str] | None = json
+
+    def whole(self) -> str:
+        """`json` as it was; '' for None."""
+        return self.json() if callable(self.json) else self.json or ""
 
     def __bool__(self) -> bool:
         return self.true

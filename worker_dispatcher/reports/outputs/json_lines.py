@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from worker_dispatcher.reports.verdict import NO_SUCCESS, cause_of_log, row_is_success, row_is_success_in_1x
+from worker_dispatcher.reports.verdict import NO_SUCCESS, Kept, cause_of_log, row_is_success, row_is_success_in_1x
 from worker_dispatcher.reports.wording import shown
 
 if TYPE_CHECKING:  # a log can be written whatever cannot be loaded
@@ -63,7 +63,7 @@ class Logged(Protocol):
     """What is written of a run, or of Facts."""
 
     @property
-    def logs(self) -> Sequence[Mapping[str, Any]]: ...
+    def logs(self) -> Iterable[Mapping[str, Any]]: ...
     @property
     def info(self) -> Mapping[str, Any]: ...
     @property
@@ -79,10 +79,18 @@ def write_jsonl(run: Logged, file: TextIO) -> None:
     """
     for log in run.logs:
         if isinstance(log, Mapping):
-            file.write(json.dumps(_line(log), allow_nan=False) + "\n")
+            file.write(_line_text(log) + "\n")
     if run.info:
         rest = {"run": _plain(run.info), "dropped": [_plain(one) for one in run.dropped]}
         file.write(json.dumps(rest, allow_nan=False) + "\n")
+
+
+def _line_text(log: Mapping[str, Any]) -> str:
+    line, kept = _line(log), log.get("result")
+    if type(kept) is Kept and kept.json is not None and line["result"] is not None:
+        del line["result"]
+        return f'{json.dumps(line, allow_nan=False)[:-1]}, "result": {kept.whole()}}}'
+    return json.dumps(line, allow_nan=False)
 
 
 def _line(log: Mapping[str, Any]) -> dict[str, Any]:
