@@ -1,4 +1,4 @@
-"""launch(keep_records=False): each record is handed over and forgotten, and a slow consumer holds up the run."""
+"""Runs that keep no records: what whoever iterates gets, and when."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import asyncio
 import gc
 import itertools
 import os
-import re
 import signal
 import threading
 import time
 
 import psutil
 import pytest
+from passing import passing
 
 import worker_dispatcher as wd
 
 VARIES = {"started_at", "ended_at", "duration", "worker", "pid"}  # from one run to another
+
+
 MOST_AT_REST = (
     12_000  # records and open tasks of tiny tasks, with what a generator holds ready: the docstring's thousands
 )
@@ -32,10 +34,6 @@ class Counted:
         for n in itertools.count(1):
             self.drawn = n
             yield n
-
-
-def passing(config):
-    return wd.launch(config, keep_records=False)
 
 
 def at_rest(number):
@@ -54,6 +52,9 @@ def take_all(run, use):
 
 def ended(run):
     return sum(run.info_without_ids()["counts"].values())
+
+
+# What is handed over
 
 
 @pytest.mark.leaves_threads(16)
@@ -398,123 +399,3 @@ def test_a_slow_consumer_makes_tasks_late_under_load_and_loses_none(shape, make_
 
     assert len(delays) == 1000
     assert max(delays) > 0.1
-
-
-def test_what_needs_all_records_says_so(make_config):
-    from staging import SHAPES
-
-    run = passing(make_config(SHAPES["threads"], lambda id: id, 3))
-    assert len(list(run)) == 3
-
-    asks = [
-        lambda: run.results,
-        lambda: run.logs,
-        run.tps,
-        lambda: wd.report(run),
-        wd.get_results,
-        wd.get_logs,
-        wd.get_tps,
-        wd.report,
-    ]
-    for ask in asks:
-        with pytest.raises(wd.RunError, match=r"not kept.*iterate the run.*keep_records=True"):
-            ask()
-    assert wd.get_result_info() == run.info
-    assert wd.get_duration() == run.info["duration"]
-    assert wd.get_dropped() == []
-    assert run._repr_html_() == "&lt;Run done: 3 ok, 0 other&gt;"
-
-
-@pytest.mark.parametrize(
-    ("task", "frequency", "path", "text"),
-    [
-        ({"callback": {"on_all_done": lambda result: result}}, {}, "task.callback.on_all_done", "keep the records"),
-        ({}, {"abort_on": ["error_rate>50%"]}, "worker.frequency_mode.abort_on", "keep the records"),
-        ({}, {"on_saturation": "drop"}, "worker.frequency_mode.on_saturation", "use 'queue'"),
-        ({}, {"cooldown": 1}, "worker.frequency_mode.cooldown", "give a duration"),
-    ],
-)
-def test_what_cannot_go_together_is_refused_before_anything_starts(task, frequency, path, text):
-    frequency = {"frequency_mode": {"enabled": True, **frequency}} if frequency else {}
-    config = {"task": {"list": 3, "function": str, **task}, "worker": {"number": 2, **frequency}, "verbose": False}
-    with pytest.raises(wd.ConfigError, match="keep_records=False") as caught:
-        passing(config)
-
-    [(where, what)] = caught.value.problems
-    assert where == path
-    assert text in what
-    assert wd.launch(config).wait(10).done
-
-
-def test_a_journal_is_refused_and_no_file_made(tmp_path):
-    config = {"task": {"list": 3, "function": str}, "journal": str(tmp_path / "run.db"), "verbose": False}
-    with pytest.raises(wd.ConfigError, match=r"journal .*keep_records=False.*keep the records"):
-        passing(config)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_verbose_run_ends_with_its_outcomes(make_config, capsys):
-    from staging import SHAPES
-
-    config = make_config(SHAPES["threads"], lambda id: 1 // (id - 2), 5, top={"verbose": True, "debug": True})
-    run = passing(config)
-    assert len(list(run)) == 5
-    run.wait()
-
-    printed = capsys.readouterr().out
-    assert "Completed Tasks Count: 5" in printed
-    assert re.search(r"^done in .*   ok 4   failed 1$", printed, re.MULTILINE)
-    assert "first failures" not in printed
-
-
-@pytest.mark.parametrize("frequency", [{}, {"frequency_mode": {"enabled": True, "interval": 0.1}}])
-def test_progress_can_be_shown_without_records(make_config, frequency):
-    from staging import SHAPES
-
-    top = {"verbose": False, "progress": True}
-    run = passing(make_config(SHAPES["threads"], lambda id: id, 9, {"number": 3, **frequency}, top=top))
-
-    assert len(list(run)) == 9
-    assert run.info["counts"]["ok"] == 9
-
-
-def test_ctrl_c_in_the_loop_leaves_it_and_ends_the_run(script):
-    code = """
-import itertools, os, signal, threading
-import worker_dispatcher as wd
-
-config = {"task": {"list": itertools.count(), "function": str}, "worker": {"use_processing": True}, "verbose": False}
-run = wd.launch(config, keep_records=False)
-try:
-    for log in run:
-        if log["task_id"] == 500:
-            os.kill(os.getpid(), signal.SIGINT)
-except KeyboardInterrupt:
-    run.wait(10)
-    print(run.info["stopped"], run.info["counts"]["ok"] > 0, threading.active_count())
-"""
-    done = script("-c", code)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "cancel True 1\n"
-
-
-def test_a_program_may_end_in_the_middle_of_the_loop(script):
-    code = """
-import itertools, threading
-import worker_dispatcher as wd
-
-config = {"task": {"list": itertools.count(), "function": str}, "worker": {"use_processing": True}, "verbose": False}
-run = wd.launch(config, keep_records=False)
-records = iter(run)
-print(next(records)["status"])
-
-# At the end of the interpreter a thread may stand still with a lock in its hand. Here one has it for certain.
-thread = threading.Thread(target=run._course.driver._waking.acquire)
-thread.start()
-thread.join()
-del run, thread
-"""
-    began = time.monotonic()
-    done = script("-c", code)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
-    assert time.monotonic() - began < 20

@@ -1,0 +1,9 @@
+"""What the tests of runs that keep no records share."""
+
+from __future__ import annotations
+
+import worker_dispatcher as wd
+
+
+def passing(config):
+    return wd.launch(config, keep_records=False)
