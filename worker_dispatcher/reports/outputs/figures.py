@@ -19,7 +19,7 @@ from worker_dispatcher.reports.rows import Floats
 from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
 from worker_dispatcher.reports.wording import rate_text, round_seconds_text, seconds_text, share_text, shown
 
-__all__ = ["COLORS", "Figure", "figures_of"]
+__all__ = ["COLORS", "Figure", "Unit", "figures_of"]
 
 COLORS = {
     "succeeded": "#2f8f6b",
@@ -47,33 +47,33 @@ class Figure(NamedTuple):
     wide: bool = False
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
     """How a length of time is drawn: seconds times `factor`, named `name`."""
 
     factor: float
     name: str
 
     @staticmethod
-    def of_run(seconds: float) -> _Unit:
+    def of_run(seconds: float) -> Unit:
         if seconds >= 3 * 3600:
-            return _Unit(1 / 3600, "hours")
-        return _Unit(1 / 60, "minutes") if seconds >= 600 else _Unit(1.0, "seconds")
+            return Unit(1 / 3600, "hours")
+        return Unit(1 / 60, "minutes") if seconds >= 600 else Unit(1.0, "seconds")
 
     @staticmethod
-    def of_latency(seconds: float) -> _Unit:
-        return _Unit(1.0, "s") if seconds >= 1 else _Unit(1e3, "ms") if seconds >= 1e-3 else _Unit(1e6, "us")
+    def of_latency(seconds: float) -> Unit:
+        return Unit(1.0, "s") if seconds >= 1 else Unit(1e3, "ms") if seconds >= 1e-3 else Unit(1e6, "us")
 
 
 def figures_of(digest: Digest) -> list[Figure]:
     """All charts, in the order of the page; none for a run without a well-formed log."""
     if not len(digest.facts.rows):
         return []
-    time = _Unit.of_run(digest.facts.ended - digest.facts.began)
+    time = Unit.of_run(digest.facts.ended - digest.facts.began)
     workers = [_workers(digest, time)] if digest.facts.workers[1] else []
     return [_rates(digest, time), _percentiles(digest, time), _spread(digest), _in_flight(digest, time), *workers]
 
 
-def _rates(digest: Digest, time: _Unit) -> Figure:
+def _rates(digest: Digest, time: Unit) -> Figure:
     bins = digest.bins
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
     width = bins.step * time.factor
@@ -90,18 +90,18 @@ def _rates(digest: Digest, time: _Unit) -> Figure:
         low = max(0.0, peak["started_at"] - digest.facts.began) * time.factor
         high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
         layout["shapes"] = [_window(low, high * time.factor)]
-        note += f"; shaded: the peak, {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}"
+        note += f"; shaded: the peak of successes, {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}"
     return Figure("rates", "Tasks per second", note, data, layout)
 
 
-def _percentiles(digest: Digest, time: _Unit) -> Figure:
+def _percentiles(digest: Digest, time: Unit) -> Figure:
     facts, bins = digest.facts, digest.bins
     columns = [("from start", facts.rows.times, "solid")]
     if facts.rows.response_times is not None:
         columns.append(("from due time", facts.rows.response_times, "dot"))
     lines = {name: percentiles_over_time(facts, column, bins, _PERCENTS) for name, column, _ in columns}
     drawn = np.concatenate([line for found in lines.values() for line in found])
-    unit = _Unit.of_latency(float(np.nanmax(drawn, initial=0)))
+    unit = Unit.of_latency(float(np.nanmax(drawn, initial=0)))
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
     data = []
     for name, _, dash in columns:
@@ -117,7 +117,7 @@ def _percentiles(digest: Digest, time: _Unit) -> Figure:
     if len(positive) and positive.max() > _OUTLIER * np.median(positive):
         layout["yaxis"] |= {"type": "log", "rangemode": "normal", "title": {"text": ""}}
         layout["yaxis"] |= _length_ticks(float(positive.min()), float(positive.max()), unit)
-        note += "; a scale of powers"
+        note += "; logarithmic scale"
     return Figure("percentiles", "Latency over time", note, data, layout)
 
 
@@ -127,8 +127,8 @@ def _spread(digest: Digest) -> Figure:
     if rows.response_times is not None:
         columns.append(("from due time", rows.response_times, COLORS["p95"]))
     found = histogram(*(column for _, column, _ in columns))
-    unit = _Unit.of_latency(float(found.edges[-1]))
-    # A point for each corner: a bar over a scale of powers has no width of its own.
+    unit = Unit.of_latency(float(found.edges[-1]))
+    # A point for each corner: a bar on a logarithmic scale has no width of its own.
     corners = _numbers(np.repeat(found.edges, 2) * unit.factor)
     data = []
     for (name, _, color), counts in zip(columns, found.counts, strict=True):
@@ -136,16 +136,16 @@ def _spread(digest: Digest) -> Figure:
         data.append(_line(name, corners, heights, color) | {"fill": "tozeroy", "line": {"color": color, "width": 1}})
     layout = _layout("", "tasks")
     layout["xaxis"] |= {"type": "log"} | _length_ticks(float(found.edges[0]), float(found.edges[-1]), unit)
-    return Figure("spread", "Latency histogram", "how many tasks took how long; a scale of powers", data, layout)
+    return Figure("spread", "Latency histogram", "how many tasks took how long; logarithmic scale", data, layout)
 
 
-def _length_ticks(low: float, high: float, unit: _Unit) -> dict[str, Any]:
-    """Ticks of a scale of powers: at round lengths, each with its own unit."""
+def _length_ticks(low: float, high: float, unit: Unit) -> dict[str, Any]:
+    """Ticks of a logarithmic scale: at round lengths, each with its own unit."""
     ticks = round_lengths(low, high)
     return {"tickvals": [tick * unit.factor for tick in ticks], "ticktext": [round_seconds_text(one) for one in ticks]}
 
 
-def _in_flight(digest: Digest, time: _Unit) -> Figure:
+def _in_flight(digest: Digest, time: Unit) -> Figure:
     mean, most = in_flight_over_time(digest.facts, digest.bins)
     edges = digest.bins.edges * time.factor
     data = [
@@ -156,7 +156,7 @@ def _in_flight(digest: Digest, time: _Unit) -> Figure:
     return Figure("in-flight", "In flight", "tasks running at a time", data, layout)
 
 
-def _workers(digest: Digest, time: _Unit) -> Figure:
+def _workers(digest: Digest, time: Unit) -> Figure:
     """A row per worker; each task a bar where they can be told apart, else how busy the worker was."""
     facts = digest.facts
     names = facts.workers[1]
@@ -179,7 +179,7 @@ def _workers(digest: Digest, time: _Unit) -> Figure:
     return Figure("workers", "Workers", note, data, layout, height, True)
 
 
-def _task_bars(digest: Digest, time: _Unit) -> tuple[list[dict[str, Any]], list[str]]:
+def _task_bars(digest: Digest, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
     facts = digest.facts
     codes, names = facts.workers
     lanes = [html.escape(name) for name in names]
@@ -211,7 +211,7 @@ def _task_bars(digest: Digest, time: _Unit) -> tuple[list[dict[str, Any]], list[
     return data, lanes
 
 
-def _busy(digest: Digest, time: _Unit) -> tuple[list[dict[str, Any]], list[str]]:
+def _busy(digest: Digest, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
     busy = busy_shares(digest.facts)
     lanes = [html.escape(name) for name in busy.names]
     trace = {

@@ -1,7 +1,8 @@
-"""A report as one PNG picture: the headline and four charts."""
+"""A report as one PNG picture: the headline and four charts, in the units of the page."""
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from typing import Any, BinaryIO
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs.extras import load
-from worker_dispatcher.reports.outputs.figures import COLORS
+from worker_dispatcher.reports.outputs.figures import COLORS, Unit
 from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
 from worker_dispatcher.reports.wording import printable, round_seconds_text
 
@@ -17,6 +18,7 @@ __all__ = ["write_picture"]
 
 _INCHES = (12.8, 9.0)
 _PERCENTS = (50, 95, 99)
+_SENTENCE = 170  # characters that fit in a line of the headline
 
 
 def write_picture(digest: Digest, file: BinaryIO) -> None:
@@ -27,10 +29,11 @@ def write_picture(digest: Digest, file: BinaryIO) -> None:
         warnings.simplefilter("ignore", UserWarning)  # a title may have signs that the font has not
         _headline(digest, figure)
         if len(digest.facts.rows):
-            axes = figure.subplots(2, 2, gridspec_kw={"top": 0.82, "bottom": 0.07, "left": 0.06, "right": 0.98})
-            figure.subplots_adjust(hspace=0.36, wspace=0.16)
+            axes = figure.subplots(2, 2, gridspec_kw={"top": 0.77, "bottom": 0.06, "left": 0.06, "right": 0.98})
+            figure.subplots_adjust(hspace=0.4, wspace=0.16)
+            time = Unit.of_run(digest.facts.ended - digest.facts.began)
             for draw, place in zip((_rates, _percentiles, _spread, _in_flight), axes.flat, strict=True):
-                draw(digest, place)
+                draw(digest, place, time)
                 place.spines[["top", "right"]].set_visible(False)
                 place.grid(alpha=0.25)
                 place.set_axisbelow(True)
@@ -44,46 +47,54 @@ def _headline(digest: Digest, figure: Any) -> None:
     health = digest.health
     if health is not None:
         color = "#5d6878" if health.ok else "#c23a4d"
-        _say(figure, 0.03, 0.925, health.sentence, fontsize=10, color=color)
-    for index, (name, value, _) in enumerate(digest.headline):
+        sentence = "\n".join(textwrap.wrap(health.sentence, _SENTENCE))
+        _say(figure, 0.03, 0.945, sentence, fontsize=9.5, color=color, va="top")
+    for index, (name, value, note) in enumerate(digest.headline):
         left = 0.03 + index * 0.108
         _say(figure, left, 0.895, name, fontsize=9, color="#5d6878")
-        _say(figure, left, 0.865, value, fontsize=14, fontweight="bold")
+        _say(figure, left, 0.868, value, fontsize=14 if len(value) < 10 else 10, fontweight="bold")
+        _say(figure, left, 0.86, note.replace(", ", ",\n"), fontsize=8, color="#5d6878", va="top")
 
 
 def _say(figure: Any, x: float, y: float, text: str, **look: Any) -> None:
     figure.text(x, y, text, parse_math=False, **look)  # a dollar sign is no formula
 
 
-def _rates(digest: Digest, place: Any) -> None:
+def _rates(digest: Digest, place: Any, time: Unit) -> None:
     bins, peak = digest.bins, digest.peak
+    edges = bins.edges * time.factor
     good, bad = bins.succeeded / bins.step, bins.failed / bins.step
-    place.stairs(good, bins.edges, fill=True, color=COLORS["succeeded"], label="succeeded")
-    place.stairs(good + bad, bins.edges, baseline=good, fill=True, color=COLORS["failed"], label="failed")
+    place.stairs(good, edges, fill=True, color=COLORS["succeeded"], label="succeeded")
+    if bad.any():
+        place.stairs(good + bad, edges, baseline=good, fill=True, color=COLORS["failed"], label="failed")
     if digest.facts.rows.queue_delays is not None:
-        place.stairs(bins.offered / bins.step, bins.edges, color=COLORS["offered"], label="offered")
+        place.stairs(bins.offered / bins.step, edges, color=COLORS["offered"], label="offered")
     if peak:
-        low, high = peak["started_at"] - digest.facts.began, min(peak["ended_at"], digest.facts.ended)
-        place.axvspan(max(0.0, low), high - digest.facts.began, color="#e0952f", alpha=0.18, label="peak", zorder=0)
-    _name(place, f"Tasks per second (per {round_seconds_text(bins.step)})", "seconds since the start")
+        low = max(0.0, peak["started_at"] - digest.facts.began)
+        high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
+        look = {"color": COLORS["p95"], "alpha": 0.18, "zorder": 0}
+        place.axvspan(low * time.factor, high * time.factor, label="peak", **look)
+    _name(place, f"Tasks per second (per {round_seconds_text(bins.step)})", _since(time))
 
 
-def _percentiles(digest: Digest, place: Any) -> None:
+def _percentiles(digest: Digest, place: Any, time: Unit) -> None:
     facts, bins = digest.facts, digest.bins
-    middles = bins.edges[:-1] + bins.step / 2
     columns = [(facts.rows.times, "-", "")]
     if facts.rows.response_times is not None:
         columns.append((facts.rows.response_times, ":", " due"))
-    for column, dash, suffix in columns:
-        lines = percentiles_over_time(facts, column, bins, _PERCENTS)
-        for percent, line in zip(_PERCENTS, lines, strict=True):
-            color = COLORS[f"p{percent}"]
-            place.plot(middles, line, dash, marker=".", ms=3, color=color, label=f"p{percent}{suffix}")
+    lines = [percentiles_over_time(facts, column, bins, _PERCENTS) for column, _, _ in columns]
+    unit = Unit.of_latency(float(np.nanmax(lines, initial=0)))
+    middles = (bins.edges[:-1] + bins.step / 2) * time.factor
+    for (_, dash, suffix), found in zip(columns, lines, strict=True):
+        for percent, line in zip(_PERCENTS, found, strict=True):
+            look = {"marker": ".", "ms": 3, "color": COLORS[f"p{percent}"], "label": f"p{percent}{suffix}"}
+            place.plot(middles, line * unit.factor, dash, **look)
+    place.set_xlim(0, bins.edges[-1] * time.factor)
     place.set_ylim(bottom=0)
-    _name(place, "Latency in seconds", "seconds since the start")
+    _name(place, f"Latency ({unit.name})", _since(time))
 
 
-def _spread(digest: Digest, place: Any) -> None:
+def _spread(digest: Digest, place: Any, time: Unit) -> None:
     rows = digest.facts.rows
     columns = [("from start", rows.times, COLORS["p50"])]
     if rows.response_times is not None:
@@ -95,19 +106,26 @@ def _spread(digest: Digest, place: Any) -> None:
     ticks = round_lengths(float(found.edges[0]), float(found.edges[-1]))
     place.set_xticks([], minor=True)
     place.set_xticks(ticks, [round_seconds_text(length) for length in ticks])
-    _name(place, "Tasks by latency", "a scale of powers")
+    _name(place, "Tasks by latency", "logarithmic scale")
+    place.yaxis.get_major_locator().set_params(integer=True)
 
 
-def _in_flight(digest: Digest, place: Any) -> None:
+def _in_flight(digest: Digest, place: Any, time: Unit) -> None:
     mean, most = in_flight_over_time(digest.facts, digest.bins)
-    place.stairs(mean, digest.bins.edges, fill=True, color=COLORS["p50"], alpha=0.6, label="mean")
-    place.stairs(most.astype(np.float64), digest.bins.edges, color=COLORS["p95"], label="most")
-    _name(place, "Tasks in flight", "seconds since the start")
+    edges = digest.bins.edges * time.factor
+    place.stairs(mean, edges, fill=True, color=COLORS["p50"], alpha=0.6, label="mean")
+    place.stairs(most.astype(np.float64), edges, color=COLORS["p95"], label="most")
+    _name(place, "Tasks in flight", _since(time))
+
+
+def _since(time: Unit) -> str:
+    return f"{time.name} since the start"
 
 
 def _name(place: Any, title: str, below: str) -> None:
-    place.set_title(title, loc="left", fontsize=10)
+    """The title over the legend, each in a line of its own: six names of lines are as wide as a chart."""
+    place.set_title(title, loc="left", fontsize=10, pad=20)
     place.set_xlabel(below, fontsize=9)
     place.tick_params(labelsize=8)
     names = len(place.get_legend_handles_labels()[1])
-    place.legend(fontsize=7.5, frameon=False, ncols=names, loc="lower right", bbox_to_anchor=(1.01, 0.98))
+    place.legend(fontsize=7.5, frameon=False, ncols=names, loc="lower left", bbox_to_anchor=(-0.02, 0.98))
