@@ -253,6 +253,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
         if logs is not None:
             logs.close()
         flush()
+        channel.abandon()  # the end of the process closes it, without the ResourceWarning of -X dev
 
 
 def _limit_blas() -> None:
