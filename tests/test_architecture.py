@@ -27,6 +27,7 @@ FLOORS: dict[str, int] = {
         [
             "call_style",
             "clock",
+            "contexts",
             "doubles",
             "errors",
             "home",

@@ -7,8 +7,11 @@ and what it was to do would never happen.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
+from contextvars import copy_context
 from types import GeneratorType
 from typing import Any
+
+from worker_dispatcher.contexts import adopt
 
 __all__ = ["PLAIN", "resolved", "settled"]
 
@@ -27,7 +30,12 @@ def settled(result: Any) -> Any:
         return result
     import asyncio  # 25 ms, for those who use it anyway
 
-    return asyncio.run(resolved(result))
+    context = copy_context()
+    with asyncio.Runner() as runner:
+        try:
+            return runner.run(resolved(result), context=context)
+        finally:
+            adopt(context)
 
 
 async def resolved(result: Any) -> Any:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from worker_dispatcher.awaiting import PLAIN, resolved, settled
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.contexts import renewal
 from worker_dispatcher.done_log import log_for
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure, Stretch
@@ -202,10 +204,9 @@ def attempt_run(
     until: float,
     forked: list[bool],
 ) -> None:
-    """Run one attempt each of tasks (seq, id, task) in turn, until one has failed or there is something to report;
-    never raises.
+    """Run one attempt each of tasks (seq, id, task), each in a copy of this thread's context, until one has failed or
+    it is time to report; never raises. Nothing is made for a task but that, its result and two times.
 
-    Nothing is made for a task but its result and two times: whatever else is done here is most of what a task costs.
     went: where it is written down, after what is there; tasks: may be shared by threads, if a step of it is one;
     seal: see there, of results that are not SMALL, in the task's time; stop_at: nothing begins from then on; until: it
     is time to report then, as after a heavy result; forked: true in a child that a task has forked: this returns.
@@ -214,10 +215,9 @@ def attempt_run(
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
     plain = caller.function if isinstance(caller, OfTask) and call.on_done is None else None
     pid = None if call.on_done is None else os.getpid()
-    # Once one of them is another, this was the last task: they are set here and not for each.
     failure: Failure | None = None
-    metadata: dict[Any, Any] = {}
-    ended = 0.0
+    metadata, ended = dict[Any, Any](), 0.0
+    fresh, renew = (here := copy_context()).copy, renewal(here)
     known: type = bool  # of a result, so that it need not be looked at again; no coroutine's, for that is settled
     for seq, task_id, task in tasks:
         began = started[0] = now()
@@ -230,17 +230,20 @@ def attempt_run(
             went.unbegun = seq, task_id, task
             break
         try:
+            own = fresh()
+            if renew is not None:
+                own.run(renew)
             if plain is not None:
-                result = plain(task)
+                result = own.run(plain, task)
             else:
                 metadata = went.notes = {}
-                result = caller(task_id, task, metadata)
+                result = own.run(caller, task_id, task, metadata)
             if type(result) not in PLAIN and type(result) is not known:
-                result = settled(result)
+                result = own.run(settled, result)
                 known = type(result)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                result = call.after(task_id, result, began, ended, metadata)
+                result = own.run(call.after, task_id, result, began, ended, metadata)
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it
@@ -248,8 +251,7 @@ def attempt_run(
             break
         if seal is not None and (type(result) not in SMALL or metadata):
             result, unsealed, went.heavy = seal(result, metadata or None)
-            failure = failure or unsealed  # if it failed anyway, its metadata may be lost, its own error is not
-            metadata = {}
+            failure, metadata = failure or unsealed, {}  # if it failed anyway: its metadata is lost, its error is not
             if unsealed is not None or went.heavy:
                 until = ended
         if metadata or failure is not None:

@@ -183,6 +183,7 @@ def test_on_done_makes_the_result_and_sees_the_log_as_it_stands(clock):
 
     ended = tried(task, on_done=on_done, config="c", anchor=Anchor(wall=1000.0, monotonic=1.0))
     log = {"task_id": 7, "started_at": 1010.0, "ended_at": 1011.0, "duration": 1, "result": 5, "metadata": {"m": 1}}
+    log["status"] = "ok"
     assert ended == (11, 12, (7, "c", 5, log), None, {"m": 1})
 
 

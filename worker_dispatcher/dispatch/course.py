@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style, input_text
+from worker_dispatcher.contexts import branch
 from worker_dispatcher.dispatch.books import nobody
 from worker_dispatcher.dispatch.drive import Driver
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
@@ -158,7 +159,7 @@ class Course:
         tasks = self.tasks
         assert isinstance(tasks, Intake)
         if self.thread is not None:
-            drawing = threading.Thread(target=self._draw, args=(tasks,), name="tasks", daemon=True)
+            drawing = threading.Thread(target=branch().run, args=(self._draw, tasks), name="tasks", daemon=True)
             start_thread(drawing)
             self._work()
             drawing.join(_LAST_DRAW)
@@ -171,7 +172,7 @@ class Course:
             finally:
                 over.set()
 
-        helper = threading.Thread(target=work, name="dispatch", daemon=True)
+        helper = threading.Thread(target=branch().run, args=(work,), name="dispatch", daemon=True)
         start_thread(helper)
         self._draw(tasks)
         # Not Thread.join: interrupted, that of Python 3.11 takes a running thread for ended.
@@ -263,7 +264,7 @@ class Course:
         if self.handover is None:
             self.driver.follow(self._settled)
         self._at_end = at_end
-        self.thread = threading.Thread(target=self._launched, name="dispatch", daemon=True)
+        self.thread = threading.Thread(target=branch().run, args=(self._launched,), name="dispatch", daemon=True)
         start_thread(self.thread)
 
     def cancel(self) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.contexts import branch
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
 from worker_dispatcher.osproc.system import start_thread
@@ -80,6 +81,7 @@ class ThreadCrew:
     ) -> None:
         self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
         self._seal = seal
+        self._context = branch()  # what each thread begins with
         self.done: deque[tuple[int, Stretch]] = deque()  # number of the slot, what it has to report
         self.look_at = math.inf
         self.short = 0
@@ -151,7 +153,8 @@ class ThreadCrew:
             with self._mutex:
                 self.opening += 1
         live = self._run if self._setup.hooks is None else self._run_between_hooks
-        thread = threading.Thread(target=live, args=(slot,), name=f"worker-{slot.number}", daemon=True)
+        apart = branch(self._context).run
+        thread = threading.Thread(target=apart, args=(live, slot), name=f"worker-{slot.number}", daemon=True)
         try:
             start_thread(thread)
             slot.thread = thread

@@ -9,9 +9,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.contexts import branch, renewal
 from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.execute import Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
 from worker_dispatcher.osproc.system import start_thread
@@ -21,6 +22,8 @@ from worker_dispatcher.pools.timers import keep_running, new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
 __all__ = ["LoopCrew"]
+
+T = TypeVar("T")
 
 _LOOP_GRACE = 0.3  # seconds a cancelled coroutine may take to end before its loop counts as blocked
 _EXCUSED = 1.0  # seconds beyond its timeout that a coroutine gets anew when another one has blocked the loop
@@ -64,7 +67,8 @@ class LoopCrew:
         self._forked = forked()
         self._stop_at = setup.stop_at or math.inf
         self._call, self._timeout = setup.call, setup.timeout  # a look into a NamedTuple is slow
-        self._context = contextvars.copy_context()  # what tasks find; none sees what another has set
+        self._context = branch()  # what tasks find; none sees what another has set
+        self._renew = renewal(self._context)
         self._loop = new_loop()
         self._state: Any = None
         self._caller = setup.caller()
@@ -91,7 +95,8 @@ class LoopCrew:
                     task.cancel()
                 loop.run_until_complete(asyncio.wait(left, timeout=_LOOP_GRACE))
             if begun and self._setup.hooks is not None and self._orderly:
-                _, error = loop.run_until_complete(guarded_async(self._setup.hooks.finish, self._state))
+                leaving = self._in_context(guarded_async(self._setup.hooks.finish, self._state), self._context)
+                _, error = loop.run_until_complete(leaving)
                 if error is not None:
                     self.complaints.append(exit_text(error))
                 del error  # it holds this frame, and would hold itself
@@ -104,7 +109,7 @@ class LoopCrew:
         hooks, pid, slot = self._setup.hooks, os.getpid(), self._new_slot()
         assert hooks is not None
         slot.open_init()
-        init = self._loop.create_task(guarded_async(hooks.begin, self._setup.call.config))
+        init = self._in_context(guarded_async(hooks.begin, self._setup.call.config), self._context)
         init.add_done_callback(lambda _: self._loop.stop())
         keep_running(self._loop, lambda: init.done() or self._closing)
         if not init.done():
@@ -124,6 +129,7 @@ class LoopCrew:
             return False
         self._state = state
         self._caller = self._setup.caller(state)
+        self._renew = renewal(self._context)
         self._free.append(_Lane(slot))
         self._loop.call_soon(self._fill, context=self._context)
         return True
@@ -159,11 +165,17 @@ class LoopCrew:
         lane.seq, lane.task_id, item, due = claim
         work = self._when_due(lane, item, due) if due and due > now() else self._work(lane, item)
         # In a context of its own, which is not a copy of the one that this happens in: that of the lane's last task.
-        self._running[lane] = asyncio.Task(work, loop=self._loop, context=self._context.copy())
+        context = self._context.copy()
+        if self._renew is not None:
+            context.run(self._renew)
+        self._running[lane] = self._in_context(work, context)
         if not self._fresh and not self._young:
             self._loop.call_soon(self._look_after, context=self._context)
         self._fresh.append(lane)
         return True
+
+    def _in_context(self, work: Coroutine[Any, Any, T], context: contextvars.Context) -> asyncio.Task[T]:
+        return asyncio.Task(work, loop=self._loop, context=context)
 
     def _look_after(self) -> None:
         """A task that another one has cancelled before its first step never comes to say so itself."""

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from worker_dispatcher.awaiting import resolved
 from worker_dispatcher.clock import now
+from worker_dispatcher.contexts import adopt
 from worker_dispatcher.execute import guarded
 
 __all__ = ["TimerLoop", "awaiter", "keep_running", "new_loop"]
@@ -51,17 +52,19 @@ def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) ->
         guarded(loop.call_exception_handler, context)
 
 
-def awaiter(lost: Callable[[], NoReturn] | None = None) -> Callable[[Awaitable[Any]], Any]:
-    """A function that awaits what it is given, on a loop of its own that is kept: one thing at a time, all of them in
-    one context. lost: called where the loop itself cannot go on, since code of the user has closed what it waits on.
+def awaiter(lost: Callable[[], NoReturn] | None = None) -> Callable[..., Any]:
+    """A function that awaits what it is given, on a loop of its own that is kept: one thing at a time, in a context or
+    else in a copy of the caller's. What is set there is set in the caller's, too. lost: called where the loop itself
+    cannot go on, since code of the user has closed what it waits on.
     """
-    loop, context = new_loop(), contextvars.copy_context()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
 
     async def awaited(work: Awaitable[Any]) -> Any:
         return await resolved(work)
 
-    def run(work: Awaitable[Any]) -> Any:
+    def run(work: Awaitable[Any], context: contextvars.Context | None = None) -> Any:
+        context = contextvars.copy_context() if context is None else context
         task = loop.create_task(awaited(work), context=context)
         task.add_done_callback(lambda _: loop.stop())
         try:
@@ -70,6 +73,7 @@ def awaiter(lost: Callable[[], NoReturn] | None = None) -> Callable[[Awaitable[A
             if lost is not None:
                 lost()
             raise
+        adopt(context)
         return task.result()
 
     return run

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
@@ -53,7 +54,7 @@ _LONG = 0.002  # seconds a task took to be reported at once
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
-def _awaiter(slate: Slate) -> Callable[[Awaitable[Any]], Any]:
+def _awaiter(slate: Slate) -> Callable[..., Any]:
     from worker_dispatcher.pools.timers import awaiter  # 25 ms, for those who need asyncio anyway
 
     return awaiter(slate.end_lost)
@@ -71,6 +72,7 @@ class Solo:
         self._stop_at = setup.stop_at or math.inf
         self._forked = forked()  # in a child that user code has forked: not a worker
         self._await_all = _awaiter(slate) if setup.coroutine else None
+        self._hooks_context = copy_context()  # of coroutines: exit may reset what init has set
         if self._await_all is not None:
             self._use_runner(self._await_all)
 
@@ -100,7 +102,7 @@ class Solo:
     def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
         if self._await_all is None:
             return guarded_settled(hook, argument)
-        outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument))
+        outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument), self._hooks_context)
         return outcome
 
     def _use_runner(self, run: Callable[[Awaitable[Any]], Any]) -> None:
