@@ -19,10 +19,11 @@ from pathlib import Path
 
 import worker_dispatcher
 
+LAST_DAY = os.environ.get("LAST_DAY")  # the day on which all ends, as in a power cut
 
-def sales(task, config):
-    """Cents by product, of one day's file. config: the day on which all ends, as in a power cut."""
-    if task.stem == config:
+
+def sales(task):  # cents by product, of one day's file
+    if task.stem == LAST_DAY:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.02)  # a slow disk
     totals = Counter()
@@ -32,8 +33,8 @@ def sales(task, config):
     return [(task.stem, product, cents) for product, cents in totals.items()]
 
 
-def run(folder, dies_on=None):
-    task = {"list": sorted(Path(folder).glob("*.csv")), "function": sales, "config": dies_on}
+def run(folder):
+    task = {"list": sorted(Path(folder).glob("*.csv")), "function": sales}
     return worker_dispatcher.start({"task": task, "journal": f"{folder}/run.journal", "verbose": False})
 
 
@@ -43,11 +44,10 @@ def main():
         for day in range(60):
             rows = [f"{dice.choice(['tea', 'coffee', 'cocoa'])},{dice.randint(100, 900)}\n" for _ in range(200)]
             Path(folder, f"day-{day:02}.csv").write_text("".join(rows))
-        first = subprocess.run([sys.executable, __file__, folder, "day-40"], check=False)
+        first = subprocess.run([sys.executable, __file__, folder], env=os.environ | {"LAST_DAY": "day-40"}, check=False)
         print(f"the first run was ended by {signal.Signals(-first.returncode).name}")
-        days = run(folder)
-        found = worker_dispatcher.get_result_info()["resumed"]
-        print(f"the second run found {found} of {len(days)} days in the journal, and read the others")
+        days, info = run(folder), worker_dispatcher.get_result_info()
+        print(f"the second run found {info['resumed']} of {len(days)} days in the journal, and read the others")
     warehouse = sqlite3.connect(":memory:")
     warehouse.execute("CREATE TABLE sales (day TEXT, product TEXT, cents INTEGER, PRIMARY KEY (day, product))")
     warehouse.executemany("INSERT INTO sales VALUES (?, ?, ?)", (sold for day in days for sold in day))
@@ -57,4 +57,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(*sys.argv[1:]) if sys.argv[1:] else main()
+    run(sys.argv[1]) if sys.argv[1:] else main()

@@ -51,7 +51,8 @@ def ours():
     """How many objects there are, of each kind that belongs to a run."""
     kinds = Counter(type(one) for one in gc.get_objects())
     rooms = tuple(f"worker_dispatcher.{room}" for room in ROOMS)
-    return Counter({kind: count for kind, count in kinds.items() if kind is Made or kind.__module__.startswith(rooms)})
+    # A class may have anything as its module: a slot of that name, for one.
+    return Counter({one: n for one, n in kinds.items() if one is Made or str(one.__module__).startswith(rooms)})
 
 
 def forget():

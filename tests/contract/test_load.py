@@ -238,8 +238,8 @@ def test_a_check_that_stays_false_does_nothing(plain_shape: Shape, run: Run) -> 
 
 def test_what_is_no_check_is_refused_before_anything_starts(plain_shape: Shape, run: Run) -> None:
     with pytest.raises(ConfigError, match=r"abort_on\[1\]") as caught:
-        run(plain_shape, ones, 3, load(rate=5, abort_on=["error_rate>1%", "errors>3"]))
-    assert "there is no metric 'errors'" in str(caught.value)
+        run(plain_shape, ones, 3, load(rate=5, abort_on=["error_rate>1%", "oranges>3"]))
+    assert "there is no metric 'oranges'" in str(caught.value)
 
 
 def test_a_check_whose_window_is_empty_does_nothing(plain_shape: Shape, run: Run) -> None:
