@@ -163,7 +163,6 @@ class Ledger:
     def draw(self, count: int, dues: array[float] | None = None) -> int:
         """Make room for `count` more tasks; the id of the first. dues: when each is meant to start (monotonic)."""
         first = len(self.status) + 1
-        self.status.extend(bytes(count))
         blank = array("d", bytes(8 * count))
         self.started.extend(blank)
         self.ended.extend(blank)
@@ -171,6 +170,8 @@ class Ledger:
         self.results.extend([None] * count)
         if dues is not None:
             self.due.extend(dues)
+        # Last: it says how many there are, and a handler of signals may raise between any two of these lines.
+        self.status.extend(bytes(count))
         return first
 
     def expect_kept(self) -> None:

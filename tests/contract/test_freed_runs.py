@@ -210,6 +210,13 @@ def test_a_run_with_a_journal_is_gone_when_nobody_holds_it(shape, tmp_path, noth
         wd.start(config_of(shape, function, top={"journal": tmp_path / "journal"}))
 
 
+def join_workers(others):
+    """Wait for the workers of this test: a test before it may have left one that is stuck."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("worker-") and thread not in others:
+            thread.join()
+
+
 @pytest.mark.parametrize("shape", ["threads", "processes", "grid"])
 def test_a_run_that_ctrl_c_has_ended_is_gone_when_nobody_holds_it(shape, notes, nothing_stays):
     def meet(id):
@@ -221,22 +228,19 @@ def test_a_run_that_ctrl_c_has_ended_is_gone_when_nobody_holds_it(shape, notes, 
         os.kill(os.getpid(), signal.SIGINT)
         notes.add("the end")
 
+    others = threading.enumerate()
     pressing = threading.Thread(target=press)
     pressing.start()
     with pytest.raises(KeyboardInterrupt):
         wd.start(config_of(shape, meet, 2000))
     pressing.join()
-    for thread in threading.enumerate():
-        if thread.name.startswith("worker-"):
-            thread.join()
+    join_workers(others)
 
 
 def test_a_task_that_is_over_its_time_keeps_no_run(nothing_stays):
-    stuck = threading.Event()
+    stuck, others = threading.Event(), threading.enumerate()
     with warnings.catch_warnings(action="ignore"):
         results = wd.start(config_of("threads", lambda id: Made(id) if id != 2 else stuck.wait(20), timeout=0.2))
     assert results[1].status == "timeout"
     stuck.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("worker-"):
-            thread.join()
+    join_workers(others)

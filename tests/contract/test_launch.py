@@ -214,7 +214,7 @@ def test_waiting_for_a_run_can_be_given_up_in_a_loop():
 
     async def main(run):
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(run, 0.1)
+            await asyncio.wait_for(asyncio.shield(run), 0.1)
         release.set()
         return (await run).results
 
