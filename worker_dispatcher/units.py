@@ -1,10 +1,10 @@
-"""Units of time as people write them, and lengths such as 90s, 5min and 1m30s; floor 0."""
+"""Units of time as people write them, lengths such as 90s, 5min and 1m30s, and how many of a thing; floor 0."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["MICROSECONDS", "seconds_in"]
+__all__ = ["MICROSECONDS", "counted", "seconds_in"]
 
 # Whole numbers, so that 700ms is 0.7 s and not 0.7000000000000001.
 MICROSECONDS = {
@@ -28,3 +28,9 @@ def seconds_in(text: str) -> float | None:
     if not all(unit in MICROSECONDS for _, unit in parts):
         return None
     return sum(float(number) * MICROSECONDS[unit] for number, unit in parts) / 1e6
+
+
+def counted(count: int, noun: str, of: int | None = None) -> str:
+    """'1 task', '2,000 tasks', '0 tasks'; with `of` '1 of 2,000 tasks'."""
+    total = count if of is None else of
+    return f"{count:,}{'' if of is None else f' of {of:,}'} {noun}{'' if total == 1 else 's'}"

@@ -163,7 +163,7 @@ def test_a_journal_in_a_pipe_is_told(folder: Path) -> None:
 
 def test_a_file_that_begins_as_windows_has_it_is_read(call: Call, folder: Path) -> None:
     (folder / "run").write_bytes(b"\xef\xbb\xbf" + LINE.replace("\n", "\r\n").encode())
-    assert call("report", "run").out.startswith("1 tasks in ")
+    assert call("report", "run").out.startswith("1 task in ")
 
 
 @pytest.mark.parametrize("how", ["--list list", "--list - < list", "--list <(cat list)"])

@@ -52,7 +52,7 @@ def test_the_numbers_are_those_of_get_tps(logs: list[dict[str, Any]]) -> None:
 def test_the_text_has_no_line_too_long_and_names_the_counts(logs: list[dict[str, Any]]) -> None:
     text = str(report(logs))
     assert max(map(len, text.splitlines())) <= 120
-    assert f"{len(logs):,} tasks in" in text
+    assert f"{len(logs):,} task{'' if len(logs) == 1 else 's'} in" in text
     assert re.search(rf"^succeeded +{sum(one['status'] == 'ok' for one in logs)} ", text, re.MULTILINE)
     assert report(logs).text(ascii_only=True).isascii()
 
@@ -261,7 +261,7 @@ def test_malformed_logs_are_left_out_and_counted(tmp_path: Path) -> None:
 def test_only_the_last_run_is_printed_and_only_if_it_was_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     for verbose, shown in ((True, True), (False, False), (None, False)):
         report(ONE, verbose=verbose)
-        assert ("1 tasks in" in capsys.readouterr().out) is shown
+        assert ("1 task in" in capsys.readouterr().out) is shown
     for was_verbose in (True, False):
         worker_dispatcher.start({"task": {"list": 3, "function": lambda id: id}, "verbose": was_verbose})
         capsys.readouterr()

@@ -18,6 +18,7 @@ from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.units import counted
 
 __all__ = ["add", "linear_algebra"]
 
@@ -120,7 +121,7 @@ def _linear_algebra(cores: int) -> _Line:
     advice = (
         f"{cores} workers of {threads} BLAS threads are too many: set worker.blas_threads to 1" if threads > 1 else ""
     )
-    held = f"held to {threads} thread{'' if threads == 1 else 's'} in each of {cores} processes"
+    held = f"held to {counted(threads, 'thread')} in each of {cores} processes"
     return _Line("BLAS", f"{name}, {held}", advice)
 
 

@@ -14,6 +14,7 @@ from worker_dispatcher.cli.shape import renamed
 from worker_dispatcher.cli.tasks import BadLine
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import ConfigError, TaskFailuresWarning, WorkerDispatcherError
+from worker_dispatcher.units import counted
 
 if TYPE_CHECKING:
     from worker_dispatcher.cli.spool import Spool
@@ -122,7 +123,7 @@ def _without_success(run: Run) -> int:
 
 def _how_far(run: Run) -> str:
     ended, stopped = _counts(run)["ok"] + _failed(run), _counts(run)["cancelled"]
-    return f"{ended:,} task{'' if ended == 1 else 's'} ended{f', {stopped:,} stopped' if stopped else ''}"
+    return f"{counted(ended, 'task')} ended{f', {stopped:,} stopped' if stopped else ''}"
 
 
 def _kept(given: argparse.Namespace, written: Written) -> str:
@@ -140,5 +141,5 @@ def _judged(run: Run, given: argparse.Namespace, report: Report | None) -> int:
         return OK if report.verdict else CHECK_FAILED
     failed = _without_success(run)
     if given.quiet and failed:
-        tell(given.command, f"{failed:,} of {sum(_counts(run).values()):,} tasks failed")
+        tell(given.command, f"{counted(failed, 'task', sum(_counts(run).values()))} failed")
     return FAILED if failed else OK

@@ -25,6 +25,7 @@ from worker_dispatcher.execute import call_styled, describe, guarded, guarded_se
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.records import Failure, Ledger
 from worker_dispatcher.tracebacks import part_from_frames
+from worker_dispatcher.units import counted
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.banner import Banner
@@ -254,7 +255,7 @@ class Course:
             first, failure = found
             given = f" (input {failure.input})" if failure.input else ""
             cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"
-            text = f"{failed} of {len(self.ledger)} tasks failed; the first: {cause}"
+            text = f"{counted(failed, 'task', len(self.ledger))} failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
         for text, times in Counter(self.driver.complaints).items():
             warnings.warn(WorkerWarning(f"{text} (in {times} workers)" if times > 1 else text), stacklevel=depth)

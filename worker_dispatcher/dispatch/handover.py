@@ -14,6 +14,7 @@ from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
 from worker_dispatcher.records import NOT_RUN, OK, Failure, Ledger
 from worker_dispatcher.reports.verdict import no_success, successes
+from worker_dispatcher.units import counted
 
 __all__ = ["Handover", "PassingLedger", "check_passing"]
 
@@ -244,7 +245,7 @@ class PassingLedger(Ledger):
 
     def kept_note(self) -> str:
         done = self.outcomes[OK]
-        return f"{done} task{'' if done == 1 else 's'} had ended ok; the run keeps no records (keep_records=False)"
+        return f"{counted(done, 'task')} had ended ok; the run keeps no records (keep_records=False)"
 
 
 def check_passing(config: Config) -> None:

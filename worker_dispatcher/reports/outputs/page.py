@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -13,6 +14,7 @@ from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs.extras import load
 from worker_dispatcher.reports.outputs.figures import Figure, figures_of
 from worker_dispatcher.reports.wording import count_text, printable, seconds_text, share_text
+from worker_dispatcher.units import counted
 
 __all__ = ["page_text"]
 
@@ -78,7 +80,7 @@ def _body(digest: Digest, drawn: Sequence[Figure]) -> Iterator[str]:
     yield from _failures(digest)
     yield from _slowest(digest)
     yield from _settings(digest)
-    yield f'<footer class="quiet">Made by worker_dispatcher from {count_text(len(digest.facts.logs))} logs.</footer>'
+    yield f'<footer class="quiet">Made by worker_dispatcher from {counted(len(digest.facts.logs), "log")}.</footer>'
 
 
 def _opening(digest: Digest) -> Iterator[str]:
@@ -99,7 +101,7 @@ def _opening(digest: Digest) -> Iterator[str]:
         yield f'<p class="quiet">Phases: {_safe(shown)}; the numbers are of the main phase.</p>'
     invalid = tps["count"]["invalidity"]
     if invalid:
-        yield f'<p class="quiet">{count_text(invalid)} malformed logs are left out.</p>'
+        yield f'<p class="quiet">{counted(invalid, "malformed log")} left out.</p>'
 
 
 def _moment(wall: float) -> str:
@@ -201,7 +203,11 @@ def _settings(digest: Digest) -> Iterator[str]:
 
 
 Cell = tuple[str, str]
-"""(text, classes of the cell). Any text: it is escaped where it is written. aside: left out on a phone."""
+"""(text, classes of the cell). Any text: it is escaped where it is written. aside: left out on a phone; word: a name,
+which a phone breaks between its parts."""
+
+# In a name: between the words of ValueError, behind a slash or an underscore, behind the dots of a package.
+_SEAM = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[/_])(?=\w)|(?<=\w\.)(?=\w+\.|[A-Z])")
 
 
 def _table(title: str, note: str, names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
@@ -227,4 +233,5 @@ def _heading(name: str, kind: Any) -> str:
 
 
 def _cell(text: str, kind: str) -> str:
-    return f'<td class="{kind}">{_safe(text)}</td>' if kind else f"<td>{_safe(text)}</td>"
+    shown = "<wbr>".join(map(_safe, _SEAM.split(text))) if kind == "word" else _safe(text)
+    return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"

@@ -15,6 +15,7 @@ from worker_dispatcher.reports.wording import (
     share_text,
     sparkline,
 )
+from worker_dispatcher.units import counted
 
 __all__ = ["report_text"]
 
@@ -48,7 +49,7 @@ def _first_lines(digest: Digest) -> Iterator[str]:
     if tps["count"]["success"] < tps["count"]["total"]:
         rate += " succeeded"
     yield (
-        f"{count_text(measured)}{digest.of_total} tasks in {seconds_text(tps['duration'])}   {rate}"
+        f"{counted(measured, 'task', digest.facts.total)} in {seconds_text(tps['duration'])}   {rate}"
         + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
         + f"   in flight {count_text(tps['in_flight']['max'])}"
     )
@@ -105,7 +106,7 @@ def _failures(digest: Digest) -> Iterator[str]:
         kind, message = printable(group.type, 30), printable(group.message, 60)
         yield f"  {count_text(group.count):>8}  {kind}  {printable(group.place, 40)}  {message}  {ids}".rstrip()
     if len(groups) > _MOST_GROUPS:
-        yield f"  and {len(groups) - _MOST_GROUPS} more kinds"
+        yield f"  and {counted(len(groups) - _MOST_GROUPS, 'more kind')}"
 
 
 def _checks(digest: Digest) -> Iterator[str]:
