@@ -1,9 +1,12 @@
-"""The table of README's "How fast", made from the results files: `python -m benchmarks.how_fast`."""
+"""The table of benchmarks/README.md and the headline of README.md, made from the results files.
+
+`python -m benchmarks.how_fast` writes both into the pages.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,13 @@ from benchmarks.harness import RESULTS
 HEAD = "| | workload | figure | ours | best rival | we are | goal |\n| --- | --- | --- | --- | --- | --- | --- |"
 OURS = "worker_dispatcher"
 NO_ROWS = ("growth",)  # curves, which have pictures of their own
+ROOT = Path(__file__).resolve().parents[1]
+HEADLINE = {  # which rows, and how to say them
+    ("a_noop", "1e5 no-op tasks"): "tasks that do nothing, in processes",
+    ("d_cpu_long", "2 000 x 1 ms"): "tasks that compute for 1 ms, in processes",
+    ("f_arrays", "40 x 10 MB in and out"): "arrays of 10 MB, to tasks and back",
+    ("h_threads", "1e5 no-op tasks, threads"): "tasks that do nothing, in threads",
+}
 
 
 def table(results: Path = RESULTS) -> str:
@@ -54,5 +64,30 @@ def reached(case: dict[str, Any], ours: str) -> str:
     return "-" if not met else "met" if all(met) else "missed in part" if any(met) else "missed"
 
 
+def headline(results: Path = RESULTS) -> str:
+    """The ratios that README.md shows, a line each."""
+    said = []
+    for (file, name), words in HEADLINE.items():
+        answer = json.loads((results / f"{file}.json").read_text())
+        (case,) = (case for case in answer["cases"] if case["case"] == name)
+        said.append(f"* {float(case['ours_to_best_rival']):.2f}: {words}")
+    return "\n".join(said)
+
+
+def pages(root: Path = ROOT) -> dict[Path, str]:
+    """How the pages read with what the results say now, by their paths."""
+    parts = ((root / "README.md", "headline", headline()), (root / "benchmarks" / "README.md", "how fast", table()))
+    return {path: filled(path.read_text(encoding="utf-8"), mark, part) for path, mark, part in parts}
+
+
+def filled(text: str, mark: str, part: str) -> str:
+    opening, closing = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+    between = re.compile(re.escape(opening) + ".*?" + re.escape(closing), re.DOTALL)
+    new, found = between.subn(lambda _: f"{opening}{part}\n{closing}", text)
+    assert found == 1, f"{found} parts between {opening.strip()} and {closing}"
+    return new
+
+
 if __name__ == "__main__":
-    sys.stdout.write(table() + "\n")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

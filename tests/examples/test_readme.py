@@ -1,4 +1,5 @@
-"""README stays true: its option table is the one of the code, its Python blocks run, their output is what stands there.
+"""The pages stay true: their Python blocks run and print what stands there, their tables are those of the code and the
+results, and what they name exists.
 
 Each Python block is a whole script and runs in a process of its own, in an empty folder, offline: the address
 https://your.name/ is a server of this test. A `text` block that follows, before the next heading or block of another
@@ -19,25 +20,29 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks import how_fast
 from worker_dispatcher.config.table import option_table
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "tests/README.md", "benchmarks/README.md")
+}
+TEXT = PAGES["README.md"]
 OPENING, CLOSING = "<!-- options -->\n", "<!-- /options -->"
 PLACEHOLDER = "https://your.name/"
 MARK = re.compile(r"<!-- not run: (?P<reason>\S.*) -->")
 
 
 class Script(NamedTuple):
-    """A Python block. line: of its fence in README; ending: how its output must end, or None; reason: why not run."""
+    """A Python block. place: page and line of it; ending: how its output must end, or None; reason: why not run."""
 
-    line: int
+    place: str
     code: str
     ending: str | None
     reason: str | None
 
 
-def scripts(text: str) -> list[Script]:
+def scripts(text: str, page: str) -> list[Script]:
     found: list[Script] = []
     last_is_python = False
     before = ""
@@ -47,7 +52,7 @@ def scripts(text: str) -> list[Script]:
             body = _body(lines)
             if line == "```python":
                 mark = MARK.fullmatch(before)
-                found.append(Script(number, body, None, mark["reason"] if mark else None))
+                found.append(Script(f"{page}:{number}", body, None, mark["reason"] if mark else None))
             elif line == "```text" and last_is_python:
                 found[-1] = found[-1]._replace(ending=body)
             last_is_python = line == "```python"
@@ -63,11 +68,11 @@ def _body(lines: Iterator[tuple[int, str]]) -> str:
         if line == "```":
             return "\n".join(inner) + "\n"
         inner.append(line)
-    raise AssertionError("a block of README is not closed")
+    raise AssertionError("a block of a page is not closed")
 
 
-SCRIPTS = scripts(TEXT)
-RUN = [pytest.param(script, id=f"line {script.line}") for script in SCRIPTS if script.reason is None]
+SCRIPTS = [script for page, text in PAGES.items() for script in scripts(text, page)]
+RUN = [pytest.param(script, id=script.place) for script in SCRIPTS if script.reason is None]
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +111,16 @@ def run(script: Script, site: str, folder: Path) -> subprocess.CompletedProcess[
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0, f"README.md:{script.line}\n{done.stdout}{done.stderr}"
-    assert done.stderr == "", f"README.md:{script.line}"
+    assert done.returncode == 0, f"{script.place}\n{done.stdout}{done.stderr}"
+    assert done.stderr == "", script.place
     return done
 
 
 @pytest.mark.parametrize("script", RUN)
-def test_each_python_block_runs_and_prints_what_readme_says(script: Script, site: str, tmp_path: Path) -> None:
+def test_each_python_block_runs_and_prints_what_the_page_says(script: Script, site: str, tmp_path: Path) -> None:
     done = run(script, site, tmp_path)
     if script.ending is not None:
-        assert done.stdout.endswith(script.ending), f"README.md:{script.line} prints\n{done.stdout}"
+        assert done.stdout.endswith(script.ending), f"{script.place} prints\n{done.stdout}"
     if "ORD_AH001" in script.code:
         assert "order /orders/ORD_AH001" in done.stdout
 
@@ -132,11 +137,9 @@ def test_the_option_table_is_the_one_of_the_code() -> None:
     assert table.strip("\n") == option_table().strip("\n"), "copy config.table.option_table() to README.md"
 
 
-def test_the_table_of_benchmarks_is_the_one_of_their_results() -> None:
-    command = [sys.executable, "-m", "benchmarks.how_fast"]
-    done = subprocess.run(command, cwd=README.parent, capture_output=True, text=True, check=True, timeout=60)
-    table = TEXT.partition("<!-- how fast -->\n")[2].partition("<!-- /how fast -->")[0]
-    assert table.strip("\n") == done.stdout.strip("\n"), "copy what `python -m benchmarks.how_fast` prints to README.md"
+def test_the_figures_of_the_pages_are_those_of_the_results_of_benchmarks() -> None:
+    for path, text in how_fast.pages().items():
+        assert path.read_text(encoding="utf-8") == text, "run `python -m benchmarks.how_fast`"
 
 
 def test_the_blocks_of_a_page_are_told_apart() -> None:
@@ -157,15 +160,16 @@ import cluster
 not an output
 ```
 """
-    assert scripts(page) == [
-        Script(2, "print(1)\n", "1\n", None),
-        Script(10, "import cluster\n", None, "needs a cluster"),
+    assert scripts(page, "page") == [
+        Script("page:2", "print(1)\n", "1\n", None),
+        Script("page:10", "import cluster\n", None, "needs a cluster"),
     ]
 
 
-def test_every_path_that_readme_names_exists() -> None:
-    root = README.parent
-    named = set(re.findall(r"`((?:sh )?(?:scripts|tests|worker_dispatcher)/[\w./]+)`", TEXT))
-    assert named
-    missing = [name for name in sorted(named) if not (root / name.removeprefix("sh ")).exists()]
-    assert not missing
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"`((?:sh )?(?:scripts|tests|benchmarks|worker_dispatcher)/[\w./]+)`", PAGES[page])
+    paths = [ROOT / name.removeprefix("sh ") for name in named]
+    paths += [(ROOT / page).parent / name for name in re.findall(r"\]\(([^)#:]+)\)", PAGES[page])]
+    assert paths
+    assert [path for path in paths if not path.exists()] == []
