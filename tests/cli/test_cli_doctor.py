@@ -29,6 +29,11 @@ def test_a_sound_machine_is_all_good(call: Call, monkeypatch: pytest.MonkeyPatch
     assert max(map(len, said.out.splitlines())) < 80
 
 
+def test_a_narrow_terminal_gets_lines_that_it_has_room_for(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, call("doctor").out.splitlines())) < 40
+
+
 def test_few_descriptors_are_marked_with_what_to_do(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (100, 4096))
     said = call("doctor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import worker_dispatcher as wd
 from worker_dispatcher import report
+from worker_dispatcher.reports.facts import Facts
 
 
 def at_once(task: object) -> None:
@@ -46,9 +48,29 @@ def test_a_rate_is_that_of_the_planned_window(
         assert one._digest.bins.edges[-1] >= planned * 0.95
 
 
-def test_a_service_that_lags_behind_has_not_reached_the_rate_asked() -> None:
-    import time
+def test_what_fails_after_the_window_of_a_load_is_in_an_interval_too(tmp_path: Path) -> None:
+    def late(id: int) -> bool:
+        if id == 4:
+            time.sleep(1.0)
+        return id != 4
 
+    made = report(load(late, rate=10, duration=0.4))
+    for one in (made, report(made.to_jsonl(tmp_path / "run.jsonl"))):
+        assert one.facts.rows.ends.max() > one.facts.rows.span[1]
+        assert sum(interval["count"]["end"] for interval in one.tps["intervals"]) == 4
+        assert one.text()
+
+
+def test_rows_outside_of_the_window_that_a_file_tells_do_no_harm(tmp_path: Path) -> None:
+    logs = load(rate=10, duration=0.4).logs
+    middle = logs[1]["ended_at"] + 0.01
+    for window in ({"from": middle, "until": middle + 0.05}, {"from": middle + 9, "until": middle + 10}):
+        made = report(Facts(logs, {"load": window}))
+        assert made.tps["count"]["total"] == 4
+        assert made.text()
+
+
+def test_a_service_that_lags_behind_has_not_reached_the_rate_asked() -> None:
     made = report(load(lambda id: time.sleep(0.05), rate=200, duration=0.2, max_workers=1))
     assert made.tps["tps"] <= 20
 

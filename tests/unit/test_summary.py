@@ -186,6 +186,9 @@ def test_a_load_says_the_times_from_due_moments_too() -> None:
     made.draw(1, array("d", [1.0]))
     made.settle(1, OK, 3.0, 3.5)
     assert "from due time   p50 2.50 s  p95 2.50 s  p99 2.50 s" in summary_lines(made, info(made))
+    narrow = summary_lines(made, info(made), 40)
+    assert "from due time" in narrow
+    assert max(map(len, narrow)) < 40
 
 
 def test_a_run_without_tasks_has_nothing_to_say() -> None:

@@ -53,10 +53,10 @@ def add(commands: Any) -> None:
 
 
 def _doctor(_given: argparse.Namespace) -> int:
-    advice = []
+    advice, width = [], min(shutil.get_terminal_size().columns, 80) - 1
     for line in _lines():
         mark, room = ("! ", 15) if line.advice else ("", 17)
-        say(textwrap.fill(f"{mark}{line.name:<{room}}{line.found}", 79, subsequent_indent=" " * 17))
+        say(textwrap.fill(f"{mark}{line.name:<{room}}{line.found}", width, subsequent_indent=" " * 17))
         advice += [line.advice] if line.advice else []
     say("\nall good" if not advice else "\n" + "\n".join(f"to do: {text}" for text in advice))
     return FAILED if advice else OK

@@ -43,12 +43,13 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = N
     if not ledger.keeps:
         return [*_folded(parts, width), ""]
     rows = _measured(ledger)
-    lines = []
+    lines: list[str] = []
     if rows:
         parts.append(_percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
         parts.append(_rates(ledger, rows, info.get("load") or {}))
     if rows and ledger.due:
-        lines.append("from due time   " + _percentiles([ledger.ended[at] - ledger.due[at] for at in rows]))
+        due = _percentiles([ledger.ended[at] - ledger.due[at] for at in rows])
+        lines = list(_folded(("from due time", due), width))
     return [*_folded(parts, width), *lines, *_failure_lines(ledger, width), ""]
 
 

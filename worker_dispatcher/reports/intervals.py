@@ -177,10 +177,12 @@ def _places(rows: Rows, lows: Floats, highs: Floats) -> tuple[NDArray[np.intp], 
 
 
 def _starts_and_ends(rows: Rows, lows: Floats, highs: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """How many rows start and end in each interval. Rows may lie outside of all: a file's window is what it says."""
     begun = np.searchsorted(lows, rows.starts, "right") - 1
-    begun = begun[rows.starts < highs[begun]]
+    begun = begun[(begun >= 0) & (rows.starts < highs[begun])]
     ended = np.searchsorted(highs, rows.ends, "left")
-    ended = ended[rows.ends > lows[ended]]
+    within = ended < len(lows)
+    ended = ended[within & (rows.ends > lows[np.where(within, ended, 0)])]
     return np.bincount(begun, minlength=len(lows)), np.bincount(ended, minlength=len(lows))
 
 

@@ -95,8 +95,9 @@ class Report:
         """What `to_json` writes."""
         return report_as_data(self._digest)
 
-    def text(self, *, ascii_only: bool = False) -> str:
-        return report_text(self._digest, ascii_only=ascii_only)
+    def text(self, *, ascii_only: bool = False, columns: int | None = None) -> str:
+        """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same."""
+        return report_text(self._digest, ascii_only=ascii_only, columns=columns)
 
     def __str__(self) -> str:
         return self.text()

@@ -104,8 +104,9 @@ def _cut(
         return None
     step = length or default_interval(report["duration"], report["metrics"]["execution_time"]["avg"])
     lines.intervals(-step if newest_first else step)
-    bounds = report["started_at"], report["ended_at"]
-    return Intervals.of(rows, *bounds, step, newest_first=newest_first, whole=whole)
+    # The window of a load may be over before its last failure is: that is in an interval, too.
+    last = max(report["ended_at"], float(rows.ends.max()))
+    return Intervals.of(rows, report["started_at"], last, step, newest_first=newest_first, whole=whole)
 
 
 def _peak(rows: Rows, average: float, cut: Intervals | None, lines: _Lines) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.wording import (
@@ -19,45 +20,56 @@ from worker_dispatcher.units import counted
 
 __all__ = ["report_text"]
 
-_WIDTH = 79  # of a terminal, with a margin
+_MOST_COLUMNS, _FEWEST_COLUMNS = 80, 40  # of a terminal; no other gets longer or shorter lines
 _MOST_GROUPS = 10
 _LEAST_WIDTH = 8  # of a number in a table
+_NAMES = 16  # columns of what a row of a table is about
 
 
-def report_text(digest: Digest, *, ascii_only: bool = False) -> str:
-    """Lines under 80 characters, but for what tasks said, without a last line end. ascii_only: no other characters."""
+def report_text(digest: Digest, *, ascii_only: bool = False, columns: int | None = None) -> str:
+    """Lines for a terminal of 40 to 80 columns, without a last line end; a wider one gets no longer ones.
+
+    ascii_only: no other characters; columns: None for those of the terminal, or of the variable COLUMNS.
+    """
+    wide = shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns if columns is None else columns
+    width = max(_FEWEST_COLUMNS, min(wide, _MOST_COLUMNS)) - 1
     lines = [
-        *_first_lines(digest),
+        *_first_lines(digest, width),
         *_outcomes(digest),
-        *_latencies(digest),
-        *_rate(digest, ascii_only),
-        *_failures(digest),
-        *_checks(digest),
+        *_latencies(digest, width),
+        *_rate(digest, ascii_only, width),
+        *_failures(digest, width),
+        *_checks(digest, width),
     ]
     text = "\n".join(lines)
     return text.encode("ascii", "backslashreplace").decode() if ascii_only else text
 
 
-def _first_lines(digest: Digest) -> Iterator[str]:
+def _first_lines(digest: Digest, width: int) -> Iterator[str]:
     health, tps = digest.health, digest.tps
     if health is not None:
-        yield from textwrap.wrap(health.sentence if health.ok else f"WARNING: {health.sentence}", _WIDTH)
+        yield from _wrapped(health.sentence if health.ok else f"WARNING: {health.sentence}", width)
         yield ""
     counts = digest.facts.counts
     measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
     rate, peak = rate_text(tps["tps"]), digest.peak
     if tps["count"]["success"] < tps["count"]["total"]:
         rate += " succeeded"
-    yield (
+    first = (
         f"{counted(measured, 'task', digest.facts.total)} in {seconds_text(tps['duration'])}   {rate}"
         + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
         + f"   in flight {count_text(tps['in_flight']['max'])}"
     )
+    yield from _wrapped(first, width, "  ")
     if digest.stopped:
-        yield f"stopped early: {digest.stopped}"
+        yield from _wrapped(f"stopped early: {digest.stopped}", width, "  ")
     if digest.facts.phases:
         shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
-        yield f"phases: {shown}; the numbers are of the main phase"
+        yield from _wrapped(f"phases: {shown}; the numbers are of the main phase", width, "  ")
+
+
+def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _outcomes(digest: Digest) -> Iterator[str]:
@@ -65,54 +77,69 @@ def _outcomes(digest: Digest) -> Iterator[str]:
     total = sum(counts.values())
     yield ""
     for name, count in digest.outcomes:
-        yield f"{name:<16}{count_text(count):>12}{share_text(count, total):>10}"
+        yield f"{name:<{_NAMES}}{count_text(count):>12}{share_text(count, total):>10}"
     invalid = digest.tps["count"]["invalidity"]
     if invalid:
-        yield f"{'malformed':<16}{count_text(invalid):>12}   logs, left out"
+        yield f"{'malformed':<{_NAMES}}{count_text(invalid):>12}   logs, left out"
 
 
-def _latencies(digest: Digest) -> Iterator[str]:
+def _latencies(digest: Digest, width: int) -> Iterator[str]:
+    """A column for each percentile; where there is no room for that, a row."""
     table = digest.latencies
     if not table:
         return
     yield ""
-    rows = [("latency", list(table[0].values))]
-    rows += [(row.of, [seconds_text(value) for value in row.values.values()]) for row in table]
-    width = 1 + max(_LEAST_WIDTH, *(len(cell) for _, cells in rows for cell in cells))  # so that 80 columns do
-    yield from (f"{name:<16}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows)
+    rows = [["latency", *table[0].values], *([row.of, *map(seconds_text, row.values.values())] for row in table)]
+    lines = _aligned(rows, _NAMES)
+    if max(map(len, lines)) > width:
+        (_, *names), *columns = rows
+        heads = [of.rpartition(" ") for of, *_ in columns]  # on two lines: they are longer than the numbers
+        turned = zip(names, *(values for _, *values in columns), strict=True)
+        lines = _aligned([["latency", *(head[0] for head in heads)], ["", *(head[2] for head in heads)], *turned], 7)
+    yield from lines
 
 
-def _rate(digest: Digest, ascii_only: bool) -> Iterator[str]:
+def _aligned(rows: Iterable[Sequence[str]], first: int) -> list[str]:
+    """first: columns of the names of the rows."""
+    rows = list(rows)
+    width = 1 + max(_LEAST_WIDTH, *(len(cell) for _, *cells in rows for cell in cells))
+    return [f"{name:<{first}}" + "".join(f"{cell:>{width}}" for cell in cells) for name, *cells in rows]
+
+
+def _rate(digest: Digest, ascii_only: bool, width: int) -> Iterator[str]:
     bins = digest.bins
     ended = bins.succeeded + bins.failed
     if not ended.any():
         return
-    per_line = -(-len(ended) // 60)  # joined so that the line fits
+    name = "ended per second "
+    per_line = -(-len(ended) // (width - len(name) - 2))  # joined so that the line fits
     sums = [int(ended[low : low + per_line].sum()) for low in range(0, len(ended), per_line)]
     length = bins.step * per_line
     yield ""
-    yield f"ended per second {sparkline(sums, ascii_only=ascii_only)}"
-    yield f"                 up to {rate_text(max(sums) / length)}; {round_seconds_text(length)} each"
+    yield name + sparkline(sums, ascii_only=ascii_only)
+    told = f"up to {rate_text(max(sums) / length)}; {round_seconds_text(length)} each"
+    yield told.rjust(len(told) + max(0, min(len(name), width - len(told))))
 
 
-def _failures(digest: Digest) -> Iterator[str]:
+def _failures(digest: Digest, width: int) -> Iterator[str]:
+    """A line each; what tasks said may make it longer, so it is only wrapped where there is little room."""
     groups = digest.facts.failures
     if not groups:
         return
     yield ""
     yield "failures"
     for group in groups[:_MOST_GROUPS]:
-        ids = group.first_ids(3)
-        kind, message = printable(group.type, 30), printable(group.message, 60)
-        yield f"  {count_text(group.count):>8}  {kind}  {printable(group.place, 40)}  {message}  {ids}".rstrip()
+        said = printable(group.type, 30), printable(group.place, 40), printable(group.message, 60), group.first_ids(3)
+        line = f"  {count_text(group.count):>8}  {'  '.join(filter(None, said))}"
+        yield from [line] if width == _MOST_COLUMNS - 1 else _wrapped(line, width, " " * 12)
     if len(groups) > _MOST_GROUPS:
         yield f"  and {counted(len(groups) - _MOST_GROUPS, 'more kind')}"
 
 
-def _checks(digest: Digest) -> Iterator[str]:
+def _checks(digest: Digest, width: int) -> Iterator[str]:
     if digest.verdict is None:
         return
     yield ""
     yield "checks"
     for finding in digest.verdict.findings:
-        yield f"  {finding}"
+        yield from _wrapped(f"  {finding}", width, " " * 8)
