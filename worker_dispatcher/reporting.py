@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.last_run import last_run
@@ -25,14 +25,14 @@ def report(
     checks: str | Iterable[str] = (),
     window: float = 1.0,
     interval: float = 0,
-    verbose: bool | None = None,
+    verbose: bool = False,
 ) -> Report:
     """A Report of the last run, a Run, a list of logs, a .jsonl file of them, a journal, or a Report (comes back).
 
     checks: thresholds to show with it, such as "p99<300ms"; window: least seconds of the peak rate; interval: seconds
     of the intervals in tables, 0 to choose one. Before any run: a report of nothing. ValueError for what is no check,
     window or interval.
-    verbose: print it as text; None: if the run was verbose, unless a prompt shows it anyway.
+    verbose: print it as text, too. Otherwise nothing is printed.
     """
     from worker_dispatcher.reports.report import Report, make_report
 
@@ -41,7 +41,7 @@ def report(
         made = run
     else:
         made = make_report([] if run is None else run, title=title, checks=checks, window=window, interval=interval)
-    if (_was_verbose(run) and not hasattr(sys, "ps1")) if verbose is None else verbose:
+    if verbose:
         say(made.text(ascii_only=_knows_ascii_only()))
     return made
 
@@ -55,14 +55,20 @@ def check(source: object, expressions: str | Iterable[str]) -> Verdict:
         from worker_dispatcher.reports.check import check as hold
 
         return hold(source, expressions)
-    return report(source, verbose=False).check(expressions)
+    return report(source).check(expressions)
 
 
 def compare(a: object, b: object = None) -> Comparison:
     """Two runs side by side, and which differences are clear. a, b: as `report` takes them; b None: the last run."""
     from worker_dispatcher.reports.compare import compare as side_by_side
 
-    return side_by_side(report(a, verbose=False).rows, report(b, verbose=False).rows)
+    return side_by_side(report(a).rows, report(b).rows, names=(_called(a), _called(b)))
+
+
+def _called(source: object) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    return "the last run" if source is None else ""
 
 
 def _journal_as_logs(source: object) -> object:
@@ -77,11 +83,6 @@ def _journal_as_logs(source: object) -> object:
 
     logs, info = read_run(source)
     return Facts(logs, info)
-
-
-def _was_verbose(run: object) -> bool:
-    config: Any = getattr(run, "config", None)
-    return isinstance(config, dict) and bool(config.get("verbose"))
 
 
 def _knows_ascii_only() -> bool:

@@ -133,3 +133,30 @@ def test_an_output_that_cannot_show_the_lines_gets_plain_ones(script, monkeypatc
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "|- Execution Type: Threading" in done.stdout
+
+
+RATE = {"frequency_mode": {"enabled": True, "rate": 100, "duration": 0.05, "max_workers": 7}}
+BURSTS = {"number": 2, "frequency_mode": {"enabled": True, "interval": 0.01}}
+GRID = {"parallel_processing": {"enabled": True, "processes": 2}}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "worker", "figures"),
+    [
+        (None, RATE, ("7 Worker(s)", "7 Thread(s)", "7 Active Worker(s)")),
+        (None, RATE | {"use_processing": True}, ("7 Worker(s)", "7 Process(es)", "7 Active Worker(s)")),
+        (3, {"number": 20}, ("20 Worker(s), but no more than tasks", "3 Thread(s)", "3 Active Worker(s)")),
+        (1, {}, ("1 Worker(s)", "1 Thread(s)", "1 Active Worker(s)")),
+        (6, BURSTS, ("2 Worker(s) per interval", "6 Thread(s)", "6 Active Worker(s)")),
+        (2, BURSTS, ("2 Worker(s)", "2 Thread(s)", "2 Active Worker(s)")),
+        (9, GRID | {"number": 5}, ("5 Worker(s)", "2 Process(es)", "2-3 Thread(s)", "5 (2p x 2-3t) Active Worker(s)")),
+    ],
+)
+def test_the_numbers_of_workers_in_the_block_agree_or_say_why_not(capfd, tasks, worker, figures):
+    wd.start({"task": {"list": tasks, "function": lambda id: id}, "worker": worker})
+
+    opening, _ = split_block(capfd.readouterr().out)
+    told = [
+        line.partition(": ")[2] for line in opening if re.search("Configured Workers|Pool :|Total Concurrency", line)
+    ]
+    assert told == list(figures)

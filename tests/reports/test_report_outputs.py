@@ -128,8 +128,41 @@ def test_raw_fields_are_keys_or_functions_of_metadata(tmp_path: Path) -> None:
     assert [row[-3:] for row in rows] == [[200, 1.5, None], [None, "KeyError: 'body'", None]]
     names, *rows = sheets(report(logs).to_xlsx(tmp_path / "b.xlsx", raw_fields=["code"]))["Raw Logs"]
     assert (names[-1], rows[0][-1]) == ("code", 200)
+
+
+@pytest.mark.parametrize("form", ["to_csv", "to_html"])
+def test_raw_fields_are_columns_of_the_csv_and_of_the_page_too(form: str, tmp_path: Path) -> None:
+    logs = [log(1, 0, 1, metadata={"code": 200, "note": "<b>=1+1"}), log(2, 0, 1)]
+    fields = {"HTTP code": "code", "Twice": lambda metadata: metadata["code"] * 2, "=note": "note"}
+    text = getattr(report(logs), form)(tmp_path / "run", raw_fields=fields).read_text(encoding="utf-8")
+    if form == "to_csv":
+        names, *rows = csv.reader(text.splitlines())
+        assert names[-3:] == ["HTTP code", "Twice", "'=note"]
+        assert [row[-3:] for row in rows] == [["200", "400", "<b>=1+1"], ["", "KeyError: 'code'", ""]]
+        return
+    page = text.partition("<script")[0]
+    assert "<th>HTTP code</th><th>Twice</th><th>=note</th>" in re.sub(' class="[^"]*"', "", page)
+    cells = re.sub(' class="[^"]*"', "", page)
+    assert "<td>200</td><td>400</td><td>&lt;b&gt;=1+1</td>" in cells
+    assert "<td></td><td>KeyError: &#x27;code&#x27;</td><td></td>" in cells
+
+
+@pytest.mark.parametrize("form", ["to_csv", "to_html", "to_xlsx"])
+@pytest.mark.parametrize("given", ["code", 3])
+def test_raw_fields_that_are_none_are_refused_before_the_file_is_touched(form: str, given: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="raw_fields"):
-        report(logs).to_xlsx(tmp_path / "c.xlsx", raw_fields="code")
+        getattr(report(ONE), form)(tmp_path / "run", raw_fields=given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_tasks_noted_is_in_the_csv_and_the_workbook_as_json(tmp_path: Path) -> None:
+    odd: dict[Any, Any] = {("a", 1): 2}
+    logs = [log(1, 0, 1, metadata={"code": 200, "at": {1}}), log(2, 0, 1, metadata=odd), log(3, 0, 1, metadata={})]
+    with report(logs).to_csv(tmp_path / "run.csv").open(newline="", encoding="utf-8") as file:
+        cells = [row["metadata"] for row in csv.DictReader(file)]
+    assert cells == ['{"code": 200, "at": "{1}"}', "{('a', 1): 2}", ""]
+    names, *rows = sheets(report(logs).to_xlsx(tmp_path / "run.xlsx"))["Raw Logs"]
+    assert rows[0][names.index("Metadata")] == cells[0]
 
 
 def test_logs_beyond_the_rows_of_a_sheet_go_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,15 +291,19 @@ def test_malformed_logs_are_left_out_and_counted(tmp_path: Path) -> None:
         getattr(made, write)(tmp_path / write)
 
 
-def test_only_the_last_run_is_printed_and_only_if_it_was_verbose(capsys: pytest.CaptureFixture[str]) -> None:
-    for verbose, shown in ((True, True), (False, False), (None, False)):
-        report(ONE, verbose=verbose)
-        assert ("1 task in" in capsys.readouterr().out) is shown
-    for was_verbose in (True, False):
-        worker_dispatcher.start({"task": {"list": 3, "function": lambda id: id}, "verbose": was_verbose})
-        capsys.readouterr()
-        report()
-        assert ("3 tasks in" in capsys.readouterr().out) is was_verbose
+@pytest.mark.parametrize("was_verbose", [True, False])
+def test_a_report_is_returned_and_printed_only_where_that_is_asked_for(
+    was_verbose: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker_dispatcher.start({"task": {"list": 3, "function": lambda id: id}, "verbose": was_verbose})
+    run = worker_dispatcher.launch({"task": {"list": 3, "function": lambda id: id}, "verbose": was_verbose}).wait()
+    capsys.readouterr()
+    made = [report(), report(run), report(title="Orders", checks=["total==3"]), report(MIXED)]
+    worker_dispatcher.check(None, ["total==3"])
+    worker_dispatcher.compare(run)
+    assert capsys.readouterr() == ("", "")
+    report(made[0], verbose=True)
+    assert capsys.readouterr().out == f"{made[0]}\n"
 
 
 def test_an_ascii_terminal_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +321,7 @@ def test_check_and_compare_speak_of_the_last_run_or_of_what_they_are_given(tmp_p
     saved = report(MIXED).to_jsonl(tmp_path / "base.jsonl")
     assert worker_dispatcher.compare(saved, MIXED).count_a == 400
     assert worker_dispatcher.compare(MIXED).count_b == 3
+    assert str(worker_dispatcher.compare(saved)).startswith(f"a  {saved}\nb  the last run\n\n")
 
 
 @pytest.mark.parametrize("source", [3, {"a": 1}.keys(), b"logs", {"tps": 1}])

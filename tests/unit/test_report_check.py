@@ -131,7 +131,7 @@ def test_a_verdict_reads_as_lines() -> None:
     assert str(verdict).splitlines() == [
         "ok    execution.p99<1s   observed 0.99 s",
         "FAIL  error_rate<1%   observed 10 %",
-        f"FAIL  tps>200   observed {REPORT['tps']:.3g} /s",
+        f"FAIL  tps>200   observed {REPORT['tps']:.3g}/s",
         "ok    execution.p99<990.4ms   observed 990 ms",
         "FAIL  error_rate<0.1   observed 0.1",
     ]

@@ -77,3 +77,19 @@ def test_a_server_that_refuses_everything_quickly_is_no_better() -> None:
 def test_an_empty_run_and_rows_left_out_are_named() -> None:
     found = compare(run(100, 0.1, 1), Rows.from_columns([np.nan, 0.0], [1.0, -1.0], [True, True]))
     assert str(found).splitlines()[-3:] == ["malformed rows left out: 2 in b", "b has no tasks", "nothing to compare"]
+
+
+def test_a_comparison_names_its_runs_and_has_units_as_checks_have() -> None:
+    slow = Rows.from_columns(np.arange(100.0), np.arange(100.0) + 0.0323, [False, True] * 50)
+    found = compare(slow, run(100, 0.1, 1, failing=1.0), names=("base.jsonl", "new\x1b.jsonl"))
+    lines = str(found).splitlines()
+    assert lines[:3] == ["a  base.jsonl", "b  new\\x1b.jsonl", ""]
+    assert str(found["p95"]).split()[:3] == ["p95", "32.3", "ms"]
+    assert " ".join(str(found["error_rate"]).split()) == "error_rate 50 % 100 % +100.0 % clear"
+    assert str(compare(slow, slow)).startswith("    ")
+
+
+@pytest.mark.parametrize("change", ["error_rate>+1", "error_rate < -1.0", "error_rate>=+5"])
+def test_a_change_of_a_share_that_can_never_come_is_refused(change: str) -> None:
+    with pytest.raises(ValueError, match=r"perhaps [-+]?[15](\.0)?% is meant"):
+        read_changes([change])

@@ -57,8 +57,8 @@ def _compare(given: argparse.Namespace) -> int:
         raise Refused(str(error)) from None
     if given.base == given.new == "-":
         raise Refused("only one of the two can be standard input")
-    compared = compare(read(given.base).rows, read(given.new).rows)
-    say(f"a  {given.base}\nb  {given.new}\n\n{compared}")
+    compared = compare(read(given.base).rows, read(given.new).rows, names=(given.base, given.new))
+    say(str(compared))
     verdict = changes.of(compared)
     if verdict.findings:
         say(f"\n{verdict}")

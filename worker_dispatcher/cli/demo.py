@@ -127,7 +127,7 @@ def _batch(folder: Path) -> bool:
     good = bool(found) and same[0] == same[1]
     say(f"   digests {'are the same in both' if good else 'DIFFER'}: {_digest_of_all(same[1])}")
     say(f"   processes were {seconds['threads'] / seconds['processes']:.1f} times as fast as threads")
-    made = report(runs["processes"], title="Files hashed in processes", verbose=False)
+    made = report(runs["processes"], title="Files hashed in processes")
     say(f"   report: {_written(made, folder, 'batch')}")
     return good
 

@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
 def read(path: str, **options: Any) -> Report:
     """The report of a run on disk. Refused for a file that has none."""
     try:
-        made = report(_of_standard_input() if path == "-" else path, verbose=False, **options)
+        made = report(_of_standard_input() if path == "-" else path, **options)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror or error}") from None
     except (JournalError, ValueError) as error:

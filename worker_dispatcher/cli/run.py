@@ -67,4 +67,4 @@ def _run(given: argparse.Namespace) -> int:
         "worker": worker | ({} if number is None else {"number": number}),
         **given_of(given, "journal", "progress"),
     }
-    return drive(config, given, lambda run: report(run, verbose=False))
+    return drive(config, given, report)

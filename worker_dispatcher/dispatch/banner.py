@@ -67,7 +67,8 @@ class Banner:
         uncapped = plan.load is not None and plan.workers == NO_CAP
         total = "On Demand" if uncapped else str(plan.workers)
         main = str(len(plan.slots)) if parallel else total
-        sub = "On Demand" if uncapped else str(max(plan.slots))
+        each = (str(size) for size in dict.fromkeys((min(plan.slots), max(plan.slots))))
+        sub = "On Demand" if uncapped else "-".join(each)
         queue = "On" if config.worker.parallel_processing.use_queue else "Off"
         lines = [
             "",
@@ -80,7 +81,7 @@ class Banner:
             "- Concurrency Info:",
             f"  ├─ Execution Type: {kind}",
             *([f"  ├─ Task Queue: {queue}"] if parallel else []),
-            f"  ├─ Configured Workers: {config.worker.number or plan.cores} Worker(s)",
+            f"  ├─ Configured Workers: {self._configured(total)}",
             "  ├─ Pool Structure:",
             f"  │  └─ Main Pool : {main} {unit}",
             *([f"  │     └─ Sub Pool : {sub} Thread(s)"] if parallel else []),
@@ -88,6 +89,16 @@ class Banner:
         grid = f" ({main}p x {sub}t)" if parallel and not uncapped else ""
         lines.append(f"  └─ Total Concurrency: {total}{grid} Active Worker(s)")
         return [*lines, "", f"--- Start to dispatch workers at {_iso(self._anchor.wall)} ---", ""]
+
+    def _configured(self, total: str) -> str:
+        """The number that the rest of the block has; another one only with the reason why it is another."""
+        schedule, number = self._plan.schedule, self._config.worker.number or self._plan.number
+        if str(number) == total:
+            return f"{total} Worker(s)"
+        if not schedule.timed:
+            return f"{number} Worker(s), but no more than tasks"
+        bursts = isinstance(schedule, Paced) and isinstance(schedule.curve, Growing)
+        return f"{number} Worker(s) per interval" if bursts else f"{total} Worker(s)"  # a rate goes by no number
 
     def _journal_lines(self) -> list[str]:
         if self.done_before is None:

@@ -69,6 +69,8 @@ def _parse(text: str) -> _Change:
     own = _unit_of(name)
     if own is None:
         raise _refusal(text, f"there is no {name!r}")
+    if name == "error_rate" and not unit and abs(limit) >= 1:
+        raise _refusal(text, f"a share changes by less than 1; perhaps {found['limit']}% is meant")
     if unit == "%" or (own == unit and own not in ("s", "tasks")):
         return _Change(text, name, _COMPARE[found["compare"]], limit, unit)
     if own != "s" or unit not in _SECONDS:

@@ -53,7 +53,8 @@ class Finding:
         value, limit = self.observed / self.scale, self.limit / self.scale
         texts = [f"{value:,.0f}" if digits <= 6 and abs(value) >= 1000 else f"{value:.{digits}g}" for digits in _DIGITS]
         text = next((one for one in texts if float(one.replace(",", "")) != limit), texts[0])
-        return f"{text} {self.asked or self.unit}".rstrip()
+        unit = self.asked or self.unit
+        return f"{text}{unit}" if unit.startswith("/") else f"{text} {unit}".rstrip()
 
     def __str__(self) -> str:
         return f"{'ok  ' if self.holds else 'FAIL'}  {self.expression}   observed {self.seen}"

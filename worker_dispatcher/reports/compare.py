@@ -12,7 +12,7 @@ from worker_dispatcher.reports.percentiles import nearest_rank, percentile_name
 from worker_dispatcher.reports.rate import steady_tps
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.summary import summary_of_run
-from worker_dispatcher.reports.wording import count_text, seconds_text
+from worker_dispatcher.reports.wording import count_text, printable, seconds_text
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -46,9 +46,9 @@ class Difference:
 
     def __str__(self) -> str:
         words = {True: "clear", False: "no clear difference", None: ""}[self.clear]
-        share = "" if self.relative is None else f"{self.relative:+.1%}"
+        share = "" if self.relative is None else f"{100 * self.relative:+,.1f} %"
         return (
-            f"{self.name:<20}{_text(self.a, self.unit):>14}{_text(self.b, self.unit):>14}{share:>10}  {words}".rstrip()
+            f"{self.name:<18}{_text(self.a, self.unit):>14}{_text(self.b, self.unit):>14}{share:>12}  {words}".rstrip()
         )
 
 
@@ -57,7 +57,8 @@ class Comparison:
     """count_a, count_b: rows of each run; differences: successes and the error rate first, then quantiles and rates.
 
     Of a run without a success no time and no rate is given: what refuses everything is quick, and no better.
-    invalid_a, invalid_b: malformed rows, which were left out.
+    invalid_a, invalid_b: malformed rows, which were left out; name_a, name_b: where the runs are from, "" for nobody
+    knows.
     """
 
     count_a: int
@@ -65,6 +66,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     invalid_a: int = 0
     invalid_b: int = 0
+    name_a: str = ""
+    name_b: str = ""
 
     def __getitem__(self, name: str) -> Difference:
         """By name, as in 'p95', 'execution.p95', 'error_rate', 'success', 'tps', 'steady_tps'; KeyError if
@@ -74,8 +77,14 @@ class Comparison:
         return known[name.removeprefix(alias)]
 
     def __str__(self) -> str:
-        head = f"{'':<20}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>10}"
-        return "\n".join([head, *map(str, self.differences), *self._notes(), self._foot()])
+        head = f"{'':<18}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>12}"
+        return "\n".join([*self._names(), head, *map(str, self.differences), *self._notes(), self._foot()])
+
+    def _names(self) -> Iterator[str]:
+        if self.name_a or self.name_b:
+            for run, name in (("a", self.name_a), ("b", self.name_b)):
+                yield f"{run}  {printable(name or 'the run given')}"
+            yield ""
 
     def _notes(self) -> Iterator[str]:
         invalid = [f"{count:,} in {run}" for run, count in (("a", self.invalid_a), ("b", self.invalid_b)) if count]
@@ -93,10 +102,11 @@ class Comparison:
         return "no clear difference" if self["success"].a and self["success"].b else "nothing to compare"
 
 
-def compare(rows_a: Rows, rows_b: Rows) -> Comparison:
+def compare(rows_a: Rows, rows_b: Rows, *, names: tuple[str, str] = ("", "")) -> Comparison:
     """What changed from run a to run b: successes, error rate, p50, p90, p95, p99 of the times, rates.
 
-    Times are from the due time where both runs are loads, those from the start are `execution.` then.
+    Times are from the due time where both runs are loads, those from the start are `execution.` then. names: of a and
+    b, shown above.
 
     Whether a quantile differs clearly is told from order statistics: of n values, those at the ranks
     n p -+ 1.96 sqrt(n p (1 - p)) enclose the p-quantile with 95 %, whatever the distribution (David and Nagaraja,
@@ -117,7 +127,7 @@ def compare(rows_a: Rows, rows_b: Rows) -> Comparison:
     ]
     first = [Difference("success", "tasks", good[0], good[1], None), _error_rates(rows_a, rows_b)]
     invalid = rows_a.invalidity, rows_b.invalidity
-    return Comparison(len(rows_a), len(rows_b), (*first, *quantiles, *rates), *invalid)
+    return Comparison(len(rows_a), len(rows_b), (*first, *quantiles, *rates), *invalid, *names)
 
 
 def _from_due(rows: Rows) -> Floats:
@@ -185,4 +195,6 @@ def _text(value: float | None, unit: str) -> str:
         return seconds_text(value)
     if unit == "tasks":
         return count_text(int(value))
-    return f"{value:.4g}{unit}" if unit else f"{value:.3%}"
+    if unit:
+        return f"{value:,.0f}{unit}" if value >= 1000 else f"{value:.4g}{unit}"
+    return f"{100 * value:.4g} %"

@@ -15,13 +15,14 @@ from worker_dispatcher.reports.check import check as hold
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts, facts_of
 from worker_dispatcher.reports.health import Health
+from worker_dispatcher.reports.outputs.fields import RawFields, fields_of
 from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
 from worker_dispatcher.reports.outputs.notebook import notebook_html
 from worker_dispatcher.reports.outputs.page import page_text
 from worker_dispatcher.reports.outputs.picture import write_picture
 from worker_dispatcher.reports.outputs.table import write_csv
 from worker_dispatcher.reports.outputs.text import report_text
-from worker_dispatcher.reports.outputs.workbook import RawFields, write_workbook
+from worker_dispatcher.reports.outputs.workbook import write_workbook
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.zipped import open_to_write
 
@@ -57,6 +58,8 @@ class Report:
 
     str() gives the text for a terminal; `check` a Verdict; the to_... methods write one file each and return its path.
     Files are overwritten. A form whose package is missing raises ImportError, naming the extra that has it.
+    raw_fields: more columns for tasks, from what they noted in `metadata`: {column: key, or function of the metadata},
+    or a list of keys. What such a function raises stands in its cell, and text is never a formula or markup.
     """
 
     def __init__(self, digest: Digest) -> None:
@@ -107,9 +110,10 @@ class Report:
     def _repr_html_(self) -> str:
         return notebook_html(self._digest)
 
-    def to_html(self, path: FilePath) -> Path:
-        """One page with interactive charts that needs no network; 5 MB. Extra [report]."""
-        page = page_text(self._digest)  # before the file is touched: plotly may not be there
+    def to_html(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
+        """One page with interactive charts that needs no network; 5 MB. Extra [report]. raw_fields are columns of its
+        slowest tasks."""
+        page = page_text(self._digest, raw_fields)  # before the file is touched: plotly may not be there
         Path(path).write_text(page, encoding="utf-8")
         return Path(path)
 
@@ -121,11 +125,7 @@ class Report:
         return Path(path)
 
     def to_xlsx(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
-        """A workbook with native charts, the intervals, and a row per task. Extra [xlsx].
-
-        raw_fields: more columns for the tasks, from what they noted in `metadata`: {column: key, or function of the
-        metadata}, or a list of keys. Text is never a formula.
-        """
+        """A workbook with native charts, the intervals, and a row per task. Extra [xlsx]."""
         write_workbook(self._digest, os.fspath(path), raw_fields)
         return Path(path)
 
@@ -141,8 +141,9 @@ class Report:
             write_jsonl(self._digest.facts, file)
         return Path(path)
 
-    def to_csv(self, path: FilePath) -> Path:
-        """The logs, one row a task."""
+    def to_csv(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
+        """The logs, one row a task; `metadata` is JSON."""
+        fields_of(raw_fields)  # before the file is touched: it may be none
         with Path(path).open("w", encoding="utf-8", newline="") as file:
-            write_csv(self._digest.facts, file)
+            write_csv(self._digest.facts, file, raw_fields)
         return Path(path)

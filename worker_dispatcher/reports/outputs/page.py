@@ -12,8 +12,9 @@ from typing import Any
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs.extras import load
+from worker_dispatcher.reports.outputs.fields import Fields, RawFields, fields_of, values_of
 from worker_dispatcher.reports.outputs.figures import Figure, figures_of
-from worker_dispatcher.reports.wording import count_text, printable, seconds_text, share_text
+from worker_dispatcher.reports.wording import count_text, printable, seconds_text, share_text, shown
 from worker_dispatcher.units import counted
 
 __all__ = ["page_text"]
@@ -22,11 +23,15 @@ __all__ = ["page_text"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
-def page_text(digest: Digest) -> str:
-    """The page; about 5 MB, nearly all of it plotly.js. ImportError without plotly."""
+def page_text(digest: Digest, raw_fields: RawFields | None = None) -> str:
+    """The page; about 5 MB, nearly all of it plotly.js. ImportError without plotly.
+
+    raw_fields: more columns for the slowest tasks, see RawFields; TypeError for what is none.
+    """
+    fields = fields_of(raw_fields)
     library = load("html").get_plotlyjs()
     drawn = figures_of(digest)
-    parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn)]
+    parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn, fields)]
     if drawn:
         data = [{"name": figure.name, "data": figure.data, "layout": figure.layout} for figure in drawn]
         parts += [
@@ -67,7 +72,7 @@ def _head(digest: Digest) -> list[str]:
     ]
 
 
-def _body(digest: Digest, drawn: Sequence[Figure]) -> Iterator[str]:
+def _body(digest: Digest, drawn: Sequence[Figure], fields: Fields) -> Iterator[str]:
     yield from _opening(digest)
     yield from _cards(digest)
     if digest.verdict is not None:
@@ -78,7 +83,7 @@ def _body(digest: Digest, drawn: Sequence[Figure]) -> Iterator[str]:
     yield from _outcomes(digest)
     yield "</div>"
     yield from _failures(digest)
-    yield from _slowest(digest)
+    yield from _slowest(digest, fields)
     yield from _settings(digest)
     yield f'<footer class="quiet">Made by worker_dispatcher from {counted(len(digest.facts.logs), "log")}.</footer>'
 
@@ -176,9 +181,18 @@ def _failures(digest: Digest) -> Iterator[str]:
     yield from _table("Failures", "by type and line of code", ["tasks", "type", "line", "first message", "first"], rows)
 
 
-def _slowest(digest: Digest) -> Iterator[str]:
+def _slowest(digest: Digest, fields: Fields) -> Iterator[str]:
     known = any(slow.response is not None for slow in digest.slowest)
-    names = ["task", "worker", "started at", "took", *(["from due"] if known else []), "status", "result or error"]
+    names = [
+        "task",
+        "worker",
+        "started at",
+        "took",
+        *(["from due"] if known else []),
+        "status",
+        "result or error",
+        *fields,
+    ]
     rows = [
         (
             (slow.task_id, ""),
@@ -188,8 +202,9 @@ def _slowest(digest: Digest) -> Iterator[str]:
             *([(seconds_text(slow.response), "number")] if known else []),
             (slow.status, "" if slow.status == "ok" else "bad"),
             (slow.said, "text"),
+            *((shown(value, 120) if value is not None else "", "text") for value in values_of(fields, log)),
         )
-        for slow in digest.slowest
+        for slow, log in zip(digest.slowest, map(digest.facts.log, digest.facts.slowest()), strict=True)
     ]
     yield from _table("Slowest tasks", "", names, rows)
 

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.outputs.fields import RawFields, fields_of, values_of
 from worker_dispatcher.reports.places import place_of
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["COLUMNS", "cells_of_log", "rows_of", "safe_cell", "write_csv"]
+__all__ = ["COLUMNS", "cells_of_log", "write_csv"]
 
 COLUMNS = (
     *("task_id", "started_at", "ended_at", "duration", "success", "status", "attempts", "worker", "pid"),
     *("scheduled_at", "queue_delay", "response_time", "phase"),
-    *("input", "error_type", "error_place", "error_message", "result"),
+    *("input", "error_type", "error_place", "error_message", "result", "metadata"),
 )
 _PLAIN = COLUMNS[1:4] + COLUMNS[5:13]
 _LONGEST = 1000  # characters of a result or message; whole results are in the logs
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
-def write_csv(facts: Facts, file: TextIO) -> None:
-    """A header, then a row per log, in log order. Text that a spreadsheet would take for a formula gets
-    an apostrophe before it; numbers are written as they are."""
+def write_csv(facts: Facts, file: TextIO, raw_fields: RawFields | None = None) -> None:
+    """A header, then a row per log, in log order; warm-up and malformed logs too, since they were run. Text that a
+    spreadsheet would take for a formula gets an apostrophe before it; numbers are written as they are.
+
+    raw_fields: more columns, see RawFields. TypeError for what is none.
+    """
+    fields = fields_of(raw_fields)
     writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-    writer.writerows([safe_cell(cell) for cell in cells] for cells in rows_of(facts))
-
-
-def rows_of(facts: Facts) -> Iterator[list[Any]]:
-    """The cells of every log, in log order; warm-up and malformed logs too, since they were run."""
+    writer.writerow([*COLUMNS, *(_safe_cell(printable(name, 200)) for name in fields)])
     for log in facts.logs:
         if isinstance(log, Mapping):
-            yield cells_of_log(log)
+            cells = [*cells_of_log(log), *map(_plain, values_of(fields, log))]
+            writer.writerow(map(_safe_cell, cells))
 
 
 def cells_of_log(log: Mapping[str, Any]) -> list[Any]:
@@ -54,10 +56,11 @@ def cells_of_log(log: Mapping[str, Any]) -> list[Any]:
         printable(place_of(traceback), 120) if isinstance(traceback, str) and traceback else None,
         shown(error["message"], _LONGEST) if error.get("message") else None,
         shown(log.get("result"), _LONGEST) if not error else None,
+        _noted(log.get("metadata")),
     ]
 
 
-def safe_cell(cell: Any) -> Any:
+def _safe_cell(cell: Any) -> Any:
     """Text that would be run as a formula when the file is opened, made text again."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_STARTS_A_FORMULA) else cell
 
@@ -66,3 +69,14 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in (int, float, bool):
         return value
     return shown(value, _LONGEST)
+
+
+def _noted(metadata: Any) -> str | None:
+    """Notes of a task as JSON, so that a program can read them again; None of those that are none."""
+    if not isinstance(metadata, Mapping) or not metadata:
+        return None
+    try:
+        text = json.dumps(metadata, default=shown, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # keys that JSON has none of, a dict in itself
+        text = shown(metadata, _LONGEST)
+    return shown(text, _LONGEST)

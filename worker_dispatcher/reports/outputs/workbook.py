@@ -7,23 +7,21 @@ memory at once (constant_memory), so a sheet's cells must be written from top to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs.extras import load
+from worker_dispatcher.reports.outputs.fields import Fields, RawFields, fields_of, values_of
 from worker_dispatcher.reports.outputs.figures import COLORS
 from worker_dispatcher.reports.outputs.table import COLUMNS, cells_of_log
 from worker_dispatcher.reports.timeline import percentiles_over_time
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["RawFields", "write_workbook"]
-
-RawFields: TypeAlias = Mapping[str, str | Callable[[dict[Any, Any]], Any]] | Sequence[str]
-"""Extra columns from what tasks noted: {column: key of metadata, or function of metadata}, or a list of keys."""
+__all__ = ["write_workbook"]
 
 MOST_ROWS = 1_048_576  # of a sheet, by the file format
 _LONGEST = 32_000  # characters of a cell; the format ends at 32 767
@@ -42,7 +40,7 @@ def write_workbook(digest: Digest, target: str | BinaryIO, raw_fields: RawFields
     Cost: about 70 us a task.
     """
     xlsxwriter = load("xlsx")
-    fields = _fields(raw_fields)
+    fields = fields_of(raw_fields)
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(target, options) as workbook:
         book = _Book(workbook, digest)
@@ -51,20 +49,6 @@ def write_workbook(digest: Digest, target: str | BinaryIO, raw_fields: RawFields
             book.timeline()
         book.intervals()
         book.raw_logs(fields)
-
-
-def _fields(given: RawFields | None) -> dict[str, Callable[[dict[Any, Any]], Any]]:
-    """{column: function of metadata}. TypeError for what is neither a key nor a function."""
-    if given is None:
-        return {}
-    if isinstance(given, str):
-        raise TypeError(f"raw_fields must be a dict or a list of keys of metadata, got the text {given!r}")
-    named: Mapping[str, Any] = given if isinstance(given, Mapping) else {key: key for key in given}
-    return {str(name): wanted if callable(wanted) else _getter(wanted) for name, wanted in named.items()}
-
-
-def _getter(key: Any) -> Callable[[dict[Any, Any]], Any]:
-    return lambda metadata: metadata.get(key)
 
 
 class _Book:
@@ -158,7 +142,7 @@ class _Book:
         )
         self._table("Intervals", names, rows)
 
-    def raw_logs(self, fields: Mapping[str, Callable[[dict[Any, Any]], Any]]) -> None:
+    def raw_logs(self, fields: Fields) -> None:
         facts = self._digest.facts
         left_out = set() if facts.rows.response_times is not None else set(_OF_LOAD_TESTS)
         left_out |= set() if facts.phases else {"phase"}
@@ -172,7 +156,7 @@ class _Book:
                     continue
                 cells = cells_of_log(log)
                 plain = [_dated(cells[i]) if date else cells[i] for i, date in zip(kept, dates, strict=True)]
-                yield [*plain, *_custom(fields, log)]
+                yield [*plain, *values_of(fields, log)]
 
         self._table("Raw Logs", [*names, *fields], rows())
 
@@ -285,17 +269,6 @@ def _summary_rows(summary: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for prefix, name in (("", "execution_time"), ("Success ", "success_execution_time")):
         for word, key in (("average", "avg"), ("maximum", "max"), ("minimum", "min")):
             yield f"{prefix}{word} execution time (sec)".capitalize(), metrics[name][key]
-
-
-def _custom(fields: Mapping[str, Callable[[dict[Any, Any]], Any]], log: Mapping[str, Any]) -> Iterator[Any]:
-    """What the user's functions make of a task's notes: their code, so whatever it raises stays in the cell."""
-    metadata = log.get("metadata")
-    noted = metadata if isinstance(metadata, dict) else {}
-    for wanted in fields.values():
-        try:
-            yield wanted(noted)
-        except Exception as error:
-            yield f"{type(error).__name__}: {shown(str(error), 200)}"
 
 
 def _utc_offset(wall: float) -> float:
