@@ -5,6 +5,9 @@
 #
 # PYTHON=python3.12 in the environment asks for one interpreter by name.
 
+# Tests and benchmarks start some thousand interpreters: what they import is compiled once and not by each of them.
+unset PYTHONDONTWRITEBYTECODE
+
 # True if the command runs at all (a version manager's shim may not), is new enough, and can make environments
 # (some distributions ship Python without the parts that do).
 suitable() {

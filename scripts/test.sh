@@ -9,5 +9,5 @@ prepare .venv-test test
 "$ENV_PYTHON" -m ruff check .
 "$ENV_PYTHON" -m ruff format --check .
 "$ENV_PYTHON" -m mypy
-# On all cores: most tests wait rather than work, and each keeps to itself.
+# Twice as many at a time as there are cores (tests/conftest.py): most tests wait rather than work, and each keeps to itself.
 "$ENV_PYTHON" -m pytest -n auto --dist worksteal "$@"

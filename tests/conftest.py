@@ -32,6 +32,7 @@ import psutil
 import pytest
 
 import worker_dispatcher
+from worker_dispatcher.dispatch.machine import usable_cores
 
 LONGEST_WAIT = 5.0  # seconds until what is ending must have ended; a clean test waits for nothing
 SHARED_MEMORY = Path("/dev/shm")
@@ -106,6 +107,17 @@ def _nothing_is_left(request: pytest.FixtureRequest, _warm: Leftovers, _own_temp
         gc.collect()  # an exception that a failed test keeps alive is not a leak of the library
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many sessions `-n auto` runs side by side: most of the time a test waits for what it has started."""
+    return 2 * usable_cores()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What has been collected stays: the collector need not look at its half a million objects again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _threads_allowed(test: pytest.Item) -> float:
