@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import pickle
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from worker_dispatcher.errors import JournalError
@@ -27,11 +28,44 @@ _AT_A_TIME = 200  # rows of one read: a longer one would keep the writer's log f
 class _Unloadable:
     """Stands for a result, or an item, that this process cannot load. True, since a result's task ended ok."""
 
-    def __init__(self, why: str) -> None:
-        self.why = why
+    why = ""
 
     def __repr__(self) -> str:
         return f"<cannot be loaded here: {self.why}>"
+
+
+class _Missing(_Unloadable):
+    """Stands for an object of a class that is not to be found here. It has the class's name and the attributes that
+    were saved, so that a response of status 503 is known for what it is."""
+
+    def __new__(cls, *_args: Any, **_more: Any) -> _Missing:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any, **_more: Any) -> None:
+        """What its class would make of these is not known."""
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):  # (__dict__, slots), or the former alone
+            if isinstance(part, dict):
+                self.__dict__.update((str(name), value) for name, value in part.items())
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """A dict's content."""
+
+    def extend(self, values: Any) -> None:
+        """A list's content."""
+
+    append = add = extend
+
+
+class _Loader(pickle.Unpickler):
+    """Loads what is there, and something in the place of objects whose class is not: the rest of a row is as it was."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError) as error:
+            return type(name.rpartition(".")[2], (_Missing,), {"__module__": module, "why": told(error)})
 
 
 class JournalLogs(list[dict[str, Any]]):
@@ -50,8 +84,9 @@ def read_journal(path: str | os.PathLike[str]) -> JournalLogs:
     did. Of a load they lack `interval` and `in_flight`. Changes nothing; a run may be writing to it, and what it has
     committed is there.
 
-    Damaged rows are left out. A result that cannot be loaded in this process is a placeholder that says why. Loading
-    results can run code: a file that another user has, or may write, is refused. Raises JournalError.
+    Damaged rows are left out. A result that cannot be loaded in this process is a placeholder that says why; it counts
+    as the success that it was, and a response of status 503 whose class is missing here as none. Loading results can
+    run code: a file that another user has, or may write, is refused. Raises JournalError.
     """
     return read_run(path)[0]
 
@@ -133,16 +168,29 @@ def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, r
     if facts is None or content is None:
         return None
     try:
-        results, metadata, attempts, failure = unpack(*content)
+        results, metadata, attempts, failure = _loaded(*content)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the results' classes may raise anything
-        results = [_Unloadable(told(error))] * facts.length
+        results = [_unloadable(error)] * facts.length
         metadata, attempts, failure = {}, {}, None
     for nth in range(facts.length):
         task_id = facts.first + nth
         found[task_id] = _entry(facts, nth, results[nth], metadata, attempts, failure)
     return facts
+
+
+def _loaded(head: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> Any:
+    try:
+        return unpack(head, buffers)
+    except (ImportError, AttributeError):
+        return _Loader(io.BytesIO(head), buffers=buffers).load()
+
+
+def _unloadable(error: BaseException) -> _Unloadable:
+    made = _Unloadable()
+    made.why = told(error)
+    return made
 
 
 def _entry(
@@ -181,11 +229,11 @@ def _item_of(failure: Any) -> tuple[Any, str]:
     if packed is None:
         return None, shown
     try:
-        return pickle.loads(packed), shown
+        return _loaded(packed), shown
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the item's classes may raise anything
-        return _Unloadable(told(error)), shown
+        return _unloadable(error), shown
 
 
 def _scheduled(load: LoadFacts, due: float, started: float, ended: float, shift: float) -> dict[str, Any]:
