@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
 import worker_dispatcher
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.osproc.starter import ServerStarter
 
 
 def stops_the_server(id: int, config: str) -> int:
@@ -40,6 +42,18 @@ def test_a_timeout_counts_while_the_fork_server_stands_still(
     finally:
         os.kill(int(note.read_text()), signal.SIGCONT)
     next_run_works(process_shape)
+
+
+@pytest.mark.parametrize("method", [None, "spawn"])
+def test_a_log_names_the_process_though_the_server_has_not_said_yet_that_it_started(process_shape, method, monkeypatch):
+    logs: list[dict[str, Any]] = []
+    pump = ServerStarter.pump
+    monkeypatch.setattr(ServerStarter, "pump", lambda self: pump(self) if logs else [])
+    task = {"list": 3, "function": lambda id: os.getpid()}
+    config = {"task": task, "worker": {**process_shape, "start_method": method}, "verbose": False}
+    for log in worker_dispatcher.launch(config, keep_records=False):
+        logs.append(log)
+    assert [log["pid"] for log in logs] == [log["result"] for log in logs]
 
 
 def no_thread(self: threading.Thread) -> None:

@@ -41,12 +41,14 @@ class Remote:
     garbled: what it says makes no sense, since code of the user has written where it says it.
     terse: what was read of it last was so little that several times as much finds room on the way.
     due: when its last task may start, or has started if that is past.
+    pid: what it has said itself, which may be before the starter does.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
         self.slots, self.number = slots, number
         self.held = Held()
         self.ready = self.alone = False
+        self.pid: int | None = None
         self.gone = self.garbled = self.severed = self.orphaned = self.frozen = False
         self.answered = True
         self.told_why = self.released = self.killed = False
@@ -198,6 +200,7 @@ class Remote:
             seq, _, count, _ = frames.open_head(frame)
             return one_by_one(self.held.take(seq, seq + count))
         if frame.kind == frames.READY:
+            self.pid = int(frame.parts[0])
             self.ready = True
             return []
         if frame.kind == frames.EXCEPTION:

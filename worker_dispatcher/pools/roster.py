@@ -127,8 +127,11 @@ class Roster:
             if remote.process is process and process.sentinel is not None and process.pid is not None:
                 self._by_fd[process.sentinel] = remote
                 self.poll.register(process.sentinel, select.POLLIN)
-                self.pids.update(dict.fromkeys(range(remote.number, remote.number + remote.slots), process.pid))
+                self._name(remote, process.pid)
                 self._newcomers.append((now() + FIRST_WORD, remote))
+
+    def _name(self, remote: Remote, pid: int) -> None:
+        self.pids.update(dict.fromkeys(range(remote.number, remote.number + remote.slots), pid))
 
     def attend(self, fd: int) -> None:
         """A descriptor of the poll has something to say."""
@@ -140,6 +143,8 @@ class Roster:
                     self._lost(remote)
             else:
                 self.events += remote.receive(to_the_end=False)
+                if remote.pid is not None and remote.number not in self.pids:
+                    self._name(remote, remote.pid)
                 self.rewatch(remote)
 
     def rewatch(self, remote: Remote) -> None:

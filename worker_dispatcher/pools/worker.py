@@ -234,7 +234,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
         if (error := worker.open()) is not None:
             send_failed_init(channel, error)
             return
-        channel.send(READY)
+        channel.send(READY, [str(os.getpid()).encode()])
         for frame in frames[1:]:
             worker.take(frame)
         worker.serve()
