@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from array import array
 from typing import Any
 
@@ -218,7 +219,10 @@ def test_a_whole_run_ends_in_its_summary_and_shows_of_tasks_only_the_input_of_on
     lines = said.rstrip("\n").split("\n")[-3:]
     took = r"\d+(\.\d+)? (us|ms|s)"
     numbers = rf"p50 {took}  p95 {took}  p99 {took}   [\d,.]+ tasks/s"
-    assert re.fullmatch(rf"done in {took}   ok 27   failed 3   {numbers} succeeded(, peak .*)?", lines[0])
+    assert re.fullmatch(
+        rf"done in {took}( \({took} until workers began\))?   ok 27   failed 3   {numbers} succeeded(, peak .*)?",
+        lines[0],
+    )
     assert lines[1] == "first failures"
     assert re.fullmatch(r"  #4  'ORD_3'  ValueError: no such order  test_summary\.py:\d+  \(\+2 like it\)", lines[2])
     assert said.count("ORD_") == 1
@@ -231,3 +235,20 @@ def test_each_worker_has_a_start_and_an_end() -> None:
         "worker 1 (pid 11): 2 tasks from 0.000 s to 1.500 s",
         "worker 2 (pid 22): 7 tasks from 0.000 s to 0.010 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("began", "told"),
+    [(0.4, " (400 ms until workers began)"), (0.1, " (100 ms until workers began)"), (0.07, ""), (0.001, "")],
+)
+def test_the_end_says_how_much_of_a_run_was_starting_workers(began: float, told: str) -> None:
+    made = Ledger(Anchor(1000.0, 50.0))
+    made.draw(2)
+    made.settle_run(1, [50.0 + began, 51.0], [51.0, 51.6], [1, 2], [1, 2])
+    assert summary_lines(made, info(made))[0].startswith(f"done in 1.60 s{told}   ok 2   failed 0   ")
+
+
+def test_a_slow_worker_init_is_part_of_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"task": {"list": 2, "function": lambda id: id}, "worker": {"number": 1, "init": lambda: time.sleep(0.1)}}
+    worker_dispatcher.start(config)
+    assert re.search(r"^done in .* \(1\d\d ms until workers began\)   ok 2", capsys.readouterr().out, re.M)

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
-import re
 import sys
-import sysconfig
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,37 +11,46 @@ from worker_dispatcher.cli.ending import FAILED, OK, Refused
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reporting import report
+from worker_dispatcher.reports.wording import seconds_text
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["Findings", "add", "examine", "visit"]
+__all__ = ["Chain", "add", "longest_chain", "visit"]
 
 _RATE, _SECONDS, _WORKERS = 100, 5, 20
-_WORD = re.compile(rb"[A-Za-z]{4,}")
+_BELOW, _BLOCK = 300_000, 2_000
 _ABOUT = """
-    A first look. All files of this machine's Python library are hashed and their
-    words counted, in threads and then in processes. Then a web server, which the
-    demo starts on this machine, gets 100 requests a second. Each leaves a report.
+    A first look. A puzzle of numbers is computed in plain Python, in threads and
+    then in processes. Then a web server, which the demo starts on this machine,
+    gets 100 requests a second. Each leaves a report.
     Takes about a quarter of a minute.
 """
 
 
-class Findings(NamedTuple):
-    """What one task found in one file."""
+class Chain(NamedTuple):
+    """The longest chain that one task found: where it starts, and its steps down to 1."""
 
-    digest: str
-    size_bytes: int
-    words: Counter[bytes]
+    start: int
+    steps: int
 
 
-def examine(task: Path) -> Findings:
-    content = task.read_bytes()
-    words = Counter(word.lower() for word in _WORD.findall(content))
-    return Findings(hashlib.sha256(content).hexdigest(), len(content), words)
+def longest_chain(task: range) -> Chain:
+    """Of all these starts: an even number is halved, an odd one times 3 plus 1, until it is 1 (Collatz)."""
+    # In Python alone, and not by a library that lets other threads compute meanwhile: what processes are for.
+    longest = Chain(0, 0)
+    for start in task:
+        number, steps = start, 0
+        while number > 1:
+            number = 3 * number + 1 if number % 2 else number // 2
+            steps += 1
+        if steps > longest.steps:
+            longest = Chain(start, steps)
+    return longest
 
 
 def visit(id: int, config: str, metadata: dict[str, Any]) -> int:
@@ -108,50 +111,41 @@ def _has_terminal() -> bool:
 
 
 def _batch(folder: Path) -> bool:
-    library = Path(sysconfig.get_path("stdlib"))
-    paths = list(_files_of(library))
-    say(f"1. a batch that computes: {len(paths):,} files hashed and their words counted, of\n   {library}")
+    say(f"1. a batch that computes, in plain Python: of all numbers below {_BELOW:,}, which")
+    say("   takes most steps to 1, if even ones are halved and odd ones times 3 plus 1")
+    blocks = [range(first, min(first + _BLOCK, _BELOW)) for first in range(1, _BELOW, _BLOCK)]
     runs, seconds = {}, {}
     for kind in ("threads", "processes"):
         began = now()
-        runs[kind] = _start(task={"list": paths, "function": examine}, worker={"use_processing": kind == "processes"})
+        worker = {"use_processing": kind == "processes"}
+        runs[kind] = _start(task={"list": blocks, "function": longest_chain}, worker=worker)
         seconds[kind] = now() - began
         _say_outcome(kind, runs[kind], seconds[kind])
-    found = [findings for findings in runs["processes"].results if findings]
-    words: Counter[bytes] = Counter()
-    for findings in found:
-        words.update(findings.words)
-    commonest = "".join(f", the commonest is {word.decode()!r}" for word, _ in words.most_common(1))
-    say(f"   {sum(findings.size_bytes for findings in found):,} bytes, {words.total():,} words{commonest}")
-    same = [_digests(run) for run in runs.values()]
-    good = bool(found) and same[0] == same[1]
-    say(f"   digests {'are the same in both' if good else 'DIFFER'}: {_digest_of_all(same[1])}")
-    say(f"   processes were {seconds['threads'] / seconds['processes']:.1f} times as fast as threads")
-    made = report(runs["processes"], title="Files hashed in processes")
+    chains = [[chain for chain in run.results if chain] for run in runs.values()]
+    good = len(chains[1]) == len(blocks) and chains[0] == chains[1]
+    if good:
+        longest = max(chains[1], key=lambda chain: chain.steps)
+        say(f"   both found {longest.start:,}, with {longest.steps} steps")
+    else:
+        say("   their results DIFFER")
+    say(f"   processes were {seconds['threads'] / seconds['processes']:.1f} times as fast as threads{_why()}")
+    made = report(runs["processes"], title="Chains of numbers, in processes")
     say(f"   report: {_written(made, folder, 'batch')}")
     return good
 
 
-def _files_of(folder: Path) -> Iterator[Path]:
-    """All files below, without what was installed on top of the library and without compiled copies."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(set(folders) - {"site-packages", "dist-packages", "__pycache__"})
-        yield from (path for name in sorted(names) if (path := Path(where, name)).is_file())
+def _why() -> str:
+    if usable_cores() < 2:
+        return ": this machine has one core for them"
+    takes_turns: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return ",\n   which take turns where Python computes" if takes_turns else ""
 
 
 def _say_outcome(kind: str, run: Run, seconds: float) -> None:
     counts = run.info["counts"]
-    workers = len({log["worker"] for log in run.logs})
-    failed = sum(counts.values()) - counts["ok"]
-    say(f"   in {kind:<10}{seconds:7.2f} s   {workers} workers   ok {counts['ok']:,}   failed {failed}")
-
-
-def _digests(run: Run) -> list[str | None]:
-    return [findings.digest if findings else None for findings in run.results]
-
-
-def _digest_of_all(digests: list[str | None]) -> str:
-    return hashlib.sha256("".join(digest or "-" for digest in digests).encode()).hexdigest()[:16]
+    workers, begun = len({log["worker"] for log in run.logs}), [log["started_at"] for log in run.logs]
+    start = f" ({seconds_text(min(begun) - run.info['started_at'])} until workers began)" if begun else ""
+    say(f"   in {kind:<10}{seconds:6.2f} s{start}   {workers} workers   failed {sum(counts.values()) - counts['ok']}")
 
 
 # The load test
