@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,51 @@ def run() -> Callable[..., list[Any]]:
         return worker_dispatcher.start(config_for(*args, **kwargs))
 
     return start
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of a journal."""
+    return tmp_path / "run.db"
+
+
+@pytest.fixture
+def kept(path: Path) -> Callable[[], dict[int, dict[str, Any]]]:
+    """What the journal has, by task id."""
+    return lambda: {log["task_id"]: log for log in worker_dispatcher.read_journal(path)}
+
+
+class Keeping(logging.Handler):
+    """Keeps the records it gets, while its gate is open. came: there was one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.came, self.gate = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.came.set()
+        self.gate.wait(60)
+        self.records.append(record)
+
+    @property
+    def texts(self) -> list[str]:
+        return [record.getMessage() for record in self.records]
+
+
+@pytest.fixture
+def handler() -> Iterator[Keeping]:
+    """A handler of the logger 'app', which is at INFO."""
+    kept, logger = Keeping(), logging.getLogger("app")
+    logger.addHandler(kept)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    yield kept
+    kept.gate.set()
+    logger.removeHandler(kept)
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-LONGEST_WAIT = 20.0  # seconds; a fact that takes longer is a failure of the test
-STEP = 0.002
+from notes import LONGEST_WAIT, STEP, Notes, wait_for
+
+__all__ = ["GRACE", "LONGEST_WAIT", "SHAPES", "STEP", "Notes", "Shape", "runtimes"]
+
 GRACE = 3.0  # seconds after its runtime or timeout in which a call or task ends, however much else the machine does
 
 
@@ -25,34 +25,6 @@ def runtimes(first: float) -> Iterator[float]:
     """Runtimes to try in turn, for tests of what is cut short: a runtime counts from the call, and where the machine
     has much else to do no worker may be there before the first of them is over."""
     yield from (first, 4 * first, 16 * first)
-
-
-@dataclass(frozen=True)
-class Notes:
-    """Notes that survive processes: one line per note, in a file, each written at once."""
-
-    path: Path
-
-    def add(self, text: object) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, f"{text}\n".encode())
-        finally:
-            os.close(descriptor)
-
-    def all(self) -> list[str]:
-        return self.path.read_text().splitlines() if self.path.exists() else []
-
-    def has(self, *texts: object) -> Callable[[], bool]:
-        """The fact that all these were noted."""
-        return lambda: {str(text) for text in texts} <= set(self.all())
-
-    def count(self, number: int) -> Callable[[], bool]:
-        """The fact that there are at least so many notes."""
-        return lambda: len(self.all()) >= number
-
-    def wait(self, *texts: object) -> None:
-        _wait(self.has(*texts))
 
 
 @dataclass(frozen=True)
@@ -88,7 +60,7 @@ def _staged(function: Callable[..., Any], id: Any, config: Any, task: Any, metad
             fact = next(steps)
         except StopIteration as end:
             return end.value
-        _wait(fact)
+        wait_for(fact)
 
 
 def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,13 +96,6 @@ def _called(function: Callable[..., Any], *values: Any) -> Generator[Callable[[]
     return function(**{name: known[name] for name in inspect.signature(function).parameters})
 
 
-def _wait(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONGEST_WAIT
-    while not fact():
-        assert time.monotonic() < deadline, "the stage waits in vain"
-        time.sleep(STEP)
-
-
 GRID = {"parallel_processing": {"enabled": True}}
 SHAPES = {
     shape.name: shape
@@ -138,7 +103,6 @@ SHAPES = {
         Shape("threads"),
         Shape("processes", {"use_processing": True}),
         Shape("grid", GRID),
-        Shape("grid-queue", {"parallel_processing": {"enabled": True, "use_queue": True}}),
         Shape("coroutine-threads", coroutine=True),
         Shape("coroutine-grid", GRID, coroutine=True),
         Shape("coroutine-processes", {"use_processing": True}, coroutine=True),

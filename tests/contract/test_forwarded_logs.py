@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 
 import pytest
 from staging import SHAPES
@@ -20,38 +19,6 @@ class Unsendable:
 
     def __str__(self):
         return "an unsendable"
-
-
-class Keeping(logging.Handler):
-    """Keeps the records it gets."""
-
-    def __init__(self):
-        super().__init__()
-        self.records = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def emit(self, record):
-        self.gate.wait(20)
-        self.records.append(record)
-
-    @property
-    def texts(self):
-        return [record.getMessage() for record in self.records]
-
-
-@pytest.fixture
-def handler():
-    """A handler of the logger 'app', which is at INFO."""
-    kept, logger = Keeping(), logging.getLogger("app")
-    logger.addHandler(kept)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    yield kept
-    kept.gate.set()
-    logger.removeHandler(kept)
-    logger.setLevel(logging.NOTSET)
-    logger.propagate = True
 
 
 def test_each_record_reaches_the_parents_handlers_once(shape, run, handler):
@@ -141,20 +108,6 @@ def test_the_last_words_of_a_worker_that_dies_are_heard(process_shape, run, hand
 
 
 @pytest.mark.leaves_threads(1)
-def test_a_handler_that_hangs_holds_up_nobody_where_records_may_be_dropped(process_shape, run, handler):
-    handler.gate.clear()
-
-    def log(id):
-        for _ in range(2_000):
-            logging.getLogger("app").error("x" * 500)
-        return id
-
-    began, worker = time.monotonic(), {"number": 2, "forward_logging": "drop"}
-    with pytest.warns(wd.WorkerWarning, match="log records of workers were lost"):
-        assert run(process_shape, log, 16, worker) == list(range(1, 17))
-    assert time.monotonic() - began < 20
-
-
 def test_many_records_of_many_threads_all_come(process_shape, run, handler):
     def log(id):
         logger = logging.getLogger("app")

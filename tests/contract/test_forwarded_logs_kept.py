@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 
 import pytest
@@ -15,32 +14,11 @@ PROCESSES = {"use_processing": True}
 GRID = {"parallel_processing": {"enabled": True, "processes": 1}}
 
 
-class Keeping(logging.Handler):
-    """Keeps the texts it gets, once its gate is open."""
-
-    def __init__(self):
-        super().__init__()
-        self.texts = []
-        self.came, self.gate = threading.Event(), threading.Event()
-
-    def emit(self, record):
-        self.came.set()
-        self.gate.wait(60)
-        self.texts.append(record.getMessage())
-
-
 @pytest.fixture
-def handler():
-    """A handler of the logger 'app' that stands still."""
-    kept, logger = Keeping(), logging.getLogger("app")
-    logger.addHandler(kept)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    yield kept
-    kept.gate.set()
-    logger.removeHandler(kept)
-    logger.setLevel(logging.NOTSET)
-    logger.propagate = True
+def handler(handler):
+    """It stands still."""
+    handler.gate.clear()
+    return handler
 
 
 def log_many(id):

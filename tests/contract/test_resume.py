@@ -6,9 +6,6 @@ import itertools
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from resuming import noting, start
@@ -19,17 +16,6 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import journal as journal_module
 
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.db"
-
-
-@pytest.fixture
-def kept(path: Path) -> Callable[[], dict[int, dict[str, Any]]]:
-    """What the journal has, by task id."""
-    return lambda: {log["task_id"]: log for log in wd.read_journal(path)}
 
 
 # ---- what runs again

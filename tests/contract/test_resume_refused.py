@@ -7,7 +7,6 @@ import sqlite3
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -20,17 +19,6 @@ import worker_dispatcher as wd
 from worker_dispatcher.dispatch import books
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import journal as journal_module
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.db"
-
-
-@pytest.fixture
-def kept(path: Path) -> Callable[[], dict[int, dict[str, Any]]]:
-    """What the journal has, by task id."""
-    return lambda: {log["task_id"]: log for log in wd.read_journal(path)}
 
 
 def content(path: Path) -> dict[str, bytes]:

@@ -26,11 +26,6 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import file, fingerprint
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.db"
-
-
 def same(task: Any) -> Any:
     return task
 

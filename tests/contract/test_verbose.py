@@ -6,14 +6,14 @@ import os
 import re
 
 import pytest
-from staging import runtimes
+from staging import Shape, runtimes
 
 import worker_dispatcher as wd
 
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d"
 
 
-def expected_opening(shape, tasks, runtime="Unlimited", workers=4):
+def expected_opening(shape, tasks, runtime="Unlimited", queue="Off"):
     cores = len(os.sched_getaffinity(0))
     kind = {"threads": "Threading", "processes": "Processing"}.get(shape.name.split("-")[-1], "Parallel Processing")
     kind = "Parallel Processing" if shape.is_grid else kind
@@ -29,7 +29,6 @@ def expected_opening(shape, tasks, runtime="Unlimited", workers=4):
         f"  ├─ Execution Type: {kind}",
     ]
     if shape.is_grid:
-        queue = "On" if shape.options["parallel_processing"].get("use_queue") else "Off"
         lines += [
             f"  ├─ Task Queue: {queue}",
             "  ├─ Configured Workers: 4 Worker(s)",
@@ -67,6 +66,12 @@ def test_the_block_of_a_finished_run(shape, run, capfd):
     assert opening == expected_opening(shape, 6)
     assert re.fullmatch(r"Spend Time: \d+\.\d{6} sec", closing[0])
     assert closing[1:4] == ["Completed Tasks Count: 6", "Uncompleted Tasks Count: 0", "Undispatched Tasks Count: 0"]
+
+
+def test_use_queue_changes_the_block_alone(run, capfd):
+    shape = Shape("grid", {"parallel_processing": {"enabled": True, "use_queue": True}})
+    assert run(shape, lambda id: id, 6, top={"verbose": True}) == [1, 2, 3, 4, 5, 6]
+    assert split_block(capfd.readouterr().out)[0] == expected_opening(shape, 6, queue="On")
 
 
 @pytest.mark.leaves_threads(4)

@@ -1,4 +1,4 @@
-"""What the parity tests share: the shapes a run can have, and the witness."""
+"""What the parity tests share: the shapes a run can have, and notes of what ran."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from witness import Witness
+from notes import Notes
 
 import worker_dispatcher
 
@@ -49,5 +49,5 @@ def run() -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    return Witness(tmp_path / "witness")
+def notes(tmp_path: Path) -> Notes:
+    return Notes(tmp_path / "notes")

@@ -28,35 +28,36 @@ def statuses() -> dict[int, str]:
 # Results in hash order ----------------------------------------------------------------------------------------------
 
 
-def test_results_and_logs_are_in_task_order_even_if_the_first_task_ends_last(shape, run, witness):
+def test_results_and_logs_are_in_task_order_even_if_the_first_task_ends_last(shape, run, notes):
     items = [f"item {number}" for number in range(1, 13)]
 
     def waits_for_the_others(id, config, task, metadata):
-        others_done = witness.wait_for({str(number) for number in range(2, 13)}) if id == 1 else True
-        witness.note(id)
-        return [id, task, others_done]
+        if id == 1:
+            notes.wait(*range(2, 13))
+        notes.add(id)
+        return [id, task]
 
     results = run(waits_for_the_others, items, {"number": 4, **shape})
 
-    assert results == [[number, f"item {number}", True] for number in range(1, 13)]
+    assert results == [[number, f"item {number}"] for number in range(1, 13)]
     assert task_ids() == list(range(1, 13))
-    assert witness.notes()[-1] == "1"
+    assert notes.all()[-1] == "1"
 
 
 # In the grid, chunks repeated: 100 tasks gave 175 or 250 results under spawn ----------------------------------------
 
 
 @pytest.mark.parametrize("start_method", [None, "fork", "forkserver", "spawn"])
-def test_in_the_grid_each_task_runs_once_and_has_one_result_and_one_log(grid_shape, run, witness, start_method):
+def test_in_the_grid_each_task_runs_once_and_has_one_result_and_one_log(grid_shape, run, notes, start_method):
     def noted(id, config, task, metadata):
-        witness.note(id)
+        notes.add(id)
         return id
 
     for round_ in (1, 2):  # the fault came from what a first run left in the children
         results = run(noted, 100, {"number": 8, "start_method": start_method, **grid_shape})
         assert results == list(range(1, 101))
         assert task_ids() == list(range(1, 101))
-        assert collections.Counter(witness.notes()) == {str(number): round_ for number in range(1, 101)}
+        assert collections.Counter(notes.all()) == {str(number): round_ for number in range(1, 101)}
 
 
 # A dead worker, a lambda or an unpicklable result loses a whole chunk in silence with exit 0 ------------------------
@@ -195,13 +196,13 @@ def test_a_generator_feeds_processes_as_well(process_shape, run):
         ({"worker": {"frequency_mode": {"intervall": 1}}}, "worker.frequency_mode.interval"),
     ],
 )
-def test_a_typo_is_refused_with_the_right_spelling(config, spelling, witness):
-    config = {"task": {"list": 3, "function": witness.note}} | config
+def test_a_typo_is_refused_with_the_right_spelling(config, spelling, notes):
+    config = {"task": {"list": 3, "function": notes.add}} | config
     with pytest.raises(worker_dispatcher.ConfigError) as caught:
         worker_dispatcher.start(config)
     assert isinstance(caught.value, ValueError)
     assert f"'{spelling}'" in str(caught.value)
-    assert witness.notes() == []
+    assert notes.all() == []
 
 
 # get_duration() returns a timestamp ---------------------------------------------------------------------------------
@@ -257,13 +258,13 @@ def test_exceptions_of_any_kind_end_their_task_and_nothing_else(shape, run):
 # Ctrl-C first runs the whole queue ----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_leaves_at_once_and_keeps_what_is_finished(shape, witness, wait_until):
+def test_ctrl_c_leaves_at_once_and_keeps_what_is_finished(shape, notes, wait_until):
     script = f"""
 import json, os, sys, time
 import worker_dispatcher
 
 def noted(id, config, task, metadata):
-    descriptor = os.open({str(witness.path)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open({str(notes.path)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, b"began\\n")
     os.close(descriptor)
     time.sleep(0.1)  # the work
@@ -282,7 +283,7 @@ except KeyboardInterrupt:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        wait_until(lambda: len(witness.notes()) >= 6 or process.poll() is not None, within=30)
+        wait_until(lambda: len(notes.all()) >= 6 or process.poll() is not None, within=30)
         assert process.poll() is None, "it ended before it was interrupted"
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
@@ -298,7 +299,7 @@ except KeyboardInterrupt:
     ok, logged, not_run = json.loads(output)
     assert ok >= 2
     assert logged + not_run == 300
-    assert len(witness.notes()) == logged < 100
+    assert len(notes.all()) == logged < 100
 
 
 # Two calls share state ----------------------------------------------------------------------------------------------
@@ -357,15 +358,15 @@ def test_runs_in_two_threads_do_not_see_each_others_results(run):
 # on_all_done is called twice per task in the grid -------------------------------------------------------------------
 
 
-def test_on_all_done_is_called_once_per_task_in_order_after_the_last_task(shape, run, witness):
+def test_on_all_done_is_called_once_per_task_in_order_after_the_last_task(shape, run, notes):
     calls = []
 
     def noted(id, config, task, metadata):
-        witness.note(id)
+        notes.add(id)
         return id
 
     def on_all_done(id, config, result, log):
-        calls.append((id, result, log["task_id"], len(witness.notes()), os.getpid()))
+        calls.append((id, result, log["task_id"], len(notes.all()), os.getpid()))
         return result * 100
 
     results = run(noted, 10, {"number": 4, **shape}, callback={"on_all_done": on_all_done})
@@ -375,16 +376,16 @@ def test_on_all_done_is_called_once_per_task_in_order_after_the_last_task(shape,
     assert [log["result"] for log in worker_dispatcher.get_logs()] == results
 
 
-def test_on_done_is_called_once_per_task_and_defines_the_result(shape, run, witness):
+def test_on_done_is_called_once_per_task_and_defines_the_result(shape, run, notes):
     def on_done(id, config, result, log):
-        witness.note(f"{id} {log['task_id']} {result}")
+        notes.add(f"{id} {log['task_id']} {result}")
         return [result, config["unit"]]
 
     task = {"config": {"unit": "kg"}, "callback": {"on_done": on_done}}
     results = run(lambda id: id * 2, 10, {"number": 4, **shape}, **task)
 
     assert results == [[id * 2, "kg"] for id in range(1, 11)]
-    assert sorted(witness.notes()) == sorted(f"{id} {id} {id * 2}" for id in range(1, 11))
+    assert sorted(notes.all()) == sorted(f"{id} {id} {id * 2}" for id in range(1, 11))
     assert [log["result"] for log in worker_dispatcher.get_logs()] == results
 
 

@@ -56,9 +56,9 @@ def test_a_ramp_up_adds_workers_at_each_tick(shape, run):
 
 @quiet_failures
 @pytest.mark.leaves_threads
-def test_nothing_starts_after_the_runtime_and_what_ran_is_in_the_logs(shape, run, witness):
+def test_nothing_starts_after_the_runtime_and_what_ran_is_in_the_logs(shape, run, notes):
     def short(id, config, task, metadata):
-        witness.note(id)
+        notes.add(id)
         time.sleep(0.05)  # the work
         return id
 
@@ -71,17 +71,17 @@ def test_nothing_starts_after_the_runtime_and_what_ran_is_in_the_logs(shape, run
 
     info = worker_dispatcher.get_result_info()
     assert max(log["started_at"] for log in logs) <= info["started_at"] + runtime + 0.05
-    assert sorted(map(int, witness.notes())) == task_ids()
+    assert sorted(map(int, notes.all())) == task_ids()
     assert task_ids() + info["not_run"] == list(range(1, 201))
     assert info["not_run"]
 
 
 @quiet_failures
-def test_the_runtime_holds_in_frequency_mode(run, witness):
+def test_the_runtime_holds_in_frequency_mode(run, notes):
     worker = {"number": 2, **ticking(0.1)}
-    run(lambda id: witness.note(id) or True, 200, worker, top={"runtime": 0.55})
+    run(lambda id: notes.add(id) or True, 200, worker, top={"runtime": 0.55})
     info = worker_dispatcher.get_result_info()
-    assert sorted(map(int, witness.notes())) == task_ids()
+    assert sorted(map(int, notes.all())) == task_ids()
     assert task_ids() + info["not_run"] == list(range(1, 201))
     assert 2 <= len(task_ids()) <= 12
 
