@@ -151,6 +151,27 @@ def test_the_bar_follows_the_size_of_the_window(tmp_path):
     assert_terminal_is_as_it_was(terminal)
 
 
+def test_a_frame_of_a_wider_window_leaves_no_second_bar(tmp_path):
+    # The size that the program reads is an old one, as at the moment at which the window shrinks.
+    before = """
+told, size_of = [], os.get_terminal_size
+def late(fd):
+    told.append(size_of(fd))
+    return told[max(0, len(told) - 20)]
+os.get_terminal_size = late
+"""
+    code = staged("worker_dispatcher.start(CONFIG)", before=before)
+    with Terminal(tmp_path, code, columns=120, rows=30) as terminal:
+        terminal.until_row("6/10")
+        terminal.resize(60, 12)
+        terminal.until(lambda: is_bar(terminal.last_row) and len(terminal.last_row) == 59)
+        assert sum(bool(is_bar(row)) for row in terminal.rows) == 1
+        (tmp_path / "gate").touch()
+        assert terminal.end() == 0
+
+    assert_terminal_is_as_it_was(terminal)
+
+
 def test_a_list_without_a_length_is_counted(tmp_path):
     code = staged('CONFIG["task"]["list"] = iter(range(1, 11))\nworker_dispatcher.start(CONFIG)')
     with Terminal(tmp_path, code) as terminal:

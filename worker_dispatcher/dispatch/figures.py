@@ -43,8 +43,9 @@ class View(NamedTuple):
 class Figures(Protocol):
     """Used by the driver's thread."""
 
-    def take(self, at: float, overdue: int) -> None:
-        """Read the ledger. at: now (monotonic); overdue: tasks of a load that are due, and not taken."""
+    def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
+        """Read the ledger. at: now (monotonic); of a load: overdue: tasks that are due, and not taken; asking: some are
+        still to be taken."""
 
     def view(self, at: float) -> View:
         """What has been seen."""
@@ -92,7 +93,7 @@ class WorkFigures:
         self._ledger, self._total, self._began = ledger, total, began
         self._pace, self._tally, self._without = Pace(began, ledger.settled), Tally(ledger), 0
 
-    def take(self, at: float, overdue: int) -> None:
+    def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
         self._pace.take(at, self._ledger.settled)
         self._without = self._tally.count()
 
@@ -124,14 +125,19 @@ class LoadFigures:
         self._percentiles, self._sort_at = "", 0.0
         self._in_flight = self._overdue = 0
 
-    def take(self, at: float, overdue: int) -> None:
+    def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
         self._hear(at)
         self._overdue = overdue
         # After the last due time nothing is asked for any more: the rate asked stays what it was.
-        if at <= self._began + (math.inf if self._load.duration is None else self._load.duration):
+        if at <= self._end(asking):
             self._asked.take(at, self._settled + self._in_flight + overdue)
         self._reached_rate.take(at, self._succeeded)
         self._without = self._tally.count()
+
+    def _end(self, asking: bool) -> float:
+        """When the last task is due, as far as that is known by now (monotonic). asking: see `take`."""
+        planned = math.inf if self._load.planned is None else self._began + self._load.planned
+        return planned if asking or not self._ledger.due else min(planned, self._ledger.due[-1])
 
     def _hear(self, at: float) -> None:
         """Take in what has ended since; no more work than there are new tasks and tasks in flight."""

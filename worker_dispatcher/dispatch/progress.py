@@ -53,7 +53,7 @@ class Progress:
     def _look(self, at: float, source: TaskSource) -> None:
         if self._screen is not None and self._figures is not None:
             due = source.fresh_due()
-            self._figures.take(at, source.crowd(at - due) if due <= at else 0)
+            self._figures.take(at, source.crowd(at - due) if due <= at else 0, asking=due < math.inf)
             self._screen.show(self._figures.view(at))
 
     def _open(self) -> None:
@@ -67,7 +67,7 @@ class Progress:
 
     def _close(self, whole: bool) -> None:
         if self._screen is not None and self._figures is not None:
-            self._figures.take(now(), 0)
+            self._figures.take(now(), 0, asking=False)
             view = self._figures.view(now())
             done = view.total if whole and view.total is not None else view.done
             self._screen.close(view._replace(done=done), keep=self._keep)

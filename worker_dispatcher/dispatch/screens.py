@@ -103,7 +103,8 @@ class LastRow:
             if (text, size) != (self._shown, self._size):
                 prepare = "" if size == self._size else self._prepare()
                 self._shown, self._size = text, size
-                frame = f"\x1b7\x1b[1;{size.lines - 1}r\x1b[{size.lines};1H{text}\x1b[K\x1b8"
+                # Nothing wraps: a window that shrinks at this very moment would keep a second bar above the cursor.
+                frame = f"\x1b7\x1b[?7l\x1b[1;{size.lines - 1}r\x1b[{size.lines};1H{text}\x1b[K\x1b[?7h\x1b8"
                 self._send((prepare + frame).encode("ascii" if self._ascii else "utf-8"))
 
     def _prepare(self) -> str:
