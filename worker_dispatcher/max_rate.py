@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import ConfigError
 
@@ -101,6 +102,19 @@ def find_max_rate(
     log2(rate / start) + log2(1 / precision) loads of `duration`.
     Raises what `start` raises, and ValueError for a rate, duration, precision or check that is none.
     """
+    with Presses() as presses, presses.raising:
+        return _find(config, slo, start=start, most=most, duration=duration, precision=precision)
+
+
+def _find(
+    config: Mapping[str, Any] | None,
+    slo: str | Iterable[str],
+    *,
+    start: float,
+    most: float,
+    duration: float,
+    precision: float,
+) -> MaxRate:
     if not (0 < start <= most and duration > 0 and 0 < precision < 1):
         raise ValueError("find_max_rate needs 0 < start <= most, duration > 0 and 0 < precision < 1")
     config = config or {}

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import worker_dispatcher
+from worker_dispatcher.cli import main as main_of_command
 
 HOME = os.path.join(os.path.dirname(worker_dispatcher.__file__), "")
 SHAPES: dict[str, dict[str, Any]] = {
@@ -36,10 +37,19 @@ def bye() -> None:
 
 
 def call(shape: str) -> Any:
+    if shape == "command":
+        return command()
     tasks = iter(range(4)) if shape == "lazy" else range(4)
     task = {"list": tasks, "function": work, "config": {"a": work}}
     worker = {"number": 2, "exit": bye, **SHAPES[shape]}
     return worker_dispatcher.start({"task": task, "worker": worker, "verbose": False})
+
+
+def command() -> Any:
+    code = main_of_command(["run", f"{__file__}:work", "--list", "4", "--processes", "--workers", "2", "--quiet"])
+    if code == 130:
+        raise KeyboardInterrupt
+    return code or list(range(4))
 
 
 class Watch(Exception):
@@ -86,7 +96,7 @@ def pressed(shape: str, number: int, nth: int) -> str:
         sys.settrace(None)
     if not where:
         return ""  # this time it had fewer lines
-    if not isinstance(left, KeyboardInterrupt if number == signal.SIGINT else Watch):
+    if not isinstance(left, Watch if number == signal.SIGALRM else KeyboardInterrupt):
         return f"{where[0]}: {left!r} left the call"
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return f"{where[0]}: the handler is another one"

@@ -11,12 +11,20 @@ import time
 from pathlib import Path
 
 import pytest
+from staging import LONGEST_WAIT
 
 import worker_dispatcher as wd
+from worker_dispatcher.pools import base
 
 PROGRAM = Path(__file__).with_name("pressed.py")
 SHAPES = {"threads": {}, "processes": {"use_processing": True}, "grid": {"parallel_processing": {"enabled": True}}}
-MOMENTS = {("threads", "SIGINT"): 35, ("lazy", "SIGINT"): 25, ("processes", "SIGINT"): 40, ("threads", "SIGALRM"): 20}
+MOMENTS = {
+    ("threads", "SIGINT"): 35,
+    ("lazy", "SIGINT"): 25,
+    ("processes", "SIGINT"): 40,
+    ("threads", "SIGALRM"): 20,
+    ("command", "SIGINT"): 15,
+}
 
 
 @pytest.fixture(params=SHAPES)
@@ -30,11 +38,11 @@ class Watch(Exception):
 
 @pytest.fixture
 def alarm():
-    """alarm(seconds, error): raise it then, out of the handler of a signal."""
+    """alarm(fact, error): raise it out of a signal's handler; that is sent once the fact is true, or by others."""
     number = signal.SIGUSR2  # pytest-timeout has its own use for the alarm
     before = signal.getsignal(number)
 
-    def at(fact, error):
+    def at(fact, error, sends=True):
         def ring(number, frame):
             raise error
 
@@ -44,7 +52,8 @@ def alarm():
 
         signal.signal(number, ring)
         ringing = threading.Thread(target=send)
-        ringing.start()
+        if sends:
+            ringing.start()
         return ringing
 
     yield at
@@ -52,7 +61,7 @@ def alarm():
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("shape", "name"), MOMENTS, ids="-".join)
+@pytest.mark.parametrize(("shape", "name"), MOMENTS, ids=map("-".join, MOMENTS))
 def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, tmp_path):
     command = [sys.executable, str(PROGRAM), shape, name, str(MOMENTS[shape, name]), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
@@ -60,18 +69,44 @@ def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, tmp_path):
 
 
 class Pressing:
-    """Presses while it is packed."""
+    """Presses, or rings, while it is packed."""
+
+    number = signal.SIGINT
 
     def __reduce__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), self.number)
         time.sleep(0.01)
         return int, ()
 
 
-def test_a_press_while_the_config_is_packed_is_no_config_error():
+def search(config):
+    wd.find_max_rate(config, "error_rate<1%", start=20, most=20, duration=0.1)
+
+
+@pytest.mark.parametrize("call", [wd.start, wd.launch, search])
+def test_a_press_while_the_config_is_packed_is_no_config_error(call):
     task = {"list": 2, "function": abs, "config": Pressing()}
     with pytest.raises(KeyboardInterrupt):
-        wd.start({"task": task, "worker": {"use_processing": True}, "verbose": False})
+        call({"task": task, "worker": {"use_processing": True}, "verbose": False})
+
+
+@pytest.mark.parametrize("call", [wd.start, wd.launch, search])
+def test_what_a_handler_raises_while_the_config_is_packed_is_no_config_error(call, monkeypatch, alarm):
+    alarm(lambda: None, Watch("over"), sends=False)
+    monkeypatch.setattr(Pressing, "number", signal.SIGUSR2)
+    task = {"list": 2, "function": abs, "config": Pressing()}
+    with pytest.raises(Watch):
+        call({"task": task, "worker": {"use_processing": True}, "verbose": False})
+
+
+def test_a_press_that_the_module_of_a_command_swallows_interrupts_the_command(script, tmp_path):
+    swallowing = (
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    (tmp_path / "shop.py").write_text(swallowing + "def visit(task): print('visited')\n")
+    done = script("-m", "worker_dispatcher", "run", "shop:visit", "--list", "3", "--quiet")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("worker-dispatcher run: interrupted")
 
 
 def test_a_press_while_workers_end_leaves_the_call_and_keeps_the_results(worker, notes):
@@ -91,6 +126,38 @@ def test_a_press_while_workers_end_leaves_the_call_and_keeps_the_results(worker,
     pressing.join()
     assert wd.get_results() == [1, 2]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.leaves_threads
+@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_press_cuts_short_what_worker_exit_takes_and_another_ends_it_at_once(
+    shape, lazy, presses, make_config, notes, monkeypatch
+):
+    monkeypatch.setattr(base.Setup, "exit_grace", 60.0)
+    if presses == 2:
+        monkeypatch.setattr(base, "_HURRIED", 60.0)
+
+    def leave():
+        notes.add("leaving")
+        notes.wait("the end")
+
+    def press():
+        notes.wait("leaving")
+        for _ in range(presses):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)  # two at once are one
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    began = time.monotonic()
+    tasks = iter([1, 2]) if lazy else [1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        wd.start(make_config(shape, abs, tasks, {"number": 2, "exit": leave}))
+    assert time.monotonic() - began < LONGEST_WAIT
+    notes.add("the end")
+    pressing.join()
+    assert wd.get_results() == [1, 2]
 
 
 @pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")

@@ -88,6 +88,9 @@ class ScriptedPool:
         self.held = []
         return events
 
+    def hurry(self) -> None:
+        pass
+
     def wake(self) -> None:
         pass
 

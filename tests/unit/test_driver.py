@@ -41,6 +41,9 @@ class LatePool:
     def stop(self) -> list[Any]:
         return []
 
+    def hurry(self) -> None:
+        """Nobody waits."""
+
     def wake(self) -> None:
         """Nobody sleeps."""
 

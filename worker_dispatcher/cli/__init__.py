@@ -26,6 +26,7 @@ from typing import NoReturn
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, interruptible, tell
 from worker_dispatcher.cli.streams import is_absent, output_apart, reason_lost, watch_outputs
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.dispatch.interrupt import Presses
 
 __all__ = ["main"]
 
@@ -36,14 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code. argparse raises SystemExit itself, for --help and for a usage that is none."""
     given = argparse.Namespace(command=None, is_program=arguments is None)
     watch_outputs()
-    try:
-        code = _code(arguments, given)
-    except SystemExit:
-        if _all_was_said(given):
-            raise
-        return BAD
-    code = code if code > CHECK_FAILED or _all_was_said(given) else BAD
-    return end_with(code) if arguments is None else code
+    with Presses() as presses:
+        try:
+            code = _code(arguments, given, presses)
+        except SystemExit:
+            if _all_was_said(given):
+                raise
+            return BAD
+        code = code if code > CHECK_FAILED or _all_was_said(given) else BAD
+        if arguments is None:
+            end_with(code)
+            presses.told()
+        return code
 
 
 def _all_was_said(given: argparse.Namespace) -> bool:
@@ -53,14 +58,16 @@ def _all_was_said(given: argparse.Namespace) -> bool:
     return not reason
 
 
-def _code(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
+def _code(arguments: Sequence[str] | None, given: argparse.Namespace, presses: Presses) -> int:
     with interruptible() as code_of_signal:
         try:
-            return _run(arguments, given)
+            with presses.raising:
+                return _run(arguments, given)
         except Refused as refusal:
             tell(given.command, str(refusal))
             return BAD
         except KeyboardInterrupt as interrupt:
+            presses.told()
             tell(given.command, f"interrupted: {interrupt}" if interrupt.args else "interrupted")
             return code_of_signal()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +62,6 @@ class Driver:
 
             self._watch = AbortWatch(load.abort_on, ledger)
         self._pool: Pool | None = None
-        # A pool that closes is not woken. One thread may come here twice: a signal handler wakes too.
-        self._waking = threading.RLock()
         self.stopped: str | None = None
         self.abort_seen = ""
         self.complaints: list[str] = []
@@ -94,13 +91,13 @@ class Driver:
     def ask_to_stop(self, why: str) -> None:
         """End the run as soon as possible; why: as in stops. From any thread or signal handler."""
         self._asked = self._asked or why
-        self.wake()
+        if (pool := self._pool) is not None:
+            pool.wake() if why == "cancel" else pool.hurry()
 
     def wake(self) -> None:
         """Look again whether there is something to do. From any thread or signal handler."""
-        with self._waking:
-            if self._pool is not None:
-                self._pool.wake()
+        if (pool := self._pool) is not None:
+            pool.wake()
 
     def run(self, open_pool: Callable[[], Pool]) -> None:
         """Drive the run to its end. What the run itself must raise is kept in `error`."""
@@ -145,9 +142,10 @@ class Driver:
                 if self.progress is not None:
                     self.progress.close(whole=self.stopped is None)
             finally:
-                with self._waking:
+                try:
+                    pool.close()
+                finally:
                     self._pool = None
-                pool.close()
             self.complaints = pool.complaints
 
     def _drive(self, pool: Pool) -> None:

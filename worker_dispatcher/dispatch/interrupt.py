@@ -35,6 +35,10 @@ class Presses:
         self.count += 1
         self.ask()
 
+    def told(self) -> None:
+        """Whoever is in the call has heard of all presses so far, and has said so in a way of its own."""
+        self.count = 0
+
     def __enter__(self) -> Presses:
         # Nothing is raised before the call is inside `raising`, or after: what is put here is taken away again.
         if self._main:
@@ -49,6 +53,10 @@ class Presses:
         hosts.end()
         if signal.getsignal(signal.SIGINT) is self:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.raise_if_swallowed(error)
+
+    def raise_if_swallowed(self, error: BaseException | None) -> None:
+        """error: what is about to leave the call."""
         if self.count and not isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt from error
 
@@ -64,8 +72,9 @@ class _Raising:
         if self._presses.count:
             self._raise()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
         self._presses.ask = _nothing
+        self._presses.raise_if_swallowed(error)
 
     def _raise(self) -> None:
         self._presses.ask = _nothing  # once: the next one may find us where things are put in order
@@ -74,33 +83,20 @@ class _Raising:
 
 @contextmanager
 def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """While inside, SIGINT calls `ask` instead of raising KeyboardInterrupt. Where: as `Presses`.
-
-    The handler is put back at the end, unless it `stays`: for a program that is to end now.
-    """
-    found = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-    if isinstance(found, Presses):
-        before, found.ask = found.ask, ask
-        if found.count:  # somebody has swallowed it
-            ask()
-        try:
-            yield
-        finally:
-            found.ask = before
-        return
-    if found is not signal.default_int_handler:
+    """While inside, Ctrl-C calls `ask` instead of raising KeyboardInterrupt, in a call that Presses watch over; one
+    that somebody has swallowed before is told at once. stays: true at the end, where it is to go on so."""
+    presses = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if not isinstance(presses, Presses):
         yield
         return
-
-    def handler(_signal: int, _frame: FrameType | None) -> None:
+    before, presses.ask = presses.ask, ask
+    if presses.count:
         ask()
-
     try:
-        signal.signal(signal.SIGINT, handler)
         yield
     finally:
-        if not stays() and signal.getsignal(signal.SIGINT) is handler:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not stays():
+            presses.ask = before
 
 
 def _nothing() -> None:

@@ -8,10 +8,12 @@ fault. It knows nothing of retries, results or records: those are the driver's.
 from __future__ import annotations
 
 import itertools
+import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from worker_dispatcher.clock import now
 from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
@@ -24,6 +26,7 @@ __all__ = [
     "Ended",
     "Event",
     "Finished",
+    "Patience",
     "Pool",
     "Raised",
     "Returned",
@@ -36,6 +39,7 @@ __all__ = [
 # not on disk yet is one task more that a kill takes.
 ONE_BY_ONE_FROM = 0.008
 
+_HURRIED = 0.5  # seconds that worker.exit may yet take after Ctrl-C
 LONGEST_INIT = (
     600.0  # seconds after which a worker.init will not return any more: a model may be loaded in it, or fetched
 )
@@ -128,6 +132,17 @@ class Broken(NamedTuple):
 Event = Finished | Ended | Returned | Raised | Broken
 
 
+class Patience:
+    """Until when worker.exit is waited for, whatever grace it has: `by`, monotonic."""
+
+    def __init__(self) -> None:
+        self.by = math.inf
+
+    def lose(self) -> None:
+        """Ctrl-C was pressed: wait a moment yet; again: not any more. From any thread or signal handler."""
+        self.by = now() + (_HURRIED if self.by == math.inf else 0.0)
+
+
 class Setup(NamedTuple):
     """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it.
 
@@ -203,7 +218,7 @@ class Source(Protocol):
 
 
 class Pool(Protocol):
-    """One thread drives a pool; only `wake` may be called from others."""
+    """One thread drives a pool; only `wake` and `hurry` may be called from others, and by signal handlers."""
 
     pids: dict[int, int]  # worker number -> process id, for every worker that ever ran
     complaints: list[str]  # what went wrong and cost no task, such as an error in worker.exit; complete once closed
@@ -218,7 +233,10 @@ class Pool(Protocol):
         """What has happened; waits for it, but not past `until` (monotonic, may be infinite) nor a `wake`."""
 
     def wake(self) -> None:
-        """Make `wait` return. From any thread or signal handler."""
+        """Make `wait` return. At any time, also once the pool is closed."""
+
+    def hurry(self) -> None:
+        """Make `wait` return, and `close` wait no longer for worker.exit: see Patience. At any time."""
 
     def stop(self) -> list[Event]:
         """End everything now: a task that was running comes as Ended with status CANCELLED, the rest Returned."""

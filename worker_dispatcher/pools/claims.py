@@ -19,9 +19,26 @@ from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Failure, Stretch
 
-__all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "forked"]
+__all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "WorkerThread", "forked"]
 
 _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thread of its own
+
+
+class WorkerThread(threading.Thread):
+    """A thread of a crew. left: it has nothing more to do; `wake` is called after that."""
+
+    def __init__(self, target: Callable[[], None], name: str, wake: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.left = False
+        self._life, self._wake = target, wake
+
+    def run(self) -> None:
+        try:
+            self._life()
+        finally:
+            self.left = True
+            self._wake()
+            del self._life, self._wake
 
 
 class Slot:
@@ -41,7 +58,7 @@ class Slot:
         self.stretch: Stretch | None = None
         self.abandoned = 0
         self.mutex = _thread.allocate_lock()
-        self.thread: threading.Thread | None = None
+        self.thread: WorkerThread | None = None
 
     def open_init(self) -> None:
         """Say that the slot runs worker.init."""
@@ -298,3 +315,4 @@ class Crew(Protocol):
     def replace(self, slot: Slot) -> None: ...
     def drop(self) -> list[int]: ...
     def close(self, *, orderly: bool = True) -> None: ...
+    def ending(self) -> list[WorkerThread]: ...

@@ -12,7 +12,8 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from worker_dispatcher.clock import now
@@ -21,10 +22,10 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, forked
+from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, WorkerThread, forked
 from worker_dispatcher.records import Stretch
 
-__all__ = ["ThreadCrew", "breath", "crew_kind", "join_idle"]
+__all__ = ["ThreadCrew", "breath", "crew_kind"]
 
 _BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the crew
 _BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
@@ -153,8 +154,8 @@ class ThreadCrew:
             with self._mutex:
                 self.opening += 1
         live = self._run if self._setup.hooks is None else self._run_between_hooks
-        apart = branch(self._context).run
-        thread = threading.Thread(target=apart, args=(live, slot), name=f"worker-{slot.number}", daemon=True)
+        life = partial(branch(self._context).run, live, slot)
+        thread = WorkerThread(life, f"worker-{slot.number}", self._wake)
         try:
             start_thread(thread)
             slot.thread = thread
@@ -313,10 +314,6 @@ class ThreadCrew:
         for lock in idle:
             lock.release()
 
-
-def join_idle(slots: Iterable[Slot], grace: float) -> bool:
-    """Wait for the threads that run no task to end, so many seconds at most; False if some have not."""
-    until, threads = now() + grace, [slot.thread for slot in slots if slot.thread is not None and not slot.running[0]]
-    for thread in threads:
-        thread.join(max(0.0, until - now()))
-    return not any(thread.is_alive() for thread in threads)
+    def ending(self) -> list[WorkerThread]:
+        """After `close`: the threads that run no task, and so come to their end."""
+        return [slot.thread for slot in self._slots if slot.thread is not None and not slot.running[0]]

@@ -7,7 +7,6 @@ import math
 import os
 import select
 import struct
-import threading
 from typing import Any
 
 from worker_dispatcher.clock import now, sleep
@@ -17,7 +16,7 @@ from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Columns, Slot
-from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
+from worker_dispatcher.pools.crew import breath, crew_kind
 from worker_dispatcher.pools.frames import DROP, DROPPED, UNLOADABLE, open_head
 from worker_dispatcher.pools.hooks import complain, send_failed_init
 from worker_dispatcher.pools.loading import flush, load, unloadable
@@ -71,7 +70,8 @@ class Host:
         """Have the threads run worker.exit. The parent does not wait for ever, so this may."""
         if self._setup.hooks is not None:
             self._crew.close()
-            join_idle(self._slots, threading.TIMEOUT_MAX)
+            for thread in self._crew.ending():
+                thread.join()
             complain(self._channel, self._crew.complaints)
 
     def _signal(self) -> None:

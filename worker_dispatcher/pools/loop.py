@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import math
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from worker_dispatcher.errors import TaskTimeout
 from worker_dispatcher.execute import Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, forked
+from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, WorkerThread, forked
 from worker_dispatcher.pools.timers import keep_running, new_loop
 from worker_dispatcher.records import TIMEOUT, Failure
 
@@ -72,7 +71,7 @@ class LoopCrew:
         self._loop = new_loop()
         self._state: Any = None
         self._caller = setup.caller()
-        self._thread = threading.Thread(target=self._serve, name="worker-loop", daemon=True)
+        self._thread = WorkerThread(self._serve, "worker-loop", wake)
         start_thread(self._thread)
 
     def _serve(self) -> None:
@@ -80,7 +79,6 @@ class LoopCrew:
             self._live()
         except OSError as error:
             self.lost = error
-            self._wake()
 
     def _live(self) -> None:
         loop = self._loop
@@ -313,13 +311,13 @@ class LoopCrew:
             pass  # it is closed
 
     def close(self, *, orderly: bool = True) -> None:
-        """Cancel what runs, stop the loop, and wait a little; one that is blocked is left behind as a daemon."""
+        """Cancel what runs and stop the loop; one that is blocked is left behind as a daemon."""
         self._orderly = orderly
         self._stop()
-        hooks = self._setup.hooks is not None and orderly
-        self._thread.join(_LOOP_GRACE + (self._setup.exit_grace if hooks else 0.1))
-        if hooks and self._thread.is_alive() and not self.opening:
-            self.complaints.append(self._setup.exit_late)
+
+    def ending(self) -> list[WorkerThread]:
+        """After `close`: the loop's thread."""
+        return [self._thread]
 
     def _finish(self) -> None:
         self._closing = True

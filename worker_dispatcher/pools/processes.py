@@ -11,6 +11,7 @@ import math
 import os
 import select
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -22,7 +23,7 @@ from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
-from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Setup, Source
+from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Patience, Setup, Source
 from worker_dispatcher.pools.batching import (
     SPAN,
     Batching,
@@ -69,13 +70,14 @@ def _libraries(setup: Setup, packed: Packed) -> list[str]:
 class ProcessPool:
     """Runs tasks in worker processes; a task over its time is killed, not forgotten.
 
-    Owned by the driver's thread: everything. Shared: _wake, an eventfd.
+    Owned by the driver's thread: everything. Shared: _wake, an eventfd, under _waking; _patience.
     Waits: `wait`, one poll over channels, sentinels, the starter and _wake, until the next deadline.
     slots: the number of threads or coroutines of each process, in order.
     """
 
     def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
-        self._setup = setup
+        self._setup, self._patience = setup, Patience()
+        self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         with ExitStack() as undo:
             self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
             undo.callback(os.close, self._wake)
@@ -320,8 +322,13 @@ class ProcessPool:
     # Ending
 
     def wake(self) -> None:
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
+        with self._waking:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+
+    def hurry(self) -> None:
+        self._patience.lose()
+        self.wake()
 
     def stop(self) -> list[Event]:
         if self._logs is not None:
@@ -337,10 +344,10 @@ class ProcessPool:
         events = self._take_events()
         return [e for e in events if not isinstance(e, Broken)]
 
-    def _listen_while(self, wanted: Callable[[], object], grace: float) -> None:
+    def _listen_while(self, wanted: Callable[[], object], grace: float, patience: Patience | None = None) -> None:
         """Take in what comes while it is wanted, for so many seconds at most."""
         until = now() + grace
-        while wanted() and (left := until - now()) > 0:
+        while wanted() and (left := min(until, until if patience is None else patience.by) - now()) > 0:
             for fd, _ in self._poll.poll(math.ceil(left * 1000)):
                 self._attend(fd)
 
@@ -367,10 +374,11 @@ class ProcessPool:
             steps.callback(self._roster.finish_all)
             steps.callback(self._listen_while, self._workers_left, EXIT_GRACE)
             steps.callback(self._roster.kill_all)
-            steps.callback(self._listen_while, self._workers_left, self._setup.exit_grace)
+            steps.callback(self._listen_while, self._workers_left, self._setup.exit_grace, self._patience)
             for remote in self._remotes:
                 steps.callback(self._roster.let_go, remote)
 
     def _close_descriptors(self) -> None:
-        close_all([*self._greeting_fds, self._wake])
-        self._wake = -1
+        with self._waking:
+            close_all([*self._greeting_fds, self._wake])
+            self._wake = -1

@@ -18,13 +18,14 @@ from worker_dispatcher.pools.base import (
     Ended,
     Event,
     Finished,
+    Patience,
     Returned,
     Setup,
     Source,
     neighbours,
 )
 from worker_dispatcher.pools.claims import Columns, Slot
-from worker_dispatcher.pools.crew import breath, crew_kind, join_idle
+from worker_dispatcher.pools.crew import breath, crew_kind
 from worker_dispatcher.pools.held import Held
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
@@ -32,6 +33,7 @@ __all__ = ["ThreadPool"]
 
 _HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
 _FEED_MOST = 1024  # tasks handed to the crew at once, unless it has more threads
+_AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
 _SHORT = 4  # tasks of a run that take as long to be booked one by one as the run does
 
 
@@ -59,6 +61,7 @@ class ThreadPool:
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
         self._stopped = self._closed = False
+        self._patience = Patience()
         self._let_go_of_output = setup.redirected()
         self._breath, self._looked = breath(setup, size), 0.0
         self._new_crew()
@@ -78,6 +81,10 @@ class ThreadPool:
         if not self._signalled:
             self._signalled = True
             self._news.put(None)
+
+    def hurry(self) -> None:
+        self._patience.lose()
+        self._news.put(None)
 
     def prepare(self, workers: int) -> bool:
         self._crew.hire(workers)
@@ -260,8 +267,26 @@ class ThreadPool:
         self._closed = True
         self._halt_all()
         self._crew.close(orderly=not self._stopped)
-        if not join_idle(self._slots, self._setup.exit_grace) and self._setup.hooks is not None and not self._stopped:
+        hooks = self._setup.hooks is not None and not self._stopped and not self._crew.opening
+        if not self._await_ends() and hooks:
             self.complaints.append(self._setup.exit_late)
         self.complaints += self._crew.complaints
         self._let_go_of_output()
         del self._crew  # it knows this pool
+
+    def _await_ends(self) -> bool:
+        """Wait for the threads that run no task to end; False if some have not in time."""
+        until = now() + (_AFTER_STOP if self._stopped else self._setup.exit_grace)
+        self._signalled = False
+        while not all(thread.left for thread in self._crew.ending()):
+            if (left := min(until, self._patience.by) - now()) <= 0:
+                return False
+            try:
+                self._news.get(timeout=left)
+            except queue.Empty:
+                pass
+            self._signalled = False
+        for thread in self._crew.ending():
+            if thread.left:
+                thread.join()
+        return True
