@@ -86,11 +86,11 @@ def prepare(order: dict[str, Any]) -> Callable[[int, int], Any]:
     sys.setrecursionlimit(order["recursion"])
     sys.set_int_max_str_digits(order["digits"])
     inherit(*order["seed"])
-    sys.warnoptions[:] = order["warning_options"]
     if order["warnings"] is not None:
         from worker_dispatcher.osproc.warning_filters import take_filters
 
         take_filters(order["warnings"])
+    sys.warnoptions[:] = order["warning_options"]  # once `warnings` is there, which says again what means nothing
     if order["authkey"] is not None:
         import multiprocessing.process
 
