@@ -178,13 +178,35 @@ def get_tps(
     debug: bool = False,
     **more: Any,
 ) -> Any:
-    """The TPS report of the last run, or of logs: a dict with the numbers of README's section on reports.
+    """The numbers of the last run, or of logs, as a dict that json.dumps takes. Times are in seconds, rates in tasks
+    per second, moments Unix time.
 
     logs: a list as get_logs() gives it; None: of the last run. display_intervals: cut the run into intervals, too.
     interval: seconds of each, 0 to choose; reverse_interval: count them from the end. use_processing: kept for older
-    programs, changes nothing. verbose, debug: print it. A task is a success if its result is true, and an HTTP response
-    has status 200, as in 1.x; `report`, `check` and `compare` go by another rule.
-    more: percentiles (of 100, nearest rank) and window (least seconds of a `peak_rate`)."""
+    programs, changes nothing. verbose, debug: print the steps.
+    more: percentiles (of 100, nearest rank) and window (least seconds of a `peak_rate`).
+
+    A task is a success if its result is true, and an HTTP response has status 200, as in 1.x; `report`, `check` and
+    `compare` go by another rule. The keys:
+
+    tps                      successes per second, from the first start to the last end
+    started_at, ended_at     Unix time of the first start and of the last end
+    duration                 seconds between them
+    metrics                  seconds that the function took: execution_time of all tasks, success_execution_time of the
+                             successes; each with avg, max and min
+    count                    tasks: total, and success of them; start and end: how many began and ended, also in part;
+                             invalidity: logs that could not be read, and were left out
+    peak                     the best stretch of whole seconds, or interval, as a dict with the keys above; {} if none
+                             beats the average
+    intervals                with display_intervals: a list of such dicts
+    percentiles              seconds: execution_time, and of a load response_time (from the due time to the end) and
+                             queue_delay (from the due time to the start); each with p50, p75, p90, p95, p99 and p99.9
+    peak_rate                the best stretch of at least `window` seconds, wherever it begins: tps, count (successes),
+                             started_at, ended_at, duration, window; {} without a success
+    steady_tps               tps without the first and the last tenth of the run
+    errors                   by type: count, message (the first) and task_ids (some) of the tasks that raised
+    in_flight                tasks that ran at the same time: max, and mean over time
+    """
     from worker_dispatcher.dispatch.banner import print as say
     from worker_dispatcher.reports.tps import get_tps as report
 

@@ -239,8 +239,31 @@ def test_lines_change_no_number() -> None:
 
 def test_help_of_get_tps_names_the_parameters_that_it_takes() -> None:
     text = inspect.getdoc(worker_dispatcher.get_tps) or ""
-    more = re.findall(r"(\w+) \(", text.partition("more:")[2])
+    more = re.findall(r"(\w+) \(", text.partition("more:")[2].partition("\n\n")[0])
     assert more == ["percentiles", "window"]
     worker_dispatcher.get_tps([], **dict(zip(more, ([50], 2.0), strict=True)))
     own = [name for name in inspect.signature(worker_dispatcher.get_tps).parameters if name != "more"]
     assert [name for name in own if f"{name}:" not in text and f"{name}, " not in text] == []
+
+
+def test_help_of_get_tps_explains_every_key_and_its_unit() -> None:
+    text = inspect.getdoc(worker_dispatcher.get_tps) or ""
+    given = get_tps([*LOGS, failed_log()], display_intervals=True)
+    given["errors"] = next(iter(given["errors"].values()))
+    of_load = get_tps([{**log(1, 1.0, 2.0), "queue_delay": 0.5, "response_time": 1.5}])
+
+    def keys(node: Any) -> set[str]:
+        if isinstance(node, list):
+            return set().union(*map(keys, node))
+        return set().union(node, *map(keys, node.values())) if isinstance(node, dict) else set()
+
+    named = keys(given) | keys(of_load)
+    assert {"response_time", "invalidity", "task_ids", "peak_rate"} <= named
+    assert sorted(key for key in named if not re.search(rf"(?<![\w.]){re.escape(key)}(?![\w])", text)) == []
+    assert "in seconds" in text
+    assert "tasks\nper second" in text
+
+
+def failed_log() -> dict[str, Any]:
+    error = {"type": "ValueError", "message": "no such order", "traceback": ""}
+    return {**log(99, 1.0, 2.0, None), "status": "error", "error": error}
