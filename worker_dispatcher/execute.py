@@ -20,7 +20,7 @@ from worker_dispatcher.contexts import renewal
 from worker_dispatcher.done_log import log_for
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure, Stretch
-from worker_dispatcher.tracebacks import is_foreign, part_from_frames
+from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
 
 __all__ = [
     "SMALL",
@@ -45,6 +45,7 @@ __all__ = [
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
 TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
 SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are
+_HEAD = "Traceback (most recent call last):\n"
 CHAIN_LIMIT = 20  # causes shown: an exception chained thousands deep is cut
 
 
@@ -378,11 +379,11 @@ def _traceback_text(error: BaseException) -> str:
     link: BaseException | None = error
     while link is not None and id(link) not in seen and len(seen) < CHAIN_LIMIT:
         seen.add(id(link))
-        text, broken = guarded(lambda link=link: "".join(tracebacks.format_exception(link, chain=False)))
+        place = past_ours(link.__traceback__) or link.__traceback__
+        lines, broken = guarded(partial(tracebacks.format_exception, type(link), link, place, chain=False))
         if broken is not None:
-            frames = "".join(tracebacks.format_tb(link.__traceback__))
-            text = f"Traceback (most recent call last):\n{frames}{_name(link)}: <cannot be shown>\n"
-        parts.append(_tail(text, TRACEBACK_LIMIT // 2))
+            lines = [_HEAD, *tracebacks.format_tb(place), f"{_name(link)}: <cannot be shown>\n"]
+        parts.append(_tail("".join(lines), TRACEBACK_LIMIT // 2))
         if link.__cause__ is not None:
             link, joint = link.__cause__, "\nThe above exception was the direct cause of the following exception:\n\n"
         elif link.__context__ is not None and not link.__suppress_context__:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.config import Config, Reading, read
 from worker_dispatcher.errors import ConfigError, RunError
+from worker_dispatcher.tracebacks import FewFrames
 
 if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
@@ -31,6 +32,8 @@ __all__ = [
     "launch",
     "start",
 ]
+
+__tracebackhide__ = True  # see tracebacks
 
 _last: Run | None = None  # replaced whole, never changed
 
@@ -59,7 +62,7 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     """
     from worker_dispatcher.dispatch.interrupt import Presses
 
-    with Presses() as presses, presses.raising:
+    with FewFrames(), Presses() as presses, presses.raising:
         reading = _read(config)
         if line := _refused_here(reading.config):
             from worker_dispatcher.dispatch.banner import print as say
@@ -79,7 +82,7 @@ def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records
     """
     from worker_dispatcher.dispatch.interrupt import Presses
 
-    with Presses() as presses, presses.raising:
+    with FewFrames(), Presses() as presses, presses.raising:
         reading = _read(config)
         if line := _refused_here(reading.config):
             raise RunError(line)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MaxRate", "Trial", "find_max_rate"]
 
+__tracebackhide__ = True  # see tracebacks
+
 
 _UNSERVED = 0.01  # share of the tasks of a load that may be dropped or left over at its end
 _ON_TIME = 0.05  # seconds after the last due time within which a start is on time

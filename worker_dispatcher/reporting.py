@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "compare", "report"]
 
+__tracebackhide__ = True  # see tracebacks
+
 
 def report(
     source: object = None,

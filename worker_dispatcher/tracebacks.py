@@ -1,8 +1,11 @@
-"""What hangs on an exception that is kept: the frames that it came through, with all that they hold; floor 0.
+"""The frames that an exception came through: those of the user's code are shown first; floor 0.
 
 An exception that a run keeps holds its traceback, this the frames of ours, those the run. Only the cycle collector
 would find that, and with it the results of a whole run. So what is kept is parted from our frames, and who raises it
 out of a call has let go of the run by then.
+
+Modules that users call, and those that refuse what they were given, have `__tracebackhide__`: pytest leaves their
+frames out, so that a failed test shows the user's own lines (`pytest --full-trace` shows all).
 """
 
 from __future__ import annotations
@@ -14,17 +17,41 @@ from collections.abc import Iterator
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-__all__ = ["hosts", "is_foreign", "part_from_frames", "spare_of"]
+from worker_dispatcher.errors import RemoteTraceback, WorkerDispatcherError
+
+__all__ = ["FewFrames", "hosts", "is_foreign", "part_from_frames", "past_ours", "spare_of"]
 
 _HOME = os.path.join(os.path.dirname(__file__), "")
 
 
+def past_ours(traceback: TracebackType | None) -> TracebackType | None:
+    """From the first frame on that is not ours; None where there is no such."""
+    while traceback is not None and _is_ours(traceback.tb_frame):
+        traceback = traceback.tb_next
+    return traceback
+
+
+class FewFrames:
+    """`with FewFrames():` around a call of ours: of an exception that leaves it a traceback shows the frames of the
+    user's code, and of ours the one that has this. All, where it may be a fault of ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is not None and traceback is not None:
+            rest = past_ours(traceback.tb_next)
+            told = isinstance(error, WorkerDispatcherError | KeyboardInterrupt)
+            if rest is not None or told or isinstance(error.__cause__, RemoteTraceback):
+                traceback.tb_next = rest
+
+
 def part_from_frames(error: BaseException) -> BaseException:
-    """The same exception, without the frame of ours that has caught it, and with all other frames of ours emptied that
-    have ended: their lines stay in the traceback. Causes and contexts, too."""
+    """The same exception, without the frames of ours that have caught it, and with all other frames of ours emptied
+    that have ended: their lines stay in the traceback. Causes and contexts, too."""
     caught = error.__traceback__
     if caught is not None and _is_ours(caught.tb_frame):
-        error.__traceback__ = caught.tb_next
+        error.__traceback__ = past_ours(caught) or caught.tb_next
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+__tracebackhide__ = True  # see tracebacks
+
 
 class Run:
     """A dispatch, from `launch` or `start`. Immutable once it is finished.

@@ -31,6 +31,8 @@ from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = ["About", "Hold", "connect", "is_database", "locate", "look", "reading", "trouble"]
 
+__tracebackhide__ = True  # see tracebacks
+
 APPLICATION_ID = 0x57446A31  # "WDj1"
 VERSION = 1
 _PAGE = 4096

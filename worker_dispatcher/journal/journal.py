@@ -36,6 +36,8 @@ from worker_dispatcher.wire import unpack
 
 __all__ = ["Journal"]
 
+__tracebackhide__ = True  # see tracebacks
+
 _GROUP = 0.03  # seconds that a record waits at most for others to be committed with it
 _GROUP_BYTES = 8 << 20  # bytes after which it waits no longer
 _ROWS_KEPT = 16  # rows whose content is at hand while the list is drawn: neighbours come from few workers

@@ -20,6 +20,8 @@ from worker_dispatcher.wire import unpack
 
 __all__ = ["JournalLogs", "read_journal", "read_run"]
 
+__tracebackhide__ = True  # see tracebacks
+
 _ATTEMPTS = 3  # where runs begin or end while it is read
 _LOAD = "load"  # in an entry, until all are read: the load it is of
 _AT_A_TIME = 200  # rows of one read: a longer one would keep the writer's log from being cut

@@ -13,6 +13,8 @@ from worker_dispatcher.reports.compare import Comparison, Difference
 
 __all__ = ["GRAMMAR", "Changes", "read_changes"]
 
+__tracebackhide__ = True  # see tracebacks
+
 GRAMMAR = """a change is NAME OPERATOR CHANGE[UNIT], for example p95>+10%; new - base is held against it
   names     p50, p90, p95, p99, execution.p50, ...   % of the base, or us, ms, s, min
             tps, steady_tps                          % of the base, or /s

@@ -19,6 +19,8 @@ from worker_dispatcher.reports.tps import tps_of_rows
 
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
 
+__tracebackhide__ = True  # see tracebacks
+
 GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
   seconds   p50, p99.9, ..., avg, max: of a load from the due time, else from the start; execution.p50, .avg, .max,
             .min: from the start; queue.p50: waited to start                          us, ms, s, min (m)

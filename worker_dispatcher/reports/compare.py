@@ -16,6 +16,8 @@ from worker_dispatcher.reports.wording import count_text, printable, seconds_tex
 
 __all__ = ["Comparison", "Difference", "compare"]
 
+__tracebackhide__ = True  # see tracebacks
+
 _QUANTILES = (50, 90, 95, 99)
 _Z = 1.96  # of the normal distribution: 95 % intervals
 

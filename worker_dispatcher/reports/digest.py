@@ -20,6 +20,8 @@ from worker_dispatcher.reports.wording import count_text, printable, rate_text, 
 
 __all__ = ["Digest", "Latency", "Slow"]
 
+__tracebackhide__ = True  # see tracebacks
+
 SHOWN_PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 
 

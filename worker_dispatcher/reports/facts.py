@@ -23,6 +23,8 @@ from worker_dispatcher.zipped import lines_of
 
 __all__ = ["Facts", "RunLike", "facts_of", "facts_of_lines"]
 
+__tracebackhide__ = True  # see tracebacks
+
 _MOST_FAILURES_SHOWN = 50
 _LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says something else
 

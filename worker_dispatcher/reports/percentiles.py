@@ -12,6 +12,8 @@ from worker_dispatcher.reports.rows import Floats, Rows
 
 __all__ = ["PERCENTILES", "nearest_rank", "percentile_name", "percentile_tables", "percentiles_of"]
 
+__tracebackhide__ = True  # see tracebacks
+
 PERCENTILES: tuple[float, ...] = (50, 75, 90, 95, 99, 99.9)
 
 

@@ -28,6 +28,8 @@ from worker_dispatcher.zipped import open_to_write
 
 __all__ = ["Report", "make_report"]
 
+__tracebackhide__ = True  # see tracebacks
+
 FilePath: TypeAlias = "str | os.PathLike[str]"
 
 

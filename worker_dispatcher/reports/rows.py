@@ -18,6 +18,8 @@ from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_i
 
 __all__ = ["Floats", "Rows"]
 
+__tracebackhide__ = True  # see tracebacks
+
 Floats = NDArray[np.float64]
 
 _ABSENT: Any = object()  # in a column of a log's values: the key is not there

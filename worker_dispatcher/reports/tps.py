@@ -16,6 +16,8 @@ from worker_dispatcher.reports.summary import summary_of_run, summary_of_window
 
 __all__ = ["Emit", "get_tps", "tps_of_rows"]
 
+__tracebackhide__ = True  # see tracebacks
+
 Emit = Callable[[str], None]
 """Takes one line of text, without its end, and shows it."""
 

@@ -9,6 +9,8 @@ from worker_dispatcher.reports.wording import shown
 
 __all__ = ["Fields", "RawFields", "fields_of", "values_of"]
 
+__tracebackhide__ = True  # see tracebacks
+
 Fields: TypeAlias = Mapping[str, Callable[[dict[Any, Any]], Any]]
 """{column: function of metadata}."""
 
