@@ -39,19 +39,17 @@ round_again() {
     done
 }
 
-round_load() {
+round_load() (
     busy=
+    trap 'kill $busy' EXIT
+    trap 'exit 130' INT TERM
     for _ in $(seq $((2 * $(nproc)))); do
         "$ENV_PYTHON" -c 'while True: pass' &
         busy="$busy $!"
     done
-    failed=0
     # shellcheck disable=SC2086
-    tests $PROMISES "$@" || failed=1
-    # shellcheck disable=SC2086
-    kill $busy
-    return $failed
-}
+    tests $PROMISES "$@"
+)
 
 # On the oldest Python, for which there are wheels of all of them.
 round_lowest() (

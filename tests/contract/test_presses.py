@@ -61,9 +61,10 @@ def alarm():
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("share", [0.5, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("shape", "name"), MOMENTS, ids=map("-".join, MOMENTS))
-def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, tmp_path):
-    command = [sys.executable, str(PROGRAM), shape, name, str(MOMENTS[shape, name]), str(tmp_path)]
+def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, share, tmp_path):
+    command = [sys.executable, str(PROGRAM), shape, name, str(int(share * MOMENTS[shape, name])), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.stdout == "tried\n", done.stdout + done.stderr
 

@@ -16,14 +16,14 @@ def pids():
     return Counter(log["pid"] for log in wd.get_logs())
 
 
-@pytest.mark.parametrize(("number", "most"), [(1, 1), (2, 3), (4, 7)])
-def test_no_process_runs_more_tasks_than_it_may_and_none_is_lost(process_shape, run, number, most):
-    results = run(process_shape, lambda id: (id, os.getpid()), 40, {"number": number, "max_tasks_per_worker": most})
+@pytest.mark.parametrize(("number", "most", "tasks"), [(1, 1, 10), (2, 3, 40), (4, 7, 40)])
+def test_no_process_runs_more_tasks_than_it_may_and_none_is_lost(process_shape, run, number, most, tasks):
+    results = run(process_shape, lambda id: (id, os.getpid()), tasks, {"number": number, "max_tasks_per_worker": most})
 
-    assert [id for id, _ in results] == list(range(1, 41))
+    assert [id for id, _ in results] == list(range(1, tasks + 1))
     assert Counter(pid for _, pid in results) == pids()
     assert max(pids().values()) <= most
-    assert len(pids()) <= 40 / most + number  # each but the last of a place has run all it may
+    assert len(pids()) <= tasks / most + number  # each but the last of a place has run all it may
     assert {log["attempts"] for log in wd.get_logs()} == {1}
 
 
