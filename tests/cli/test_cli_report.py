@@ -178,3 +178,9 @@ def test_a_change_that_is_none_is_refused_with_the_grammar(call: Call, base: Pat
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith(f"worker-dispatcher compare: change '{change}': {told}\n")
     assert "operators < <= > >=" in said.err
+
+
+def test_a_check_of_what_no_log_knows_is_refused_in_words(call: Call, base: Path) -> None:
+    said = call("report", "base.jsonl", "--check", "not_run==0")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("worker-dispatcher report: check 'not_run==0': not_run is in no log")

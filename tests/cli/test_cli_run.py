@@ -50,6 +50,53 @@ def test_failed_tasks_end_with_1_and_are_shown(call: Call, folder: Path) -> None
     assert "no such order" in said.out
 
 
+@pytest.mark.parametrize(
+    ("checks", "code", "seen"),
+    [
+        (["error_rate<60%"], 0, ["ok    error_rate<60%   observed 50 %"]),
+        (["failed==0", "p99<10s"], 99, ["FAIL  failed==0   observed 1", "ok    p99<10s   observed 0"]),
+        (["error==1", "not_run==0"], 0, ["ok    error==1   observed 1", "ok    not_run==0   observed 0"]),
+    ],
+)
+@pytest.mark.parametrize("journal", [[], ["--journal", "run.db"]])
+def test_checks_of_a_run_decide_and_are_shown(
+    call: Call, folder: Path, checks: list[str], code: int, seen: list[str], journal: list[str]
+) -> None:
+    (folder / "list.txt").write_text("one\nbad\n")
+    asked = [word for check in checks for word in ("--check", check)]
+    said = call("run", "orders:fetch", "--list", "list.txt", *asked, *journal)
+    assert (said.code, said.err) == (code, "")
+    found = said.out.splitlines()
+    found = found[found.index("checks") + 1 :]
+    assert len(found) == len(seen)
+    assert all(line.startswith(start) for line, start in zip(found, seen, strict=True))
+    quiet = call("run", "orders:fetch", "--list", "list.txt", *asked, "--quiet", *journal)
+    failed = [f"worker-dispatcher run: {line}" for line in seen if line.startswith("FAIL")]
+    assert (quiet.code, quiet.out, quiet.err.splitlines()) == (code, "", failed)
+
+
+def test_checks_of_a_resumed_run_are_of_the_whole(call: Call, folder: Path) -> None:
+    whole = ["run", "orders:whoami", "--list", "4", "--journal", "run.db", "--check", "total==4"]
+    assert call(*whole).code == 0
+    assert call(*whole).code == 0  # nothing is left to run
+
+
+def test_a_check_that_is_none_is_refused_before_a_task_runs(call: Call, folder: Path) -> None:
+    said = call("run", "orders:whoami", "--list", "4", "--log", "run.jsonl", "--check", "error_rate<1")
+    assert said.code == 2
+    assert "perhaps 1% is meant" in said.err
+    assert not (folder / "run.jsonl").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "load", "report", "compare", "demo"])
+def test_a_help_speaks_of_no_option_that_there_is_not(call: Call, command: str) -> None:
+    said = call(command, "--help").out
+    wrote = {"--log"} if command in ("report", "compare") else set()  # of what another command has written
+    own = said.partition("\n\n")[2]
+    options = {word for line in own.splitlines() if line.startswith("  -") for word in re.findall(r"--[a-z-]+", line)}
+    assert set(re.findall(r"--[a-z-]+", said)) - options <= wrote
+
+
 @pytest.mark.parametrize("shape", [["--processes", "--workers", "2"], ["--grid", "2x2"]])
 def test_processes_and_grids_run_a_module_of_the_current_folder(program: Call, logs: Call, shape: list[str]) -> None:
     process = program("run", "orders:whoami", "--list", "8", "--log", "run.jsonl", *shape)

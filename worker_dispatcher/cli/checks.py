@@ -17,6 +17,8 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 def refuse_checks(given: argparse.Namespace) -> None:
     """Refused, before anything starts, for what is no check."""
+    if not given.check:
+        return
     from worker_dispatcher.reports.report import make_report
 
     try:

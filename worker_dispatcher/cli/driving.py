@@ -27,13 +27,13 @@ __all__ = ["drive"]
 def drive(
     config: Mapping[str, Any],
     given: argparse.Namespace,
-    reported: Callable[[Run], Report],
+    reported: Callable[[Run], Report] | None,
     opening: Callable[[], object] = lambda: None,
 ) -> int:
     """Run the config to its end, in this thread, and write what was asked for; the exit code.
 
-    reported: makes the report, where one is needed; opening: called before the run. Refused for a config that is none.
-    Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
+    reported: makes the report, None where none is needed; opening: called before the run. Refused for a config that is
+    none. Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
     """
     written, report = Written(given), None
     spool, run = _light(config, given, written)
@@ -45,7 +45,7 @@ def drive(
         written.log(run)
         spool.close()
         try:
-            if "check" in given or written.wants_report:
+            if reported is not None:
                 report = reported(run)
                 written.rest(report)
         except Exception:

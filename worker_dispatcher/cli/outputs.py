@@ -85,11 +85,6 @@ class Written:
     def path_of_log(self) -> str | None:
         return self._paths.get("log")
 
-    @property
-    def wants_report(self) -> bool:
-        """A file is to be written that only a report can give."""
-        return bool(set(self._paths) - {"log"})
-
     def log(self, run: Run) -> None:
         """Write the log, if it is wanted: it takes nothing but the records, so that nothing else can cost it."""
         if "log" in self._paths:

@@ -55,6 +55,7 @@ def read(path: str, **options: Any) -> Report:
     """The report of a run on disk. Refused for a file that has none."""
     try:
         made = report(_of_standard_input() if path == "-" else path, **options)
+        _ = made.verdict  # a check may ask for what is not known of this run
     except OSError as error:
         raise Refused(f"{path}: {error.strerror or error}") from None
     except (JournalError, ValueError) as error:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.cli.checks import add_check, refuse_checks
 from worker_dispatcher.cli.driving import drive
 from worker_dispatcher.cli.outputs import add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_processes, add_progress, given_of, length, shape
 from worker_dispatcher.cli.target import TARGET_HELP, load_target
 from worker_dispatcher.cli.tasks import LIST_HELP, tasks_of
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.errors import JournalError
 from worker_dispatcher.reporting import report
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.run import Run
+    from worker_dispatcher.reports.report import Report
 
 __all__ = ["add"]
 
@@ -33,6 +42,8 @@ _MORE = """
       find . -name '*.jpg' | worker-dispatcher run thumb:small --list - --grid 4x8
       worker-dispatcher run orders:fetch --list o.txt --timeout 10 --retries 2 \\
           --log run.jsonl && worker-dispatcher report run.jsonl
+      worker-dispatcher run orders:fetch --list o.txt --check 'error_rate<1%' \\
+          --check 'p99<2s'
 """
 
 
@@ -52,12 +63,14 @@ def add(commands: Any) -> None:
     parser.add_argument("--timeout", type=length, metavar="TIME", help="of one attempt: 10, 250ms, 5min")
     parser.add_argument("--retries", type=int, metavar="N", help="how often a failed task is tried again")
     parser.add_argument("--journal", metavar="FILE", help="keep results here; the same command again runs the rest")
+    add_check(parser)
     add_progress(parser)
     add_outputs(parser, "log")
     parser.set_defaults(function_of_command=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
+    refuse_checks(given)
     refuse_early(given)
     worker, number = shape(given, given.workers, "--workers")
     task = {"function": load_target(given.function), "list": tasks_of("run", given.list)}
@@ -67,4 +80,18 @@ def _run(given: argparse.Namespace) -> int:
         "worker": worker | ({} if number is None else {"number": number}),
         **given_of(given, "journal", "progress"),
     }
-    return drive(config, given, report)
+    return drive(config, given, partial(_checked, given) if given.check else None)
+
+
+def _checked(given: argparse.Namespace, run: Run) -> Report:
+    """The report of all that its journal has, where there is one: what an earlier run did counts too."""
+    from worker_dispatcher.reports.facts import Facts
+
+    source: Run | Facts = run
+    if given.journal is not None:
+        with suppress(JournalError, OSError):  # taken away, and the run has said so
+            source = Facts(report(given.journal).facts.logs, run.info)
+    made = report(source, checks=given.check)
+    if not given.quiet:
+        say(f"checks\n{made.verdict}")
+    return made

@@ -11,7 +11,7 @@ __all__ = ["EXIT_CODES", "Help", "paragraphs"]
 EXIT_CODES = """
     exit codes
       0    all ok
-      1    tasks failed (with --check, the checks decide instead);
+      1    tasks failed (where there are checks, they decide instead);
            doctor found something to do
       2    bad config or usage, or standard output is full or closed
       99   a check failed
