@@ -12,15 +12,17 @@ import sys
 import threading
 from typing import Any
 
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError
-from worker_dispatcher.osproc.channel import Channel, Gone
+from worker_dispatcher.osproc.channel import Channel, Crowded, Gone
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, status_of_this_thread
-from worker_dispatcher.osproc.system import readable
+from worker_dispatcher.osproc.system import no_worker, readable
 
 __all__ = ["FIRST_WORD", "connect", "give_up", "warm_up"]
 
 FIRST_WORD = 10.0  # seconds within which a fork server or a worker that was started says something
+_MOMENT = 0.001  # seconds until what the system had no room for is tried again
 _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take to end
 
 _OPEN, _BECOME = 1, 7  # frame kinds of server.py, which the parent never imports
@@ -57,7 +59,10 @@ class _ForkServer:
     def connect(self, module: str, letter: int, identity: Identity) -> tuple[socket.socket, int]:
         """A new connection to a server of this identity, and its process id. It is started if it is not there, and
         then loads a module. letter: a descriptor of the order for all workers asked for over this connection."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise no_worker(error) from error
         try:
             with self._lock:
                 self._reap()
@@ -65,9 +70,11 @@ class _ForkServer:
                     self._have(module, identity)
                     if self._ask(_OPEN, [], [theirs.fileno(), letter]):
                         return ours, self._pid
-            raise RunError("no worker process can be started: the fork server cannot be reached")
-        except BaseException:
+            raise no_worker("the fork server cannot be reached")
+        except BaseException as error:
             ours.close()
+            if isinstance(error, OSError):
+                raise no_worker(error) from error
             raise
         finally:
             theirs.close()
@@ -78,7 +85,7 @@ class _ForkServer:
                 self._launch(module, identity)
             elif identity != self._identity:
                 self._replace(module, identity)
-        except OSError as error:
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             raise RunError(
                 f"no worker process can be started by user {os.geteuid()} with sys.executable {sys.executable!r}: "
                 f"{error}; use threads, or an interpreter that this user may run"
@@ -102,14 +109,23 @@ class _ForkServer:
         return False
 
     def _ask(self, kind: int, parts: list[bytes], fds: list[int]) -> bool:
-        """Say something to the server; if it cannot be said at once it never will, and the server is buried."""
+        """Say something to the server; if it cannot be said at once it never will, and the server is buried. Raises
+        Crowded where there is no room for the descriptors for longer than a moment."""
         assert self._control is not None
-        try:
-            self._control.send(kind, parts, fds)
+        until = now() + _LAST_BREATH
+        while True:
+            try:
+                self._control.send(kind, parts, fds)
+            except Crowded:
+                if now() >= until:
+                    raise
+                sleep(_MOMENT)
+                continue
+            except Gone:
+                break
             if not self._control.wanted:
                 return True
-        except Gone:
-            pass
+            break
         self._bury()
         return False
 

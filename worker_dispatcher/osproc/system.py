@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from worker_dispatcher.errors import RunError
 
-__all__ = ["check_watching", "close_all", "given", "readable", "start_thread", "writable"]
+__all__ = ["check_watching", "close_all", "given", "no_worker", "readable", "start_thread", "writable"]
 
 _T = TypeVar("_T")
 _SINCE = {"eventfd": "2.6.27", "memfd_create": "3.17", "pidfd_open": "5.3", "pidfd_send_signal": "5.1"}
@@ -46,6 +46,18 @@ def check_watching() -> None:
         given("pidfd_send_signal", lambda: signal.pidfd_send_signal(fd, 0))
     finally:
         os.close(fd)
+
+
+def no_worker(why: object) -> RunError:
+    """The error of a pool that gets no worker process. why: what the system says, or says of itself in words."""
+    limits = {
+        errno.EAGAIN: "a limit on processes: ulimit -u, or that of a container",
+        errno.EMFILE: "a limit on descriptors: ulimit -n",
+        errno.ETOOMANYREFS: "a limit on descriptors that are on their way between processes: ulimit -n",
+    }
+    text = str(why)
+    hint = next((f" ({limit})" for code, limit in limits.items() if os.strerror(code) in text), "")
+    return RunError(f"no worker process can be started: {text}{hint}")
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -21,7 +21,7 @@ from worker_dispatcher import home
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
-from worker_dispatcher.osproc.system import close_all, given
+from worker_dispatcher.osproc.system import close_all, given, no_worker
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Patience, Setup, Source
 from worker_dispatcher.pools.batching import (
@@ -79,9 +79,12 @@ class ProcessPool:
         self._setup, self._patience = setup, Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         with ExitStack() as undo:
-            self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-            undo.callback(os.close, self._wake)
-            self._open(slots, method, environment, undo)
+            try:
+                self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+                undo.callback(os.close, self._wake)
+                self._open(slots, method, environment, undo)
+            except OSError as error:
+                raise no_worker(error) from error
             undo.pop_all()
         self._wakes = select.poll()
         self._wakes.register(self._wake, select.POLLIN)

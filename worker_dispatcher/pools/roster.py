@@ -16,7 +16,7 @@ from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.forkserver import FIRST_WORD
 from worker_dispatcher.osproc.slate import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.osproc.system import close_all, readable
+from worker_dispatcher.osproc.system import close_all, no_worker, readable
 from worker_dispatcher.pools.base import Broken, Event, Setup
 from worker_dispatcher.pools.remote import Remote
 
@@ -118,9 +118,7 @@ class Roster:
         if self.remotes or self.dying:
             self.slots = [r.slots for r in self.remotes + self.dying]
         else:
-            if os.strerror(errno.EAGAIN) in why:
-                why += " (a limit on processes: ulimit -u, or that of a container)"
-            self.events.append(Broken(RunError(f"no worker process can be started: {why}")))
+            self.events.append(Broken(no_worker(why)))
 
     def _welcome(self, process: Process) -> None:
         for remote in self.remotes + self.dying:
