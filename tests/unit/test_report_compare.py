@@ -51,6 +51,10 @@ def test_response_times_are_compared_where_both_runs_have_them() -> None:
     assert compare(waiting, waiting)["execution.p50"].a == pytest.approx(0.07, abs=0.05)
     with pytest.raises(KeyError):
         compare(waiting, plain)["response.p50"]
+    told = "is a load, so the times of both are from the start"
+    assert f"only a {told}" in str(compare(waiting, plain))
+    assert f"only b {told}" in str(compare(plain, waiting))
+    assert told not in str(compare(waiting, waiting)) + str(compare(plain, plain))
 
 
 def test_a_rate_has_no_spread_and_a_run_without_tasks_no_numbers() -> None:

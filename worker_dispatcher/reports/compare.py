@@ -60,7 +60,7 @@ class Comparison:
 
     Of a run without a success no time and no rate is given: what refuses everything is quick, and no better.
     invalid_a, invalid_b: malformed rows, which were left out; name_a, name_b: where the runs are from, "" for nobody
-    knows.
+    knows; only_load: 'a' or 'b' where only that run is a load.
     """
 
     count_a: int
@@ -70,6 +70,7 @@ class Comparison:
     invalid_b: int = 0
     name_a: str = ""
     name_b: str = ""
+    only_load: str = ""
 
     def __getitem__(self, name: str) -> Difference:
         """By name, as in 'p95', 'execution.p95', 'error_rate', 'success', 'tps', 'steady_tps'; KeyError if
@@ -92,6 +93,8 @@ class Comparison:
         invalid = [f"{count:,} in {run}" for run, count in (("a", self.invalid_a), ("b", self.invalid_b)) if count]
         if invalid:
             yield f"malformed rows left out: {', '.join(invalid)}"
+        if self.only_load:
+            yield f"only {self.only_load} is a load, so the times of both are from the start"
         success = self["success"]
         for run, count, good in (("a", self.count_a, success.a), ("b", self.count_b, success.b)):
             if not good:
@@ -129,7 +132,10 @@ def compare(rows_a: Rows, rows_b: Rows, *, names: tuple[str, str] = ("", "")) ->
     ]
     first = [Difference("success", "tasks", good[0], good[1], None), _error_rates(rows_a, rows_b)]
     invalid = rows_a.invalidity, rows_b.invalidity
-    return Comparison(len(rows_a), len(rows_b), (*first, *quantiles, *rates), *invalid, *names)
+    loads = [run for run, rows in (("a", rows_a), ("b", rows_b)) if rows.response_times is not None]
+    return Comparison(
+        len(rows_a), len(rows_b), (*first, *quantiles, *rates), *invalid, *names, loads[0] if len(loads) == 1 else ""
+    )
 
 
 def _from_due(rows: Rows) -> Floats:
