@@ -218,8 +218,8 @@ def lines_of(function: types.FunctionType) -> list[str] | None:
 def _show(filename: str, lines: list[str]) -> None:
     import linecache
 
-    # Without a time it is not looked for on the disk.
-    linecache.cache.setdefault(filename, (sum(map(len, lines)), None, lines, filename))
+    # Without a time it is not looked for on the disk. From Python 3.13 on the fork server's own -c has left lines here.
+    linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
 
 
 # Classes

@@ -209,6 +209,7 @@ def test_what_a_program_without_a_file_defines_keeps_its_place(script, how):
     said = (script("-W", "ignore", how, code) if how == "-c" else script("-W", "ignore", how, text=code)).stdout
 
     assert f'File "<{"string" if how == "-c" else "stdin"}>", line 7, in fail\n' in said
+    assert "letter" not in said  # what a worker process was started with, and had in the place of these lines
 
 
 def test_a_module_that_cloudpickle_is_told_to_send_goes_by_value_and_comes_back_as_the_parents(script, tmp_path):
