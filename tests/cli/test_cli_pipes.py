@@ -48,7 +48,8 @@ def test_a_log_goes_from_one_command_to_the_next(folder: Path) -> None:
     ended = shell(
         f"{COMMAND} load orders:visit --rate 100 --duration 0.2 --log - --quiet | {COMMAND} report - --check tps==20"
     )
-    assert ended.stdout.startswith("The load generator kept up"), ended
+    # A busy machine is told in place of the first.
+    assert ended.stdout.startswith(("The load generator kept up", "WARNING: The load generator was")), ended
     assert ended.returncode in (0, 99)
     assert "\n20 tasks in" in ended.stdout
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import struct
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import worker_dispatcher
-from worker_dispatcher.pools import watch
+from worker_dispatcher.osproc.starter import Process
+from worker_dispatcher.osproc.system import exiting
+from worker_dispatcher.pools import roster, watch
 
 COUNT, GUILTY = 12, 5
 HEAD = struct.Struct("<IHHQ")
@@ -217,3 +221,38 @@ def _stops_later(id: int, config: str) -> int:
 
         threading.Thread(target=stop, daemon=True).start()
     return id * 10
+
+
+def end_at_once(id: int, config: dict[str, Any]) -> int:
+    if id == GUILTY:
+        note(config)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return id * 10
+
+
+@pytest.mark.parametrize("method", [None, "spawn", "fork"])
+def test_a_worker_whose_end_takes_a_while_is_dead_and_not_cut_off(method, guilty, monkeypatch):
+    """Its channel is closed before its end can be seen; on a busy machine long before."""
+    monkeypatch.setattr(roster, "_SEVERED_GRACE", 0.0)
+    looks: Counter[Process] = Counter()
+    ended = Process.ended.fget
+
+    def not_at_the_first_looks(self: Process) -> bool:
+        looks[self] += ended(self)
+        return looks[self] > 5
+
+    monkeypatch.setattr(Process, "ended", property(not_at_the_first_looks))
+    log, runs = guilty(end_at_once, SHAPES["processes"] | {"start_method": method}, {})
+    assert (log["status"], runs) == ("crashed", 1)
+    assert "signal 9" in log["error"]["message"]
+
+
+def test_a_process_is_exiting_from_its_end_on_also_when_nobody_has_asked_for_it() -> None:
+    assert not exiting(os.getpid())
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert exiting(pid)
+    os.waitpid(pid, 0)
+    assert exiting(pid)

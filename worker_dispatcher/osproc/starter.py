@@ -17,7 +17,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, order_for, status_of_this_thread
-from worker_dispatcher.osproc.system import check_watching, close_all, given, readable
+from worker_dispatcher.osproc.system import check_watching, close_all, exiting, given, readable
 
 __all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "fill_standard_descriptors", "warm_up"]
 
@@ -64,6 +64,11 @@ class Process:
     def ended(self) -> bool:
         """True once it has certainly ended, reaped or not."""
         return self.status is not None or (self.sentinel is not None and readable(self.sentinel))
+
+    @property
+    def ending(self) -> bool:
+        """True once it is past doing anything, if not at its end."""
+        return self.ended or (self.pid is not None and exiting(self.pid))
 
     @property
     def exit_code(self) -> int | None:

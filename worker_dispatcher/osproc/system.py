@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from worker_dispatcher.errors import RunError
 
-__all__ = ["check_watching", "close_all", "given", "no_worker", "readable", "start_thread", "writable"]
+__all__ = ["check_watching", "close_all", "exiting", "given", "no_worker", "readable", "start_thread", "writable"]
 
 _T = TypeVar("_T")
+_FLAGS, _PF_EXITING = 6, 4  # of /proc/PID/stat: the field, counted from what follows the name, and the bit
 _SINCE = {"eventfd": "2.6.27", "memfd_create": "3.17", "pidfd_open": "5.3", "pidfd_send_signal": "5.1"}
 # Which call is not there, and what a filter of system calls answers in its place; all else may pass.
 _REFUSALS = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
@@ -67,6 +68,17 @@ def close_all(fds: Iterable[int]) -> None:
             os.close(fd)
         except OSError:
             continue
+
+
+def exiting(pid: int) -> bool:
+    """True once the end of a process of ours has begun. On a busy machine it takes a while from there, in which its
+    descriptors are closed already and its pidfd does not tell yet."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # it has gone
+        return True
+    return bool(int(fields[_FLAGS]) & _PF_EXITING)
 
 
 def start_thread(thread: threading.Thread) -> None:

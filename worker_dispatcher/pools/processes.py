@@ -307,7 +307,7 @@ class ProcessPool:
             self._roster.give_up(remote)
             return
         if remote.gone:
-            remote.severed = remote.garbled or not remote.process.ended
+            remote.severed = remote.garbled or not remote.process.ending
             self._roster.give_up(remote)
             return
         timeout = self._setup.timeout
