@@ -48,6 +48,12 @@ POSITIVE_INTS = [
 ]
 
 
+@pytest.mark.parametrize("path", [*POSITIVE_INTS, "task.retries", "task.list", "worker.memory_limit"])
+def test_a_number_that_python_would_not_print_is_refused(path: str) -> None:
+    assert problem(path, 1 << 15_000).startswith("must be < 2**1024, got ")
+    assert str(1 << 1000) in repr(parse(nested("task.retries", 1 << 1000)))
+
+
 @pytest.mark.parametrize("path", POSITIVE_INTS)
 @pytest.mark.parametrize(
     ("value", "said"),

@@ -110,6 +110,9 @@ def seconds(fix: str, *, least: float | None = None, optional: bool = False) -> 
     return Rule(plain.kind, accept)
 
 
+_MOST = 1 << 1024  # a seed may have some hundred bits
+
+
 def whole(fix: str, *, least: int, optional: bool = False) -> Rule:
     """A whole number, kept as an int; 3.0 is refused as a likely slip."""
     bounds = _Bounds(least, None, None, optional)
@@ -120,9 +123,16 @@ def whole(fix: str, *, least: int, optional: bool = False) -> Rule:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise Refused(f"must be a whole number{bounds}, got {got(value)}; {fix}")
         checked: int = bounds.checked(operator.index(value), fix)
-        return checked
+        return _printable(checked, fix)
 
     return Rule(f"int{bounds}", accept)
+
+
+def _printable(number: int, fix: str) -> int:
+    """A number as it is, unless it has so many digits that Python refuses to print it."""
+    if number >= _MOST:
+        raise Refused(f"must be < 2**1024, got {brief(number)}; {fix}")
+    return number
 
 
 _UNITS = {name: 1000**nth for nth, name in enumerate(("b", "kb", "mb", "gb", "tb"))}
@@ -141,7 +151,7 @@ def size(fix: str) -> Rule:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise Refused(f"must be a whole number of bytes, or a text such as '2GB', got {got(value)}; {fix}")
         checked: int = bounds.checked(operator.index(value), fix)
-        return checked
+        return _printable(checked, fix)
 
     return Rule("bytes, text such as '2GB', or None", accept)
 
@@ -302,7 +312,7 @@ def _items(value: Any) -> Iterable[Any] | int | None:
     if isinstance(value, numbers.Integral):
         if (count := operator.index(value)) < 0:
             raise Refused(f"must be >= 0, got {brief(count)}; {fix}")
-        return count
+        return _printable(count, fix)
     if not _iterable(value):
         raise Refused(f"must be an iterable or a count, got {got(value)}; {_items_fix(value) or fix}")
     iterable: Iterable[Any] = value
