@@ -55,6 +55,7 @@ _USES = "  it uses "
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, complex})
 _NAMES_A_GLOBAL = b"\x93"  # STACK_GLOBAL: without it a protocol 5 pickle cannot call anything when loaded
 # Limits on files, and a system that gives no shared pages at all: what was to go there goes into the frame.
+_ROOMY = 32  # descriptors: who may have fewer cannot take in the few that come together
 _NO_PAGES = (errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOSYS, errno.EPERM, errno.EACCES)
 _MAPPINGS_MOST = 1 << 14  # a process may have 65 530, most of which are not ours to take
 # From Python 3.13 on a mapping need not hold a descriptor of its own.
@@ -317,6 +318,8 @@ def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
     pickled = (packed.head, *packed.rest)
     aside = packed.head_size >= LARGE_PICKLE, sum(lengths) >= LARGE
     fds: list[int] = []
+    if any(aside) and resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _ROOMY:
+        aside = False, False
     if any(aside):
         try:
             fds = [share_buffers(packed.buffers if aside[1] else (), pickled if aside[0] else ())]

@@ -11,6 +11,7 @@ import pytest
 
 import worker_dispatcher as wd
 from worker_dispatcher.osproc import channel
+from worker_dispatcher.pools import frames
 
 SHAPES = {
     "processes": {"use_processing": True},
@@ -76,3 +77,17 @@ def test_a_fork_server_that_the_system_takes_no_descriptors_for_is_asked_again_o
     else:
         with pytest.raises(wd.RunError, match=r"no worker process can be started: .* on their way"):
             wd.start(config)
+
+
+def test_a_worker_that_gets_no_descriptor_for_what_it_logs_says_so(monkeypatch):
+    send = channel.Channel.send
+
+    def crowded(self, kind, parts=(), fds=()):
+        if kind == frames.SETUP and len(fds) == 1:  # the opening of a connection has two
+            raise channel.Crowded(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+        send(self, kind, parts, fds)
+
+    monkeypatch.setattr(channel.Channel, "send", crowded)
+    worker = {**SHAPES["processes"], "number": 2, "forward_logging": True}
+    with pytest.warns(wd.WorkerWarning, match="not forwarded: there was no room for one more descriptor"):
+        assert wd.start({"task": {"list": [1, 2], "function": abs}, "worker": worker, "verbose": False}) == [1, 2]

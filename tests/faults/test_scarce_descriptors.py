@@ -30,6 +30,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 SHAPES = {
     "processes": {"number": 3, "use_processing": True},
     "grid": {"number": 4, "parallel_processing": {"enabled": True, "processes": 2}},
+    "spawn": {"number": 3, "use_processing": True, "start_method": "spawn"},
+    "fork": {"number": 3, "use_processing": True, "start_method": "fork"},
     "many processes": {"number": 40, "use_processing": True},
 }
 PARENT = os.getpid()
@@ -74,8 +76,8 @@ def test_more_arrays_are_alive_than_descriptors_may_be(shape, kind):
     run_as_ordinary(kind, shape, 128, 250, 80_000)
 
 
-@pytest.mark.parametrize("shape", ["processes", "grid"])
-@pytest.mark.parametrize("limit", [40, 64])
+@pytest.mark.parametrize("shape", ["processes", "grid", "spawn", "fork"])
+@pytest.mark.parametrize("limit", [16, 20, 40, 64])
 def test_at_a_low_limit_arrays_arrive_too(limit, shape):
     run_as_ordinary("twice", shape, limit, 120, 80_000)
 

@@ -16,7 +16,7 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 
-from worker_dispatcher.clock import sleep
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.system import close_all, readable, writable
 
@@ -90,6 +90,17 @@ class Channel:
             self._queue(memoryview(head), fds)
             for part in parts:
                 self._queue(memoryview(part), ())
+
+    def send_soon(self, kind: int, parts: Sequence[bytes | memoryview], fds: Sequence[int], within: float) -> None:
+        """`send`; where the system takes no descriptors, tries again for so many seconds before it raises Crowded."""
+        until = now() + within
+        while True:
+            try:
+                return self.send(kind, parts, fds)
+            except Crowded:
+                if now() >= until:
+                    raise
+                sleep(_MOMENT)
 
     def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
         self.flush()

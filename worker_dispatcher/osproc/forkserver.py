@@ -12,9 +12,8 @@ import sys
 import threading
 from typing import Any
 
-from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError
-from worker_dispatcher.osproc.channel import Channel, Crowded, Gone
+from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, status_of_this_thread
 from worker_dispatcher.osproc.system import no_worker, readable
@@ -22,7 +21,6 @@ from worker_dispatcher.osproc.system import no_worker, readable
 __all__ = ["FIRST_WORD", "connect", "give_up", "warm_up"]
 
 FIRST_WORD = 10.0  # seconds within which a fork server or a worker that was started says something
-_MOMENT = 0.001  # seconds until what the system had no room for is tried again
 _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take to end
 
 _OPEN, _BECOME = 1, 7  # frame kinds of server.py, which the parent never imports
@@ -112,20 +110,12 @@ class _ForkServer:
         """Say something to the server; if it cannot be said at once it never will, and the server is buried. Raises
         Crowded where there is no room for the descriptors for longer than a moment."""
         assert self._control is not None
-        until = now() + _LAST_BREATH
-        while True:
-            try:
-                self._control.send(kind, parts, fds)
-            except Crowded:
-                if now() >= until:
-                    raise
-                sleep(_MOMENT)
-                continue
-            except Gone:
-                break
+        try:
+            self._control.send_soon(kind, parts, fds, _LAST_BREATH)
             if not self._control.wanted:
                 return True
-            break
+        except Gone:
+            pass
         self._bury()
         return False
 

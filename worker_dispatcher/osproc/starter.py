@@ -166,7 +166,9 @@ class ServerStarter:
         end of the socket, which a fork is not to keep."""
         process, token = Process(), b"%d" % next(self._tokens)
         try:
-            self._channel.send(_START, [token], [sock.fileno(), slate_fd, 1, 2])
+            # Without any worker there is nothing to do but wait until a new server has taken what was sent before.
+            within = 0.0 if self._processes else forkserver.FIRST_WORD
+            self._channel.send_soon(_START, [token], [sock.fileno(), slate_fd, 1, 2], within)
         except Gone:
             pass  # `pump`, which will be called for it, finds the server gone too
         self._processes[token] = process

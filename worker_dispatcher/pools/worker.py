@@ -220,8 +220,11 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
         *parts, manners = frames[0].parts
         about_logs, about_main = marshal.loads(manners)
         home.settle(about_main)
-        if about_logs is not None and len(frames[0].fds) == about_logs[1]:  # else there was no room for its descriptor
-            logs = Outgoing(frames[0].fds.pop(), about_logs[0], drops=about_logs[2])
+        if about_logs is not None:
+            if len(frames[0].fds) == about_logs[1]:
+                logs = Outgoing(frames[0].fds.pop(), about_logs[0], drops=about_logs[2])
+            else:
+                complain(channel, ["what a worker logs is not forwarded: there was no room for one more descriptor"])
         _limit_blas()
         setup, error = load_setup(parts, frames[0].fds)
         if error is not None:
