@@ -12,7 +12,6 @@ import worker_dispatcher as wd
 
 
 def add(id, result, log):
-    assert log["status"] == "ok"
     log["seen"] = [id, result]
     log["task_id"] = log["duration"] = "mine"  # ours stay ours
     log["metadata"]["noted"] = id
@@ -32,6 +31,10 @@ def test_what_on_done_adds_to_its_log_is_in_the_logs(shape, run):
         assert log["seen"] == [id, 10 * id]
         assert log["duration"] >= 0
         assert log["metadata"] == {"given": id, "noted": id}
+
+
+def test_the_log_that_on_done_is_given_has_a_status(shape, run):
+    assert run(shape, give, 2, callback={"on_done": lambda log: log["status"]}) == ["ok", "ok"]
 
 
 def test_what_on_done_adds_is_there_where_output_is_captured_and_where_it_fails(plain_shape, run):
