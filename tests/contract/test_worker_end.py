@@ -178,7 +178,7 @@ def work(id):
     return id
 began = time.monotonic()
 print(run(work) == list(range(1, 13)), [log["status"] for log in worker_dispatcher.get_logs()] == ["ok"] * 12)
-print(time.monotonic() - began < 8, run(work, 3))
+print(time.monotonic() - began < 40, run(work, 3))  # it would be 60, whatever else the machine does
 """
     said, folder = ended(code, shape)
     assert said.splitlines()[0] == "True True"
@@ -230,7 +230,7 @@ def work(id):
     return id
 began = time.monotonic()
 run(work, 2)
-print(time.monotonic() - began < 6)
+print(time.monotonic() - began < 40)  # and not 60, whatever else the machine does
 """
     said, folder = ended(code, method=method)
     assert "True" in said
