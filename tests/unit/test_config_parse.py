@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pytest
 from parsed import nested, problem
 
@@ -249,6 +250,30 @@ def test_an_asynchronous_iterable_is_refused_with_what_to_do() -> None:
         def __aiter__(self) -> Any: ...
 
     assert "collect it into a list first" in problem("task.list", Stream())
+
+
+@pytest.mark.parametrize(
+    ("methods", "fix"),
+    [
+        (("itertuples",), "give df.itertuples()"),  # pandas, and what is made after it
+        (("iter_rows", "get_columns"), "give df.iter_rows()"),  # polars
+        (("to_pylist", "itercolumns"), "give table.to_pylist()"),  # pyarrow
+    ],
+)
+def test_a_frame_is_refused_since_its_column_names_would_be_the_tasks(methods: tuple[str, ...], fix: str) -> None:
+    def columns(frame: object) -> Iterator[str]:
+        return iter(["price", "amount"])
+
+    frame = type("DataFrame", (), {"__iter__": columns, **dict.fromkeys(methods, columns)})
+    subclass = type("GeoDataFrame", (frame,), {})
+    said = "gives its columns when it is iterated, not its rows; "
+    assert problem("task.list", frame()) == f"a DataFrame {said}{fix}"
+    assert problem("task.list", subclass()) == f"a GeoDataFrame {said}{fix}"
+
+
+def test_a_sheet_that_is_iterated_by_rows_is_a_task_list() -> None:
+    sheet = openpyxl.Workbook().active
+    assert parse({"task": {"list": sheet, "function": str}}).task.list is sheet
 
 
 @pytest.mark.parametrize("value", [None, True, False])

@@ -315,6 +315,8 @@ def _items(value: Any) -> Iterable[Any] | int | None:
         return _printable(count, fix)
     if not _iterable(value):
         raise Refused(f"must be an iterable or a count, got {got(value)}; {_items_fix(value) or fix}")
+    if rows := _rows_of_frame(type(value)):
+        raise Refused(f"a {type(value).__name__} gives its columns when it is iterated, not its rows; give {rows}")
     iterable: Iterable[Any] = value
     return iterable
 
@@ -327,6 +329,16 @@ def _iterable(value: object) -> bool:
     kind = type(value)
     old_sequence = hasattr(kind, "__getitem__") and getattr(kind, "__iter__", True) is not None
     return isinstance(value, Iterable) or (old_sequence and not isinstance(value, Mapping))
+
+
+def _rows_of_frame(kind: type) -> str:
+    """How to ask a frame (pandas, polars, pyarrow) for its rows; "" for all else. None of them is imported."""
+    names = set().union(*map(vars, kind.__mro__))  # not hasattr, which may run code of the user's
+    if "itertuples" in names:
+        return "df.itertuples()"
+    if {"iter_rows", "get_columns"} <= names:
+        return "df.iter_rows()"
+    return "table.to_pylist()" if {"itercolumns", "to_pylist"} <= names else ""
 
 
 def _items_fix(value: object) -> str:
