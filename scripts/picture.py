@@ -1,4 +1,4 @@
-"""The picture of a report in README: a load test of a server on this machine, photographed in a browser.
+"""The picture in the guide on reports: a load test of a server on this machine, photographed in a browser.
 
     python scripts/picture.py [OUT.png]        needs the extra [report] and chromium
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import worker_dispatcher
 
-OUT = Path(__file__).resolve().parent.parent / "tests" / "examples" / "report.png"
+OUT = Path(__file__).resolve().parent.parent / "worker_dispatcher" / "reports" / "report.png"
 SECONDS, RATE, STANDS_STILL_AT = 10, 150, 4.0
 WIDTH, HEIGHT = 1280, 1220
 

@@ -1,4 +1,4 @@
-"""README's tables for who comes from another library: where both columns are code, both run and give the same.
+"""The tables for who comes from another library: where both columns are code, both run and give the same.
 
 The libraries themselves come with the extra [bench]; without one only our column runs, and must give what f gives.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "worker_dispatcher" / "README.md"
 
 PRELUDE = '''
 import warnings
@@ -69,14 +69,14 @@ class Row(NamedTuple):
 def rows_of(text: str) -> list[Row]:
     """The rows of two pieces of code, by the library of their heading. What follows the second piece is a remark."""
     found = []
-    for part in text.partition("## Coming from another library\n")[2].partition("\n## ")[0].split("\n### ")[1:]:
+    for part in text.split("\n## ")[1:]:
         library = part.partition("\n")[0]
         rows = re.findall(r"^\| `([^`]+)` \| `((?:start|for)[^`]+)`.* \|$", part, re.MULTILINE)
         found += [Row(library, there, here) for there, here in rows]
     return found
 
 
-ROWS = rows_of(README.read_text(encoding="utf-8"))
+ROWS = rows_of(PAGE.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("library", IMPORTS)

@@ -1,4 +1,4 @@
-"""Each script in scripts/examples runs offline, says what it found, and has its line in README."""
+"""Each script in scripts/examples runs offline, says what it found, and has its line in the README beside it."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_an_example_runs_and_says_what_it_found(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_an_example_is_short_and_has_its_line_in_readme(name: str) -> None:
+def test_an_example_is_short_and_has_its_line_in_the_readme_beside_it(name: str) -> None:
     lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
     assert 20 <= len(lines) <= 60
-    assert f"| `scripts/examples/{name}` |" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| `scripts/examples/{name}` |" in (FOLDER / "README.md").read_text(encoding="utf-8")
     assert f"python scripts/examples/{name}" in "\n".join(lines[:5])

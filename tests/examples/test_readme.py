@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,13 +22,16 @@ from typing import NamedTuple
 import pytest
 
 from benchmarks import how_fast
+from worker_dispatcher.config.declare import options
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.config.table import option_table
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "tests/README.md", "benchmarks/README.md")
-}
-TEXT = PAGES["README.md"]
+ROOMS = ("benchmarks", "scripts", "tests", "worker_dispatcher")
+FRONT = "README.md"
+FILES = [ROOT / FRONT, *(file for room in ROOMS for file in sorted((ROOT / room).rglob(FRONT)))]
+PAGES = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in FILES}
+OPTIONS_PAGE = PAGES["worker_dispatcher/config/README.md"]
 OPENING, CLOSING = "<!-- options -->\n", "<!-- /options -->"
 PLACEHOLDER = "https://your.name/"
 MARK = re.compile(r"<!-- not run: (?P<reason>\S.*) -->")
@@ -132,9 +136,9 @@ def test_the_script_with_a_journal_does_nothing_again_when_it_is_run_again(site:
 
 
 def test_the_option_table_is_the_one_of_the_code() -> None:
-    assert TEXT.count(OPENING) == TEXT.count(CLOSING) == 1
-    table = TEXT.partition(OPENING)[2].partition(CLOSING)[0]
-    assert table.strip("\n") == option_table().strip("\n"), "copy config.table.option_table() to README.md"
+    assert OPTIONS_PAGE.count(OPENING) == OPTIONS_PAGE.count(CLOSING) == 1
+    table = OPTIONS_PAGE.partition(OPENING)[2].partition(CLOSING)[0]
+    assert table.strip("\n") == option_table().strip("\n"), "copy config.table.option_table() to its README"
 
 
 def test_the_figures_of_the_pages_are_those_of_the_results_of_benchmarks() -> None:
@@ -166,10 +170,43 @@ not an output
     ]
 
 
+def links(page: str) -> list[Path]:
+    """Where the relative links of a page lead."""
+    return [((ROOT / page).parent / name).resolve() for name in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", PAGES[page])]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_that_a_page_names_exists(page: str) -> None:
     named = re.findall(r"`((?:sh )?(?:scripts|tests|benchmarks|worker_dispatcher)/[\w./]+)`", PAGES[page])
     paths = [ROOT / name.removeprefix("sh ") for name in named]
-    paths += [(ROOT / page).parent / name for name in re.findall(r"\]\(([^)#:]+)\)", PAGES[page])]
+    paths += links(page)
     assert paths
     assert [path for path in paths if not path.exists()] == []
+
+
+def test_the_front_page_is_short_and_leads_to_every_guide_and_back() -> None:
+    assert len(PAGES[FRONT].splitlines()) <= 450
+    guides = [page for page in PAGES if page != FRONT]
+    assert [page for page in guides if ROOT / page not in links(FRONT)] == []
+    assert [page for page in guides if ROOT / FRONT not in links(page)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_to_a_heading_names_one_that_is_there(page: str) -> None:
+    for name, anchor in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", PAGES[page]):
+        text = ((ROOT / page).parent / name).read_text(encoding="utf-8") if name else PAGES[page]
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings], name
+
+
+def test_nothing_stands_in_the_pages_twice() -> None:
+    lines = [line for text in PAGES.values() for line in text.splitlines() if len(line) > 70]
+    assert [line for line, times in Counter(lines).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_that_a_page_names_exists(page: str) -> None:
+    known = set(options(Config))
+    sections = {path.rpartition(".")[0] for path in known}
+    named = set(re.findall(r"`((?:task|worker)\.[a-z_.]+)[`:]", PAGES[page]))
+    assert named - known - sections == set()
