@@ -213,7 +213,9 @@ def get_tps(
     from worker_dispatcher.dispatch.banner import print as say
     from worker_dispatcher.reports.tps import get_tps as report
 
-    given = get_logs() if logs is None else logs
+    given = logs
+    if given is None:
+        given = (run.columns or run.logs) if (run := last_run()) else []
     return report(
         given, display_intervals, interval, reverse_interval, use_processing, verbose, debug, emit=say, **more
     )

@@ -15,6 +15,7 @@ from worker_dispatcher.errors import ConfigError
 if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
     from worker_dispatcher.reports.check import Verdict
+    from worker_dispatcher.reports.facts import Facts
     from worker_dispatcher.reports.health import Health
     from worker_dispatcher.reports.report import Report
 
@@ -150,9 +151,8 @@ class _Search:
         from worker_dispatcher.reports.report import make_report
 
         config = _at_rate(self._config, rate, self._duration)
-        run = Run.of(config).drive()
-        report = make_report(run)
-        trial = Trial(rate, report.check(self._checks), report.health, _unserved(run), report)
+        report = make_report(Run.of(config).drive())
+        trial = Trial(rate, report.check(self._checks), report.health, _unserved(report.facts), report)
         self.trials.append(trial)
         if self._verbose:
             say(str(trial))
@@ -170,12 +170,13 @@ class _Search:
         return MaxRate(self.low, self.high, lowest.failed_by, tuple(self.trials))
 
 
-def _unserved(run: Run) -> float:
-    logs, dropped = run.logs, len(run.dropped)
-    last = max((log["scheduled_at"] for log in logs), default=0.0)
-    late = sum(log["started_at"] > last + _ON_TIME for log in logs)
-    share: float = (late + dropped) / max(1, len(logs) + dropped)
-    return share
+def _unserved(facts: Facts) -> float:
+    rows, dropped = facts.all_rows, len(facts.dropped)
+    late = 0
+    if rows.queue_delays is not None:
+        last = float((rows.starts - rows.queue_delays).max())  # when the last was due
+        late = int((rows.starts > last + _ON_TIME).sum())
+    return (late + dropped) / max(1, len(rows) + dropped)
 
 
 def _check_early(config: Mapping[str, Any], checks: tuple[str, ...], start: float, duration: float) -> None:

@@ -11,7 +11,7 @@ import bisect
 import math
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
@@ -30,6 +30,7 @@ __all__ = [
     "OPEN",
     "OUTPUT",
     "RESUMED",
+    "ROUNDING",
     "STATUS_NAMES",
     "TIMEOUT",
     "Failure",
@@ -50,7 +51,7 @@ RESUMED = -1  # in the column of workers: an earlier run had it
 # Under these travels with a task's metadata what it printed, and what on_done has added to its log.
 OUTPUT, ADDED = "worker_dispatcher.output", "worker_dispatcher.added"
 
-_ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
+ROUNDING = 1e-6  # seconds: what sums of monotonic times may lack of a due time
 _NO_END = 1 << 62  # more tasks than any run will have
 
 
@@ -64,9 +65,9 @@ def unpacked_notes(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None
 
 def phase_of(due: float, measured_from: float, measured_until: float) -> str:
     """Which part of a load a task belongs to, by its due time (monotonic): 'warmup', 'main' or 'cooldown'."""
-    if due < measured_from - _ROUNDING:
+    if due < measured_from - ROUNDING:
         return "warmup"
-    return "cooldown" if due >= measured_until - _ROUNDING else "main"
+    return "cooldown" if due >= measured_until - ROUNDING else "main"
 
 
 class Failure(NamedTuple):
@@ -366,6 +367,10 @@ class Ledger:
             delays = {"queue_delay": started - due, "response_time": ended - due}
             entry |= self._scheduled(task_id, *scheduled) | delays
         return added | entry if added else entry
+
+    def says_more_of(self, keys: Set[str]) -> bool:
+        """True if on_done has added any of these keys to a log."""
+        return any(not keys.isdisjoint(notes[ADDED]) for notes in self.metadata.values() if ADDED in notes)
 
     def window(self, now: float | None = None) -> tuple[float, float] | None:
         """From when to when the tasks that statistics are about are planned to be due (monotonic), the latter infinite

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from made_logs import ALL_FAILED, BEGAN, MIXED, ONE, TRACEBACK, due, failed, log
 
 from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.failures import place_of
 from worker_dispatcher.reports.health import generator_health
 from worker_dispatcher.reports.lanes import busy_shares, idle_tails
-from worker_dispatcher.reports.places import group_failures, place_of
 from worker_dispatcher.reports.timeline import (
     bins_of,
     histogram,
@@ -150,7 +150,7 @@ def test_failures_are_grouped_by_type_and_line() -> None:
         log(78, 0, 1, result=False),
         log(79, 0, 1, result=False),
     ]
-    groups = group_failures([*logs, log(80, 0, 1, status="timeout", result=None)])
+    groups = Facts([*logs, log(80, 0, 1, status="timeout", result=None)]).failures
     assert [(one.type, one.place, one.count) for one in groups] == [
         ("ValueError", "orders.py:12", 20),
         ("returned False", "", 2),

@@ -13,7 +13,7 @@ import worker_dispatcher
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Ledger
-from worker_dispatcher.reports.places import group_failures
+from worker_dispatcher.reports.failures import failed_of_log, group_failures
 
 TRACE = (
     'Traceback (most recent call last):\n  File "/home/user/sizes.py", line {}, in fetch\n    raise\nValueError: x\n'
@@ -168,7 +168,7 @@ def test_errors_of_one_line_of_code_stand_apart_by_their_http_status(kind: str, 
         ("#1", True, True),
         ("#2", False, True),
     ]
-    groups = group_failures(made.logs())
+    groups = group_failures(map(failed_of_log, made.logs()))
     assert [(group.count, "404" in group.message) for group in groups] == [(2, True), (2, False)]
 
 
@@ -178,7 +178,7 @@ def test_numbers_in_other_messages_make_no_kinds_of_failures() -> None:
     for task_id in (1, 2):
         failure = Failure("ValueError", f"{403 + task_id} items are missing", TRACE.format(9))
         made.settle(task_id, ERROR, 0.0, 0.01, failure=failure)
-    assert [group.count for group in group_failures(made.logs())] == [2]
+    assert [group.count for group in group_failures(map(failed_of_log, made.logs()))] == [2]
 
 
 def test_a_load_says_the_times_from_due_moments_too() -> None:

@@ -12,7 +12,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.config import Reading, read
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.errors import TaskFailure
-from worker_dispatcher.records import DROPPED, NOT_RUN
+from worker_dispatcher.records import DROPPED, NOT_RUN, Ledger
 from worker_dispatcher.tracebacks import part_from_frames, spare_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 __tracebackhide__ = True  # see tracebacks
+
+_READ_BY_REPORTS = {"phase", "input", "queue_delay", "response_time", "no_success"}  # if on_done adds them to a log
 
 
 class Run:
@@ -247,6 +249,15 @@ class Run:
                 self._logs = self._course.ledger.logs()
         return self._logs
 
+    @property
+    def columns(self) -> Ledger | None:
+        """What reports read of a run that is done, in the place of its logs; None where these count: once somebody has
+        them, who may have changed them, and where on_done has added to a log what reports go by."""
+        if not self.done or self._logs is not None or self._course.ledger.says_more_of(_READ_BY_REPORTS):
+            return None
+        self._course.ledger.expect_kept()
+        return self._course.ledger
+
     def each_log(self) -> Iterator[dict[str, Any]]:
         """`logs` of a run that is done, one at a time: none is kept."""
         return self._course.ledger.each_log()
@@ -275,7 +286,7 @@ class Run:
         """`get_tps` over this run."""
         from worker_dispatcher.reports.tps import get_tps
 
-        return get_tps(self.logs, **options)
+        return get_tps(self.columns or self.logs, **options)
 
     def __repr__(self) -> str:
         counts = self._course.ledger.counts()

@@ -13,16 +13,12 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.records import CRASHED, ERROR, OK, RESUMED, TIMEOUT, Ledger, phase_of
-from worker_dispatcher.reports.verdict import no_success, successes
-
-if TYPE_CHECKING:
-    from worker_dispatcher.reports.places import Cause
+from worker_dispatcher.reports.verdict import successes
 
 __all__ = ["summary_lines", "worker_lines"]
 
@@ -149,51 +145,38 @@ def _rates(ledger: Ledger, rows: Sequence[int], load: Mapping[str, Any]) -> str:
 
 def _failure_lines(ledger: Ledger, width: int | None) -> Iterator[str]:
     """One line for each cause and line of code, in the order of their first tasks."""
+    failed = _failed_ids(ledger)
+    if not failed:
+        return
+    from worker_dispatcher.reports.failures import failed_in, group_failures
     from worker_dispatcher.reports.wording import printable
 
-    firsts, alike = _kinds_of_failures(ledger)
-    if not firsts:
-        return
+    groups = group_failures(failed_in(ledger, task_id) for task_id in failed)
     yield "first failures"
-    shown = list(firsts.items())[:_FAILURES]
-    heads = [f"#{task_id}" for _, task_id in shown]
-    given = [failure.input if (failure := ledger.failures.get(task_id)) else "" for _, task_id in shown]
+    shown = groups[:_FAILURES]
+    firsts = [int(group.task_ids[0]) for group in shown]
+    heads = [f"#{task_id}" for task_id in firsts]
+    given = [failure.input if (failure := ledger.failures.get(task_id)) else "" for task_id in firsts]
     inputs = [printable(one, _INPUT if width is None else width // 5) for one in given]
-    spots = [printable(kind.place, 40) for kind, _ in shown]
-    more = [f"(+{alike[kind] - 1:,} like it)" if alike[kind] > 1 else "" for kind, _ in shown]
+    spots = [printable(group.place, 40) for group in shown]
+    more = [f"(+{group.count - 1:,} like it)" if group.count > 1 else "" for group in shown]
     others = sum(2 + max(map(len, column)) for column in (heads, inputs, spots, more) if any(column))
     longest = _LONGEST if width is None else max(_SHORTEST, min(_LONGEST, width - 2 - others))
-    texts = [printable(_said(ledger, task_id, kind.type), longest) for kind, task_id in shown]
+    texts = [printable(_said(ledger, at, group.type), longest) for at, group in zip(firsts, shown, strict=True)]
     columns = [column for column in (heads, inputs, texts, spots, more) if any(column)]
     widths = [max(map(len, column)) for column in columns]
     for cells in zip(*columns, strict=True):
         yield "  " + "  ".join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True)).rstrip()
-    if len(firsts) > _FAILURES:
-        rest = len(firsts) - _FAILURES
+    if len(groups) > _FAILURES:
+        rest = len(groups) - _FAILURES
         yield f"  and {rest} more kind{'s' if rest > 1 else ''}; all are in get_logs()"
 
 
-def _kinds_of_failures(ledger: Ledger) -> tuple[dict[Cause, int], Counter[Cause]]:
-    """By cause: the first task's id, and how many there are."""
-    from worker_dispatcher.reports.places import Cause, place_of
-
-    firsts: dict[Cause, int] = {}
-    alike: Counter[Cause] = Counter()
-    places: dict[str, str] = {"": ""}  # a million tasks fail in a few ways
+def _failed_ids(ledger: Ledger) -> list[int]:
+    """In order: those that failed, and those that ended ok and are no success."""
+    failed = [task_id for task_id in ledger.failures if ledger.status[task_id - 1] in (ERROR, TIMEOUT, CRASHED)]
     refused = itertools.compress(itertools.count(1), map(operator.not_, successes(ledger.results)))
-    for task_id in sorted([*ledger.failures, *refused]):
-        failure = ledger.failures.get(task_id)
-        if failure is None:
-            cause = Cause.of(no_success(ledger.results[task_id - 1]))
-        elif ledger.status[task_id - 1] not in (ERROR, TIMEOUT, CRASHED):
-            continue
-        else:
-            if failure.traceback not in places:
-                places[failure.traceback] = place_of(failure.traceback)
-            cause = Cause.of(failure.type, places[failure.traceback], failure.message)
-        firsts.setdefault(cause, task_id)
-        alike[cause] += 1
-    return firsts, alike
+    return sorted([*failed, *(task_id for task_id in refused if ledger.status[task_id - 1] == OK)])
 
 
 def _said(ledger: Ledger, task_id: int, kind: str) -> str:

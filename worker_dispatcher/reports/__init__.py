@@ -1,10 +1,10 @@
 """reports: what a run's records say, as pure functions; floor 2.
 
-    logs (dicts) ──Rows.from_logs──┐
-                                   ├── Rows ── tps_of_rows ── a dict of plain numbers ── check ── Verdict
-    a Run's columns ─from_columns──┘    └───── compare (two Rows) ── Comparison
+    logs (dicts) ──── LogReader ────┐            ┌── tps_of_rows ── a dict of plain numbers ── check ── Verdict
+                                    ├──── Rows ──┤
+    a Run's columns ─ LedgerReader ─┘            └── compare (two Rows) ── Comparison
 
-    a run, logs or a file ── facts_of ── Facts ── Digest ── Report ── outputs: text, page, picture, workbook, ...
+    a run, logs or a file ── facts_of ── Facts (a reader, and what else is known) ── Digest ── Report ── outputs
 
     verdict      when a result is a success; the only place that asks bool() of a user's object
     rows         the columns everything below reads; malformed rows are counted and left out here
@@ -13,7 +13,8 @@
     peak         the best window between whole seconds, exactly
     rate         the best window of any bounds; steady rate; tasks in flight
     percentiles  nearest rank: always an observed value
-    failures     errors grouped by type
+    readers      what is read of all logs, from dicts or from a run's columns
+    failures     failures by type, and by type and line of code
     keeping      what is kept of a result where nobody will read it whole
     tps          get_tps: puts the above together
     check        thresholds ("p99<300ms") for tests and CI
@@ -21,7 +22,6 @@
     change       limits on what may change from one to the other
 
     facts        the logs and what else is known of a run; columns beside those of Rows
-    places       failures by type and line of code
     timeline     the run in bins: rates, percentiles and tasks in flight over time; the histogram
     lanes        who did what when; what waiting for stragglers cost
     health       whether the load generator itself was the bottleneck

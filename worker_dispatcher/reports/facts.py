@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, cast
@@ -15,9 +14,10 @@ from typing import Any, Protocol, TypeGuard, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.reports.places import FailureGroup, group_failures
+from worker_dispatcher.records import Ledger
+from worker_dispatcher.reports.failures import FailureGroup, group_failures
+from worker_dispatcher.reports.readers import LedgerReader, LogReader, Reader
 from worker_dispatcher.reports.rows import Floats, Rows
-from worker_dispatcher.reports.verdict import cause_of_log
 from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.zipped import lines_of
 
@@ -30,7 +30,8 @@ _LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says some
 
 
 class RunLike(Protocol):
-    """What is asked of a run. logs, info, config: as get_logs(), get_result_info() and get_last_config() give them."""
+    """What is asked of a run. logs, info, config: as get_logs(), get_result_info() and get_last_config() give them. One
+    with `columns`, a Ledger that does not change any more, is read from there."""
 
     @property
     def logs(self) -> list[dict[str, Any]]: ...
@@ -50,7 +51,9 @@ def facts_of(source: object) -> Facts:
     # By its class: asking an instance for an attribute would make the logs once more.
     if hasattr(type(source), "logs") and hasattr(type(source), "info"):
         run = cast(RunLike, source)
-        return Facts(run.logs, run.info, run.config, getattr(run, "dropped", ()))
+        ledger: Ledger | None = getattr(run, "columns", None)
+        logs = run.logs if ledger is None else LedgerReader(ledger, lambda: run.logs)
+        return Facts(logs, run.info, run.config, getattr(run, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         total = getattr(source, "total", None)  # what read_journal gives knows it
         return Facts(source, {"total": total} if isinstance(total, int) else {})
@@ -96,26 +99,36 @@ def _entry(line: bytes, name: str, number: int) -> dict[str, Any]:
     return entry
 
 
-@dataclass(frozen=True, eq=False)
 class Facts:
     """Everything known of a run. Rows and what follows from it leave out malformed rows.
 
-    logs: dicts as from get_logs(); info: as from get_result_info(), {} if unknown; config: {} if unknown; dropped: a
-    dict with `scheduled_at` for each task that was due and never ran.
-    Columns are made when they are first asked for; all are in row order.
+    logs: dicts as from get_logs(), or what reads them; info: as from get_result_info(), {} if unknown; config: {} if
+    unknown; dropped: a dict with `scheduled_at` for each task that was due and never ran.
+    Columns are made when they are first asked for; all are in row order. Nothing of it changes.
     """
 
-    logs: Sequence[Mapping[str, Any]]
-    info: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    dropped: Sequence[Mapping[str, Any]] = ()
+    def __init__(
+        self,
+        logs: Sequence[Mapping[str, Any]] | LedgerReader,
+        info: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        dropped: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.reader: Reader = logs if isinstance(logs, LedgerReader) else LogReader(logs)
+        self.info, self.config, self.dropped = info or {}, config or {}, dropped
+
+    @property
+    def logs(self) -> Sequence[Mapping[str, Any]]:
+        """All of them, as dicts: of a run these take some us each to make."""
+        return self.reader.logs
 
     @cached_property
     def rows(self) -> Rows:
-        return replace(Rows.from_logs(self.logs), planned=self.window)
+        return replace(self.reader.rows(), planned=self.window)
 
     def log(self, row: int) -> Mapping[str, Any]:
-        return self.logs[int(self.rows.places[row])]
+        """What is known of one task, but for `in_flight`."""
+        return self.reader.log(int(self.rows.places[row]))
 
     @cached_property
     def began(self) -> float:
@@ -181,21 +194,18 @@ class Facts:
     @cached_property
     def all_rows(self) -> Rows:
         """`rows` and those of a warm-up or cool-down: they keep workers busy, too."""
-        if not self.phases:
-            return self.rows
-        return Rows.from_logs([{**log, "phase": "main"} for log in self.logs if isinstance(log, Mapping)])
+        return self.reader.rows_of_all_phases() if self.phases else self.rows
 
     @cached_property
     def retried(self) -> NDArray[np.bool_]:
         """The rows of tasks that were tried more than once. Their times are those of the last attempt."""
-        given = (self.logs[place].get("attempts") for place in self.rows.places.tolist())
-        return np.fromiter((isinstance(one, int) and one > 1 for one in given), np.bool_, len(self.rows))
+        return self.reader.retried(self.rows.places)
 
     @cached_property
     def counts(self) -> dict[str, int]:
         """Tasks by status; of the run where that is known, else of the logs. Those not zero, and ok."""
         known = self.info.get("counts")
-        counts = dict(known) if isinstance(known, Mapping) else Counter(self._statuses)
+        counts = dict(known) if isinstance(known, Mapping) else self.reader.statuses()
         kept = {str(name): int(count) for name, count in counts.items() if count or name == "ok"}
         return {"ok": 0} | kept
 
@@ -208,25 +218,20 @@ class Facts:
     @cached_property
     def outcomes(self) -> dict[str, int]:
         """Tasks by outcome: `counts`, with those that ended ok as `succeeded` or, where any are none, `no success`."""
-        without = sum(1 for log in self.logs if isinstance(log, Mapping) and cause_of_log(log))
+        without = self.reader.without_success()
         ok, *others = self.counts.items()
         return {"succeeded": ok[1] - without} | ({"no success": without} if without else {}) | dict(others)
-
-    @property
-    def _statuses(self) -> list[str]:
-        return [shown(log.get("status", "ok"), 40) if isinstance(log, Mapping) else "malformed" for log in self.logs]
 
     @cached_property
     def phases(self) -> dict[str, int]:
         """Logs by phase, where the run had a warm-up or a cool-down, or took tasks from a journal; {} where not."""
-        given = (log.get("phase", "main") for log in self.logs if isinstance(log, Mapping))
-        named = Counter(phase for phase in given if isinstance(phase, str))
+        named = self.reader.phases()
         return {shown(name, 40): count for name, count in named.items()} if set(named) - {"main"} else {}
 
     @cached_property
     def workers(self) -> tuple[NDArray[np.intp], list[str]]:
         """(which worker ran each row, their names in order); -1 where the log names none."""
-        given = [self.logs[place].get("worker") for place in self.rows.places.tolist()]
+        given = self.reader.workers(self.rows.places)
         numbers = sorted({one for one in set(map(_worker_key, given)) if one is not None}, key=_by_number)
         code = {number: index for index, number in enumerate(numbers)}
         codes = np.fromiter((code.get(_worker_key(one), -1) for one in given), np.intp, len(given))
@@ -235,8 +240,8 @@ class Facts:
     @cached_property
     def failures(self) -> list[FailureGroup]:
         """Rows that are no success, by type and line of code; all counts are right, only the largest groups kept."""
-        failed = np.flatnonzero(~self.rows.ok)
-        return group_failures(self.log(row) for row in failed.tolist())[:_MOST_FAILURES_SHOWN]
+        groups = group_failures(self.reader.failed(self.rows.places[~self.rows.ok]))
+        return sorted(groups, key=lambda group: -group.count)[:_MOST_FAILURES_SHOWN]
 
     def slowest(self, most: int = 20) -> list[int]:
         """Rows that took longest (from when they were due, where that is known), the slowest first."""

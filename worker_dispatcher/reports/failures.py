@@ -1,65 +1,82 @@
-"""Errors of a run, grouped by their type."""
+"""Failures of a run: grouped by type, as get_tps gives them; and by cause: type, line of code, HTTP status."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
-__all__ = ["Error", "ErrorGroup", "error_of_log", "group_errors", "render_errors"]
+from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.records import OK, STATUS_NAMES, Ledger
+from worker_dispatcher.reports.verdict import cause_of_log, no_success
+from worker_dispatcher.reports.wording import printable, shown
 
+__all__ = [
+    "Cause",
+    "ErrorGroup",
+    "Failed",
+    "FailureGroup",
+    "failed_in",
+    "failed_of_log",
+    "group_errors",
+    "group_failures",
+    "place_of",
+    "raised_in",
+    "raised_of_log",
+    "render_errors",
+]
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
+_HEAD = "Traceback (most recent call last):"
+_NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")
+_SLASH = re.compile(r"[/\\]")
+# How urllib, httpx, requests and aiohttp begin to say that a response had a status that is an error.
+_STATUS = re.compile(r"(?:HTTP Error |(?:Client|Server) error '|Redirect response ')?([1-5]\d\d)(?=[: ,])")
 _IDS_KEPT = 5  # enough to look the tasks up; all of them are in the logs
+_LONGEST_INPUT = 40  # characters; the whole is in the log
 
 
-Error = tuple[str, str, int | str | None]
-"""Of one failed task: type name, message, task id (None if it has none)."""
+class Failed(NamedTuple):
+    """One task that is no success. type: of its exception, or its status, or why it is none ('HTTP 503', 'returned
+    False'); task_id: None if it has none."""
 
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """count: tasks that failed so; message: of the first of them; task_ids: of the first five, in row order."""
-
-    count: int
+    type: str
     message: str
-    task_ids: tuple[int | str, ...]
+    task_id: Any
+    traceback: str = ""
+    input: Any = ""
 
 
-def group_errors(errors: Iterable[Error]) -> dict[str, ErrorGroup]:
-    """Group errors given in row order. Largest group first; ties in order of appearance."""
-    counts: dict[str, int] = {}
-    messages: dict[str, str] = {}
-    ids: dict[str, list[int | str]] = {}
-    for kind, message, task_id in errors:
-        counts[kind] = counts.get(kind, 0) + 1
-        messages.setdefault(kind, message)
-        known = ids.setdefault(kind, [])
-        if task_id is not None and len(known) < _IDS_KEPT:
-            known.append(task_id)
-    order = sorted(counts, key=lambda kind: -counts[kind])
-    return {kind: ErrorGroup(counts[kind], messages[kind], tuple(ids[kind])) for kind in order}
-
-
-def error_of_log(log: Mapping[str, Any]) -> Error | None:
-    """What group_errors wants of one failed row.
-
-    A row with a failed status and no error goes by its status. None for a row that only returned a falsy result:
-    nothing was raised there.
-    """
-    task_id = _plain_id(log.get("task_id"))
-    error = log.get("error")
+def raised_of_log(log: Mapping[str, Any]) -> Failed | None:
+    """What a log says of a task that did not end ok; with a failed status and no error it goes by its status. None for
+    one that only returned what is no success: nothing was raised there."""
+    task_id, error, given = _plain_id(log.get("task_id")), log.get("error"), log.get("input")
     if isinstance(error, Mapping):
-        return _text(error.get("type")), _text(error.get("message")), task_id
+        traceback = error.get("traceback")
+        traceback = traceback if isinstance(traceback, str) else ""
+        return Failed(_text(error.get("type")), _text(error.get("message")), task_id, traceback, given)
     status = log.get("status", "ok")
-    return None if status == "ok" else (_text(status), "", task_id)
+    return None if status == "ok" else Failed(_text(status), "", task_id, input=given)
 
 
-def render_errors(groups: Mapping[str, ErrorGroup]) -> dict[str, dict[str, Any]]:
-    """The groups as plain data: {type: {count, message, task_ids}}."""
-    return {
-        kind: {"count": group.count, "message": group.message, "task_ids": list(group.task_ids)}
-        for kind, group in groups.items()
-    }
+def failed_of_log(log: Mapping[str, Any]) -> Failed:
+    """What a log says of a task that is no success."""
+    return raised_of_log(log) or Failed(cause_of_log(log), "", log.get("task_id"), input=log.get("input"))
+
+
+def raised_in(ledger: Ledger, task_id: int) -> Failed | None:
+    """`raised_of_log` of a run's records."""
+    if (failure := ledger.failures.get(task_id)) is not None:
+        return Failed(failure.type, failure.message, task_id, failure.traceback, failure.input)
+    status = ledger.status[task_id - 1]
+    return None if status == OK else Failed(STATUS_NAMES[status], "", task_id)
+
+
+def failed_in(ledger: Ledger, task_id: int) -> Failed:
+    """`failed_of_log` of a run's records."""
+    return raised_in(ledger, task_id) or Failed(no_success(ledger.results[task_id - 1]), "", task_id)
 
 
 def _plain_id(task_id: Any) -> int | str | None:
@@ -72,3 +89,99 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     return value.__name__ if isinstance(value, type) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """count: tasks that failed so; message: of the first of them; task_ids: of the first five, in row order."""
+
+    count: int
+    message: str
+    task_ids: tuple[int | str, ...]
+
+
+def group_errors(failed: Iterable[Failed]) -> dict[str, ErrorGroup]:
+    """Group by type. Largest group first; ties in order of appearance."""
+    counts: dict[str, int] = {}
+    messages: dict[str, str] = {}
+    ids: dict[str, list[int | str]] = {}
+    for kind, message, task_id, *_ in failed:
+        counts[kind] = counts.get(kind, 0) + 1
+        messages.setdefault(kind, message)
+        known = ids.setdefault(kind, [])
+        if task_id is not None and len(known) < _IDS_KEPT:
+            known.append(task_id)
+    order = sorted(counts, key=lambda kind: -counts[kind])
+    return {kind: ErrorGroup(counts[kind], messages[kind], tuple(ids[kind])) for kind in order}
+
+
+def render_errors(groups: Mapping[str, ErrorGroup]) -> dict[str, dict[str, Any]]:
+    """The groups as plain data: {type: {count, message, task_ids}}."""
+    return {
+        kind: {"count": group.count, "message": group.message, "task_ids": list(group.task_ids)}
+        for kind, group in groups.items()
+    }
+
+
+class Cause(NamedTuple):
+    """What failures have in common that are told of on one line. status: of the HTTP response that was raised for,
+    which one line of code does for all of them; else ''."""
+
+    type: str
+    place: str
+    status: str
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """count: rows; type: of the exception, or what else it was ('HTTP 503', 'returned False'); place: 'file.py:12' or
+    ''; message, input: of the first one, where it may be shown; task_ids: of the first ones."""
+
+    type: str
+    place: str
+    message: str
+    input: str = ""
+    count: int = 0
+    task_ids: list[int | str] = field(default_factory=list)
+
+    def first_ids(self, most: int) -> str:
+        """The first tasks for a line of text: '#17, #88'; the very first with its input."""
+        ids = [f"#{printable(str(task_id), 20)}" for task_id in self.task_ids[:most]]
+        return ", ".join([f"{ids[0]} {self.input}", *ids[1:]] if ids and self.input else ids)
+
+
+def group_failures(failed: Iterable[Failed]) -> list[FailureGroup]:
+    """Group by cause, in order of appearance."""
+    groups: dict[Cause, FailureGroup] = {}
+    places: dict[str, str] = {}  # a million tasks fail in a few ways
+    for kind, message, task_id, traceback, given in failed:
+        place = places.get(traceback)
+        if place is None:
+            place = places[traceback] = place_of(traceback)
+        cause = Cause(kind, place, _http_status(kind, message))
+        group = groups.get(cause)
+        if group is None:
+            group = groups[cause] = FailureGroup(kind, place, message, shown(given, _LONGEST_INPUT) if given else "")
+        group.count += 1
+        if task_id is not None and len(group.task_ids) < _IDS_KEPT:
+            group.task_ids.append(task_id if type(task_id) is int else shown(task_id, 40))
+    return list(groups.values())
+
+
+def _http_status(kind: str, message: str) -> str:
+    """Of the response that an exception of this type was raised for, by its message; else ''."""
+    found = _STATUS.match(message[:60]) if "HTTP" in kind or kind == "ClientResponseError" else None
+    return found[1] if found else ""
+
+
+def place_of(traceback: str) -> str:
+    """'file.py:12': the last line of the user's own code in a traceback as text, else its last line; '' without one.
+
+    A library's frame says little to who called it with a wrong value. Of chained exceptions the last one counts.
+    """
+    frames = _FRAME.findall(traceback[max(0, traceback.rfind(_HEAD)) :])
+    if not frames:
+        return ""
+    own = [frame for frame in frames if not _NOT_OURS.search(frame[0])]
+    file, line = (own or frames)[-1]
+    return f"{_SLASH.split(file)[-1]}:{line}"

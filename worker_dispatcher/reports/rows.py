@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.failures import Error, ErrorGroup, error_of_log, group_errors
+from worker_dispatcher.reports.failures import ErrorGroup, Failed, group_errors, raised_of_log
 from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
-__all__ = ["Floats", "Rows"]
+__all__ = ["Floats", "Rows", "well_formed"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -92,7 +92,11 @@ class Rows:
             queue_delays=queue_delays,
             errors=group_errors(error for piece in pieces for error in piece.errors),
         )
-        return rows if kept is None else replace(rows, places=kept[rows.places])
+        return rows if kept is None else rows.at_places(kept)
+
+    def at_places(self, places: NDArray[np.intp]) -> Rows:
+        """The same, read from what stood at these places."""
+        return replace(self, places=places[self.places])
 
     @classmethod
     def from_columns(
@@ -118,7 +122,7 @@ class Rows:
         columns = [begun, ended, took, good, *(c for c in (response, queue) if c is not None)]
         if any(column.shape != (len(begun),) for column in columns):
             raise ValueError(f"columns must have one length, got {[column.shape for column in columns]}")
-        valid = _well_formed(begun, ended, took)
+        valid = well_formed(begun, ended, took)
         dropped = int(len(valid) - np.count_nonzero(valid))
         if dropped:
             begun, ended, took, good = begun[valid], ended[valid], took[valid], good[valid]
@@ -155,7 +159,7 @@ class _Columns(NamedTuple):
 
     numbers: tuple[Floats, ...]
     ok: NDArray[np.bool_]
-    errors: list[Error]
+    errors: list[Failed]
 
     @staticmethod
     def of(logs: Sequence[Any], judge: _Judge) -> _Columns:
@@ -166,8 +170,8 @@ class _Columns(NamedTuple):
         ok = _flags(judge(rows, results))
         ok &= _flags([isinstance(status, str) and status == "ok" for status in _values(rows, "status", "ok")])
         times = _times(_values(rows, "duration"), starts, ends)
-        failed = np.flatnonzero(_well_formed(starts, ends, times) & ~ok)
-        errors = [error for index in failed.tolist() if (error := error_of_log(rows[index])) is not None]
+        failed = np.flatnonzero(well_formed(starts, ends, times) & ~ok)
+        errors = [error for index in failed.tolist() if (error := raised_of_log(rows[index])) is not None]
         waits = _numbers(_values(rows, "response_time")), _numbers(_values(rows, "queue_delay"))
         return _Columns((starts, ends, times, *waits), ok, errors)
 
@@ -215,7 +219,8 @@ def _lengths(starts: Floats, ends: Floats) -> Floats:
         return ends - starts
 
 
-def _well_formed(starts: Floats, ends: Floats, times: Floats) -> NDArray[np.bool_]:
+def well_formed(starts: Floats, ends: Floats, times: Floats) -> NDArray[np.bool_]:
+    """Which rows have times that make sense; see Rows.from_logs."""
     known = (np.abs(starts) <= _LATEST) & (np.abs(ends) <= _LATEST) & (np.abs(times) <= _LATEST)
     return known & (ends >= starts)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from worker_dispatcher.records import Ledger
 from worker_dispatcher.reports.failures import render_errors
 from worker_dispatcher.reports.intervals import Intervals, checked_interval, default_interval
 from worker_dispatcher.reports.peak import Peak, find_peak, scan_peaks
 from worker_dispatcher.reports.percentiles import PERCENTILES, percentile_tables
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
+from worker_dispatcher.reports.readers import LedgerReader
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.summary import summary_of_run, summary_of_window
 
@@ -23,7 +25,7 @@ Emit = Callable[[str], None]
 
 
 def get_tps(
-    logs: Sequence[Mapping[str, Any]],
+    logs: Sequence[Mapping[str, Any]] | Ledger,
     display_intervals: bool = False,
     interval: float = 0,
     reverse_interval: bool = False,
@@ -37,18 +39,22 @@ def get_tps(
 ) -> dict[str, Any]:
     """Rates, times and the peak of a list of logs, as plain dicts, lists and numbers (json.dumps takes it).
 
-    logs: a sequence of dicts as from get_logs(); malformed rows are counted in count.invalidity (Rows.from_logs says
-    which). interval: seconds, 0 to choose one; reverse_interval: cut from the end of the run. use_processing: only
-    names another worker in the debug lines. verbose, debug: `emit` is given the lines of the steps, of every detail.
-    percentiles: of 100, nearest rank; window: least seconds of a `peak_rate`.
+    logs: a sequence of dicts as from get_logs(), or the columns that they are made of; malformed rows are counted in
+    count.invalidity (Rows.from_logs says which). interval: seconds, 0 to choose one; reverse_interval: cut from the end
+    of the run. use_processing: only names another worker in the debug lines. verbose, debug: `emit` is given the lines
+    of the steps, of every detail. percentiles: of 100, nearest rank; window: least seconds of a `peak_rate`.
 
     Keys, in this order: tps, started_at, ended_at, duration, metrics, count, peak ({} if nothing beats the average),
     with display_intervals: intervals; then percentiles, peak_rate, steady_tps, errors, in_flight.
     TypeError if logs is no sequence; ValueError for an interval, percentile or window that is none.
     Cost: 1e6 dicts in about 1.5 s, most of it reading them; tps_of_rows skips that.
     """
+    if isinstance(logs, Ledger):
+        rows = LedgerReader(logs, logs.logs).rows(as_in_1x=True)
+    else:
+        rows = Rows.from_logs(logs, as_in_1x=True)
     return tps_of_rows(
-        Rows.from_logs(logs, as_in_1x=True),
+        rows,
         display_intervals=display_intervals,
         interval=interval,
         reverse_interval=reverse_interval,

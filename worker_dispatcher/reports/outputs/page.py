@@ -85,7 +85,7 @@ def _body(digest: Digest, drawn: Sequence[Figure], fields: Fields) -> Iterator[s
     yield from _failures(digest)
     yield from _slowest(digest, fields)
     yield from _settings(digest)
-    yield f'<footer class="quiet">Made by worker_dispatcher from {counted(len(digest.facts.logs), "log")}.</footer>'
+    yield f'<footer class="quiet">Made by worker_dispatcher from {counted(len(digest.facts.reader), "log")}.</footer>'
 
 
 def _opening(digest: Digest) -> Iterator[str]:

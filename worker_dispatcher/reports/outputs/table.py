@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.failures import place_of
 from worker_dispatcher.reports.outputs.fields import RawFields, fields_of, values_of
-from worker_dispatcher.reports.places import place_of
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 

@@ -1,0 +1,189 @@
+"""What a report reads of a run's logs: from dicts, or from the columns that a run keeps, where no dict is made.
+
+Both give the same of the same run. A place is where a log stands among all logs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import compress
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker_dispatcher.records import DROPPED, NOT_RUN, OK, OPEN, RESUMED, ROUNDING, STATUS_NAMES, Ledger
+from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
+from worker_dispatcher.reports.rows import Floats, Rows, well_formed
+from worker_dispatcher.reports.verdict import cause_of_log, successes, successes_in_1x
+from worker_dispatcher.reports.wording import shown
+
+__all__ = ["LedgerReader", "LogReader", "Reader"]
+
+_Places: TypeAlias = NDArray[np.intp]
+_PHASES = ("main", "warmup", "cooldown", "resumed")
+
+
+class LogReader:
+    """Reads dicts as get_logs() gives them, or as anybody wrote them: any of them may be malformed."""
+
+    def __init__(self, logs: Sequence[Mapping[str, Any]]) -> None:
+        self.logs = logs
+
+    def __len__(self) -> int:
+        return len(self.logs)
+
+    def log(self, place: int) -> Mapping[str, Any]:
+        """All that is known of one task, but for `in_flight`."""
+        return self.logs[place]
+
+    def rows(self) -> Rows:
+        return Rows.from_logs(self.logs)
+
+    def rows_of_all_phases(self) -> Rows:
+        return Rows.from_logs([{**log, "phase": "main"} for log in self.logs if isinstance(log, Mapping)])
+
+    def retried(self, places: _Places) -> NDArray[np.bool_]:
+        """Which of them were tried more than once."""
+        given = (self.logs[place].get("attempts") for place in places.tolist())
+        return np.fromiter((isinstance(one, int) and one > 1 for one in given), np.bool_, len(places))
+
+    def workers(self, places: _Places) -> list[Any]:
+        """What each says of the worker that ran it; None for nothing."""
+        return [self.logs[place].get("worker") for place in places.tolist()]
+
+    def failed(self, places: _Places) -> Iterator[Failed]:
+        """places: of tasks that are no success."""
+        return (failed_of_log(self.logs[place]) for place in places.tolist())
+
+    def statuses(self) -> Counter[str]:
+        """Logs by status, in order of appearance, as `phases` are."""
+        said = (log.get("status", "ok") if isinstance(log, Mapping) else "malformed" for log in self.logs)
+        return Counter(shown(one, 40) for one in said)
+
+    def phases(self) -> Counter[str]:
+        given = (log.get("phase", "main") for log in self.logs if isinstance(log, Mapping))
+        return Counter(phase for phase in given if isinstance(phase, str))
+
+    def without_success(self) -> int:
+        """How many ended ok, and are no success."""
+        return sum(1 for log in self.logs if isinstance(log, Mapping) and cause_of_log(log))
+
+
+class LedgerReader:
+    """Reads the columns of a run that is done. logs: what gives the dicts, for who needs all of them."""
+
+    def __init__(self, ledger: Ledger, logs: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        self._ledger, self._logs = ledger, logs
+
+    @property
+    def logs(self) -> Sequence[Mapping[str, Any]]:
+        return self._logs()
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    @cached_property
+    def _at(self) -> _Places:
+        """Where in the columns the tasks are that have a log."""
+        return np.flatnonzero(~np.isin(_copied(self._ledger.status, np.uint8), (OPEN, NOT_RUN, DROPPED)))
+
+    @cached_property
+    def _status(self) -> NDArray[np.uint8]:
+        return _copied(self._ledger.status, np.uint8)[self._at]
+
+    @cached_property
+    def _worker(self) -> NDArray[np.int_]:
+        return _copied(self._ledger.worker, np.int_)[self._at]
+
+    @cached_property
+    def _due(self) -> Floats:
+        """NaN for a task that has none: with fixed workers, and where an earlier run had it."""
+        known = _copied(self._ledger.due, np.float64)
+        column = np.full(len(self._ledger), math.nan)
+        column[: len(known)] = known
+        return np.where(self._worker == RESUMED, math.nan, column[self._at])
+
+    @cached_property
+    def _phase(self) -> NDArray[np.uint8]:
+        """Of each log, its place in _PHASES; see records.phase_of."""
+        early = self._due < self._ledger.measured_from - ROUNDING
+        late = ~early & (self._due >= self._ledger.measured_until - ROUNDING)
+        phase = early * np.uint8(1) + late * np.uint8(2)
+        return np.where(self._worker == RESUMED, np.uint8(3), phase)
+
+    def log(self, place: int) -> Mapping[str, Any]:
+        return self._ledger.log(int(self._at[place]) + 1)
+
+    def rows(self, *, as_in_1x: bool = False) -> Rows:
+        """as_in_1x: by the rule of 1.x for what is a success."""
+        return self._rows_at(np.flatnonzero(self._phase == 0), successes_in_1x if as_in_1x else successes)
+
+    def rows_of_all_phases(self) -> Rows:
+        return self._rows_at(np.arange(len(self)), successes)
+
+    def _rows_at(self, places: _Places, judge: Callable[[Sequence[object]], list[bool]]) -> Rows:
+        ledger, at, due = self._ledger, self._at[places], self._due[places]
+        started, ended = _copied(ledger.started, np.float64)[at], _copied(ledger.ended, np.float64)[at]
+        # In the order of Anchor.wall_at: another would round otherwise.
+        starts, ends = (ledger.anchor.wall + (column - ledger.anchor.monotonic) for column in (started, ended))
+        results = ledger.results
+        ok = np.array(judge([results[place] for place in at.tolist()]), np.bool_) & (self._status[places] == OK)
+        times = ended - started
+        failed = at[well_formed(starts, ends, times) & ~ok].tolist()
+        errors = group_errors(error for place in failed if (error := raised_in(ledger, place + 1)) is not None)
+        waits = {"response_times": ended - due, "queue_delays": started - due}
+        rows = Rows.from_columns(starts, ends, ok, times=times, **waits, errors=errors)
+        return rows.at_places(places)
+
+    def retried(self, places: _Places) -> NDArray[np.bool_]:
+        more = [task_id - 1 for task_id, attempts in self._ledger.attempts.items() if attempts > 1]
+        return np.isin(self._at[places], more)
+
+    def workers(self, places: _Places) -> list[Any]:
+        numbers = self._worker[places]
+        given: list[Any] = numbers.tolist()
+        return given if (numbers > 0).all() else [number if number > 0 else None for number in given]
+
+    def failed(self, places: _Places) -> Iterator[Failed]:
+        return (failed_in(self._ledger, place + 1) for place in self._at[places].tolist())
+
+    def statuses(self) -> Counter[str]:
+        return _counted(self._status, STATUS_NAMES)
+
+    def phases(self) -> Counter[str]:
+        return _counted(self._phase, _PHASES)
+
+    def without_success(self) -> int:
+        ended_ok = map(OK.__eq__, self._ledger.status)
+        return successes(list(compress(self._ledger.results, ended_ok))).count(False)
+
+
+class Reader(Protocol):
+    """What both give."""
+
+    @property
+    def logs(self) -> Sequence[Mapping[str, Any]]: ...
+    def __len__(self) -> int: ...
+    def log(self, place: int) -> Mapping[str, Any]: ...
+    def rows(self) -> Rows: ...
+    def rows_of_all_phases(self) -> Rows: ...
+    def retried(self, places: _Places) -> NDArray[np.bool_]: ...
+    def workers(self, places: _Places) -> list[Any]: ...
+    def failed(self, places: _Places) -> Iterator[Failed]: ...
+    def statuses(self) -> Counter[str]: ...
+    def phases(self) -> Counter[str]: ...
+    def without_success(self) -> int: ...
+
+
+def _copied(column: Any, kind: Any) -> NDArray[Any]:
+    """As numpy has it; a copy, since what is looked at in place could not grow."""
+    return np.frombuffer(column, kind).copy() if len(column) else np.empty(0, kind)
+
+
+def _counted(codes: NDArray[np.uint8], names: Sequence[str]) -> Counter[str]:
+    found, firsts, counts = np.unique(codes, return_index=True, return_counts=True)
+    return Counter({names[found[at]]: int(counts[at]) for at in np.argsort(firsts).tolist()})
