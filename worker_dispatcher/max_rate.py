@@ -84,6 +84,8 @@ class MaxRate:
         lines = [str(trial) for trial in self.trials]
         return "\n".join([*lines, f"highest rate that holds: {self.rate:g}/s (limited by {self.limited_by})"])
 
+    __repr__ = __str__  # so that a prompt and pytest show it
+
 
 def find_max_rate(
     config: ConfigDict | Mapping[str, Any] | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import warnings
 from typing import Any
 
 import pytest
@@ -38,6 +39,21 @@ def test_timing_out_while_it_is_awaited_cancels_the_run(gate, kept):
     run.wait(LONG)
     assert run.info["stopped"] == "cancel"
     assert run.info["counts"]["ok"] == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_awaiting_warns_of_failures_once_at_the_line_that_awaits(kept):
+    run = wd.launch(config(lambda task: 1 / task, [1, 0]), keep_records=kept)
+
+    async def main() -> None:
+        await run
+        await run
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        run.wait(LONG)
+    assert [(one.filename, one.category) for one in caught] == [(__file__, wd.TaskFailuresWarning)]
 
 
 def test_cancelling_the_task_that_awaits_cancels_the_run(gate):

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from worker_dispatcher.max_rate import MaxRate
 from worker_dispatcher.reports.check import GRAMMAR, Finding, check
+from worker_dispatcher.reports.compare import compare
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.tps import tps_of_rows
 
@@ -138,6 +140,15 @@ def test_a_verdict_reads_as_lines() -> None:
     assert not verdict
     assert check(ROWS, [])
     assert verdict.findings[0] == Finding("execution.p99<1s", 0.99, 1.0, "s", True, "s", 1.0)
+
+
+def test_a_prompt_shows_a_verdict_a_comparison_and_a_highest_rate_as_their_lines() -> None:
+    verdict = check(ROWS, "execution.p99<1s")
+    highest = MaxRate(20.0, None, "most", ())
+    shown = [repr(verdict), repr(compare(ROWS, ROWS)), repr(highest)]
+    assert shown == [str(verdict), str(compare(ROWS, ROWS)), str(highest)]
+    assert shown[0] == "ok    execution.p99<1s   observed 0.99 s"
+    assert shown[2] == "highest rate that holds: 20/s (limited by most)"
 
 
 def test_of_a_load_a_bare_time_is_what_its_users_waited_for() -> None:

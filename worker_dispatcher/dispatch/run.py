@@ -225,7 +225,11 @@ class Run:
         finally:
             with course.changed:
                 course.bells.remove(bell)
-        return self.wait()
+        warn, self._warned = not self._warned, True  # not in `wait`: the warning is about the line that awaits
+        self.wait()
+        if warn:
+            course.warn(3)
+        return self
 
     @property
     def results(self) -> list[Any]:

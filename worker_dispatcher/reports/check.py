@@ -77,6 +77,8 @@ class Verdict:
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings))
 
+    __repr__ = __str__  # so that a prompt and pytest show it
+
 
 def check(
     source: Mapping[str, Any] | Rows, expressions: str | Iterable[str], *, counts: Mapping[str, int] | None = None

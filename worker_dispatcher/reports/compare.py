@@ -83,6 +83,8 @@ class Comparison:
         head = f"{'':<18}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>12}"
         return "\n".join([*self._names(), head, *map(str, self.differences), *self._notes(), self._foot()])
 
+    __repr__ = __str__  # so that a prompt and pytest show it
+
     def _names(self) -> Iterator[str]:
         if self.name_a or self.name_b:
             for run, name in (("a", self.name_a), ("b", self.name_b)):
