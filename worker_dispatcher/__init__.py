@@ -56,46 +56,32 @@ if TYPE_CHECKING:
 
     default_config: dict[str, Any]
 
+# Where each name is declared.
 _HOMES = {
-    "BackoffDict": "config.dicts",
-    "CallbackDict": "config.dicts",
-    "ConfigDict": "config.dicts",
-    "ConfigError": "errors",
-    "FrequencyModeDict": "config.dicts",
-    "JournalError": "errors",
-    "MaxRate": "max_rate",
-    "ParallelProcessingDict": "config.dicts",
-    "Report": "reports.report",
-    "Run": "dispatch.run",
-    "RunError": "errors",
-    "StageDict": "config.dicts",
-    "TaskDict": "config.dicts",
-    "TaskError": "errors",
-    "TaskFailure": "records",
-    "TaskFailuresWarning": "errors",
-    "TaskTimeout": "errors",
-    "WorkerDict": "config.dicts",
-    "WorkerDied": "worker_died",
-    "WorkerDispatcherError": "errors",
-    "WorkerWarning": "errors",
-    "callback_sample": "config",
-    "check": "reporting",
-    "compare": "reporting",
-    "find_max_rate": "max_rate",
-    "get_dropped": "last_run",
-    "get_duration": "last_run",
-    "get_last_config": "last_run",
-    "get_logs": "last_run",
-    "get_result_info": "last_run",
-    "get_results": "last_run",
-    "get_tps": "last_run",
-    "launch": "last_run",
-    "print": "dispatch.banner",
-    "read_journal": "journal",
-    "report": "reporting",
-    "result_is_success": "reports.verdict",
-    "start": "last_run",
-    "task_function_sample": "config",
+    name: home
+    for home, names in {
+        "config": "callback_sample task_function_sample",
+        "config.dicts": (
+            "BackoffDict CallbackDict ConfigDict FrequencyModeDict ParallelProcessingDict StageDict TaskDict WorkerDict"
+        ),
+        "dispatch.banner": "print",
+        "dispatch.run": "Run",
+        "errors": (
+            "ConfigError JournalError RunError TaskError TaskFailuresWarning TaskTimeout WorkerDispatcherError "
+            "WorkerWarning"
+        ),
+        "journal": "read_journal",
+        "last_run": (
+            "get_dropped get_duration get_last_config get_logs get_result_info get_results get_tps launch start"
+        ),
+        "max_rate": "MaxRate find_max_rate",
+        "records": "TaskFailure",
+        "reporting": "check compare report",
+        "reports.report": "Report",
+        "reports.verdict": "result_is_success",
+        "worker_died": "WorkerDied",
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [
