@@ -71,11 +71,6 @@ class Process:
         return self.ended or (self.pid is not None and exiting(self.pid))
 
     @property
-    def exit_code(self) -> int | None:
-        """None while it runs, after a signal and where nobody knows."""
-        return os.WEXITSTATUS(self.status) if self.status is not None and os.WIFEXITED(self.status) else None
-
-    @property
     def cause(self) -> str:
         """How it ended, in words."""
         if self.refused is not None:
