@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker_dispatcher.reports.failures import ErrorGroup, group_errors
+from worker_dispatcher.reports.failures import group_errors
 from worker_dispatcher.reports.rows import Rows
 
 GOOD = {"task_id": 1, "started_at": 10.0, "ended_at": 11.5, "duration": 1.25, "result": True, "metadata": {}}
@@ -103,17 +103,17 @@ def test_errors_are_grouped_by_type_with_the_first_message_and_ids() -> None:
         GOOD | {"result": False, "task_id": 12},
     ]
     assert list(Rows.from_logs(logs).errors.items()) == [
-        ("ValueError", ErrorGroup(8, "no 2", (2, 3, 4, 5, 6))),
-        ("KeyError", ErrorGroup(2, "'a'", (1, 10))),
-        ("timeout", ErrorGroup(1, "", (11,))),
-        ("OSError", ErrorGroup(1, "OSError", ())),
+        ("ValueError", {"count": 8, "message": "no 2", "task_ids": [2, 3, 4, 5, 6]}),
+        ("KeyError", {"count": 2, "message": "'a'", "task_ids": [1, 10]}),
+        ("timeout", {"count": 1, "message": "", "task_ids": [11]}),
+        ("OSError", {"count": 1, "message": "OSError", "task_ids": []}),
     ]
     assert group_errors([]) == {}
 
 
 def test_columns_are_taken_as_they_are() -> None:
     starts, ends = np.array([1.0, 2.0]), np.array([2.0, 4.0])
-    groups = {"E": ErrorGroup(1, "m", (2,))}
+    groups = {"E": {"count": 1, "message": "m", "task_ids": [2]}}
     rows = Rows.from_columns(
         starts, ends, [True, False], response_times=[3, NAN], queue_delays=[NAN, NAN], errors=groups
     )

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import worker_dispatcher
-from worker_dispatcher.reports.failures import ErrorGroup
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.tps import get_tps, tps_of_rows
 
@@ -171,8 +170,9 @@ def test_columns_give_the_report_that_their_logs_give() -> None:
 
 
 def test_errors_of_columns_are_in_the_report() -> None:
-    rows = Rows.from_columns([0.0], [1.0], [False], errors={"ValueError": ErrorGroup(1, "no", (4,))})
-    assert tps_of_rows(rows)["errors"] == {"ValueError": {"count": 1, "message": "no", "task_ids": [4]}}
+    errors = {"ValueError": {"count": 1, "message": "no", "task_ids": [4]}}
+    rows = Rows.from_columns([0.0], [1.0], [False], errors=errors)
+    assert tps_of_rows(rows)["errors"] == errors
 
 
 def test_numpy_numbers_and_ids_leave_as_plain_ones() -> None:

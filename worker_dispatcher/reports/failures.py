@@ -15,7 +15,6 @@ from worker_dispatcher.reports.wording import printable, shown
 
 __all__ = [
     "Cause",
-    "ErrorGroup",
     "Failed",
     "FailureGroup",
     "failed_in",
@@ -25,7 +24,6 @@ __all__ = [
     "place_of",
     "raised_in",
     "raised_of_log",
-    "render_errors",
 ]
 
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
@@ -91,36 +89,16 @@ def _text(value: object) -> str:
     return value.__name__ if isinstance(value, type) else str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """count: tasks that failed so; message: of the first of them; task_ids: of the first five, in row order."""
-
-    count: int
-    message: str
-    task_ids: tuple[int | str, ...]
-
-
-def group_errors(failed: Iterable[Failed]) -> dict[str, ErrorGroup]:
-    """Group by type. Largest group first; ties in order of appearance."""
-    counts: dict[str, int] = {}
-    messages: dict[str, str] = {}
-    ids: dict[str, list[int | str]] = {}
+def group_errors(failed: Iterable[Failed]) -> dict[str, dict[str, Any]]:
+    """Group by type, as plain data: count of tasks, message of the first, task_ids of the first five in row order.
+    Largest group first; ties in order of appearance."""
+    groups: dict[str, dict[str, Any]] = {}
     for kind, message, task_id, *_ in failed:
-        counts[kind] = counts.get(kind, 0) + 1
-        messages.setdefault(kind, message)
-        known = ids.setdefault(kind, [])
-        if task_id is not None and len(known) < _IDS_KEPT:
-            known.append(task_id)
-    order = sorted(counts, key=lambda kind: -counts[kind])
-    return {kind: ErrorGroup(counts[kind], messages[kind], tuple(ids[kind])) for kind in order}
-
-
-def render_errors(groups: Mapping[str, ErrorGroup]) -> dict[str, dict[str, Any]]:
-    """The groups as plain data: {type: {count, message, task_ids}}."""
-    return {
-        kind: {"count": group.count, "message": group.message, "task_ids": list(group.task_ids)}
-        for kind, group in groups.items()
-    }
+        group = groups.setdefault(kind, {"count": 0, "message": message, "task_ids": []})
+        group["count"] += 1
+        if task_id is not None and len(group["task_ids"]) < _IDS_KEPT:
+            group["task_ids"].append(task_id)
+    return dict(sorted(groups.items(), key=lambda item: -item[1]["count"]))
 
 
 class Cause(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.failures import ErrorGroup, Failed, group_errors, raised_of_log
+from worker_dispatcher.reports.failures import Failed, group_errors, raised_of_log
 from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
 __all__ = ["Floats", "Rows", "well_formed"]
@@ -34,7 +34,7 @@ class Rows:
     starts, ends: seconds, finite, starts <= ends; times: seconds that the task itself took (a log's `duration`)
     ok: the row is a success (reports.verdict)
     response_times, queue_delays: seconds, NaN where a row has none; None if no row has one
-    errors: of the rows that are not ok, largest group first
+    errors: of the rows that are not ok, as get_tps gives them
     invalidity: malformed rows, which are in no column
     places: where each row stood in what it was read from, so that other columns can be read beside these
     planned: from when to when the tasks of a load were to be due (seconds, as starts); None for any other run
@@ -46,7 +46,7 @@ class Rows:
     ok: NDArray[np.bool_]
     response_times: Floats | None = None
     queue_delays: Floats | None = None
-    errors: Mapping[str, ErrorGroup] = field(default_factory=dict)
+    errors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     invalidity: int = 0
     places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     planned: tuple[float, float] | None = None
@@ -108,7 +108,7 @@ class Rows:
         times: ArrayLike | None = None,
         response_times: ArrayLike | None = None,
         queue_delays: ArrayLike | None = None,
-        errors: Mapping[str, ErrorGroup] | None = None,
+        errors: Mapping[str, dict[str, Any]] | None = None,
     ) -> Rows:
         """Take columns as they are; no dict is made. All in seconds and of one length, else ValueError.
 
