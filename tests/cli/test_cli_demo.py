@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from worker_dispatcher.cli import demo
-from worker_dispatcher.reports.outputs import extras
+from worker_dispatcher.reports import outputs
 
 Call = Callable[..., Any]
 SHORT = "from worker_dispatcher.cli import demo, main; demo._SECONDS, demo._BELOW = 0.3, 9; import sys; "
@@ -41,7 +41,7 @@ def test_without_the_extra_there_is_text_and_csv(call: Call, folder: Path, monke
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(extras, "import_module", missing)
+    monkeypatch.setattr(outputs, "import_module", missing)
     said = call("demo", "--to", "reports")
     assert said.code == 0
     assert max(len(line) for line in said.out.splitlines()) < 80

@@ -11,7 +11,7 @@ import pytest
 
 from worker_dispatcher.cli.load import stages
 from worker_dispatcher.dispatch.progress import Progress
-from worker_dispatcher.reports.outputs import extras
+from worker_dispatcher.reports import outputs
 
 Call = Callable[..., Any]
 SHORT = ["--rate", "100/s", "--duration", "0.2"]
@@ -107,12 +107,12 @@ def test_a_usage_that_is_none_is_told_and_nothing_is_started(
 def test_an_output_whose_package_is_missing_is_refused_before_the_load(
     call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch, form: str, extra: str
 ) -> None:
-    module = extras.FORMS[form][0]
+    module = outputs.FORMS[form][0]
 
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(extras, "import_module", missing)
+    monkeypatch.setattr(outputs, "import_module", missing)
     said = call("load", "orders:fetch", *SHORT, f"--{form}", "out")
     assert (said.code, said.out) == (2, "")
     assert f"needs {module.partition('.')[0]}, which is not there: pip install 'worker-dispatcher[{extra}]'" in said.err

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from worker_dispatcher import get_tps
 from worker_dispatcher.reports import peak as peak_module
 from worker_dispatcher.reports.peak import find_peak, scan_peaks
-from worker_dispatcher.reports.percentiles import nearest_rank, percentiles_of
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.summary import nearest_rank, percentiles_of
 
 Pairs = list[tuple[float, float]]
 

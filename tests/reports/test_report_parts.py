@@ -14,10 +14,11 @@ from made_logs import ALL_FAILED, BEGAN, MIXED, ONE, TRACEBACK, due, failed, log
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.failures import place_of
 from worker_dispatcher.reports.health import generator_health
-from worker_dispatcher.reports.lanes import busy_shares, idle_tails
 from worker_dispatcher.reports.timeline import (
     bins_of,
+    busy_shares,
     histogram,
+    idle_tails,
     in_flight_over_time,
     percentiles_over_time,
     round_lengths,

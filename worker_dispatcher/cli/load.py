@@ -6,11 +6,10 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.cli.checks import add_check, refuse_checks
 from worker_dispatcher.cli.driving import drive
 from worker_dispatcher.cli.ending import tell
 from worker_dispatcher.cli.outputs import add_outputs, refuse_early
-from worker_dispatcher.cli.shape import add_processes, add_progress, given_of, length, shape
+from worker_dispatcher.cli.shape import add_check, add_processes, add_progress, given_of, length, refuse_checks, shape
 from worker_dispatcher.cli.target import TARGET_HELP, load_target
 from worker_dispatcher.cli.tasks import LIST_HELP, tasks_of
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.cli.streams import reason_lost
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.outputs.extras import FORMS, load
+from worker_dispatcher.reports.outputs import FORMS, load
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run

@@ -7,9 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.cli.checks import add_check, refuse_checks
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, Refused, held, tell
 from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
+from worker_dispatcher.cli.shape import add_check, refuse_checks
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError

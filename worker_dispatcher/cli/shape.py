@@ -10,7 +10,17 @@ from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.units import seconds_in
 
-__all__ = ["add_processes", "add_progress", "given_of", "grid", "length", "renamed", "shape"]
+__all__ = [
+    "add_check",
+    "add_processes",
+    "add_progress",
+    "given_of",
+    "grid",
+    "length",
+    "refuse_checks",
+    "renamed",
+    "shape",
+]
 
 # Where an option of the config comes from, so that a complaint about it names what was typed.
 _TYPED = {
@@ -43,6 +53,24 @@ def add_progress(parser: argparse._ActionsContainer) -> None:
         "--progress", action=argparse.BooleanOptionalAction, help="a bar, or a line every 10 s; as the terminal has it"
     )
     parser.add_argument("--quiet", action="store_true", help="say nothing but what went wrong")
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check", action="append", default=[], metavar="CHECK", help="such as 'p99<300ms'; may be given again"
+    )
+
+
+def refuse_checks(given: argparse.Namespace) -> None:
+    """Refused, before anything starts, for what is no check."""
+    if not given.check:
+        return
+    from worker_dispatcher.reports.report import make_report
+
+    try:
+        make_report([], checks=given.check)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def shape(given: argparse.Namespace, most: int | None, option: str) -> tuple[dict[str, Any], int | None]:

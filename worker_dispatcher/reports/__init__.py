@@ -8,11 +8,10 @@
 
     verdict      when a result is a success; the only place that asks bool() of a user's object
     rows         the columns everything below reads; malformed rows are counted and left out here
-    summary      the numbers of one window: rate, times, counts
+    summary      the numbers of one window: rate, times, counts; percentiles by nearest rank: always an observed value
     intervals    the run cut into intervals, all of them in one pass
     peak         the best window between whole seconds, exactly
     rate         the best window of any bounds; steady rate; tasks in flight
-    percentiles  nearest rank: always an observed value
     readers      what is read of all logs, from dicts or from a run's columns
     failures     failures by type, and by type and line of code
     keeping      what is kept of a result where nobody will read it whole
@@ -22,8 +21,7 @@
     change       limits on what may change from one to the other
 
     facts        the logs and what else is known of a run; columns beside those of Rows
-    timeline     the run in bins: rates, percentiles and tasks in flight over time; the histogram
-    lanes        who did what when; what waiting for stragglers cost
+    timeline     the run in bins: rates, percentiles and tasks in flight over time; the histogram; who did what
     health       whether the load generator itself was the bottleneck
     wording      numbers and other people's values as short, harmless text
     digest       all of that for one run, computed once

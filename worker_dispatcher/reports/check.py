@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.percentiles import percentile_name
 from worker_dispatcher.reports.rate import peak_rate
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.summary import percentile_name
 from worker_dispatcher.reports.tps import tps_of_rows
 
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]

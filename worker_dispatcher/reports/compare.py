@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker_dispatcher.reports.percentiles import nearest_rank, percentile_name
 from worker_dispatcher.reports.rate import steady_tps
 from worker_dispatcher.reports.rows import Floats, Rows
-from worker_dispatcher.reports.summary import summary_of_run
+from worker_dispatcher.reports.summary import nearest_rank, percentile_name, summary_of_run
 from worker_dispatcher.reports.wording import count_text, printable, seconds_text
 
 __all__ = ["Comparison", "Difference", "compare"]

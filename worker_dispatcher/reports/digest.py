@@ -12,8 +12,8 @@ from typing import Any
 from worker_dispatcher.reports.check import Verdict, check
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.health import Health, generator_health
-from worker_dispatcher.reports.percentiles import PERCENTILES, percentile_name, percentiles_of
 from worker_dispatcher.reports.rate import notable_peak
+from worker_dispatcher.reports.summary import PERCENTILES, percentile_name, percentiles_of
 from worker_dispatcher.reports.timeline import Bins, bins_of
 from worker_dispatcher.reports.tps import tps_of_rows
 from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text, shown

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from worker_dispatcher.records import Ledger
-from worker_dispatcher.reports.failures import render_errors
 from worker_dispatcher.reports.intervals import Intervals, checked_interval, default_interval
 from worker_dispatcher.reports.peak import Peak, find_peak, scan_peaks
-from worker_dispatcher.reports.percentiles import PERCENTILES, percentile_tables
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.readers import LedgerReader
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.summary import summary_of_run, summary_of_window
+from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run, summary_of_window
 
 __all__ = ["Emit", "get_tps", "tps_of_rows"]
 
@@ -98,7 +97,7 @@ def _additions(rows: Rows, percentiles: Iterable[float], window: float) -> dict[
         "percentiles": percentile_tables(rows, percentiles),
         "peak_rate": peak_rate(rows, window),
         "steady_tps": steady_tps(rows),
-        "errors": render_errors(rows.errors),
+        "errors": deepcopy(dict(rows.errors)),
         "in_flight": in_flight(rows),
     }
 

@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.lanes import MOST_BARS, busy_shares, idle_tails
 from worker_dispatcher.reports.rows import Floats
-from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
+from worker_dispatcher.reports.timeline import (
+    MOST_BARS,
+    busy_shares,
+    histogram,
+    idle_tails,
+    in_flight_over_time,
+    percentiles_over_time,
+    round_lengths,
+)
 from worker_dispatcher.reports.wording import rate_text, round_seconds_text, seconds_text, share_text, shown
 
 __all__ = ["COLORS", "Figure", "Unit", "figures_of"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from worker_dispatcher.reports.verdict import NO_SUCCESS, Kept, cause_of_log, row_is_success, row_is_success_in_1x
@@ -32,18 +33,8 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
         "latencies": {row.of: dict(row.values) for row in digest.latencies},
         "generator": None if health is None else {"ok": health.ok, "verdict": health.sentence},
         "checks": None if verdict is None else [_finding(finding) for finding in verdict.findings],
-        "failures": [
-            {
-                "count": group.count,
-                "type": group.type,
-                "place": group.place,
-                "message": group.message,
-                "task_ids": group.task_ids,
-                "input": group.input,
-            }
-            for group in facts.failures
-        ],
-        "slowest": [{name: getattr(slow, name) for name in type(slow).__dataclass_fields__} for slow in digest.slowest],
+        "failures": [asdict(group) for group in facts.failures],
+        "slowest": [asdict(slow) for slow in digest.slowest],
         "config": dict(digest.settings),
         "machine": dict(digest.machine),
     }

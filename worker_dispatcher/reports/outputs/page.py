@@ -11,9 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.outputs.extras import load
-from worker_dispatcher.reports.outputs.fields import Fields, RawFields, fields_of, values_of
+from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import Figure, figures_of
+from worker_dispatcher.reports.outputs.table import Fields, RawFields, fields_of, values_of
 from worker_dispatcher.reports.wording import count_text, printable, seconds_text, share_text, shown
 from worker_dispatcher.units import counted
 

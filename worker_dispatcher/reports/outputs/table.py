@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO, TypeAlias
 
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.failures import place_of
-from worker_dispatcher.reports.outputs.fields import RawFields, fields_of, values_of
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["COLUMNS", "cells_of_log", "write_csv"]
+__all__ = ["COLUMNS", "Fields", "RawFields", "cells_of_log", "fields_of", "values_of", "write_csv"]
+
+__tracebackhide__ = True  # see tracebacks
 
 COLUMNS = (
     *("task_id", "started_at", "ended_at", "duration", "success", "status", "attempts", "worker", "pid"),
@@ -23,6 +24,38 @@ COLUMNS = (
 _PLAIN = COLUMNS[1:4] + COLUMNS[5:13]
 _LONGEST = 1000  # characters of a result or message; whole results are in the logs
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+
+
+Fields: TypeAlias = Mapping[str, Callable[[dict[Any, Any]], Any]]
+"""{column: function of metadata}."""
+
+RawFields: TypeAlias = Mapping[str, str | Callable[[dict[Any, Any]], Any]] | Sequence[str]
+"""As users give them: {column: key of metadata, or function of metadata}, or a list of keys."""
+
+
+def fields_of(given: RawFields | None) -> Fields:
+    """TypeError for what is neither a dict nor a list."""
+    if given is None:
+        return {}
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+        raise TypeError(f"raw_fields must be a dict or a list of keys of metadata, got {given!r}")
+    named: Mapping[str, Any] = given if isinstance(given, Mapping) else {key: key for key in given}
+    return {str(name): wanted if callable(wanted) else _getter(wanted) for name, wanted in named.items()}
+
+
+def _getter(key: Any) -> Callable[[dict[Any, Any]], Any]:
+    return lambda metadata: metadata.get(key)
+
+
+def values_of(fields: Fields, log: Mapping[str, Any]) -> Iterator[Any]:
+    """One for each column. They are the user's functions, so whatever one raises stands in its cell."""
+    metadata = log.get("metadata")
+    noted = metadata if isinstance(metadata, dict) else {}
+    for wanted in fields.values():
+        try:
+            yield wanted(noted)
+        except Exception as error:
+            yield f"{type(error).__name__}: {shown(str(error), 200)}"
 
 
 def write_csv(facts: Facts, file: TextIO, raw_fields: RawFields | None = None) -> None:

@@ -14,10 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.outputs.extras import load
-from worker_dispatcher.reports.outputs.fields import Fields, RawFields, fields_of, values_of
+from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import COLORS
-from worker_dispatcher.reports.outputs.table import COLUMNS, cells_of_log
+from worker_dispatcher.reports.outputs.table import COLUMNS, Fields, RawFields, cells_of_log, fields_of, values_of
 from worker_dispatcher.reports.timeline import percentiles_over_time
 from worker_dispatcher.reports.wording import printable, shown
 
