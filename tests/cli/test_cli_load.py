@@ -153,7 +153,7 @@ def test_the_last_live_line_is_gone_before_the_summary(call: Call, monkeypatch: 
     kept = []
     monkeypatch.setattr(
         "worker_dispatcher.dispatch.progress.Progress.__init__",
-        lambda self, ledger, *, keep, made=Progress.__init__: kept.append(keep) or made(self, ledger, keep=keep),
+        lambda self, *of, keep, made=Progress.__init__: kept.append(keep) or made(self, *of, keep=keep),
     )
     assert call("load", "orders:whoami", "--rate", "20", "--duration", "100ms").code == 0
     assert kept == [False]

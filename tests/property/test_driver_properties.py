@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import parse
-from worker_dispatcher.dispatch.drive import Driver
+from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.plan import make_plan
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
@@ -22,6 +22,8 @@ from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, OP
 class ScriptedPool:
     """A pool whose workers do what the dice say: end runs, end single tasks in any way, give tasks back."""
 
+    place, apart = "worker thread", False
+
     def __init__(self, dice: st.DataObject, room: int, stop_after: int | None) -> None:
         self.dice, self.room, self.stop_after = dice, room, stop_after
         self.pids = {1: 100}
@@ -31,7 +33,7 @@ class ScriptedPool:
         self.waits = 0
         self.closed = 0
         self.stop = self.stop_now
-        self.driver: Driver | None = None
+        self.bounded: BoundedRun | None = None
 
     def feed(self, source) -> None:
         while (room := self.room - sum(len(b.items) for b in self.held)) > 0:
@@ -43,7 +45,7 @@ class ScriptedPool:
     def wait(self, until: float) -> list:
         self.waits += 1
         if self.waits == self.stop_after:
-            self.driver.ask_to_stop("cancel")
+            self.bounded.stop("cancel")
         events = []
         for _ in range(self.dice.draw(st.integers(0 if self.waits % 4 else 1, 3))):
             if self.held:
@@ -117,19 +119,19 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     items = task_list(config.task.list, 2)
     ledger = Ledger(anchor)
     plan = make_plan(config, tasks, anchor)._replace(kind="threads")
-    driver = Driver(plan, items, ledger, on_error=on_error, max_failures=max_failures)
+    bounded = BoundedRun(plan, items, ledger, on_error=on_error, max_failures=max_failures)
     pool = ScriptedPool(dice, room, stop_after)
-    pool.driver = driver
+    pool.bounded = bounded
     told: Counter[int] = Counter()
-    driver.follow(lambda first, count: told.update(range(first, first + count)))
+    bounded.follow(lambda first, count: told.update(range(first, first + count)))
 
-    driver.run(lambda: pool)
+    bounded.run(lambda: pool)
 
     assert OPEN not in ledger.status
     assert ledger.settled == len(ledger)
     assert told == Counter(range(1, len(ledger) + 1))
     assert pool.closed == (tasks > 0)
-    if driver.stopped is None:
+    if bounded.stopped is None:
         assert len(ledger) == tasks
         assert NOT_RUN not in ledger.status
     for task_id in range(1, len(ledger) + 1):
@@ -145,9 +147,9 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     failed = sum(status in (ERROR, TIMEOUT, CRASHED) for status in ledger.status)
     allowed = max_failures or (1 if on_error == "raise" else None)
     if on_error == "raise" and failed >= allowed and failed:
-        assert driver.error is not None
-    elif driver.stopped is None:
-        assert driver.error is None
+        assert bounded.error is not None
+    elif bounded.stopped is None:
+        assert bounded.error is None
 
 
 @given(

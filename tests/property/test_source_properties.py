@@ -41,13 +41,13 @@ def test_the_pieces_of_a_load_together_are_its_schedule(schedule: Any, moves: li
     with pytest.MonkeyPatch.context() as patch:
         at = 100.0
         patch.setattr(source_module, "now", lambda: at)
-        dealt = TaskSource(task_list(list(range(tasks)), 4), ledger, schedule)
+        dealt = TaskSource(task_list(list(range(tasks)), 4), ledger, schedule, drops=True)
         dealt.begin(100.0)
         for step, count, drop, back in [*moves, *[(math.inf, 7, False, False)] * 60]:
             at = at + step if math.isfinite(step) else 1e6
             dealt.release()
             waiting, due = dealt.waiting(), dealt.due()
-            batch = (dealt.take_late(at - 0.005) if drop else None) or dealt.take(count)
+            batch = (dealt.take_late() if drop else None) or dealt.take(count)
             if batch is None:
                 assert not waiting
                 assert due == math.inf or drop

@@ -1,69 +1,217 @@
-"""The driver with a pool that is staged: what it waits for before it raises."""
+"""The driver of the core, with a pool, a source and a sink that are staged."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.config import parse
-from worker_dispatcher.dispatch.drive import Driver
-from worker_dispatcher.dispatch.plan import make_plan
-from worker_dispatcher.dispatch.tasklist import task_list
-from worker_dispatcher.pools.base import Ended, Raised
-from worker_dispatcher.records import Failure, Ledger
+import pytest
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.core.driver import Alarm, Driver
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Finished, Returned
+from worker_dispatcher.records import CANCELLED, Failure
+
+FAILED = Failure("ValueError", "no such order")
 
 
-class LatePool:
-    """Its one task fails at once; the exception object and the process's id come one by one, in waits that follow."""
+class Pool:
+    """Says what it is told to say, one list in each wait."""
 
-    def __init__(self) -> None:
+    place, apart = "worker thread", False
+
+    def __init__(self, *news: list[Any], at_stop: tuple[Any, ...] = ()) -> None:
+        self.news, self.at_stop = list(news), at_stop
         self.pids: dict[int, int] = {}
         self.complaints: list[str] = []
-        self._news = [self._fails, self._brings, self._names]
+        self.woken = self.hurried = self.fed = 0
+
+    def prepare(self, workers: int) -> bool:
+        return True
 
     def feed(self, source: Any) -> None:
-        source.take(1)
+        self.fed += 1
 
     def wait(self, until: float) -> list[Any]:
-        return self._news.pop(0)()
-
-    def _fails(self) -> list[Any]:
-        at = now()
-        return [Ended(1, "KL502", at - 2, at, None, Failure("ValueError", "no such order", "trace"), None, 1)]
-
-    def _brings(self) -> list[Any]:
-        return [Raised(1, ValueError("no such order"))]
-
-    def _names(self) -> list[Any]:
-        self.pids[1] = 4711
-        return []
-
-    def stop(self) -> list[Any]:
-        return []
+        assert until <= now() + 1.0
+        return self.news.pop(0)
 
     def hurry(self) -> None:
-        """Nobody waits."""
+        self.hurried += 1
 
     def wake(self) -> None:
-        """Nobody sleeps."""
+        self.woken += 1
 
-    def close(self) -> None:
-        """Nothing is held."""
+    def stop(self) -> list[Any]:
+        return [*self.at_stop]
+
+    def close(self) -> None: ...
 
 
-def test_a_failed_tasks_exception_waits_for_the_id_of_its_process() -> None:
-    config = parse({"task": {"list": ["KL502"], "function": lambda task: task}, "worker": {"use_processing": True}})
-    anchor = Anchor.take()
-    driver = Driver(
-        make_plan(config, 1, anchor),
-        task_list(config.task.list, 1),
-        Ledger(anchor),
-        on_error="raise",
-        max_failures=None,
-    )
+class Source:
+    """Notes what comes back to it."""
 
-    driver.run(LatePool)
+    def __init__(self) -> None:
+        self.back: list[Any] = []
 
-    assert isinstance(driver.error, ValueError)
-    where = "  task #1 of 1, attempt 1, ran 2.00 s in worker process 1 (pid 4711); input 'KL502'"
-    assert driver.error.__notes__[0] == where
+    def release(self) -> None: ...
+    def next_due(self) -> float:
+        return float("inf")
+
+    def put_back(self, batch: Batch) -> None:
+        self.back.append(batch)
+
+    def put_back_at(self, due: float, batch: Batch) -> None:
+        self.back.append((due, batch))
+
+    def take(self, count: int) -> None: ...
+    def take_alone(self) -> None: ...
+    def waiting(self) -> int:
+        return 0
+
+    def due(self) -> float:
+        return float("inf")
+
+    def crowd(self, within: float) -> int:
+        return 0
+
+    def alone_waiting(self) -> bool:
+        return False
+
+
+class Sink:
+    """Notes what it is told; stops the driver at the failure of a task whose item is 'fatal'."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def finished(self, event: Finished, attempts: dict[int, int]) -> None:
+        self.told.append((*event.task_ids, "ok", attempts))
+
+    def ended(self, event: Ended, attempts: int) -> str | None:
+        self.told.append((event.task_id, event.failure and event.failure.type, attempts))
+        return "failures" if event.item == "fatal" else None
+
+    def broken(self, error: BaseException) -> str:
+        self.told.append(error)
+        return "exception"
+
+
+class Once:
+    """Retries: one more attempt, after so many seconds."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def wait(self, event: Ended, attempts: int) -> float | None:
+        return self.seconds if attempts == 1 else None
+
+
+class Never:
+    def wait(self, event: Ended, attempts: int) -> float | None:
+        return None
+
+
+def ended(task_id: int, failure: Failure | None = FAILED, item: Any = None) -> Ended:
+    return Ended(task_id, item, 1.0, 2.0, None, failure, None, 1)
+
+
+def finished(first: int, count: int = 1) -> Finished:
+    return Finished(first, [1.0] * count, [2.0] * count, [None] * count, {}, 1)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+def test_ends_reach_the_sink_and_what_was_not_begun_the_source(source: Source, sink: Sink) -> None:
+    pool = Pool([finished(1, 2), ended(3)], [Returned(Batch(4, ["d"]))])
+    driver = Driver(pool, source, sink, Never())
+
+    driver.run(lambda: bool(pool.news))
+
+    assert sink.told == [(1, 2, "ok", {}), (3, "ValueError", 1)]
+    assert source.back == [Batch(4, ["d"])]
+    assert driver.stopped is None
+
+
+def test_a_failed_task_waits_for_its_next_attempt_and_is_told_of_once(source: Source, sink: Sink) -> None:
+    pool = Pool([ended(7, item="x")], [ended(8, item="y")], [finished(7)], [ended(8, item="y")])
+    driver, before = Driver(pool, source, sink, Once(5.0)), now()
+
+    driver.run(lambda: bool(pool.news))
+
+    assert [batch for _, batch in source.back] == [Batch(7, ("x",)), Batch(8, ("y",))]
+    assert all(before + 5.0 <= due <= now() + 5.0 for due, _ in source.back)
+    assert sink.told == [(7, "ok", {7: 2}), (8, "ValueError", 2)]
+
+
+def test_what_waits_for_another_attempt_when_the_driver_ends_has_failed(source: Source, sink: Sink) -> None:
+    running = ended(2, Failure("", "", status=CANCELLED))
+    pool = Pool([ended(1), ended(2)], at_stop=(running, Returned(Batch(3, ["c"]))))
+    driver = Driver(pool, source, sink, Once())
+    driver.run(lambda: bool(pool.news))
+
+    driver.stop("cancel")
+    driver.end()
+
+    assert sink.told == [(2, "", 1), (1, "ValueError", 1)]
+    assert source.back[2:] == [Batch(3, ["c"])]
+
+
+def test_nothing_is_tried_again_once_the_driver_was_stopped(source: Source, sink: Sink) -> None:
+    pool = Pool([ended(1, item="fatal"), ended(2)])
+    driver = Driver(pool, source, sink, Once())
+    driver.stop("runtime")
+    driver.run(lambda: True)
+    assert pool.fed == 0  # nor is anything begun
+
+    driver = Driver(pool, source, sink, Never())
+    driver.run(lambda: True)
+    assert (driver.stopped, sink.told) == ("failures", [(1, "ValueError", 1), (2, "ValueError", 1)])
+
+
+def test_the_first_reason_to_stop_stands(source: Source, sink: Sink) -> None:
+    error = RuntimeError("no workers")
+    pool = Pool([Broken(error), ended(1, item="fatal")])
+    driver = Driver(pool, source, sink, Never())
+
+    driver.run(lambda: True)
+    driver.stop("cancel")
+
+    assert driver.stopped == "exception"
+    assert sink.told == [error, (1, "ValueError", 1)]
+
+
+def test_timers_are_looked_at_when_they_are_due_and_before_the_pool_is_fed(source: Source, sink: Sink) -> None:
+    class Clock:
+        due, looks = 0.0, 0
+
+        def look(self) -> None:
+            self.looks += 1
+            if self.looks == 2:
+                self.due = float("inf")
+
+    clock, pool = Clock(), Pool([], [], [])
+    driver = Driver(pool, source, sink, Never(), [clock, Alarm(now() + 1000, "late")])
+    driver.run(lambda: bool(pool.news))
+    assert (clock.looks, pool.fed) == (2, 4)
+
+    pool = Pool()
+    driver = Driver(pool, source, sink, Never(), [Alarm(now(), "runtime")])
+    driver.run(lambda: True)
+    assert (driver.stopped, pool.fed) == ("runtime", 0)
+
+
+def test_the_pool_hurries_for_who_asks_to_stop_in_a_hurry(source: Source, sink: Sink) -> None:
+    pool = Pool()
+    driver = Driver(pool, source, sink, Never())
+    driver.stop("cancel")
+    assert (pool.woken, pool.hurried) == (1, 0)
+    driver.stop("interrupt", hurry=True)
+    assert (pool.woken, pool.hurried) == (1, 1)

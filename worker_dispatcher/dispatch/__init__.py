@@ -1,20 +1,21 @@
-"""One bounded run, from a checked config to its records; floor 4.
+"""One bounded run, from a checked config to its records; floor 5.
 
     Config ─▶ plan ─▶ Plan = Schedule (when) x Shape (where) + limits
                         │
     task.list ─▶ TaskList ─▶ TaskSource ── take ──▶ pool          the pool's own room: pools/
                    one draw each  ▲                   │ events
-                                  └── put back ── Driver ── settle ──▶ Ledger ─▶ results, logs, info
-                                     (retries)   (one loop)                        Run, what the user holds
+                                  └── put back ── Driver ──▶ Recorder ── settle ──▶ Ledger ─▶ results, logs, info
+                                     (retries)   (core/)                              Run, what the user holds
     with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then settle
 
     plan.py       what a config means on this machine; schedule.py  when tasks may start; load.py  in frequency mode
     tasklist.py   the user's list, drawn from once; source.py  which task is next: what came back, then fresh ones
     books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
     recall.py     what is left of a list and a schedule of which an earlier run did a part
-    drive.py      the loop: feed the pool, book what it reports, retry, stop
+    bounded.py    BoundedRun: the source, the sink and the timers of a run, and the pool it is driven through
+    recorder.py   the sink: books and counts what has ended; failures.py  another attempt, or what the run raises
     stops.py      why a run may end early
-    course.py     from the first task to the end, in one thread: the driver, on_all_done, the warning at the end
+    course.py     from the first task to the end, in one thread: BoundedRun, on_all_done, the warning at the end
     run.py        the handle of it: results, logs, info, wait, cancel, iteration
     handover.py   instead of the Ledger for a run that keeps no records: what is settled goes to whoever iterates it
     abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
@@ -25,7 +26,7 @@
 Threads: `start` drives in the caller's thread, and has no other of its own. `launch` drives in one helper thread.
 An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a
 `next()` that blocks holds up no deadline; a launched run draws in a thread of its own, which it can leave behind. The
-Ledger is written by the driving thread only; from other threads and signal handlers come only `ask_to_stop`, `wake` and
+Ledger is written by the driving thread only; from other threads and signal handlers come only `stop`, `wake` and
 the hand-over of drawn items (Intake, under its lock).
 
 The room promises: each task that was drawn is settled exactly once, in whatever way the run ends; what was done stays
@@ -33,7 +34,7 @@ readable after an interrupt or an error; a failed task is tried again without ho
 before the run ends.
 
 Load by the clock: the source lets go of a task shortly before it is due, and a worker waits for the moment itself, so
-that neither the driver nor a channel is between the clock and the task. A task dropped is settled by the driver.
+that neither the driver nor a channel is between the clock and the task. A dropped task is settled after that.
 
 To add a schedule: a curve or a pacing, and one branch in `timed_schedule`, all in load.py.
 """

@@ -26,21 +26,23 @@ class AbortWatch:
 
     A check `... for 10s` is about the tasks that ended within the last 10 s, once the part of the load that counts is
     that old (neither the start of the workers nor the warm-up is in it); without it, about all that have ended.
+    seen: the first check that has come true, as text with what was seen; empty while none has.
     """
 
     def __init__(self, expressions: Sequence[str], ledger: Ledger) -> None:
         self._ledger = ledger
         self._checks = [_parse(text, nth) for nth, text in enumerate(expressions)]
         self.due = now() + _EVERY
+        self.seen = ""
 
-    def broken(self) -> str:
-        """The first check that has come true, as text with what was seen; empty if none has."""
+    def look(self) -> str | None:
         at = now()
         try:
-            return self._broken(at)
+            self.seen = self.seen or self._broken(at)
         finally:
             # A look at a long run takes its time: it shall never be more than a small share of it.
             self.due = now() + max(_EVERY, 20 * (now() - at))
+        return "abort" if self.seen else None
 
     def _broken(self, at: float) -> str:
         from worker_dispatcher.reports.check import check

@@ -39,11 +39,9 @@ class Books:
     """The ledger alone: what is booked is known at once. Used by the driver's thread.
 
     tell: is called with the first id and the number of tasks that are settled, run by run; `nobody` where none follows.
-    due: when `commit` has something to do (monotonic); pending: tasks that are booked, and not settled before it;
-    error: why the run cannot go on, or None.
+    pending: tasks that are booked, and not settled before `commit`; error: why the run cannot go on, or None.
     """
 
-    due: float = math.inf
     pending: int = 0
     error: JournalError | None = None
 
@@ -110,11 +108,12 @@ class JournalBooks(Books):
 
     Where the journal fails, `error` says why. What has ended by then, and what ends while the run is stopped, is
     settled all the same, for it did end; but nobody who follows the run is told, since it will run again.
+    due: when `look` has something to commit, or an error to tell of (monotonic).
     """
 
     def __init__(self, ledger: Ledger, journal: Journal) -> None:
         super().__init__(ledger)
-        self._journal = journal
+        self._journal, self.due = journal, math.inf
         self._entries: list[tuple[Finished, dict[int, int]] | Outcome] = []
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
 
@@ -206,6 +205,10 @@ class JournalBooks(Books):
         self._rested = now() + _REST * (thread_time() - at)
         self._settle_entries()
 
+    def look(self) -> str | None:
+        self.commit()
+        return None if self.error is None else "journal"
+
     def _settle_entries(self) -> None:
         entries, self._entries = self._entries, []
         self.pending, self.due = 0, math.inf
@@ -226,6 +229,7 @@ class JournalBooks(Books):
             part_from_frames(error)
             self.tell = nobody
             self._settle_entries()
+            self.due = 0.0
             return None
 
     def close(self) -> None:

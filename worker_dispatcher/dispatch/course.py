@@ -14,12 +14,13 @@ from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style, input_text
 from worker_dispatcher.contexts import branch
+from worker_dispatcher.core.driver import LONGEST_WAIT
 from worker_dispatcher.dispatch.books import nobody
-from worker_dispatcher.dispatch.drive import Driver
+from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.sendable import check_sendable
-from worker_dispatcher.dispatch.tasklist import LONGEST_WAIT, Intake, task_list
+from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
 from worker_dispatcher.osproc.system import start_thread
@@ -60,24 +61,35 @@ class Course:
         workers, self.number = self._plan.workers, self._plan.number
         self.handover = None if keep_records else Handover(2 * workers)
         self.ledger = PassingLedger(self.anchor, self.handover, workers) if self.handover else Ledger(self.anchor)
-        self.driver = Driver(
-            self._plan,
-            self.tasks,
-            self.ledger,
-            on_error=config.task.on_error,
-            max_failures=config.task.max_failures,
-        )
-        if config.verbose if config.progress is None else config.progress:
-            from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
-
-            self.driver.progress = Progress(self.ledger, keep=keep_progress and not config.verbose)
-        if self.handover is not None:
-            self.handover.wake = self.driver.wake
         self._banner: Banner | None = None
         if config.verbose or config.debug:
             from worker_dispatcher.dispatch.banner import Banner  # as above
 
             self._banner = Banner(config, self._plan, self.anchor)
+        journal, watch = None, None
+        if self._plan.load is not None and self._plan.load.abort_on:
+            from worker_dispatcher.dispatch.abort import AbortWatch  # as above
+
+            watch = AbortWatch(self._plan.load.abort_on, self.ledger)
+        if config.journal is not None:
+            from worker_dispatcher.dispatch.recall import open_journal
+
+            journal = open_journal(config, self.tasks.total, self.anchor, 6)
+            if self._banner is not None and not journal.created:
+                self._banner.done_before = journal.ok_count
+        self.bounded = BoundedRun(
+            self._plan,
+            self.tasks,
+            self.ledger,
+            on_error=config.task.on_error,
+            max_failures=config.task.max_failures,
+            journal=journal,
+            watch=watch,
+            shows=config.verbose if config.progress is None else config.progress,
+            keeps_shown=keep_progress and not config.verbose,
+        )
+        if self.handover is not None:
+            self.handover.wake = self.bounded.wake
         self.ended: float | None = None
         self.changed = threading.Condition()
         self.news: deque[tuple[int, int]] = deque()
@@ -87,20 +99,13 @@ class Course:
         self.done = self.told = False  # told: whoever waits has been told, after all that is done at the end
         self.bells: list[Bell] = []
         self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
-        if config.journal is not None:
-            from worker_dispatcher.dispatch.recall import open_journal
-
-            journal = open_journal(config, self.tasks.total, self.anchor, 6)
-            self.driver.keep_in(journal)
-            if self._banner is not None and not journal.created:
-                self._banner.done_before = journal.ok_count
 
     def drive(self, at_end: Callable[[], None]) -> None:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable.
         at_end: called just before the run is done."""
         self._at_end = at_end
         self._drive()
-        error, self.driver.error = self.driver.error, None  # it has one owner: see tracebacks
+        error, self.bounded.error = self.bounded.error, None  # it has one owner: see tracebacks
         if error is None:
             self.warn(5)  # past both drives and start, to the line of the user
             return
@@ -114,26 +119,26 @@ class Course:
             if self._banner is not None:
                 self._banner.opening()
         except BaseException:  # Ctrl-C, above all, while nobody reads what it says
-            self.driver.let_go()
+            self.bounded.let_go()
             raise
         with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
             self._until_it_is_over(self._pour if isinstance(self.tasks, Intake) else self._work)
-            if self.driver.error is None:
+            if self.bounded.error is None:
                 self._until_it_is_over(self._all_done)
-            if self.driver.interrupted:
-                self.driver.fail(KeyboardInterrupt())
+            if self.bounded.interrupted:
+                self.bounded.fail(KeyboardInterrupt())
             self._until_it_is_over(self._finish)
             if not self.done:
                 self._finish()
-        if isinstance(self.driver.error, KeyboardInterrupt):
-            self.driver.error.add_note("  " + self.ledger.kept_note())
+        if isinstance(self.bounded.error, KeyboardInterrupt):
+            self.bounded.error.add_note("  " + self.ledger.kept_note())
 
     def interrupt(self) -> None:
         """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
         the run is done."""
         if self.done:
             return
-        self.driver.ask_to_stop("interrupt")
+        self.bounded.stop("interrupt")
         self.tasks.interrupt()
         if self._calling_back:
             self._calling_back = False  # once: the next one may find us in our own code already
@@ -144,12 +149,12 @@ class Course:
         try:
             step()
         except BaseException as error:
-            self.driver.fail(error)
+            self.bounded.fail(error)
 
     def _work(self) -> None:
-        self._until_it_is_over(lambda: self.driver.run(lambda: open_pool(self._plan)))
-        if self.driver.interrupted:
-            self.driver.fail(KeyboardInterrupt())
+        self._until_it_is_over(lambda: self.bounded.run(lambda: open_pool(self._plan)))
+        if self.bounded.interrupted:
+            self.bounded.fail(KeyboardInterrupt())
 
     def _pour(self) -> None:
         """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
@@ -191,18 +196,18 @@ class Course:
             self._stop_for(error)
             tasks.end()
         if isinstance(tasks.error, KeyboardInterrupt):
-            self.driver.ask_to_stop("interrupt")
+            self.bounded.stop("interrupt")
 
     def _stop_for(self, error: BaseException) -> None:
-        self.driver.fail(error)
-        self.driver.ask_to_stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
+        self.bounded.fail(error)
+        self.bounded.stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
 
     def _finish(self) -> None:
         """Close the books: from here on nothing of the run changes."""
-        self.driver.book_left_over()
-        self.driver.close_load()
+        self.bounded.book_left_over()
+        self.bounded.close_load()
         if self.ledger.keeps:
-            last = max(self.ledger.started_ids(), default=0) if self.driver.stopped else len(self.ledger)
+            last = max(self.ledger.started_ids(), default=0) if self.bounded.stopped else len(self.ledger)
             self.results = self.ledger.results[:last]
         self.ended = now()
         if self._banner is not None:
@@ -216,15 +221,15 @@ class Course:
         style = call_style(callback, CALLBACK_NAMES)
         for task_id in self.ledger.started_ids():
             self._task_done(task_id, callback, style)
-            if self.driver.error is not None:
+            if self.bounded.error is not None:
                 return
 
     def _task_done(self, task_id: int, callback: Callable[..., Any], style: CallStyle) -> None:
         log = self.ledger.log(task_id)
         known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
         result, error = self._call_back(callback, style, log["result"], known)
-        if isinstance(error, KeyboardInterrupt) or self.driver.interrupted:
-            self.driver.fail(error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt())
+        if isinstance(error, KeyboardInterrupt) or self.bounded.interrupted:
+            self.bounded.fail(error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt())
         elif error is None:
             self.ledger.results[task_id - 1] = result
         else:
@@ -234,7 +239,7 @@ class Course:
             self.ledger.fail_later(task_id, Failure(type_name, message, traceback, item=item, input=shown))
             if self._config.task.on_error == "raise":
                 error.add_note(f"on_all_done of task #{task_id} raised this" + (f"; input {shown}" if shown else ""))
-                self.driver.fail(error)
+                self.bounded.fail(error)
         del error  # it holds this frame, and would hold itself
 
     def _call_back(self, *call: Any) -> tuple[Any, BaseException | None]:
@@ -257,20 +262,20 @@ class Course:
             cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"
             text = f"{counted(failed, 'task', len(self.ledger))} failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
-        for text, times in Counter(self.driver.complaints).items():
+        for text, times in Counter(self.bounded.complaints).items():
             warnings.warn(WorkerWarning(f"{text} (in {times} workers)" if times > 1 else text), stacklevel=depth)
 
     def launch(self, at_end: Callable[[], None]) -> None:
         """Drive in a thread of its own; returns at once. at_end: called just before the run is done."""
         if self.handover is None:
-            self.driver.follow(self._settled)
+            self.bounded.follow(self._settled)
         self._at_end = at_end
         self.thread = threading.Thread(target=branch().run, args=(self._launched,), name="dispatch", daemon=True)
         start_thread(self.thread)
 
     def cancel(self) -> None:
         """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread."""
-        self.driver.ask_to_stop("cancel")
+        self.bounded.stop("cancel")
         self.tasks.end()
 
     def leave(self, ends: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -284,11 +289,11 @@ class Course:
     def _launched(self) -> None:
         _, error = guarded(self._drive)
         if error is not None:
-            self.driver.fail(error)
+            self.bounded.fail(error)
         if not self.done:
             self._end()
-        if self.driver.error is not None:
-            part_from_frames(self.driver.error)
+        if self.bounded.error is not None:
+            part_from_frames(self.bounded.error)
         del self, error  # which that error would hold
 
     def join(self) -> None:
@@ -302,7 +307,7 @@ class Course:
         self.done = True
         at_end, self._at_end = self._at_end, _nothing
         at_end()
-        self.driver.follow(nobody)
+        self.bounded.follow(nobody)
         with self.changed:
             self.told = True
             self._tell()
@@ -331,13 +336,13 @@ class Course:
             "duration": duration,
             "counts": counts,
             "resumed": self.ledger.resumed,
-            "stopped": self.driver.abort_seen or self.driver.stopped,
+            "stopped": self.bounded.abort_seen or self.bounded.stopped,
             **self._load_info(),
         }
 
     def _load_info(self) -> dict[str, Any]:
         """What is known of a load: `from` and `until` are its window (Unix seconds; until is None without a plan)."""
-        over = self.ended is not None and not self.driver.stopped
+        over = self.ended is not None and not self.bounded.stopped
         window = self.ledger.window(None if over else self.ended or now())
         if window is None:
             return {}

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, Config, call_style, hook_style, is_coroutine_function
+from worker_dispatcher.config import (
+    CALLBACK_NAMES,
+    TASK_NAMES,
+    Config,
+    call_style,
+    hook_style,
+    input_text,
+    is_coroutine_function,
+)
 from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.execute import Call, Hooks
@@ -47,6 +55,10 @@ class Plan(NamedTuple):
     @property
     def workers(self) -> int:
         return sum(self.slots)
+
+    def input_of(self, item: Any) -> str:
+        """A failed task's item, where text may show it; else empty."""
+        return input_text(item) if self.show_input else ""
 
     @property
     def max_workers(self) -> int | None:

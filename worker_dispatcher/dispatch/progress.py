@@ -25,8 +25,8 @@ class Progress:
     Used by the driver's thread only. due: when to look next (monotonic). keep: the last state stays in sight.
     """
 
-    def __init__(self, ledger: Ledger, *, keep: bool) -> None:
-        self._ledger, self._keep = ledger, keep
+    def __init__(self, plan: Plan, source: TaskSource, ledger: Ledger, *, keep: bool) -> None:
+        self._plan, self._source, self._ledger, self._keep = plan, source, ledger, keep
         self._screen: Screen | None = None
         self._figures: Figures | None = None
         self.due = math.inf
@@ -35,25 +35,26 @@ class Progress:
         """Before the time of a load begins: loads what showing takes, so that this makes no task late."""
         self._try(self._open)
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self) -> None:
         """The first tasks may start."""
-        self._figures = figures_of(plan, self._ledger, now())
+        self._figures = figures_of(self._plan, self._ledger, now())
         self.due = now() + _PATIENCE
 
-    def look(self, source: TaskSource) -> None:
-        """Show how the run stands. source: where its tasks come from."""
+    def look(self) -> None:
+        """Show how the run stands."""
         if self._screen is None:
             self._try(self._open)
         began = now()
-        self._try(lambda: self._look(began, source))
+        self._try(lambda: self._look(began))
         if self._screen is not None:
             ended = now()
             self.due = ended + max(self._screen.every, _SHARE * (ended - began))
 
-    def _look(self, at: float, source: TaskSource) -> None:
+    def _look(self, at: float) -> None:
         if self._screen is not None and self._figures is not None:
-            due = source.fresh_due()
-            self._figures.take(at, source.crowd(at - due) if due <= at else 0, asking=due < math.inf)
+            due = self._source.fresh_due()
+            overdue = self._source.crowd(at - due) if due <= at else 0
+            self._figures.take(at, overdue, asking=due < math.inf)
             self._screen.show(self._figures.view(at))
 
     def _open(self) -> None:

@@ -85,7 +85,7 @@ class Run:
         """Before it is driven: `told` is called in the driving thread with all results, the first id and the number of
         the tasks that are settled, and may put what is to be kept in the place of their results. It raises nothing."""
         results = self._course.ledger.results
-        self._course.driver.follow(lambda first, count: told(results, first, count))
+        self._course.bounded.follow(lambda first, count: told(results, first, count))
         return self
 
     def interrupt(self) -> None:
@@ -147,14 +147,14 @@ class Run:
 
     def raise_error(self) -> None:
         """Raise what the run raises."""
-        driver, error = self._course.driver, self._course.driver.error
+        bounded, error = self._course.bounded, self._course.bounded.error
         if error is None:
             return
-        driver.error = spare_of(part_from_frames(error))
+        bounded.error = spare_of(part_from_frames(error))
         try:
             raise error
         finally:
-            del self, driver, error
+            del self, bounded, error
 
     def _logs_as_tasks_end(self) -> Iterator[dict[str, Any]]:
         while True:

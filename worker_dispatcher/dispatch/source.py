@@ -18,6 +18,7 @@ from worker_dispatcher.records import Ledger
 __all__ = ["AHEAD", "TaskSource"]
 
 AHEAD = 0.05  # seconds before its due that a task is released: what a batch takes to reach a worker, with a margin
+_FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
 _DUES_MOST = 16_384  # due times of tasks not taken yet that are worked out ahead: more than a driver hands out at once
 _LATE_MOST = 1024  # late tasks to drop at once: the driver hears nothing meanwhile
 
@@ -29,8 +30,8 @@ class TaskSource:
     can start it on time.
     """
 
-    def __init__(self, tasks: TaskList, ledger: Ledger, schedule: Schedule) -> None:
-        self._tasks, self._ledger, self._schedule = tasks, ledger, schedule
+    def __init__(self, tasks: TaskList, ledger: Ledger, schedule: Schedule, *, drops: bool = False) -> None:
+        self._tasks, self._ledger, self._schedule, self._drops = tasks, ledger, schedule, drops
         self._ticks = schedule.ticks()
         self._more = schedule.timed  # intervals to come
         self._dues = array("d")  # of fresh tasks, released or not
@@ -111,11 +112,11 @@ class TaskSource:
         heapq.heappush(self._later, (due, next(self._order), batch))
 
     def next_due(self) -> float:
-        """When `release` has something to do next (monotonic), or infinite."""
+        """When `release` or `take_late` has something to do next (monotonic), or infinite."""
         due = self._later[0][0] if self._later else math.inf
         if self._began is not None and not self._tasks.ended and self._ledger.room():
             due = 0.0 if self._lacks() else min(due, self._unreleased() - AHEAD)
-        return due
+        return min(due, self.fresh_due() + _FREE_SOON) if self._drops else due
 
     def _unreleased(self) -> float:
         """When the first task that `release` has not let go is due."""
@@ -143,9 +144,12 @@ class TaskSource:
         available = min(self._tasks.available(), self._ledger.room())
         return self._due_by(self._horizon, available) if self._schedule.timed else available
 
-    def take_late(self, before: float) -> Batch | None:
-        """Some fresh tasks that were due before a moment, None if there are none: for whoever drops them."""
-        return self._take_fresh(self._due_by(before, min(self._tasks.available(), _LATE_MOST)))
+    def take_late(self) -> Batch | None:
+        """Some fresh tasks that are to be dropped, since no worker was free for them in time; None if there are none.
+        Whatever the pool has room for has been taken before."""
+        if not self._drops:
+            return None
+        return self._take_fresh(self._due_by(now() - _FREE_SOON, min(self._tasks.available(), _LATE_MOST)))
 
     def waiting(self) -> int:
         return self._back_count + self._fresh()

@@ -9,16 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from worker_dispatcher.core.driver import LONGEST_WAIT
 from worker_dispatcher.execute import guarded
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
-__all__ = ["LONGEST_WAIT", "Intake", "TaskList", "task_list"]
-
-# Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
-# before a wait, or that the system gives to another thread, is not heard before the wait is over.
-LONGEST_WAIT = 1.0
+__all__ = ["Intake", "TaskList", "task_list"]
 
 
 class TaskList:

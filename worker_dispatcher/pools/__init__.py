@@ -6,7 +6,7 @@
     ProcessPool ─ feed ─▶ Remote ══ private channel ═══▶ worker process: Solo (one slot, the main thread)
        wait    ◀─ one poll ─┘     ══ slate ════════════                  Host (many slots: a crew, in a grid)
 
-    base.py       the contract in words and types: Batch in; Finished, Ended, Returned, Raised, Broken out
+    base.py       the contract in words and types: Batch in; Finished, Ended, Returned, Broken out
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
     batching.py   which process gets how many tasks
     crew.py       threads that claim tasks; the same in a ThreadPool and in a worker process; loop.py  coroutines

@@ -28,7 +28,6 @@ __all__ = [
     "Finished",
     "Patience",
     "Pool",
-    "Raised",
     "Returned",
     "Setup",
     "Source",
@@ -116,20 +115,13 @@ class Returned(NamedTuple):
     batch: Batch
 
 
-class Raised(NamedTuple):
-    """The exception object of a task that ended with an error before; None where it cannot be brought here."""
-
-    task_id: int
-    exception: BaseException | None
-
-
 class Broken(NamedTuple):
     """The pool cannot go on."""
 
     error: BaseException
 
 
-Event = Finished | Ended | Returned | Raised | Broken
+Event = Finished | Ended | Returned | Broken
 
 
 class Patience:
@@ -220,6 +212,8 @@ class Source(Protocol):
 class Pool(Protocol):
     """One thread drives a pool; only `wake` and `hurry` may be called from others, and by signal handlers."""
 
+    place: str  # what a worker is, in messages: 'worker thread', 'worker process' or, of a grid, 'worker'
+    apart: bool  # workers have processes of their own
     pids: dict[int, int]  # worker number -> process id, for every worker that ever ran
     complaints: list[str]  # what went wrong and cost no task, such as an error in worker.exit; complete once closed
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Batch, Event, Returned
 
-__all__ = ["Held", "Piece", "one_by_one"]
+__all__ = ["Held", "Piece", "Revoked", "one_by_one"]
 
 
 class Piece(NamedTuple):
@@ -138,6 +138,29 @@ class Held:
         """Remove all; the pieces removed."""
         stocks, self._stocks, self._count = self._stocks, [], 0
         return [piece for stock in stocks for piece in stock.take(0, len(stock.there))]
+
+
+class Revoked:
+    """Sequence numbers that were taken back from a worker which does not know of it yet."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, int] = {}  # first -> end (exclusive)
+
+    def __bool__(self) -> bool:
+        return bool(self._spans)
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        self._spans.update({piece.seq: piece.end for piece in pieces})
+
+    def drop(self, a: int, b: int) -> None:
+        """The worker knows of a to b (exclusive)."""
+        for first, end in list(self._spans.items()):
+            if first < b and a < end:
+                del self._spans[first]
+                if first < a:
+                    self._spans[first] = a
+                if end > b:
+                    self._spans[b] = end
 
 
 _NOTHING = _Stock(0, Batch(0, ()))

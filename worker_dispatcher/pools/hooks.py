@@ -1,4 +1,4 @@
-"""How what became of worker.init and worker.exit travels from a worker process to the parent."""
+"""How what became of loading, worker.init and worker.exit travels from a worker process to the parent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker_dispatcher.pools.frames import COMPLAINT, INIT_FAILED, send_packed
 from worker_dispatcher.pools.reporting import exception_parts
 from worker_dispatcher.wire import from_parts, unpack
 
-__all__ = ["complain", "init_error", "send_failed_init"]
+__all__ = ["complain", "init_error", "load_error", "send_failed_init"]
 
 
 def send_failed_init(channel: Channel, error: BaseException) -> None:
@@ -31,6 +31,14 @@ def init_error(frame: Frame, number: int) -> BaseException:
     error = found if isinstance(found, BaseException) else RunError(f"worker.init raised {text}")
     error.add_note(f"  worker.init raised this in worker process {number}, so the run was ended")
     error.__cause__ = error.__cause__ or RemoteTraceback(traceback)
+    return error
+
+
+def load_error(frame: Frame) -> BaseException:
+    """In the parent: why a worker cannot begin, which has said so before it ended."""
+    text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts)
+    error = RunError(f"a worker process cannot load task.function, task.config or on_done: {text}")
+    error.add_note(traceback)
     return error
 
 

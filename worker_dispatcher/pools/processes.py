@@ -75,9 +75,12 @@ class ProcessPool:
     slots: the number of threads or coroutines of each process, in order.
     """
 
+    apart = True
+
     def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
         self._setup, self._patience = setup, Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
+        self.place = "worker process" if max(slots) == 1 else "worker"
         with ExitStack() as undo:
             try:
                 self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
@@ -245,7 +248,7 @@ class ProcessPool:
         due = min(self._scan_at, self._watch.due, self._roster.due)
         room = not self._full and self._has_room()
         for remote in self._remotes:
-            due = min(due, remote.closing_at, remote.settles_at)
+            due = min(due, remote.closing_at, remote.settles_at, remote.tells_at)
             if room and len(remote.held) > remote.slots and not remote.revoking:
                 due = min(due, remote.heard_at + _STUCK_AFTER)
         return min(due, next_end(self._remotes, self._task_time())) if self._setup.timed else due
@@ -269,6 +272,8 @@ class ProcessPool:
         for remote in list(self._remotes):
             if remote.settles_at <= at:
                 self._events += remote.take_back()
+            if remote.tells_at <= at:
+                self._events += remote.tell_failed()
             if remote.closing_at <= at:
                 self._kill_late(remote)
             elif self._setup.max_tasks is not None and remote.spent:

@@ -9,21 +9,21 @@ import sys
 from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import guarded
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Raised, Returned, Setup
-from worker_dispatcher.pools.held import Held, Piece, one_by_one
-from worker_dispatcher.pools.hooks import init_error
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Returned, Setup
+from worker_dispatcher.pools.held import Held, Piece, Revoked, one_by_one
+from worker_dispatcher.pools.hooks import init_error, load_error
 from worker_dispatcher.pools.reported import Report
 from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, inlined, unpack
 
 __all__ = ["Remote"]
 
+_EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
 _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nobody reads
 
 
@@ -41,6 +41,7 @@ class Remote:
     garbled: what it says makes no sense, since code of the user has written where it says it.
     terse: what was read of it last was so little that several times as much finds room on the way.
     due: when its last task may start, or has started if that is past.
+    tells_at: when `tell_failed` is due: an exception object may not let itself be brought here.
     pid: what it has said itself, which may be before the starter does.
     """
 
@@ -60,13 +61,13 @@ class Remote:
         self.closing_at = math.inf
         self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
         self._seq = 1
-        self._keeps_exceptions = setup.call.keep_exception
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._stop_at = setup.stop_at or math.inf
         self._done = 0
-        self._failed: dict[int, int] = {}  # seq -> id of tasks whose exception object is still to come
+        self._failed: dict[int, Ended] = {}  # by seq: tasks whose exception object is still to come
+        self.tells_at = math.inf
         self._revoked_at = math.inf
-        self._ghosts: dict[int, int] = {}  # seqs taken back that the worker has yet to drop: first -> end
+        self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
         try:
             self.slate = Slate.shared(slots if slots == 1 else slots + 1)  # and one row for the loading of tasks
@@ -120,7 +121,7 @@ class Remote:
 
     @property
     def revoking(self) -> bool:
-        return self._revoked_at < math.inf or bool(self._ghosts) or not self.answered
+        return self._revoked_at < math.inf or bool(self._revoked) or not self.answered
 
     @property
     def settles_at(self) -> float:
@@ -145,13 +146,13 @@ class Remote:
             self._lift()
             return []
         pieces = self.held.take(begun + 1, self._seq)
-        self._ghosts.update({p.seq: p.end for p in pieces})
+        self._revoked.add(pieces)
         self._lift()
         return [Returned(p.tasks()) for p in pieces]
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
-        if self._revoked_at == math.inf and not self._ghosts and not len(self.held):
+        if self._revoked_at == math.inf and not self._revoked and not len(self.held):
             self.slate.halt[0] = 0
 
     def kill(self) -> None:
@@ -213,30 +214,28 @@ class Remote:
             return []
         if frame.kind != frames.BROKEN:
             raise ValueError(f"no worker says {frame.kind}")
-        text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts)
-        error = RunError(f"a worker process cannot load task.function, task.config or on_done: {text}")
-        error.add_note(traceback)
         self.told_why = True
-        return [Broken(error)]
+        return [Broken(load_error(frame))]
 
     def _exception(self, frame: Frame) -> list[Event]:
         (seq,) = struct.unpack("<Q", frame.parts[0])
-        task_id = self._failed.pop(seq, 0)
-        error = None
+        if (ended := self._failed.pop(seq, None)) is None:
+            return []
+        assert ended.failure is not None
         if len(frame.parts) > 1:
             error = guarded(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))[0]
-        return [Raised(task_id, error)]
+            ended = ended._replace(failure=ended.failure._replace(exception=error))
+        if not self._failed:
+            self.tells_at = math.inf
+        return [ended]
+
+    def tell_failed(self) -> list[Event]:
+        """Failed tasks whose exception objects have not come: their text must do."""
+        failed, self._failed, self.tells_at = [*self._failed.values()], {}, math.inf
+        return [*failed]
 
     def _dropped(self, a: int, b: int) -> list[Event]:
-        for first, end in list(self._ghosts.items()):
-            if a <= first < b:
-                del self._ghosts[first]
-                if end > b:
-                    self._ghosts[b] = end
-            elif first < a < end:
-                self._ghosts[first] = a
-                if end > b:
-                    self._ghosts[b] = end
+        self._revoked.drop(a, b)
         events: list[Event] = [Returned(p.tasks()) for p in self.held.take(a, b)]
         self._revoked_at = math.inf
         self._lift()
@@ -263,15 +262,20 @@ class Remote:
 
     def _one(self, seq: int, at: int, report: Report) -> list[Event]:
         """The task of a seq, which stands at a place in the report's columns."""
-        failure = Failure(*report.failures[at]) if at in report.failures else None
+        failure, follows = None, False  # follows: its exception object, in a frame of its own
+        if at in report.failures:
+            failure = Failure(*report.failures[at])
+            failure, follows = failure._replace(exception=None), bool(failure.exception)
         events: list[Event] = []
         for piece in self.held.take(seq, seq + 1):
             task_id, item = piece.first_id, piece.batch.items[piece.low]
-            if failure is not None and self._keeps_exceptions:
-                self._failed[seq] = task_id
             number = report.numbers if isinstance(report.numbers, int) else report.numbers[at]
             times, notes = (report.starts[at], report.ends[at]), report.metadata.get(at)
-            events.append(Ended(task_id, item, *times, report.results[at], failure, notes, number))
+            ended = Ended(task_id, item, *times, report.results[at], failure, notes, number)
+            if follows:
+                self._failed[seq], self.tells_at = ended, min(self.tells_at, now() + _EXCEPTION_WAIT)
+            else:
+                events.append(ended)
         return events
 
     def _run(self, seq: int, low: int, count: int, report: Report) -> list[Event]:
@@ -304,7 +308,7 @@ class Remote:
                     events += self._settle(self.held.take(abs(seq), abs(seq) + 1), since, verdict)
         elif not self.orphaned:
             events += self._blame(begun)
-        events += [Raised(task_id, None) for task_id in self._failed.values()]
+        events += self.tell_failed()
         return events + [Returned(p.tasks()) for p in self.held.take_all()]
 
     @property

@@ -97,7 +97,7 @@ class Reports:
             if failure is not None:
                 if failure.exception is not None:
                     self._exceptions.append((ended.seqs[at], failure.exception))
-                self._failures[base + at] = tuple(failure._replace(exception=None))
+                self._failures[base + at] = (*failure[:4], failure.exception is not None, *failure[5:])
         self.seqs += ended.seqs
         self._slots += ended.numbers
         self._starts += doubles(ended.starts)

@@ -44,6 +44,8 @@ class ThreadPool:
     and replaced. Owned by the driver's thread: everything here. Waits: `wait`, on _news.
     """
 
+    place, apart = "worker thread", False
+
     def __init__(self, setup: Setup, size: int) -> None:
         self._setup, self._size = setup, size
         self.pids: dict[int, int] = {}

@@ -1,0 +1,173 @@
+"""The driver: moves tasks from a source through a pool to a sink, in whichever thread calls `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.pools import base
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Returned
+from worker_dispatcher.records import CANCELLED
+
+__all__ = ["LONGEST_WAIT", "Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
+
+# Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
+# before a wait, or that the system gives to another thread, is not heard before the wait is over.
+LONGEST_WAIT = 1.0
+
+
+class Source(base.Source, Protocol):
+    """What a driver asks of a source, beside what a pool does. Used in the driver's thread only."""
+
+    def release(self) -> None:
+        """Let go of what may run by now. Called before each time that the pool is fed."""
+
+    def next_due(self) -> float:
+        """When `release` has something to do next (monotonic), or infinite."""
+
+    def put_back(self, batch: Batch) -> None:
+        """To be run again as soon as there is room."""
+
+    def put_back_at(self, due: float, batch: Batch) -> None:
+        """To be run again at a moment (monotonic)."""
+
+
+class Sink(Protocol):
+    """Where ends go: each task's once. Each method returns why the driver must stop, or None. Called in the driver's
+    thread; raises nothing."""
+
+    def finished(self, event: Finished, attempts: dict[int, int]) -> str | None:
+        """Tasks have ended ok. attempts: how many each took, by id, where more than one."""
+
+    def ended(self, event: Ended, attempts: int) -> str | None:
+        """A task has ended for good. attempts: how many have ended; one that was cancelled does not count."""
+
+    def broken(self, error: BaseException) -> str | None:
+        """The pool cannot go on."""
+
+
+class Retries(Protocol):
+    """Whether a failed task is tried again. Called in the driver's thread; raises nothing."""
+
+    def wait(self, event: Ended, attempts: int) -> float | None:
+        """Seconds until its next attempt, None if there is none. attempts: how many have failed."""
+
+
+class Timer(Protocol):
+    """What wants to be looked at by the clock. Used in the driver's thread only."""
+
+    @property
+    def due(self) -> float:
+        """When to look next (monotonic), or infinite."""
+
+    def look(self) -> str | None:
+        """It is due; returns why the driver must stop, or None."""
+
+
+class Alarm:
+    """A timer that stops the driver. due: when (monotonic)."""
+
+    def __init__(self, due: float, why: str) -> None:
+        self.due, self._why = due, why
+
+    def look(self) -> str:
+        return self._why
+
+
+class Driver:
+    """Feeds a pool from a source, tries failed tasks again, and tells a sink how each has ended.
+
+    Owned by the thread that calls `run`; from other threads and signal handlers: `stop` and `wake` only.
+    """
+
+    def __init__(self, pool: Pool, source: Source, sink: Sink, retries: Retries, timers: Sequence[Timer] = ()) -> None:
+        self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
+        self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
+        self._waiting: dict[int, Ended] = {}  # the last attempt of tasks that will have, or have, another
+        self._reasons: list[str] = []  # to append is one step for all threads
+
+    @property
+    def stopped(self) -> str | None:
+        """The first reason that `stop` was given, or None."""
+        return self._reasons[0] if self._reasons else None
+
+    def stop(self, why: str, *, hurry: bool = False) -> None:
+        """Have `run` return as soon as possible. hurry: `close` is not to wait for worker.exit. From any thread or
+        signal handler."""
+        self._reasons.append(why)
+        if hurry:
+            self._pool.hurry()
+        else:
+            self._pool.wake()
+
+    def wake(self) -> None:
+        """Look again whether there is something to do. From any thread or signal handler."""
+        self._pool.wake()
+
+    def run(self, going: Callable[[], bool]) -> None:
+        """Drive until `going` is false or `stop` was called. going: asked each time the pool has been fed."""
+        pool, source, timers = self._pool, self._source, self._timers
+        while True:
+            for timer in timers:
+                if timer.due <= now():
+                    self._mind(timer.look())
+            if self._reasons:
+                return
+            source.release()
+            pool.feed(source)
+            if not going():
+                return
+            due = min(source.next_due(), now() + LONGEST_WAIT)
+            for timer in timers:
+                due = min(due, timer.due)
+            for event in pool.wait(due):
+                self._take(event)
+
+    def end(self) -> None:
+        """After `stop`: end what runs. Each task that the pool has, or that waits for another attempt, ends in the sink
+        or goes back to the source."""
+        for event in self._pool.stop():
+            self._take(event)
+        for task_id, event in list(self._waiting.items()):
+            self._mind(self._sink.ended(event, self._tried[task_id]))
+        self._waiting.clear()
+        self._tried.clear()
+
+    def close(self) -> None:
+        """Close the pool; returns when its workers are gone. Idempotent."""
+        self._pool.close()
+
+    def _mind(self, why: str | None) -> None:
+        if why is not None:
+            self._reasons.append(why)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Finished():
+                self._finished(event)
+            case Ended():
+                self._ended(event)
+            case Returned():
+                self._source.put_back(event.batch)
+            case Broken():
+                self._mind(self._sink.broken(event.error))
+
+    def _finished(self, event: Finished) -> None:
+        attempts: dict[int, int] = {}
+        if self._waiting:
+            for task_id in self._waiting.keys() & event.task_ids:
+                del self._waiting[task_id]
+                attempts[task_id] = self._tried.pop(task_id) + 1
+        self._mind(self._sink.finished(event, attempts))
+
+    def _ended(self, event: Ended) -> None:
+        task_id, failure = event.task_id, event.failure
+        cancelled = failure is not None and failure.status == CANCELLED
+        tried = self._tried.pop(task_id, 0) + (not cancelled)
+        self._waiting.pop(task_id, None)
+        if failure is not None and not self._reasons and (wait := self._retries.wait(event, tried)) is not None:
+            self._tried[task_id], self._waiting[task_id] = tried, event
+            self._source.put_back_at(now() + wait, Batch(task_id, (event.item,)))
+        else:
+            self._mind(self._sink.ended(event, tried))

@@ -1,0 +1,236 @@
+"""One bounded run: its tasks, from the first to the last, through a pool that is opened for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.core.driver import Alarm, Driver, Timer
+from worker_dispatcher.dispatch.books import Books, JournalBooks
+from worker_dispatcher.dispatch.failures import AsConfigured, dressed
+from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.recorder import Recorder
+from worker_dispatcher.dispatch.source import TaskSource
+from worker_dispatcher.dispatch.tasklist import TaskList
+from worker_dispatcher.pools.base import Pool
+from worker_dispatcher.records import DROPPED, NOT_RUN, OPEN, Ledger
+from worker_dispatcher.tracebacks import part_from_frames
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.abort import AbortWatch
+    from worker_dispatcher.dispatch.load import Load
+    from worker_dispatcher.dispatch.recall import Recalled
+    from worker_dispatcher.journal import Journal
+
+__all__ = ["BoundedRun"]
+
+_LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
+
+
+class BoundedRun:
+    """Drives a task list to its end; whatever ends it, each task that was drawn is settled once, and the pool closed.
+
+    Owned by the thread that calls `run`. From other threads and signal handlers: `stop` and `wake` only.
+    error: what the run must raise in the end, or None. stopped: why it ended early (see stops), or None; abort_seen:
+    which check of abort_on came true, and on what. complaints: what went wrong and cost no task.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tasks: TaskList,
+        ledger: Ledger,
+        *,
+        on_error: str,
+        max_failures: int | None,
+        journal: Journal | None = None,
+        watch: AbortWatch | None = None,
+        shows: bool = False,
+        keeps_shown: bool = False,
+    ) -> None:
+        """journal: what its earlier runs have is not run again; closed here. watch: looks whether a load is to end.
+        shows: how the run goes is shown; keeps_shown: and the last of it stays in sight."""
+        self._tasks, self.ledger = tasks, ledger
+        ledger.captures = plan.setup.capture
+        self._raises = on_error == "raise"
+        self._recalled: Recalled | None = None
+        self._journal: JournalBooks | None = None
+        self._books = Books(ledger)
+        left = tasks
+        if journal is not None:
+            from worker_dispatcher.dispatch.recall import Recalled, remaining
+
+            self._books = self._journal = JournalBooks(ledger, journal)
+            plan = remaining(plan, journal.ok_count)
+            left = self._recalled = Recalled(tasks, self._journal, timed=plan.schedule.timed)
+        self._plan, self._watch = plan, watch
+        self._source = TaskSource(left, ledger, plan.schedule, drops=plan.load is not None and plan.load.drops)
+        allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
+        self._recorder = Recorder(self._books, plan, allowed)
+        self.progress = None
+        if shows:
+            from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
+
+            self.progress = Progress(plan, self._source, ledger, keep=keeps_shown)
+        self._driver: Driver | None = None
+        self._asked: list[str] = []  # what `stop` was given; to append is one step for all threads
+        self.stopped: str | None = None
+        self.abort_seen = ""
+        self.complaints: list[str] = []
+        self.error: BaseException | None = None
+
+    def follow(self, tell: Callable[[int, int], None]) -> None:
+        """Tell from now on what is settled: the first id and how many."""
+        self._books.tell = tell
+
+    @property
+    def interrupted(self) -> bool:
+        """Ctrl-C was pressed."""
+        return "interrupt" in self._asked
+
+    def stop(self, why: str) -> None:
+        """End the run as soon as possible; why: as in stops. From any thread or signal handler."""
+        self._asked.append(why)
+        if (driver := self._driver) is not None:
+            driver.stop(why, hurry=why != "cancel")
+
+    def wake(self) -> None:
+        """Look again whether there is something to do. From any thread or signal handler."""
+        if (driver := self._driver) is not None:
+            driver.wake()
+
+    def run(self, open_pool: Callable[[], Pool]) -> None:
+        """Drive the run to its end. What the run itself must raise is kept in `error`."""
+        try:
+            if not self._tasks.ended:
+                self._run(open_pool())
+        finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing more will run: the task list and the journal are free for others. Idempotent."""
+        self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
+        self._books.close()
+        self._tasks.wake = _nobody
+        self._recorder.last_failed = None
+        if self._books.error is not None:
+            self.fail(self._books.error)
+
+    def fail(self, error: BaseException) -> None:
+        """The run must raise this in the end, unless it must raise something already."""
+        if self.error is None:
+            self.error = part_from_frames(error)
+
+    def _run(self, pool: Pool) -> None:
+        driver = self._driver = Driver(pool, self._source, self._recorder, AsConfigured(self._plan), self._timers())
+        for why in self._asked:  # while there was no driver yet
+            driver.stop(why, hurry=why != "cancel")
+        self._books.name_workers(pool.pids)  # grows with the pool, so that the log of a running run has them too
+        self._tasks.wake = driver.wake
+        try:
+            self._drive(driver, pool)
+        except BaseException as error:
+            driver.stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
+            self._finish_early(driver, pool)
+            raise
+        finally:
+            try:
+                if self.progress is not None:
+                    self.progress.close(whole=self.stopped is None)
+            finally:
+                try:
+                    driver.close()
+                finally:
+                    self._driver = None
+            self.complaints = pool.complaints
+
+    def _timers(self) -> list[Timer]:
+        stop_at = self._plan.setup.stop_at
+        alarm = None if stop_at is None else Alarm(stop_at, "runtime")
+        found: tuple[Timer | None, ...] = alarm, self._journal, self._watch, self.progress
+        return [timer for timer in found if timer is not None]
+
+    def _drive(self, driver: Driver, pool: Pool) -> None:
+        if self._recalled is not None:
+            # Before anything runs it is looked up what the journal knows, as far as nothing has to be waited for.
+            while driver.stopped is None and not self._late() and self._recalled.recall():
+                pass
+        if self._plan.load is not None and not self._source.ended:
+            self._open_load(driver, pool, self._plan.load)
+        if self.progress is not None:
+            self.progress.begin()
+        driver.run(self._going)
+        self._books.commit()  # before an error tells of what is kept
+        if driver.stopped is not None:
+            self._finish_early(driver, pool)
+        elif self._recalled is not None:
+            self._recalled.check_length()
+        if self._tasks.error is not None:
+            self.fail(self._tasks.error)
+
+    def _late(self) -> bool:
+        return now() >= (self._plan.setup.stop_at or math.inf)
+
+    def _going(self) -> bool:
+        """True while something has not ended. What no worker was free for in time is dropped here: by now, the pool has
+        taken all it has room for."""
+        source, books = self._source, self._books
+        if (late := source.take_late()) is not None:
+            for task_id, item in enumerate(late.items, late.first):
+                books.leave_out(task_id, DROPPED, item)
+        return not source.ended or self.ledger.settled + books.pending + source.ahead < len(self.ledger)
+
+    def _open_load(self, driver: Driver, pool: Pool, load: Load) -> None:
+        """The run's time begins once the first workers are ready, so that starting them makes no task late."""
+        if self.progress is not None:
+            self.progress.prepare()
+        workers = max(1, self._source.first_burst(self._plan.workers))
+        driver.run(lambda: not pool.prepare(workers))
+        began = now() + _LEAD
+        self._source.begin(began)
+        self.ledger.measured_from = began + load.warmup
+        if load.duration is not None:
+            self.ledger.measured_until = began + load.duration - load.cooldown
+        if load.planned is not None:
+            self.ledger.planned_until = began + load.planned
+        self._books.begin_load(self._plan.max_workers)
+
+    # Ends before the last task
+
+    def _finish_early(self, driver: Driver, pool: Pool) -> None:
+        """Stop what runs and give every task that was drawn its outcome."""
+        self.stopped = self._recorder.why = driver.stopped or "exception"
+        if self._watch is not None and self.stopped == "abort":
+            self.abort_seen = self._watch.seen
+        self._tasks.end()
+        driver.end()
+        self._books.commit()
+        items = self._source.left()
+        for task_id in self.ledger.open_ids():
+            self._books.leave_out(task_id, NOT_RUN, items.get(task_id))
+        if self._recorder.why_broken is not None and self.stopped != "failures":
+            self.fail(self._recorder.why_broken)
+        if self._raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
+            kept, total = self.ledger.kept_note(), self._tasks.total
+            self.fail(dressed(*self._recorder.last_failed, pool, self._plan, total=total, kept=kept))
+
+    # When all has ended
+
+    def close_load(self) -> None:
+        """Without a planned end, the time to cool down counts back from the last due time."""
+        load = self._plan.load
+        if load is not None and load.duration is None and load.cooldown:
+            last = next((at for at in reversed(self.ledger.due) if at == at), math.inf)  # not NaN
+            self.ledger.measured_until = last - load.cooldown
+
+    def book_left_over(self) -> None:
+        """Give the tasks that were taken out of the user's iterable, and never given out, their outcome: not run."""
+        self.ledger.draw(self._tasks.left_over())
+        for task_id in self.ledger.ids_with(OPEN):
+            self._books.leave_out(task_id, NOT_RUN)
+
+
+def _nobody() -> None:
+    """Who is to be woken when nobody waits any more."""

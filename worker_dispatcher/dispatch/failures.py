@@ -1,0 +1,72 @@
+"""What is made of a failed task: another attempt, or the exception that ends its run."""
+
+from __future__ import annotations
+
+from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
+from worker_dispatcher.execute import describe, failure_from
+from worker_dispatcher.pools.base import Ended, Pool
+from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT
+
+__all__ = ["AsConfigured", "dressed"]
+
+
+class AsConfigured:
+    """The retries of a run: as many as `task.retries` says, for what `task.retry_on` lets be tried again."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def wait(self, event: Ended, attempts: int) -> float | None:
+        if not self._plan.retry.again(attempts) or not self._may(event):
+            return None
+        return self._plan.retry.backoff.wait(attempts)
+
+    def _may(self, event: Ended) -> bool:
+        """What retry_on says: of an error in the worker, where the exception was; of a timeout or a death, here."""
+        assert event.failure is not None
+        if event.failure.status == ERROR:
+            return event.failure.retry
+        return failure_from(self._plan.setup.call, _stand_in(event, self._plan)).retry
+
+
+def _stand_in(event: Ended, plan: Plan, worker: int | None = None) -> BaseException:
+    """The exception that stands for a timeout or a death. worker: the process's number, where it has one."""
+    assert event.failure is not None
+    if event.failure.status == TIMEOUT:
+        return TaskTimeout(event.task_id, plan.setup.timeout or 0.0)
+    from worker_dispatcher.worker_died import WorkerDied
+
+    return WorkerDied(event.task_id, event.failure.message.removeprefix("its worker process "), worker)
+
+
+def dressed(event: Ended, attempts: int, pool: Pool, plan: Plan, *, total: int | None, kept: str) -> BaseException:
+    """The exception of the task that ends a run, with notes on where and when, and its remote traceback. attempts: how
+    many were made; total: tasks, None if unknown; kept: what is said of the records that there are."""
+    task_id, failure = event.task_id, event.failure
+    assert failure is not None
+    error = failure.exception
+    if failure.status in (TIMEOUT, CRASHED):
+        error = _stand_in(event, plan, event.worker if pool.place == "worker process" else None)
+    elif error is None:
+        error = TaskError(task_id, failure.type, failure.message, failure.traceback)
+    own_text = describe(error)[1]
+    if failure.status == ERROR and failure.message != own_text and failure.message.endswith(own_text):
+        error.add_note("  " + failure.message.removesuffix(own_text).rstrip(": "))  # its item or result, on the way
+    error.add_note("  " + _circumstances(event, attempts, pool, plan, total))
+    error.add_note("  " + kept)
+    if failure.traceback and pool.apart and error.__cause__ is None:
+        error.__cause__ = RemoteTraceback(failure.traceback)
+    return error
+
+
+def _circumstances(event: Ended, attempts: int, pool: Pool, plan: Plan, total: int | None) -> str:
+    """Which task it was, what became of it where, and its input where that is a text or a number."""
+    said = f"task #{event.task_id}" + ("" if total is None else f" of {total}") + f", attempt {attempts}"
+    if event.ended > event.started:  # else it was never sent
+        from worker_dispatcher.reports.wording import seconds_text
+
+        said += f", ran {seconds_text(event.ended - event.started)} in {pool.place} {event.worker}"
+        said += f" (pid {pool.pids[event.worker]})" if pool.apart and event.worker in pool.pids else ""
+    item = plan.input_of(event.item)
+    return f"{said}; input {item}" if item else said
