@@ -14,7 +14,13 @@ __all__ = ["log_for"]
 
 @contextmanager
 def log_for(
-    anchor: Anchor | None, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any]
+    anchor: Anchor | None,
+    task_id: int,
+    result: Any,
+    started: float,
+    ended: float,
+    metadata: dict[Any, Any],
+    attempt: int = 1,
 ) -> Iterator[dict[Any, Any]]:
     """The log of a task that has returned, as it stands; what is added to it while inside goes along with the metadata,
     from a worker process too. Keys of ours stay what they are."""
@@ -27,6 +33,7 @@ def log_for(
         "result": result,
         "metadata": metadata,
         "status": STATUS_NAMES[OK],
+        "attempts": attempt,
     }
     if OUTPUT in metadata:
         own["output"] = metadata.pop(OUTPUT)

@@ -93,6 +93,9 @@ class Lanes(Protocol):
     def end(self, lane: Any, ended: Ended | None) -> None:
         """It has ended; None, or what has not begun but has metadata: it was cancelled."""
 
+    def attempt(self, lane: Any) -> int:
+        """Which attempt of its task it is, from 1. Asked once, where on_done asks."""
+
 
 class OfTask:
     """A caller of a function that takes the task and nothing else: where that is all there is to a task,
@@ -142,17 +145,19 @@ class Call(NamedTuple):
             return lambda task_id, task, metadata: function(id=task_id, config=config, task=task, metadata=metadata)
         return lambda task_id, task, metadata: function(**self.arguments(task_id, task, metadata))
 
-    def after(self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any]) -> Any:
+    def after(
+        self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any], attempt: int
+    ) -> Any:
         """What on_done makes of the result; it sees the log as it stands, and what it adds to that goes along with the
         metadata."""
-        with log_for(self.anchor, task_id, result, started, ended, metadata) as log:
+        with log_for(self.anchor, task_id, result, started, ended, metadata, attempt) as log:
             return settled(self._on_done(task_id, result, log))
 
     async def after_async(
-        self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any]
+        self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any], attempt: int
     ) -> Any:
         """`after`, on a loop."""
-        with log_for(self.anchor, task_id, result, started, ended, metadata) as log:
+        with log_for(self.anchor, task_id, result, started, ended, metadata, attempt) as log:
             return await resolved(self._on_done(task_id, result, log))
 
     def _on_done(self, task_id: int, result: Any, log: dict[Any, Any]) -> Any:
@@ -204,13 +209,15 @@ def attempt_run(
     stop_at: float,
     until: float,
     forked: list[bool],
+    tries: dict[int, int] | None = None,
 ) -> None:
     """Run one attempt each of tasks (seq, id, task), each in a copy of this thread's context, until one has failed or
     it is time to report; never raises. Nothing is made for a task but that, its result and two times.
 
     went: where it is written down, after what is there; tasks: may be shared by threads, if a step of it is one;
     seal: see there, of results that are not SMALL, in the task's time; stop_at: nothing begins from then on; until: it
-    is time to report then, as after a heavy result; forked: true in a child that a task has forked: this returns.
+    is time to report then, as after a heavy result; forked: true in a child that a task has forked: this returns;
+    tries: which attempt a task is, by seq, where it is not the first; on_done takes it from there.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
@@ -244,7 +251,8 @@ def attempt_run(
                 known = type(result)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                result = own.run(call.after, task_id, result, began, ended, metadata)
+                tried = tries.pop(seq, 1) if tries else 1
+                result = own.run(call.after, task_id, result, began, ended, metadata, tried)
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it
@@ -288,7 +296,7 @@ async def attempt_async(
             result = await resolved(result)
         ended = now()
         if pid and os.getpid() == pid:
-            result = await call.after_async(task_id, result, started, ended, metadata)
+            result = await call.after_async(task_id, result, started, ended, metadata, lanes.attempt(lane))
     except BaseException as error:
         if _is_own_end(error):
             started, result = 0.0, None

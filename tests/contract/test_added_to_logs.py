@@ -37,6 +37,26 @@ def test_the_log_that_on_done_is_given_has_a_status(shape, run):
     assert run(shape, give, 2, callback={"on_done": lambda log: log["status"]}) == ["ok", "ok"]
 
 
+def fail_twice(id, config):
+    tries = config[id] = config.get(id, 0) + 1
+    if id == 2 and tries < 3:
+        raise ConnectionError("not yet")
+    return id
+
+
+def test_the_log_that_on_done_is_given_says_which_attempt_it_was(shape, run):
+    """In its own worker: what a worker has tried is counted there, so each shape has one."""
+
+    def note(log):
+        log["seen"] = log["attempts"]
+        log["attempts"] = "mine"
+
+    run(shape, fail_twice, 3, {"number": 1}, callback={"on_done": note}, retries=2, config={})
+
+    logs = wd.get_logs()
+    assert [log["seen"] for log in logs] == [log["attempts"] for log in logs] == [1, 3, 1]
+
+
 def test_what_on_done_adds_is_there_where_output_is_captured_and_where_it_fails(plain_shape, run):
     def fails(id, log):
         log["seen"] = id

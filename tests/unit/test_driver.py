@@ -146,7 +146,7 @@ def test_a_failed_task_waits_for_its_next_attempt_and_is_told_of_once(source: So
 
     driver.run(lambda: bool(pool.news))
 
-    assert [batch for _, batch in source.back] == [Batch(7, ("x",)), Batch(8, ("y",))]
+    assert [batch for _, batch in source.back] == [Batch(7, ("x",), attempt=2), Batch(8, ("y",), attempt=2)]
     assert all(before + 5.0 <= due <= now() + 5.0 for due, _ in source.back)
     assert sink.told == [(7, "ok", {7: 2}), (8, "ValueError", 2)]
 

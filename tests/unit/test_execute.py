@@ -31,6 +31,9 @@ class OneLane:
     def begin(self, lane):
         return self.began
 
+    def attempt(self, lane):
+        return 1
+
     def end(self, lane, ended):
         assert lane not in self.ended
         self.ended[lane] = ended, sys.exc_info()[1]
@@ -183,7 +186,7 @@ def test_on_done_makes_the_result_and_sees_the_log_as_it_stands(clock):
 
     ended = tried(task, on_done=on_done, config="c", anchor=Anchor(wall=1000.0, monotonic=1.0))
     log = {"task_id": 7, "started_at": 1010.0, "ended_at": 1011.0, "duration": 1, "result": 5, "metadata": {"m": 1}}
-    log["status"] = "ok"
+    log |= {"status": "ok", "attempts": 1}
     assert ended == (11, 12, (7, "c", 5, log), None, {"m": 1})
 
 

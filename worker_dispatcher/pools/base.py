@@ -48,16 +48,27 @@ class Batch(NamedTuple):
     """Tasks first, first + 1, ...; alone: to be run by a worker process that runs nothing else meanwhile.
 
     dues: no task starts before its own (monotonic seconds, never decreasing); None: each may start at once.
+    attempt: which one of each task this is, from 1.
     """
 
     first: int
     items: Sequence[Any]
     alone: bool = False
     dues: array[float] | None = None
+    attempt: int = 1
 
     def part(self, low: int, high: int) -> Batch:
         dues = None if self.dues is None else self.dues[low:high]
-        return Batch(self.first + low, self.items[low:high], self.alone, dues)
+        return Batch(self.first + low, self.items[low:high], self.alone, dues, self.attempt)
+
+    def numbered(self, seq: int) -> Iterator[tuple[int, int, Any]]:
+        """(seq, id, item) of its tasks, the first of which has this seq. `next()` on it is atomic: one step in C, since
+        the items are a list, a tuple or a range."""
+        return zip(range(seq, seq + len(self.items)), itertools.count(self.first), self.items)
+
+    def tries(self, seq: int) -> dict[int, int]:
+        """The attempts of its tasks by seq, where they are not the first."""
+        return dict.fromkeys(range(seq, seq + len(self.items)), self.attempt) if self.attempt > 1 else {}
 
 
 class Finished(NamedTuple):

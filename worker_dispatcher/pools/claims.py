@@ -225,7 +225,7 @@ class Claims:
     """Batches of tasks from which any thread takes the next one, without a lock where it matters.
 
     rest: (seq, id, item) of tasks that nobody has claimed, of one batch. To take one from it is to claim it, and
-    atomic: one call into C under the interpreter lock, since the items are a list, a tuple or a range.
+    atomic: see Batch.numbered.
     """
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ class Claims:
     def add(self, seq: int, batch: Batch) -> None:
         """Tasks seq, seq + 1, ... of a crew."""
         with self._mutex:
-            self._batches.append(zip(range(seq, seq + len(batch.items)), itertools.count(batch.first), batch.items))
+            self._batches.append(batch.numbered(seq))
 
     def next(self) -> Claim | None:
         """A task that is now the caller's, or None."""

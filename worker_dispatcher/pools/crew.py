@@ -56,8 +56,8 @@ def breath(setup: Setup, size: int) -> float:
 class ThreadCrew:
     """Up to `size` daemon threads, started as tasks come.
 
-    Shared: claims (its own lock), done, bailed, broken and complaints (appends only), _idle, _early, _alive and
-    opening (_mutex).
+    Shared: claims (its own lock), _tries (single steps), done, bailed, broken and complaints (appends only), _idle,
+    _early, _alive and opening (_mutex).
     Waits: an idle thread on a lock of its own, which feed or close releases; one that has claimed a task before it
     is due, on another until then, which close releases.
     new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
@@ -90,6 +90,7 @@ class ThreadCrew:
         self._slots: list[Slot] = []
         self.bailed: deque[int] = deque()
         self._claims = TimedClaims() if setup.timed else Claims()
+        self._tries: dict[int, int] = {}  # which attempt a task is, by seq, where not the first and somebody asks
         self._mutex = threading.Lock()
         self._idle: list[Any] = []
         self._early: set[Any] = set()  # locks of threads whose tasks are not due yet
@@ -104,6 +105,8 @@ class ThreadCrew:
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)
+        if self._setup.call.on_done is not None:
+            self._tries.update(batch.tries(seq))
         self._claims.add(seq, batch)
         with self._mutex:
             self._last = seq + count - 1
@@ -209,7 +212,7 @@ class ThreadCrew:
             until = now() + _STRETCH
             attempt_run(
                 setup.call, caller, itertools.chain((ahead,), self._claims.rest), slot, went, self._seal,
-                timeout=setup.timeout, stop_at=min(stop_at, until), until=until, forked=in_child,
+                timeout=setup.timeout, stop_at=min(stop_at, until), until=until, forked=in_child, tries=self._tries,
             )  # fmt: skip
             if in_child[0]:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew

@@ -31,13 +31,13 @@ __all__ = [
 SETUP, WORK, DROP = range(1, 4)  # to the worker
 READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
 
-_HEAD = struct.Struct("<QQQ")  # seq of the first task, its id, how many; then when each is due, or nothing
+_HEAD = struct.Struct("<QQQQ")  # seq of the first task, its id, how many, attempt; then when each is due, or nothing
 
 
 def head_of(seq: int, batch: Batch) -> bytes:
     """The first part of a WORK or UNLOADABLE frame."""
     dues = b"" if batch.dues is None else batch.dues.tobytes()
-    return _HEAD.pack(seq, batch.first, len(batch.items)) + dues
+    return _HEAD.pack(seq, batch.first, len(batch.items), batch.attempt) + dues
 
 
 def send_packed(
@@ -57,8 +57,9 @@ def send_packed(
         close_all(fds)
 
 
-def open_head(frame: Frame) -> tuple[int, int, int, array[float] | None]:
-    """Seq, id, count and dues of a WORK or UNLOADABLE frame."""
+def open_head(frame: Frame) -> tuple[int, int, Batch]:
+    """Of a WORK or UNLOADABLE frame: the seq, how many tasks, and the batch without its items."""
     head = frame.parts[0]
-    seq, first, count = _HEAD.unpack(head[: _HEAD.size])
-    return seq, first, count, array("d", bytes(head[_HEAD.size :])) if len(head) > _HEAD.size else None
+    seq, first, count, attempt = _HEAD.unpack(head[: _HEAD.size])
+    dues = array("d", bytes(head[_HEAD.size :])) if len(head) > _HEAD.size else None
+    return seq, count, Batch(first, (), dues=dues, attempt=attempt)

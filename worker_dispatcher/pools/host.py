@@ -14,7 +14,7 @@ from worker_dispatcher.execute import Ended
 from worker_dispatcher.osproc.channel import Channel, Frame
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.osproc.system import readable
-from worker_dispatcher.pools.base import Batch, Setup
+from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind
 from worker_dispatcher.pools.frames import DROP, DROPPED, UNLOADABLE, open_head
@@ -127,12 +127,12 @@ class Host:
             self._drop(self._crew.drop())
             self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
             return
-        seq, first, count, dues = open_head(frame)
+        seq, count, batch = open_head(frame)
         items, error = self._load(seq, frame)
         if error is None:
             self._held += count
-            self._ahead = self._held > self._loader and dues is None
-            self._crew.feed(seq, Batch(first, items, dues=dues))
+            self._ahead = self._held > self._loader and batch.dues is None
+            self._crew.feed(seq, batch._replace(items=items))
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:

@@ -52,6 +52,7 @@ class LoopCrew:
         self.look_at = math.inf
         self.short = 0
         self._claims = TimedClaims() if setup.timed else Claims()
+        self._tries: dict[int, int] = {}  # which attempt a task is, by seq, where not the first and somebody asks
         self._free: list[_Lane] = []
         self._running: dict[_Lane, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
         self._fresh: list[_Lane] = []  # where tasks were made since the last look
@@ -133,6 +134,8 @@ class LoopCrew:
         return True
 
     def feed(self, seq: int, batch: Batch) -> None:
+        if self._call.on_done is not None:
+            self._tries.update(batch.tries(seq))
         self._claims.add(seq, batch)
         try:
             self._loop.call_soon_threadsafe(self._fill, context=self._context)
@@ -230,6 +233,9 @@ class LoopCrew:
         if self._timeout is not None:
             slot.deadline[0] = math.inf
         self._over(lane)
+
+    def attempt(self, lane: _Lane) -> int:
+        return self._tries.pop(lane.seq, 1)
 
     def _over(self, lane: _Lane) -> None:
         """The lane is free: its next task takes up what its last one leaves, in this very turn of the loop.

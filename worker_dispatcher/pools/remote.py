@@ -198,7 +198,7 @@ class Remote:
             self.answered = True
             return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
         if frame.kind == frames.UNLOADABLE:
-            seq, _, count, _ = frames.open_head(frame)
+            seq, count, _ = frames.open_head(frame)
             return one_by_one(self.held.take(seq, seq + count))
         if frame.kind == frames.READY:
             self.pid = int(frame.parts[0])

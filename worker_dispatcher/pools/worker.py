@@ -10,14 +10,13 @@ that after any death the parent knows what was reported, what had begun and what
 
 from __future__ import annotations
 
-import itertools
 import marshal
 import math
 import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
@@ -29,7 +28,7 @@ from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, LEFT, Slate
 from worker_dispatcher.osproc.system import readable
-from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Columns, forked
 from worker_dispatcher.pools.ending import end_in_order, note_what_is_here
 from worker_dispatcher.pools.frames import (
@@ -120,7 +119,7 @@ class Solo:
             self._work(frame)
 
     def _work(self, frame: Frame) -> None:
-        seq, first, count, dues = open_head(frame)
+        seq, count, batch = open_head(frame)
         slate, timeout = self._slate, self._setup.timeout
         at = slate.started[0] = now()
         if timeout is not None:
@@ -130,9 +129,9 @@ class Solo:
         if error is None and len(items) != count:
             error = ValueError("the batch does not hold what it says")
         if error is None:
-            if dues is not None:
-                self._await(dues[0])
-            self._run(seq, first, items)
+            if batch.dues is not None:
+                self._await(batch.dues[0])
+            self._run(seq, batch._replace(items=items))
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
@@ -153,9 +152,9 @@ class Solo:
         if ahead > 0:
             sleep(ahead)
 
-    def _run(self, seq: int, first: int, items: Sequence[Any]) -> None:
+    def _run(self, seq: int, batch: Batch) -> None:
         call, timeout, reports = self._setup.call, self._setup.timeout, self._reports
-        tasks, end = zip(range(seq, seq + len(items)), itertools.count(first), items), seq + len(items)
+        tasks, end, tries = batch.numbered(seq), seq + len(batch.items), batch.tries(seq)
         went, report_at = Stretch(), now() + _REPORT_AFTER
         while seq < end:
             if self._channel.severed():
@@ -163,6 +162,7 @@ class Solo:
             attempt_run(
                 call, self._caller, tasks, self._slate, went, reports.seal_value,
                 timeout=timeout, stop_at=self._stop_at, until=min(now() + _LONG, report_at), forked=self._forked,
+                tries=tries,
             )  # fmt: skip
             if self._forked[0]:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
