@@ -211,7 +211,7 @@ class JournalBooks(Books):
 
     def _settle_entries(self) -> None:
         entries, self._entries = self._entries, []
-        self.pending, self.due = 0, math.inf
+        self.pending, self.due = 0, math.inf if self.error is None else 0.0
         for entry in entries:
             if isinstance(entry, Outcome):
                 self._settle_one(entry)
@@ -229,7 +229,6 @@ class JournalBooks(Books):
             part_from_frames(error)
             self.tell = nobody
             self._settle_entries()
-            self.due = 0.0
             return None
 
     def close(self) -> None:

@@ -171,4 +171,5 @@ def open_pool(plan: Plan) -> Pool:
         return ThreadPool(plan.setup, plan.workers)
     from worker_dispatcher.pools.processes import ProcessPool
 
-    return ProcessPool(plan.setup, plan.slots, method=plan.method, environment=dict(plan.environment))
+    place = "worker process" if plan.kind == "processes" else "worker"
+    return ProcessPool(plan.setup, plan.slots, method=plan.method, environment=dict(plan.environment), place=place)

@@ -77,10 +77,18 @@ class ProcessPool:
 
     apart = True
 
-    def __init__(self, setup: Setup, slots: Sequence[int], *, method: str | None, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        slots: Sequence[int],
+        *,
+        method: str | None,
+        environment: dict[str, str],
+        place: str = "worker process",
+    ) -> None:
         self._setup, self._patience = setup, Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
-        self.place = "worker process" if max(slots) == 1 else "worker"
+        self.place = place
         with ExitStack() as undo:
             try:
                 self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
