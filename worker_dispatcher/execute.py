@@ -209,22 +209,20 @@ def attempt_run(
     stop_at: float,
     until: float,
     forked: list[bool],
-    tries: dict[int, int] | None = None,
+    tries: dict[int, int],
 ) -> None:
     """Run one attempt each of tasks (seq, id, task), each in a copy of this thread's context, until one has failed or
     it is time to report; never raises. Nothing is made for a task but that, its result and two times.
 
-    went: where it is written down, after what is there; tasks: may be shared by threads, if a step of it is one;
-    seal: see there, of results that are not SMALL, in the task's time; stop_at: nothing begins from then on; until: it
-    is time to report then, as after a heavy result; forked: true in a child that a task has forked: this returns;
-    tries: which attempt a task is, by seq, where it is not the first; on_done takes it from there.
+    went: where it is written down, after what is there; tasks: `next()` on it is atomic if threads share it; seal: of
+    results that are not SMALL, in the task's time; stop_at: nothing begins then; until: when to report, after a heavy
+    result; forked: true in a child that a task forked: this returns; tries: attempts by seq, where not the first.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
     plain = caller.function if isinstance(caller, OfTask) and call.on_done is None else None
     pid = None if call.on_done is None else os.getpid()
-    failure: Failure | None = None
-    metadata, ended = dict[Any, Any](), 0.0
+    failure, metadata, ended = None, dict[Any, Any](), 0.0
     fresh, renew = (here := copy_context()).copy, renewal(here)
     known: type = bool  # of a result, so that it need not be looked at again; no coroutine's, for that is settled
     for seq, task_id, task in tasks:
@@ -251,8 +249,7 @@ def attempt_run(
                 known = type(result)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                tried = tries.pop(seq, 1) if tries else 1
-                result = own.run(call.after, task_id, result, began, ended, metadata, tried)
+                result = own.run(call.after, task_id, result, began, ended, metadata, tries.pop(seq, 1))
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it

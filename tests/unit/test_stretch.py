@@ -26,7 +26,7 @@ def a_slot():
 def run(slot, function, tasks, seal=None, timeout=1000.0):
     """Run tasks 11, 12, ..., with seqs 1, 2, ...; what the slot's stretch holds then."""
     call = Call(function, call_style(function, TASK_NAMES))
-    limits = {"timeout": timeout, "stop_at": math.inf, "until": math.inf, "forked": [False]}
+    limits = {"timeout": timeout, "stop_at": math.inf, "until": math.inf, "forked": [False], "tries": {}}
     tasks = zip(itertools.count(1), itertools.count(11), tasks)
     attempt_run(call, call.caller(), tasks, slot, slot.stretch, seal, **limits)
     return slot.stretch
