@@ -208,3 +208,42 @@ def test_without_any_logging_nothing_of_it_is_loaded(script, tmp_path):
     )
     done = script("-c", code)
     assert (done.stdout, done.stderr) == ("[False]\n", "")
+
+
+WARNED = """
+import logging, warnings
+import worker_dispatcher
+
+logging.basicConfig(format="%(name)s %(process)d %(message)s", level=logging.INFO)
+logging.captureWarnings(CAPTURED)
+
+def work(task):
+    warnings.warn(f"careful {task}")
+    return __import__("os").getpid()
+
+pids = worker_dispatcher.start({
+    "task": {"list": ["a"], "function": work},
+    "worker": {"number": 1, **SHAPE},
+    "verbose": False,
+})
+print(pids[0])
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_processing": True},
+        {"use_processing": True, "start_method": "spawn"},
+        {"use_processing": True, "start_method": "fork"},
+        {"parallel_processing": {"enabled": True}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("captured", [True, False])
+def test_warnings_of_workers_are_logged_where_the_parent_logs_its_own(options, captured, script, tmp_path):
+    (tmp_path / "main.py").write_text(WARNED.replace("CAPTURED", str(captured)).replace("SHAPE", repr(options)))
+    done = script("main.py")
+    assert "UserWarning: careful a" in done.stderr
+    assert done.stderr.startswith(f"py.warnings {done.stdout.strip()} ") is captured

@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +37,22 @@ _WORKERS_LAST_WORDS = 0.5  # seconds that a worker which ends waits to say how m
 _LOST = struct.Struct("<Q")  # before each record: how many have been dropped since the last
 
 
+# Keys of `levels` that are no loggers: the level that is disabled, and whether warnings are logged.
+_DISABLED, _CAPTURED = "", "\0"
+
+
 def levels() -> dict[str, int]:
-    """The levels set in this process's logging, by the logger's name; the one that is disabled, by ''."""
+    """The levels set in this process's logging, by the logger's name, and what the two keys above say."""
     logging = sys.modules.get("logging")
     if logging is None:
         return {}
     found = {name: getattr(logger, "level", 0) for name, logger in list(logging.root.manager.loggerDict.items())}
     kept = {name: int(level) for name, level in found.items() if level}
-    return {**kept, "root": int(logging.root.level), "": int(logging.root.manager.disable)}
+    if (
+        getattr(logging, "_warnings_showwarning", None) is not None
+    ):  # logging.captureWarnings(True); nothing else says it
+        kept[_CAPTURED] = True
+    return {**kept, "root": int(logging.root.level), _DISABLED: int(logging.root.manager.disable)}
 
 
 class Outgoing:
@@ -56,6 +65,8 @@ class Outgoing:
         self._socket, self._levels, self._drops = socket.socket(fileno=fd), levels, drops
         self._lost = 0
         self._pid = os.getpid()
+        if _CAPTURED in levels:
+            import_module("logging")  # a warning may come before the first import of it
         if (logging := sys.modules.get("logging")) is not None:
             self._install(logging)
         else:
@@ -87,10 +98,12 @@ class Outgoing:
         handler = _handler(logging, self.put)
         logging.root.addHandler(handler)
         for name, level in self._levels.items():
-            if name:
-                logging.getLogger(name).setLevel(level)
-            else:
+            if name == _DISABLED:
                 logging.disable(level)
+            elif name == _CAPTURED:
+                logging.captureWarnings(True)
+            else:
+                logging.getLogger(name).setLevel(level)
 
     def put(self, record: logging.LogRecord) -> bool:
         """False in a child that a task has forked: the socket is not its own."""
