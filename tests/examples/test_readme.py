@@ -191,6 +191,13 @@ def test_the_front_page_is_short_and_leads_to_every_guide_and_back() -> None:
     assert [page for page in guides if ROOT / FRONT not in links(page)] == []
 
 
+def test_every_link_of_the_front_page_leads_into_the_installed_package_or_to_one_of_three_pages() -> None:
+    outside = [link for link in links(FRONT) if ROOT / "worker_dispatcher" not in link.parents]
+    told = PAGES[FRONT].partition("(this and the next two are in the project's folder only)")[2]
+    assert "\n## Changes" in told
+    assert set(outside) == {ROOT / room / FRONT for room in ("scripts/examples", "benchmarks", "tests")}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_link_to_a_heading_names_one_that_is_there(page: str) -> None:
     for name, anchor in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", PAGES[page]):

@@ -34,6 +34,13 @@ def test_a_report_of_one_task_has_one_task_and_one_log() -> None:
     assert "from 1 log." in page_text(Digest(Facts(ONE)))
 
 
+def test_a_line_in_a_notebook_is_one_of_a_cell_and_not_of_a_file_that_nobody_knows() -> None:
+    frames = '  File "/tmp/ipykernel_5960/1950593893.py", line 2, in work\n'
+    error = {"type": "ValueError", "message": "7", "traceback": f"Traceback (most recent call last):\n{frames}"}
+    text = report([failed(1, 0.0, 1.0, error=error)]).text()
+    assert "ValueError  cell:2  7" in text
+
+
 def test_a_page_breaks_a_name_between_its_parts_alone(tmp_path: Path) -> None:
     error = {"type": "ValueError", "message": "a </td> ValueError", "traceback": ""}
     logs = [log(1, 0.0, 1.0), failed(2, 0.0, 1.0), log(3, 0.0, 1.0, status="error", error=error)]

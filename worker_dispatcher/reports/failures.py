@@ -29,6 +29,7 @@ __all__ = [
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 _HEAD = "Traceback (most recent call last):"
 _NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")
+_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\]\d+\.py$")  # what a notebook calls a cell, by a digest of its text
 _SLASH = re.compile(r"[/\\]")
 # How urllib, httpx, requests and aiohttp begin to say that a response had a status that is an error.
 _STATUS = re.compile(r"(?:HTTP Error |(?:Client|Server) error '|Redirect response ')?([1-5]\d\d)(?=[: ,])")
@@ -154,6 +155,7 @@ def _http_status(kind: str, message: str) -> str:
 
 def place_of(traceback: str) -> str:
     """'file.py:12': the last line of the user's own code in a traceback as text, else its last line; '' without one.
+    'cell:12' where that is a notebook's.
 
     A library's frame says little to who called it with a wrong value. Of chained exceptions the last one counts.
     """
@@ -162,4 +164,4 @@ def place_of(traceback: str) -> str:
         return ""
     own = [frame for frame in frames if not _NOT_OURS.search(frame[0])]
     file, line = (own or frames)[-1]
-    return f"{_SLASH.split(file)[-1]}:{line}"
+    return f"{'cell' if _CELL.search(file) else _SLASH.split(file)[-1]}:{line}"
