@@ -17,7 +17,7 @@ from mixed_visits import visit
 
 import worker_dispatcher as wd
 from worker_dispatcher import Report
-from worker_dispatcher.reports.wording import seconds_text
+from worker_dispatcher.units import seconds_text
 
 WORKERS, TRIES = 3, 5
 OUTCOMES = ["succeeded", "no success", "error", "timeout", "crashed", "cancelled", "not_run", "dropped"]

@@ -24,14 +24,8 @@ from worker_dispatcher.reports.timeline import (
     round_lengths,
     round_step,
 )
-from worker_dispatcher.reports.wording import (
-    printable,
-    rate_text,
-    round_seconds_text,
-    seconds_text,
-    share_text,
-    sparkline,
-)
+from worker_dispatcher.reports.wording import printable, sparkline
+from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
 moments = st.floats(0, 50).map(lambda value: round(value, 3))
 runs = st.lists(st.tuples(moments, st.floats(0, 9).map(lambda value: round(value, 3)), st.booleans()), min_size=1)

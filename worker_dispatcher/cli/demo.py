@@ -14,7 +14,7 @@ from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reporting import report
-from worker_dispatcher.reports.wording import seconds_text
+from worker_dispatcher.units import seconds_text
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 import numbers
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.config.describe import Refused, brief, got
 from worker_dispatcher.config.rules import LONGEST_WAIT, Rule, number, one_of, seconds
-from worker_dispatcher.units import MICROSECONDS
+from worker_dispatcher.units import rate_in
 
 __all__ = ["pacing", "rate", "stages"]
 
 PACINGS = ("burst", "even", "random", "poisson")
-_RATE = r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?:/\s*1?\s*(?P<unit>[a-z]+)|[rt]ps)?\s*"
 _MOST = 1e6  # tasks a second: more than a Python process can begin
 
 
@@ -61,11 +59,10 @@ def rate() -> Rule:
 
     def accept(value: object) -> float | None:
         if isinstance(value, str):
-            found = re.fullmatch(_RATE, value.lower(), re.ASCII)
-            per = MICROSECONDS.get(found["unit"] or "s", 0) if found else 0
-            if found is None or per < MICROSECONDS["s"]:
+            found = rate_in(value)
+            if found is None:
                 raise Refused(f"must be a rate, got {got(value)}; write '250/s', '90/min' or '3600/h'")
-            value = float(found["number"]) / (per // MICROSECONDS["s"])
+            value = found
         checked = plain.accept(value)
         return None if checked is None else float(checked)
 

@@ -64,7 +64,7 @@ def _circumstances(event: Ended, attempts: int, pool: Pool, plan: Plan, total: i
     """Which task it was, what became of it where, and its input where that is a text or a number."""
     said = f"task #{event.task_id}" + ("" if total is None else f" of {total}") + f", attempt {attempts}"
     if event.ended > event.started:  # else it was never sent
-        from worker_dispatcher.reports.wording import seconds_text
+        from worker_dispatcher.units import seconds_text
 
         said += f", ran {seconds_text(event.ended - event.started)} in {pool.place} {event.worker}"
         said += f" (pid {pool.pids[event.worker]})" if pool.apart and event.worker in pool.pids else ""

@@ -12,6 +12,7 @@ from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Ledger
 from worker_dispatcher.reports.verdict import successes
+from worker_dispatcher.units import achieved_text, clock_text, short_seconds_text, speed_text
 
 __all__ = ["Figures", "LoadFigures", "Pace", "View", "WorkFigures", "figures_of"]
 
@@ -102,11 +103,11 @@ class WorkFigures:
         elapsed = at - self._began
         parts = [(0, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
         if rate:
-            parts.append((2, _speed(rate)))
+            parts.append((2, speed_text(rate)))
         if total is None or done >= total:
-            parts.append((3, _clock(elapsed)))
+            parts.append((3, clock_text(elapsed)))
         elif rate:
-            parts.append((3, f"{_clock((total - done) / rate)} left"))
+            parts.append((3, f"{clock_text((total - done) / rate)} left"))
         return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, ok=1, others=1)))
 
 
@@ -165,7 +166,7 @@ class LoadFigures:
             times = sorted(time for _, time in self._recent)
             at_share = (times[math.ceil(share * len(times)) - 1] for _, share in _SHARES) if times else ()
             self._percentiles = " ".join(
-                f"{name} {_length(time)}" for (name, _), time in zip(_SHARES, at_share, strict=False)
+                f"{name} {short_seconds_text(time)}" for (name, _), time in zip(_SHARES, at_share, strict=False)
             )
 
     def view(self, at: float) -> View:
@@ -174,10 +175,10 @@ class LoadFigures:
         total: float | None = self._total
         if duration is not None:
             done, total = min(elapsed, duration), duration
-            parts = [(4, f"{_clock(total - done)} left")]
+            parts = [(4, f"{clock_text(total - done)} left")]
         else:
             parts = [(4, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
-        parts.append((1, _achieved(self._reached_rate.rate, self._asked.rate)))
+        parts.append((1, achieved_text(self._reached_rate.rate, self._asked.rate)))
         if self._percentiles:
             parts.append((2, self._percentiles))
         parts.append((5, f"in flight {self._in_flight:,}"))
@@ -199,35 +200,3 @@ def _outcomes(ledger: Ledger, without: int, *, ok: int, others: int) -> list[tup
         (others, ended[NOT_RUN], "not run"),
     )
     return [(rank, f"{name} {count:,}") for rank, count, name in counts if count]
-
-
-def _unit(rate: float) -> tuple[str, int]:
-    """Per what a rate is told, and its seconds."""
-    return next(((name, size) for name, size in (("s", 1), ("min", 60)) if rate * size >= 0.95), ("h", 3600))
-
-
-def _speed(rate: float) -> str:
-    name, size = _unit(rate)
-    return f"{_digits(rate * size)}/{name}"
-
-
-def _achieved(ended: float, asked: float) -> str:
-    name, size = _unit(asked)
-    return f"{_digits(ended * size)} of {_digits(asked * size)}/{name}"
-
-
-def _digits(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 9.95 or not rate else f"{rate:.1f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(min(max(seconds, 0.0), 3.6e8)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def _length(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.{0 if seconds >= 9.95 * size else 1}f}{unit}"
-    return f"{max(seconds, 0.0) * 1e6:.0f}us"

@@ -19,6 +19,7 @@ from typing import Any
 from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.records import CRASHED, ERROR, OK, RESUMED, TIMEOUT, Ledger, phase_of
 from worker_dispatcher.reports.verdict import successes
+from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text
 
 __all__ = ["summary_lines", "worker_lines"]
 
@@ -43,7 +44,6 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = N
     ]
     if not ledger.keeps:
         return [*_folded(parts, width), ""]
-    rows = _measured(ledger)
     lines: list[str] = []
     if rows:
         parts.append(_percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
@@ -67,16 +67,12 @@ def _folded(parts: Sequence[str], width: int | None) -> Iterator[str]:
 
 
 def _first_words(info: Mapping[str, Any]) -> str:
-    from worker_dispatcher.reports.wording import seconds_text
-
     return f"{'stopped after' if info['stopped'] else 'done in'} {seconds_text(info['duration'])}"
 
 
 def _start_words(ledger: Ledger, rows: Sequence[int], info: Mapping[str, Any]) -> str:
     """How much of a run it took until a task began: to start processes, and what worker.init does. Of a load nobody
     waits for it, for its time begins then."""
-    from worker_dispatcher.reports.wording import seconds_text
-
     if not rows or ledger.due:
         return ""
     took = min(ledger.started[at] for at in rows) - ledger.anchor.monotonic
@@ -111,8 +107,6 @@ _UNFINISHED = ("cancelled", "not_run", "dropped")
 
 def _percentiles(values: list[float]) -> str:
     """By nearest rank: each an observed value."""
-    from worker_dispatcher.reports.wording import seconds_text
-
     values.sort()
     shown = ((name, values[math.ceil(share * len(values)) - 1]) for name, share in _SHARES)
     return "  ".join(f"{name} {seconds_text(value)}" for name, value in shown)
@@ -121,8 +115,6 @@ def _percentiles(values: list[float]) -> str:
 def _rates(ledger: Ledger, rows: Sequence[int], load: Mapping[str, Any]) -> str:
     """Successes per second, of the whole run and at best, counted as reports do: from the first start to the last end,
     in a load over its planned window and on to the last success. load: its `from` and `until`, where they are known."""
-    from worker_dispatcher.reports.wording import rate_text, round_seconds_text
-
     good = successes([ledger.results[at] for at in rows])
     ended = [ledger.ended[at] for at, one in zip(rows, good, strict=True) if one and ledger.status[at] == OK]
     begin, until = load.get("from") or 0.0, load.get("until") or 0.0

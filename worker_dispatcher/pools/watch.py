@@ -9,6 +9,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.pools.base import LONGEST_INIT, Broken, Setup
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import Roster
+from worker_dispatcher.units import size_text
 
 __all__ = ["Watch"]
 
@@ -63,7 +64,7 @@ class Watch:
         for remote in list(roster.remotes):
             used = self._resident(remote)
             if used > limit and not remote.process.ended:  # else its number may be another's by now
-                remote.over = f"used {_told(used)} of memory, over the worker.memory_limit of {_told(limit)}"
+                remote.over = f"used {size_text(used)} of memory, over the worker.memory_limit of {size_text(limit)}"
                 roster.give_up(remote)
 
     def _resident(self, remote: Remote) -> int:
@@ -74,11 +75,3 @@ class Watch:
             return int(self._psutil.Process(remote.process.pid).memory_info().rss)
         except self._psutil.Error:
             return 0
-
-
-def _told(size_bytes: int) -> str:
-    """Bytes as a person reads them, in powers of 1000."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.3g} {unit}"
-    return f"{size_bytes} bytes"

@@ -16,6 +16,7 @@ from worker_dispatcher.reports.rate import peak_rate
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.summary import percentile_name
 from worker_dispatcher.reports.tps import tps_of_rows
+from worker_dispatcher.units import MICROSECONDS
 
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
 
@@ -128,9 +129,12 @@ _COMPARE = {
 }
 # What a limit's unit makes of its number, by the unit that the metric is observed in.
 # Fractions, so that 700ms is 0.7 and not 0.7000000000000001.
+_SECONDS: Mapping[str | None, Fraction] = {
+    unit: Fraction(MICROSECONDS[unit], 10**6) for unit in ("us", "ms", "s", "min", "m")
+}
 _UNITS: Mapping[str, Mapping[str | None, Fraction]] = {
-    "s": {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "m": Fraction(60)},
-    "/s": {"/s": Fraction(1), None: Fraction(1), "/min": Fraction(1, 60), "/m": Fraction(1, 60)},
+    "s": _SECONDS,
+    "/s": {None: Fraction(1), **{f"/{unit}": 1 / _SECONDS[unit] for unit in ("s", "min", "m")}},
     "share": {"%": Fraction(1, 100), None: Fraction(1)},
     "": {None: Fraction(1)},
 }

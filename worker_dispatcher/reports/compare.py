@@ -11,7 +11,8 @@ import numpy as np
 from worker_dispatcher.reports.rate import steady_tps
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.summary import nearest_rank, percentile_name, summary_of_run
-from worker_dispatcher.reports.wording import count_text, printable, seconds_text
+from worker_dispatcher.reports.wording import printable
+from worker_dispatcher.units import count_text, seconds_text
 
 __all__ = ["Comparison", "Difference", "compare"]
 

@@ -16,7 +16,8 @@ from worker_dispatcher.reports.rate import notable_peak
 from worker_dispatcher.reports.summary import PERCENTILES, percentile_name, percentiles_of
 from worker_dispatcher.reports.timeline import Bins, bins_of
 from worker_dispatcher.reports.tps import tps_of_rows
-from worker_dispatcher.reports.wording import count_text, printable, rate_text, seconds_text, share_text, shown
+from worker_dispatcher.reports.wording import printable, shown
+from worker_dispatcher.units import count_text, rate_text, seconds_text, share_text
 
 __all__ = ["Digest", "Latency", "Slow"]
 

@@ -11,7 +11,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.rows import Floats
 from worker_dispatcher.reports.summary import percentiles_of
-from worker_dispatcher.reports.wording import count_text, rate_text, round_seconds_text, seconds_text, share_text
+from worker_dispatcher.units import count_text, rate_text, round_seconds_text, seconds_text, share_text
 
 __all__ = ["Health", "generator_health"]
 

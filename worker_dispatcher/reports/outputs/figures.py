@@ -24,7 +24,8 @@ from worker_dispatcher.reports.timeline import (
     percentiles_over_time,
     round_lengths,
 )
-from worker_dispatcher.reports.wording import rate_text, round_seconds_text, seconds_text, share_text, shown
+from worker_dispatcher.reports.wording import shown
+from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
 __all__ = ["COLORS", "Figure", "Unit", "figures_of"]
 

@@ -7,7 +7,8 @@ from html import escape
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs.figures import COLORS
-from worker_dispatcher.reports.wording import count_text, printable, round_seconds_text, seconds_text
+from worker_dispatcher.reports.wording import printable
+from worker_dispatcher.units import count_text, round_seconds_text, seconds_text
 
 __all__ = ["notebook_html"]
 

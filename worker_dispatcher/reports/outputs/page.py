@@ -14,8 +14,8 @@ from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import Figure, figures_of
 from worker_dispatcher.reports.outputs.table import Fields, RawFields, fields_of, values_of
-from worker_dispatcher.reports.wording import count_text, printable, seconds_text, share_text, shown
-from worker_dispatcher.units import counted
+from worker_dispatcher.reports.wording import printable, shown
+from worker_dispatcher.units import count_text, counted, seconds_text, share_text
 
 __all__ = ["page_text"]
 

@@ -12,7 +12,8 @@ from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import COLORS, Unit
 from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
-from worker_dispatcher.reports.wording import printable, round_seconds_text
+from worker_dispatcher.reports.wording import printable
+from worker_dispatcher.units import round_seconds_text
 
 __all__ = ["write_picture"]
 

@@ -7,16 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.wording import (
-    count_text,
-    printable,
-    rate_text,
-    round_seconds_text,
-    seconds_text,
-    share_text,
-    sparkline,
-)
-from worker_dispatcher.units import counted
+from worker_dispatcher.reports.wording import printable, sparkline
+from worker_dispatcher.units import count_text, counted, rate_text, round_seconds_text, seconds_text, share_text
 
 __all__ = ["report_text"]
 
