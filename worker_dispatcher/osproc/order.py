@@ -76,7 +76,7 @@ def status_of_this_thread() -> dict[str, str]:
             told = lines.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return {}
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in told)}
+    return {name: value.strip() for name, _, value in [line.partition(":") for line in told]}
 
 
 def identity_of(status: Mapping[str, str]) -> Identity:

@@ -142,15 +142,14 @@ class ProcessPool:
         return all(remote.ready for remote in self._remotes) and bool(self._remotes)
 
     def feed(self, source: Source) -> None:
+        waiting = source.waiting()
         self._roster.grow(
-            wanted(source, self._remotes, self._task_time())
-            if self._setup.timed
-            else source.waiting() + source.alone_waiting()
+            wanted(source, self._remotes, self._task_time()) if self._setup.timed else waiting + source.alone_waiting()
         )
         reserved, self._full = self._feed_alone(source), False
         remotes, slots = [r for r in self._remotes if r is not reserved], sum(r.slots for r in self._remotes)
-        loads = by_load(remotes) if source.waiting() else []
-        while source.waiting():
+        loads = by_load(remotes) if waiting else []
+        while waiting:
             one_by_one = self._setup.timed or (
                 self._setup.recorded and not 0 < self._batching.per_task < ONE_BY_ONE_FROM
             )
@@ -163,12 +162,13 @@ class ProcessPool:
             if self._setup.timed:
                 count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
             else:
-                count = self._batching.size(source.waiting(), remote.slots, slots, free)
+                count = self._batching.size(waiting, remote.slots, slots, free)
                 count = min(count, free) if one_by_one else count
             batch = source.take(min(count, remote.room))
             if batch is None:
                 return
             self._give(remote, batch)
+            waiting = max(0, waiting - len(batch.items)) or source.waiting()  # more may have come meanwhile
         self._rob()
 
     def _feed_alone(self, source: Source) -> Remote | None:
