@@ -131,7 +131,9 @@ class LedgerReader:
         # In the order of Anchor.wall_at: another would round otherwise.
         starts, ends = (ledger.anchor.wall + (column - ledger.anchor.monotonic) for column in (started, ended))
         results = ledger.results
-        ok = np.array(judge([results[place] for place in at.tolist()]), np.bool_) & (self._status[places] == OK)
+        if len(at) < len(results):
+            results = [results[place] for place in at.tolist()]
+        ok = np.array(judge(results), np.bool_) & (self._status[places] == OK)
         times = ended - started
         failed = at[well_formed(starts, ends, times) & ~ok].tolist()
         errors = group_errors(error for place in failed if (error := raised_in(ledger, place + 1)) is not None)
