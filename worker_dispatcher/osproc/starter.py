@@ -212,8 +212,10 @@ class ServerStarter:
         )
 
     def reconnect(self) -> None:
-        """After Gone: speak to a new fork server. What the old one had started has ended with it."""
+        """After Gone: speak to a new fork server. What the old one had started has ended with it. A program that is no
+        server may only have closed its connection, and stay."""
         self._channel.close()
+        forkserver.give_up(self._server)
         self._processes.clear()
         self._connect(identity_of(status_of_this_thread()))
 

@@ -214,6 +214,9 @@ class Roster:
                 readable(remote.process.sentinel, EXIT_GRACE)
             self.finish(remote)
         assert isinstance(self._starter, ServerStarter)
+        if self._stillborn >= _STILLBORN_MOST:
+            self._starter.give_up()  # the run ends, and leaves none behind
+            return
         self._starter.reconnect()
         self.poll.register(self._starter.fileno(), select.POLLIN)
 
