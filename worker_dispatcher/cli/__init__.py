@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code. argparse raises SystemExit itself, for --help and for a usage that is none."""
     given = argparse.Namespace(command=None, is_program=arguments is None)
     watch_outputs()
-    with Presses() as presses:
+    with Presses(goes_on=True) as presses:
         try:
             code = _code(arguments, given, presses)
         except SystemExit:

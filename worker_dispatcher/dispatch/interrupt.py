@@ -22,8 +22,9 @@ class Presses:
     one that is put there meanwhile. ask: what a press calls. raising: while inside, the first one raises.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, *, goes_on: bool = False) -> None:
+        """goes_on: there is more to do after `raising`."""
+        self.count, self.goes_on = 0, goes_on
         self.ask: Callable[[], None] = _nothing
         self._main = threading.current_thread() is threading.main_thread()
 
@@ -48,12 +49,16 @@ class Presses:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        if not self._main:
-            return
-        hosts.end()
-        if signal.getsignal(signal.SIGINT) is self:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.put_back()
+        if self._main:
+            hosts.end()
         self.raise_if_swallowed(error)
+
+    def put_back(self) -> None:
+        """Python's own handler is in its place again. Idempotent, and called twice: what a handler of another signal
+        raises may come in the midst of the first."""
+        if self._main and signal.getsignal(signal.SIGINT) is self:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def raise_if_swallowed(self, error: BaseException | None) -> None:
         """error: what is about to leave the call."""
@@ -74,6 +79,8 @@ class _Raising:
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
         self._presses.ask = _nothing
+        if not self._presses.goes_on:
+            self._presses.put_back()
         self._presses.raise_if_swallowed(error)
 
     def _raise(self) -> None:
