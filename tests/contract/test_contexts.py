@@ -165,7 +165,7 @@ def test_coroutines_that_are_init_and_exit_share_a_context(worker, recwarn):
     hooks = {"init": take_token_async, "exit": give_token_async}
     config = {"task": {"list": range(3), "function": look_async}, "worker": {**worker, **hooks}, "verbose": False}
     assert worker_dispatcher.start(config) == ["of init"] * 3
-    assert [str(one.message) for one in recwarn] == []
+    assert [one for one in map(str, recwarn) if "use of fork() may lead to deadlocks" not in one] == []  # from 3.12 on
 
 
 def of_its_task(result: Any) -> str:

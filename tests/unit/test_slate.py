@@ -153,7 +153,7 @@ def test_a_slate_outlives_the_side_that_wrote_it():
 
 @pytest.mark.parametrize("name", ["ftruncate", "mmap"])
 def test_no_descriptor_is_left_where_memory_runs_out(name, monkeypatch):
-    def no_memory(*arguments):
+    def no_memory(*arguments, **options):
         raise OSError("no memory")
 
     before = open_descriptors()

@@ -293,7 +293,7 @@ class Run:
         return get_tps(self.columns or self.logs, **options)
 
     def __repr__(self) -> str:
-        counts = self._course.ledger.counts()
+        counts = self._course.info()["counts"]  # those too that were never drawn
         state = "done" if self.done else "running"
         return f"<Run {state}: {counts['ok']} ok, {sum(counts.values()) - counts['ok']} other>"
 

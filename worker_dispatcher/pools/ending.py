@@ -29,13 +29,19 @@ def end_in_order() -> None:
     _await_threads()
     guarded(atexit._run_exitfuncs)
     objects = gc.get_objects()
+    files = [one for one in objects if _io._IOBase in type(one).__mro__]
+    known = set(map(id, files))
+    _finalize([one for one in objects if id(one) not in known])
+    streams = {id(one) for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}
+    for one in sorted((one for one in files if id(one) not in streams), key=_layer):
+        guarded(_close, one)
+    _finalize(files)  # not before: one that closes its file, as gzip's does from 3.14 on, would lose what comes to it
+
+
+def _finalize(objects: list[Any]) -> None:
     for one in objects:
         if isinstance(finalizer := getattr(type(one), "__del__", None), FunctionType):
             guarded(finalizer, one)
-    streams = {id(one) for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}
-    files = [one for one in objects if _io._IOBase in type(one).__mro__ and id(one) not in streams]
-    for one in sorted(files, key=_layer):
-        guarded(_close, one)
 
 
 def _await_threads() -> None:
