@@ -353,7 +353,8 @@ def run_script(folder, code, stderr=subprocess.PIPE, shell="", **variables):
     command = [sys.executable, str(path)]
     if shell:
         command = ["sh", "-c", f'exec "$0" "$1" {shell}', *command]
-    environment = {**os.environ, **variables}
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment = {**buffered, **variables}
     done = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=60, check=False
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
@@ -17,16 +19,32 @@ from worker_dispatcher.records import Ledger
 __all__ = ["Banner", "print"]
 
 
-def print(*values: object, **options: Any) -> None:
-    """The builtin print, flushed at once; a closed or missing output is no error."""
+def print(*values: object, file: Any = None, **options: Any) -> None:
+    """The builtin print, flushed at once. An output that is closed, missing or full is no error: nothing of this stays
+    in its buffer either, where it would fail the whole program at its end (exit code 120)."""
     options.setdefault("flush", True)
+    stream = sys.stdout if file is None else file
     try:
         try:
-            builtins.print(*values, **options)
+            _print(values, stream, options)
         except UnicodeEncodeError:  # a ValueError too, but somebody is listening
-            builtins.print(*map(_in_ascii, values), **options)
+            _print(map(_in_ascii, values), stream, options)
     except (OSError, ValueError, AttributeError):
         pass  # nobody is listening
+
+
+def _print(values: Iterable[object], stream: Any, options: dict[str, Any]) -> None:
+    if type(stream) is not io.TextIOWrapper or not isinstance(stream.buffer, io.BufferedWriter):
+        builtins.print(*values, file=stream, **options)
+        return
+    builtins.print(*values, file=(text := io.StringIO()), **options)
+    data = memoryview(text.getvalue().encode(stream.encoding, stream.errors or "strict"))
+    stream.flush()
+    while data:
+        if (taken := stream.buffer.raw.write(data)) is None:  # it waits for nobody, and has no room now
+            stream.buffer.write(data)
+            break
+        data = data[taken:]
 
 
 def _in_ascii(value: object) -> str:
