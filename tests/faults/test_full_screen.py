@@ -1,4 +1,4 @@
-"""What the library says, where it cannot be written: it fails no program, and what the program says itself is its own."""
+"""What the library says, where it cannot be written: it fails no program, whose own output is its own matter."""
 
 from __future__ import annotations
 

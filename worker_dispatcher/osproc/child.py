@@ -31,6 +31,7 @@ __all__ = [
     "prepare",
     "shuffle",
     "stay",
+    "take_ids",
     "threads_told",
     "told_of_threads",
 ]
@@ -42,7 +43,8 @@ _FRESH = (
     "import marshal, os, sys\n"
     "order = marshal.loads(os.pread(5, os.fstat(5).st_size, 0))\n"  # others read the same file
     "sys.path[:] = order['path']\n"
-    "from worker_dispatcher.osproc.child import _enter, prepare\n"
+    "from worker_dispatcher.osproc.child import _enter, prepare, take_ids\n"
+    "take_ids(*order['ids'])\n"
     "_enter(prepare(order))\n"
 )
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -186,6 +188,15 @@ def exec_fresh(order: dict[str, Any], fds: list[int], letter: int) -> None:
         os.set_inheritable(fd, True)
     command = [order["executable"], *order["flags"], "-c", _FRESH]
     start_with(lambda variables: os.execve(command[0], command, variables), order["environment"], *order["seed"])
+
+
+def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
+    """In a new program: the real, effective and saved ids of the parent. Such a program begins with the effective ids
+    as the saved ones; others come back only from the real ones. What may not come back is lost, as in any program that
+    a program starts: nothing is run with rights that its parent has laid down."""
+    for take, ids in ((os.setresgid, gids), (os.setresuid, uids)):
+        with contextlib.suppress(PermissionError):
+            take(*ids)
 
 
 def _leave_group() -> None:

@@ -124,7 +124,8 @@ class _ForkServer:
         ours, theirs = socket.socketpair()
         letter = -1
         try:
-            letter = as_file({"path": list(map(str, sys.path)), "module": module, "parent": os.getpid()} | _saved_ids())
+            told = {"path": list(map(str, sys.path)), "module": module, "parent": os.getpid()}
+            letter = as_file(told | {"ids": (os.getresgid(), os.getresuid())})
             pid = _spawn(program, theirs.fileno(), letter)
         except BaseException:
             ours.close()
@@ -214,11 +215,6 @@ def _mark_of(fd: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _saved_ids() -> dict[str, Any]:
-    """The saved ids, too, are kept where they can be: a new program begins with the effective ones."""
-    return {"gids": os.getresgid(), "uids": os.getresuid()}
 
 
 def _spawn(program: str, control: int, letter: int) -> int:

@@ -56,6 +56,7 @@ def order_for(
         "builtins": hasattr(builtins, "exit"),
         "environment": {**os.environ, **environment},
         "folder": folder,
+        "ids": (os.getresgid(), os.getresuid()),
         "umask": int(status.get("Umask", "022"), 8),
         "limits": {name: resource.getrlimit(number) for name, number in _LIMITS.items()},
         "affinity": list(os.sched_getaffinity(0)),

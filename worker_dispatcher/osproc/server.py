@@ -20,7 +20,7 @@ from typing import Any
 
 from worker_dispatcher.clock import wall
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
-from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle
+from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle, take_ids
 
 __all__ = ["BECOME", "EXITED", "OPEN", "OPENED", "REFUSED", "START", "STARTED", "main"]
 
@@ -219,13 +219,11 @@ def main(control_fd: int, told: Mapping[str, Any]) -> None:
     """Serve until the parent is gone. Called by the bootstrap with the control socket at `control_fd`.
 
     told: parent: its process id; module: loaded before anybody asks for it, if it can be (the first worker is refused
-    where it cannot); uids, gids: real, effective and saved ones of the parent.
+    where it cannot); ids: those of groups and users of the parent: real, effective, saved.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.closerange(control_fd + 1, 1 << 20)  # what the host program made inheritable is not held open here
-    with contextlib.suppress(PermissionError):
-        os.setresgid(*told["gids"])
-        os.setresuid(*told["uids"])
+    take_ids(*told["ids"])
     os.umask(0o077)
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
