@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.errors import RunError
 from worker_dispatcher.last_run import last_run
 
 if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.check import Verdict
     from worker_dispatcher.reports.compare import Comparison
     from worker_dispatcher.reports.report import Report
@@ -32,28 +34,29 @@ def report(
     """A Report of the last run, a Run, a list of logs, a .jsonl file of them, a journal, or a Report (comes back).
 
     checks: thresholds to show with it, such as "p99<300ms"; window: least seconds of the peak rate; interval: seconds
-    of the intervals in tables, 0 to choose one. Before any run: a report of nothing. ValueError for what is no check,
-    window or interval.
+    of the intervals in tables, 0 to choose one. ValueError for what is no check, window or interval; RunError where
+    the last run is meant and none has ended.
     verbose: print it as text, too. Otherwise nothing is printed.
     """
     from worker_dispatcher.reports.report import Report, make_report
 
-    run = last_run() if source is None else _journal_as_logs(source)
+    run = _last_run() if source is None else _journal_as_logs(source)
     if isinstance(run, Report) and (title, checks, window, interval) == (None, (), 1.0, 0):
         made = run
     else:
-        made = make_report([] if run is None else run, title=title, checks=checks, window=window, interval=interval)
+        made = make_report(run, title=title, checks=checks, window=window, interval=interval)
     if verbose:
         say(made.text(ascii_only=_knows_ascii_only()))
     return made
 
 
-def check(source: object, expressions: str | Iterable[str]) -> Verdict:
+def check(source: object, expressions: str | Iterable[str] | None = None) -> Verdict:
     """Hold a run against thresholds: check(None, ["p99<300ms", "error_rate<1%"]) is true if all hold in the last run.
 
-    source: as `report` takes it, or the dict that get_tps gave. ValueError, with the grammar, for what is no check.
+    source: as `report` takes it, or the dict that get_tps gave; a Report that was made with checks may do without
+    expressions. ValueError, with the grammar, for what is no check.
     """
-    if isinstance(source, Mapping):
+    if expressions is not None and isinstance(source, Mapping):
         from worker_dispatcher.reports.check import check as hold
 
         return hold(source, expressions)
@@ -65,6 +68,15 @@ def compare(a: object, b: object = None) -> Comparison:
     from worker_dispatcher.reports.compare import compare as side_by_side
 
     return side_by_side(report(a).rows, report(b).rows, names=(_called(a), _called(b)))
+
+
+def _last_run() -> Run:
+    if (run := last_run()) is None:
+        raise RunError(
+            "no run has ended yet, so there is nothing to report: call start(config) first, wait for a launched run "
+            "or name what is meant: a Run, a list of logs, or the path of a log or a journal"
+        )
+    return run
 
 
 def _called(source: object) -> str:

@@ -184,3 +184,24 @@ def test_a_check_of_what_no_log_knows_is_refused_in_words(call: Call, base: Path
     said = call("report", "base.jsonl", "--check", "not_run==0")
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("worker-dispatcher report: check 'not_run==0': not_run is in no log")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--xlsx", "x.xls"], "--xlsx x.xls: what is written is xlsx, not xls; name it x.xlsx"),
+        (["--csv", "x.csv.gz"], "--csv x.csv.gz: what is written is csv, not gz; name it x.csv"),
+        (["--json", "x.jsonl"], "--json x.jsonl: what is written is json, not jsonl; name it x.json"),
+    ],
+)
+def test_an_output_whose_name_says_another_form_is_refused(
+    call: Call, base: Path, arguments: list[str], told: str
+) -> None:
+    assert call("report", "base.jsonl", *arguments) == (2, "", f"worker-dispatcher report: {told}\n")
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_the_help_of_what_reads_runs_knows_no_exit_code_for_failed_tasks(call: Call, command: str) -> None:
+    said = call(command, "--help").out
+    assert "\n  99 " in said
+    assert "\n  1 " not in said

@@ -16,7 +16,7 @@ from worker_dispatcher.reports.outputs.json_lines import write_json, write_jsonl
 from worker_dispatcher.reports.outputs.notebook import notebook_html
 from worker_dispatcher.reports.outputs.page import page_text
 from worker_dispatcher.reports.outputs.picture import write_picture
-from worker_dispatcher.reports.outputs.table import write_csv
+from worker_dispatcher.reports.outputs.table import fields_of, write_csv
 from worker_dispatcher.reports.outputs.text import report_text
 from worker_dispatcher.reports.outputs.workbook import write_workbook
 
@@ -80,6 +80,6 @@ def test_every_picture_and_workbook_can_be_written(logs: list[Any]) -> None:
     digest = Digest(Facts(logs))
     picture, workbook = io.BytesIO(), io.BytesIO()
     write_picture(digest, picture)
-    write_workbook(digest, workbook, ["a"])
+    write_workbook(digest, workbook, fields_of({"a": lambda notes: notes["a"]}, digest.facts))
     assert picture.getvalue().startswith(b"\x89PNG")
     assert workbook.getvalue().startswith(b"PK")

@@ -7,7 +7,7 @@ from typing import Any
 
 from worker_dispatcher.cli.ending import CHECK_FAILED, OK, Refused
 from worker_dispatcher.cli.report import RUN_HELP, read
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.cli.wording import EXIT_CODES_OF_FILES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 
 __all__ = ["add"]
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
         help="compare two runs on disk",
         usage="worker-dispatcher compare BASE NEW [--fail-if CHANGE]...",
         description=paragraphs(_ABOUT),
-        epilog=paragraphs(_MORE, EXIT_CODES),
+        epilog=paragraphs(_MORE, EXIT_CODES_OF_FILES),
         formatter_class=Help,
     )
     parser.add_argument("base", metavar="BASE", help=RUN_HELP)

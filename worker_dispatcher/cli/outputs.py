@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.cli.streams import reason_lost
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.outputs import FORMS, load
+from worker_dispatcher.reports.outputs import FORMS, expect_name, load
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
@@ -60,6 +60,10 @@ def refuse_early(given: argparse.Namespace) -> None:
             raise Refused(f"--{name} -: only --log can go to standard output; give the name of a file")
         if (other := taken.setdefault(os.path.realpath(path), f"--{name}")) != f"--{name}":
             raise Refused(f"--{name} {path}: is the file of {_INPUTS.get(other, other)}; give it another name")
+        try:
+            expect_name("jsonl" if name == "log" else name, path)
+        except ValueError as error:
+            raise Refused(f"--{name} {error}") from None
         folder = Path(path).parent
         if not folder.is_dir():
             raise Refused(f"--{name} {path}: there is no folder {folder}")

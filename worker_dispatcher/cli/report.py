@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, Refused, held, tell
 from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_check, refuse_checks
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.cli.wording import EXIT_CODES_OF_FILES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import is_database
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
         help="show what a run on disk says",
         usage="worker-dispatcher report RUN [options]",
         description=paragraphs(_ABOUT),
-        epilog=paragraphs(_MORE, EXIT_CODES),
+        epilog=paragraphs(_MORE, EXIT_CODES_OF_FILES),
         formatter_class=Help,
     )
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)

@@ -6,17 +6,23 @@ import argparse
 import textwrap
 from typing import Any
 
-__all__ = ["EXIT_CODES", "Help", "paragraphs"]
+__all__ = ["EXIT_CODES", "EXIT_CODES_OF_FILES", "Help", "paragraphs"]
 
-EXIT_CODES = """
+_ALL_OK = """
     exit codes
       0    all ok
-      1    tasks failed (where there are checks, they decide instead);
-           doctor found something to do
+"""
+_FAILED = """\
+      1    tasks of a run or a load failed (where there are checks, they decide
+           instead); doctor found something to do
+"""
+_REST = """\
       2    bad config or usage, or standard output is full or closed
       99   a check failed
       130  interrupted by Ctrl-C (143 by SIGTERM); what is done is written
 """
+EXIT_CODES = _ALL_OK + _FAILED + _REST
+EXIT_CODES_OF_FILES = _ALL_OK.replace("all ok", "all ok; tasks that failed in what is read change nothing") + _REST
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

@@ -126,6 +126,13 @@ class Digest:
         )
 
     @property
+    def nothing(self) -> str:
+        """What is said where there is no task at all to tell of; else ''."""
+        if len(self.facts.reader) or any(self.facts.counts.values()):
+            return ""
+        return "No task ran, or none has ended yet: there is nothing to tell."
+
+    @property
     def of_total(self) -> str:
         """of 2 000" where there are so many tasks, and a journal has not all of them yet."""
         return "" if self.facts.total is None else f" of {count_text(self.facts.total)}"

@@ -15,6 +15,7 @@ from worker_dispatcher.reports.check import check as hold
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts, facts_of
 from worker_dispatcher.reports.health import Health
+from worker_dispatcher.reports.outputs import expect_name
 from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
 from worker_dispatcher.reports.outputs.notebook import notebook_html
 from worker_dispatcher.reports.outputs.page import page_text
@@ -58,7 +59,8 @@ class Report:
     """What a run's records say. Made of a finished run it does not change; its numbers are made when first asked for.
 
     str() gives the text for a terminal; `check` a Verdict; the to_... methods write one file each and return its path.
-    Files are overwritten. A form whose package is missing raises ImportError, naming the extra that has it.
+    Files are overwritten. A form whose package is missing raises ImportError, naming the extra that has it; a path that
+    names another kind of file, ValueError.
     raw_fields: more columns for tasks, from what they noted in `metadata`: {column: key, or function of the metadata},
     or a list of keys. What such a function raises stands in its cell, and text is never a formula or markup.
     """
@@ -91,9 +93,16 @@ class Report:
         """Whether the load generator kept up; None for a run without due times."""
         return self._digest.health
 
-    def check(self, expressions: str | Iterable[str]) -> Verdict:
-        """Hold the run against thresholds: check(["p99<300ms", "error_rate<1%"]) is true if all hold."""
-        return self._digest.check(expressions)
+    def check(self, expressions: str | Iterable[str] | None = None) -> Verdict:
+        """Hold the run against thresholds: check(["p99<300ms", "error_rate<1%"]) is true if all hold. Without any,
+        against those that the report was made with; ValueError where it was made without."""
+        if expressions is not None:
+            return self._digest.check(expressions)
+        if self.verdict is None:
+            raise ValueError(
+                'there is nothing to check: give checks, as in check(["p99<300ms"]), or make the report with them'
+            )
+        return self.verdict
 
     def as_data(self) -> dict[str, Any]:
         """What `to_json` writes."""
@@ -114,12 +123,16 @@ class Report:
     def to_html(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
         """One page with interactive charts that needs no network; 5 MB. Extra [report]. raw_fields are columns of its
         slowest tasks."""
-        page = page_text(self._digest, raw_fields)  # before the file is touched: plotly may not be there
+        expect_name("html", path)
+        page = page_text(
+            self._digest, fields_of(raw_fields, self.facts)
+        )  # before the file is touched: plotly may not be there
         Path(path).write_text(page, encoding="utf-8")
         return Path(path)
 
     def to_png(self, path: FilePath) -> Path:
         """One picture, 1280 x 900. Extra [report]."""
+        expect_name("png", path)
         drawn = io.BytesIO()
         write_picture(self._digest, drawn)
         Path(path).write_bytes(drawn.getvalue())
@@ -127,24 +140,28 @@ class Report:
 
     def to_xlsx(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
         """A workbook with native charts, the intervals, and a row per task. Extra [xlsx]."""
-        write_workbook(self._digest, os.fspath(path), raw_fields)
+        expect_name("xlsx", path)
+        write_workbook(self._digest, os.fspath(path), fields_of(raw_fields, self.facts))
         return Path(path)
 
     def to_json(self, path: FilePath) -> Path:
         """All numbers as one JSON document."""
+        expect_name("json", path)
         with Path(path).open("w", encoding="ascii") as file:
             write_json(self._digest, file)
         return Path(path)
 
     def to_jsonl(self, path: FilePath) -> Path:
         """The logs, one JSON object a line, compressed if the name ends in .gz; `report(path)` reads them again."""
+        expect_name("jsonl", path)
         with open_to_write(path) as file:
             write_jsonl(self._digest.facts, file)
         return Path(path)
 
     def to_csv(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
         """The logs, one row a task; `metadata` is JSON."""
-        fields_of(raw_fields)  # before the file is touched: it may be none
+        expect_name("csv", path)
+        fields = fields_of(raw_fields, self.facts)  # before the file is touched: it may be none
         with Path(path).open("w", encoding="utf-8", newline="") as file:
-            write_csv(self._digest.facts, file, raw_fields)
+            write_csv(self._digest.facts, file, fields)
         return Path(path)

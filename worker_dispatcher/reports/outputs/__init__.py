@@ -12,11 +12,12 @@ no `</script>` in a script, no formula in a cell, no control character on a term
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["FORMS", "load"]
+__all__ = ["FORMS", "expect_name", "load"]
 
 # Form of output: the module that makes it, the extra that brings it, how a message calls the form.
 FORMS: Mapping[str, tuple[str, str, str]] = {
@@ -35,3 +36,33 @@ def load(form: str) -> Any:
         package = module.partition(".")[0]
         text = f"{purpose} needs {package}, which is not there: pip install 'worker-dispatcher[{extra}]'"
         raise ImportError(text, name=package) from error
+
+
+# What a name ends in that says what is in the file, by form; any other ending says nothing, and is anybody's.
+_ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "html": (".html", ".htm"),
+    "png": (".png",),
+    "xlsx": (".xlsx",),
+    "csv": (".csv",),
+    "json": (".json",),
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+}
+_OF_OTHERS = (
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".xls", ".xlsm", ".xlsb", ".ods", ".tsv", ".svg", ".pdf", ".jpg"),
+    *(".jpeg", ".gif", ".webp", ".xml", ".md", ".parquet", ".db", ".sqlite", ".pickle", ".pkl"),
+)
+
+
+def expect_name(form: str, path: str | os.PathLike[str]) -> None:
+    """ValueError for a file whose name says that something else is in it than a form of output: programs that open it
+    would go by the name. form: of _ENDINGS; only JSON lines are compressed, where the name ends in .gz."""
+    name = os.fsdecode(path)
+    whole, ours = name.lower(), _ENDINGS[form]
+    if form == "jsonl":
+        whole = whole.removesuffix(".gz")
+    known = {ending for endings in _ENDINGS.values() for ending in endings} | set(_OF_OTHERS)
+    ending = os.path.splitext(whole)[1]
+    if ending in known and ending not in ours:
+        meant = name[: len(whole) - len(ending)]
+        meant = meant if meant.lower().endswith(ours) else meant + ours[0]
+        raise ValueError(f"{name}: what is written is {ours[0][1:]}, not {ending[1:]}; name it {meant}")

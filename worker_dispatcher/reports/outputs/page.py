@@ -13,7 +13,7 @@ from typing import Any
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import Figure, figures_of
-from worker_dispatcher.reports.outputs.table import Fields, RawFields, fields_of, values_of
+from worker_dispatcher.reports.outputs.table import NO_FIELDS, Fields, values_of
 from worker_dispatcher.reports.wording import printable, shown
 from worker_dispatcher.units import count_text, counted, seconds_text, share_text
 
@@ -23,12 +23,11 @@ __all__ = ["page_text"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
-def page_text(digest: Digest, raw_fields: RawFields | None = None) -> str:
+def page_text(digest: Digest, fields: Fields = NO_FIELDS) -> str:
     """The page; about 5 MB, nearly all of it plotly.js. ImportError without plotly.
 
-    raw_fields: more columns for the slowest tasks, see RawFields; TypeError for what is none.
+    fields: more columns for the slowest tasks.
     """
-    fields = fields_of(raw_fields)
     library = load("html").get_plotlyjs()
     drawn = figures_of(digest)
     parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn, fields)]
@@ -96,7 +95,7 @@ def _opening(digest: Digest) -> Iterator[str]:
     if tps["count"]["total"]:
         yield f'<p class="quiet">{_moment(tps["started_at"])}, for {seconds_text(tps["duration"])}</p>'
     else:
-        yield '<p class="quiet">No task ran.</p>'
+        yield f'<p class="quiet">{_safe(digest.nothing or "No task ran.")}</p>'
     if health is not None and health.ok:
         yield f'<p class="banner good">{_safe(health.sentence)}</p>'
     if digest.stopped:

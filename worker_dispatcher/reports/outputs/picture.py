@@ -39,7 +39,7 @@ def write_picture(digest: Digest, file: BinaryIO) -> None:
                 place.grid(alpha=0.25)
                 place.set_axisbelow(True)
         else:
-            _say(figure, 0.5, 0.45, "No task ran, so there is nothing to draw.", ha="center", fontsize=14)
+            _say(figure, 0.5, 0.45, digest.nothing or "No task ran.", ha="center", fontsize=14)
         figure.savefig(file, format="png")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO, TypeAlias
 
@@ -12,7 +13,7 @@ from worker_dispatcher.reports.failures import place_of
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["COLUMNS", "Fields", "RawFields", "cells_of_log", "fields_of", "values_of", "write_csv"]
+__all__ = ["COLUMNS", "NO_FIELDS", "Fields", "RawFields", "cells_of_log", "fields_of", "values_of", "write_csv"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -29,18 +30,39 @@ _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 Fields: TypeAlias = Mapping[str, Callable[[dict[Any, Any]], Any]]
 """{column: function of metadata}."""
 
+NO_FIELDS: Fields = {}
+
 RawFields: TypeAlias = Mapping[str, str | Callable[[dict[Any, Any]], Any]] | Sequence[str]
 """As users give them: {column: key of metadata, or function of metadata}, or a list of keys."""
 
 
-def fields_of(given: RawFields | None) -> Fields:
-    """TypeError for what is neither a dict nor a list."""
+def fields_of(given: RawFields | None, facts: Facts) -> Fields:
+    """TypeError for what is neither a dict nor a list. Warns of a key that no task has noted: it may be misspelt."""
     if given is None:
         return {}
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
         raise TypeError(f"raw_fields must be a dict or a list of keys of metadata, got {given!r}")
     named: Mapping[str, Any] = given if isinstance(given, Mapping) else {key: key for key in given}
+    _warn_of_unknown({wanted for wanted in named.values() if not callable(wanted)}, facts)
     return {str(name): wanted if callable(wanted) else _getter(wanted) for name, wanted in named.items()}
+
+
+def _warn_of_unknown(keys: set[Any], facts: Facts) -> None:
+    noted: dict[Any, None] = {}
+    for place in range(len(facts.reader)):
+        if not keys - noted.keys():
+            return
+        log = facts.reader.log(place)
+        notes = log.get("metadata") if isinstance(log, Mapping) else None
+        noted |= dict.fromkeys(notes if isinstance(notes, Mapping) else ())
+    known = [str(one) for one in noted]
+    for key in keys - noted.keys() if len(facts.reader) else ():
+        import difflib  # only who is wrong needs it
+
+        near = difflib.get_close_matches(str(key), known, 1)
+        text = f"raw_fields: no task has noted {key!r} in its metadata, so its column is empty"
+        text += f"; did you mean {near[0]!r}?" if near else f"; noted are {', '.join(known[:10]) or 'none'}"
+        warnings.warn(text, stacklevel=4)  # past the methods of Report, to the line of the user
 
 
 def _getter(key: Any) -> Callable[[dict[Any, Any]], Any]:
@@ -58,13 +80,11 @@ def values_of(fields: Fields, log: Mapping[str, Any]) -> Iterator[Any]:
             yield f"{type(error).__name__}: {shown(str(error), 200)}"
 
 
-def write_csv(facts: Facts, file: TextIO, raw_fields: RawFields | None = None) -> None:
+def write_csv(facts: Facts, file: TextIO, fields: Fields = NO_FIELDS) -> None:
     """A header, then a row per log, in log order; warm-up and malformed logs too, since they were run. Text that a
     spreadsheet would take for a formula gets an apostrophe before it; numbers are written as they are.
-
-    raw_fields: more columns, see RawFields. TypeError for what is none.
+    fields: more columns.
     """
-    fields = fields_of(raw_fields)
     writer = csv.writer(file)
     writer.writerow([*COLUMNS, *(_safe_cell(printable(name, 200)) for name in fields)])
     for log in facts.logs:

@@ -42,6 +42,9 @@ def _first_lines(digest: Digest, width: int) -> Iterator[str]:
     if health is not None:
         yield from _wrapped(health.sentence if health.ok else f"WARNING: {health.sentence}", width)
         yield ""
+    if digest.nothing:
+        yield from _wrapped(digest.nothing, width)
+        return
     counts = digest.facts.counts
     measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
     rate, peak = rate_text(tps["tps"]), digest.peak
@@ -67,6 +70,8 @@ def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
 def _outcomes(digest: Digest) -> Iterator[str]:
     counts = digest.facts.counts
     total = sum(counts.values())
+    if digest.nothing:
+        return
     yield ""
     for name, count in digest.outcomes:
         yield f"{name:<{_NAMES}}{count_text(count):>12}{share_text(count, total):>10}"

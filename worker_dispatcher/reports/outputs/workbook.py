@@ -16,7 +16,7 @@ import numpy as np
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import COLORS
-from worker_dispatcher.reports.outputs.table import COLUMNS, Fields, RawFields, cells_of_log, fields_of, values_of
+from worker_dispatcher.reports.outputs.table import COLUMNS, NO_FIELDS, Fields, cells_of_log, values_of
 from worker_dispatcher.reports.timeline import percentiles_over_time
 from worker_dispatcher.reports.wording import printable, shown
 
@@ -31,15 +31,14 @@ _OF_LOAD_TESTS = {"scheduled_at", "queue_delay", "response_time"}
 _PERCENTS = (50, 95, 99)
 
 
-def write_workbook(digest: Digest, target: str | BinaryIO, raw_fields: RawFields | None = None) -> None:
+def write_workbook(digest: Digest, target: str | BinaryIO, fields: Fields = NO_FIELDS) -> None:
     """Sheets Report, Timeline, Intervals, Raw Logs (Raw Logs 2, ... beyond a sheet's rows).
 
-    target: path, or an open file; raw_fields: see RawFields; a function that raises leaves its error in the cell.
+    target: path, or an open file; fields: more columns; a function that raises leaves its error in the cell.
     ImportError without XlsxWriter.
     Cost: about 70 us a task.
     """
     xlsxwriter = load("xlsx")
-    fields = fields_of(raw_fields)
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(target, options) as workbook:
         book = _Book(workbook, digest)
