@@ -11,6 +11,7 @@ from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.tracebacks import FewFrames
 
 if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
@@ -107,7 +108,7 @@ def find_max_rate(
     log2(rate / start) + log2(1 / precision) loads of `duration`.
     Raises what `start` raises, and ValueError for a rate, duration, precision or check that is none.
     """
-    with Presses() as presses, presses.raising:
+    with FewFrames(), Presses() as presses, presses.raising:
         return _find(config, slo, start=start, most=most, duration=duration, precision=precision)
 
 

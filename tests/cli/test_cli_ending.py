@@ -149,7 +149,8 @@ def test_a_run_with_a_journal_is_taken_up_by_the_same_command(program: Call, cal
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert err.endswith("interrupted: 2 tasks ended, 4 stopped; the same command again runs the rest\n")
+    rest = "run.db has what was done: the same command again runs the rest"
+    assert err.endswith(f"interrupted: 2 tasks ended, 4 stopped; {rest}\n")
     for mark in folder.glob("running-*"):
         mark.unlink()
     (folder / "go").touch()

@@ -108,7 +108,7 @@ except KeyboardInterrupt:
 """
     done = script("-c", code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "cancel True 1\n"
+    assert done.stdout == "interrupt True 1\n"
 
 
 def test_a_program_may_end_in_the_middle_of_the_loop(script):

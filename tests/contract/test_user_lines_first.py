@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from staging import SHAPES
 
 import worker_dispatcher as wd
 
@@ -44,6 +46,41 @@ def test_what_leaves_start_has_one_frame_of_ours(shape):
         assert first == __file__
     else:
         assert files[-1] == __file__
+
+
+async def awaited(run):
+    await run
+
+
+async def followed(run):
+    async for _ in run:
+        pass
+
+
+WAYS = {
+    "wait": lambda run: run.wait(),
+    "loop": list,
+    "await": lambda run: asyncio.run(awaited(run)),
+    "async loop": lambda run: asyncio.run(followed(run)),
+}
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "handed over"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_launched_run_raises_has_one_frame_of_ours(way, kept):
+    run = wd.launch(config(SHAPES["threads"], on_error="raise"), keep_records=kept)
+    with pytest.raises(KeyError) as caught:
+        WAYS[way](run)
+    files = [name for name in files_of(caught.value) if "asyncio" not in name]
+    assert sum(name.startswith(HOME) for name in files) == 1
+    assert files[-2].startswith(HOME)
+    assert files[-1] == __file__
+
+
+def test_what_a_search_for_a_rate_raises_has_one_frame_of_ours():
+    with pytest.raises(KeyError) as caught:
+        wd.find_max_rate({"task": {"list": ["b"], "function": fetch, "on_error": "raise"}}, "p99<1s", duration=0.1)
+    assert [name.startswith(HOME) for name in files_of(caught.value)] == [False, True, False]
 
 
 def test_the_traceback_in_a_log_begins_with_the_users_code(shape):

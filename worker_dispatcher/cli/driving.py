@@ -127,7 +127,8 @@ def _how_far(run: Run) -> str:
 
 
 def _kept(given: argparse.Namespace, written: Written) -> str:
-    journal = "the same command again runs the rest" if getattr(given, "journal", None) else ""
+    journal = getattr(given, "journal", None)
+    journal = f"{journal} has what was done: the same command again runs the rest" if journal else ""
     files = f"written: {', '.join(written.files)}" if written.files else ""
     return "; ".join(filter(None, (files, journal))) or "--log FILE would have kept their results"
 

@@ -13,6 +13,7 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
 from worker_dispatcher.dispatch.plan import Plan
+from worker_dispatcher.dispatch.stops import goes_on_from
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import Ledger
 
@@ -168,11 +169,15 @@ class Banner:
             f"Uncompleted Tasks Count: {counts['cancelled']}",
             f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
             *([f"Taken from the journal: {ledger.resumed} of {len(ledger)}"] if ledger.resumed else []),
-            *([f"Stopped early: {info['stopped']}"] if info["stopped"] else []),
+            *([f"Stopped early: {info['stopped']}{self._goes_on(info)}"] if info["stopped"] else []),
             "",
             *summary_lines(ledger, info, _columns()),
         ):
             self._say(line)
+
+    def _goes_on(self, info: dict[str, Any]) -> str:
+        journal = self._config.journal
+        return "" if journal is None or info["stopped"] == "journal" else f"; {goes_on_from(journal)}"
 
     def _say(self, line: str) -> None:
         print(line)

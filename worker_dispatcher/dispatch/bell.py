@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.tracebacks import FewFrames
+
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.course import Course
     from worker_dispatcher.dispatch.handover import Handover
 
-__all__ = ["Bell", "Taking"]
+__all__ = ["Bell", "Taking", "course_over", "rung_or_left"]
+
+_STOPPING = 5.0  # seconds
 
 
 class Bell:
@@ -40,6 +44,32 @@ class Bell:
         await self._event.wait()
 
 
+async def rung_or_left(course: Course, bell: Bell) -> None:
+    """Wait for news of a run. Cancelled, or out of time, it cancels the run and waits until that is over, unless it
+    takes longer than _STOPPING, or this is cancelled once more."""
+    try:
+        await bell.rung()
+    except asyncio.CancelledError:
+        course.leave()
+        try:
+            async with asyncio.timeout(_STOPPING):
+                while not course.told:
+                    bell.hush()
+                    if not course.told:
+                        await bell.rung()
+        except TimeoutError:
+            pass
+        raise
+
+
+async def course_over(course: Course, bell: Bell) -> None:
+    """Wait for the end of a run. Cancelled, as above."""
+    while not course.told:
+        bell.hush()
+        if not course.told:
+            await rung_or_left(course, bell)
+
+
 class Taking:
     """`async for` over a run that keeps no records. Leaving the loop early cancels the run.
 
@@ -63,9 +93,10 @@ class Taking:
                 return log
             if self._handover.over:
                 break
-            await self._bell.rung()
+            await rung_or_left(self._course, self._bell)
         self._course.join()
-        self._finish()
+        with FewFrames():
+            self._finish()
         raise StopAsyncIteration
 
     def __del__(self) -> None:

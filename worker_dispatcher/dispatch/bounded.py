@@ -90,6 +90,11 @@ class BoundedRun:
         """Ctrl-C was pressed."""
         return "interrupt" in self._asked
 
+    @property
+    def asked(self) -> str | None:
+        """Why the run is to end early, since somebody asked for it."""
+        return self._asked[0] if self._asked else None
+
     def stop(self, why: str) -> None:
         """End the run as soon as possible; why: as in stops. From any thread or signal handler."""
         self._asked.append(why)

@@ -20,6 +20,7 @@ from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
 from worker_dispatcher.dispatch.sendable import check_sendable
+from worker_dispatcher.dispatch.stops import goes_on_from
 from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
@@ -127,11 +128,23 @@ class Course:
                 self._until_it_is_over(self._all_done)
             if self.bounded.interrupted:
                 self.bounded.fail(KeyboardInterrupt())
+            if (
+                self.bounded.interrupted
+                and self.thread is not None
+                and isinstance(self.bounded.error, KeyboardInterrupt)
+            ):
+                self.bounded.error = None  # it is raised where it was pressed: see interrupt.Loop
             self._until_it_is_over(self._finish)
             if not self.done:
                 self._finish()
         if isinstance(self.bounded.error, KeyboardInterrupt):
-            self.bounded.error.add_note("  " + self.ledger.kept_note())
+            for note in self.kept_notes():
+                self.bounded.error.add_note(note)
+
+    def kept_notes(self) -> list[str]:
+        """What an interrupt tells of that which was done."""
+        journal = self._config.journal
+        return [f"  {self.ledger.kept_note()}", *([f"  {goes_on_from(journal)}"] if journal is not None else [])]
 
     def interrupt(self) -> None:
         """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
@@ -273,9 +286,9 @@ class Course:
         self.thread = threading.Thread(target=branch().run, args=(self._launched,), name="dispatch", daemon=True)
         start_thread(self.thread)
 
-    def cancel(self) -> None:
-        """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread."""
-        self.bounded.stop("cancel")
+    def cancel(self, why: str = "cancel") -> None:
+        """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread. why: as in stops."""
+        self.bounded.stop(why)
         self.tasks.end()
 
     def leave(self, ends: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -295,6 +308,12 @@ class Course:
         if self.bounded.error is not None:
             part_from_frames(self.bounded.error)
         del self, error  # which that error would hold
+
+    def until_told(self, timeout: float | None) -> bool:
+        """Wait until all is done; False where that takes longer than so many seconds."""
+        with self.changed:
+            left = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            return self.changed.wait_for(lambda: self.told, left)
 
     def join(self) -> None:
         """Wait for the thread of a launched run that is told to be over: it holds the run for a moment yet."""
@@ -336,7 +355,7 @@ class Course:
             "duration": duration,
             "counts": counts,
             "resumed": self.ledger.resumed,
-            "stopped": self.bounded.abort_seen or self.bounded.stopped,
+            "stopped": self.bounded.abort_seen or self.bounded.stopped or (None if self.done else self.bounded.asked),
             **self._load_info(),
         }
 

@@ -3,15 +3,17 @@ exception in the middle of anything."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Protocol
 
 from worker_dispatcher.tracebacks import hosts
 
-__all__ = ["Presses", "interrupts_ask"]
+__all__ = ["Loop", "Presses", "interrupts_ask"]
 
 
 class Presses:
@@ -34,6 +36,7 @@ class Presses:
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         self.count += 1
+        _loops.stop()
         self.ask()
 
     def told(self) -> None:
@@ -44,7 +47,7 @@ class Presses:
         # Nothing is raised before the call is inside `raising`, or after: what is put here is taken away again.
         if self._main:
             hosts.begin()
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            if _is_pythons_own(signal.getsignal(signal.SIGINT)):
                 signal.signal(signal.SIGINT, self)
         return self
 
@@ -58,7 +61,7 @@ class Presses:
         """Python's own handler is in its place again. Idempotent, and called twice: what a handler of another signal
         raises may come in the midst of the first."""
         if self._main and signal.getsignal(signal.SIGINT) is self:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, _loops if _loops.under_way else signal.default_int_handler)
 
     def raise_if_swallowed(self, error: BaseException | None) -> None:
         """error: what is about to leave the call."""
@@ -104,6 +107,86 @@ def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: 
     finally:
         if not stays():
             presses.ask = before
+
+
+class _Stoppable(Protocol):
+    """A run that is driven in another thread, as a loop over it stops it."""
+
+    def cancel(self, why: str) -> None:
+        """Stop it; returns at once."""
+
+    def kept_notes(self) -> list[str]:
+        """What is told of that which was done."""
+
+
+class Loop:
+    """`with Loop(run) as loop:` around all that the main thread does while it iterates a launched run, or waits for
+    it: Ctrl-C stops the run. Where it finds us `inside`, that is all it does, and whoever is inside looks at `pressed`;
+    else, and at a second press, KeyboardInterrupt is raised as ever. Nothing in other threads, and where a handler of
+    the host program is in place: what that raises goes through.
+    """
+
+    def __init__(self, run: _Stoppable) -> None:
+        self.run, self.inside, self.pressed = run, True, False
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Loop:
+        if threading.current_thread() is threading.main_thread():
+            _loops.under_way.append(self)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, _loops)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if self in _loops.under_way:
+            _loops.under_way.remove(self)
+        # A loop that another thread drops, or the last of a fork: a handler that stands for Python's own may stay.
+        here = threading.current_thread() is threading.main_thread() and not _loops.under_way
+        if here and signal.getsignal(signal.SIGINT) is _loops:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.inside and isinstance(error, KeyboardInterrupt):
+            self.run.cancel("interrupt")  # a handler of the host program may have raised it; harmless once it has ended
+        elif self.inside and self.pressed:
+            raise self.error() from error
+
+    def stop(self) -> bool:
+        """Ctrl-C: the run stops. True where whoever is inside sees to the rest."""
+        if self._pid != os.getpid():  # in a fork it is the parent's to stop
+            return False
+        heard, self.pressed = self.inside and not self.pressed, True
+        self.run.cancel("interrupt")
+        return heard
+
+    def error(self) -> KeyboardInterrupt:
+        """What is raised, here and not by the run: one press, one KeyboardInterrupt."""
+        error = KeyboardInterrupt()
+        for note in self.run.kept_notes():
+            error.add_note(note)
+        return error
+
+
+class _Loops:
+    """The handler of Ctrl-C while there are loops. under_way: in the order in which they began, which need not be that
+    in which they end; of the main thread."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Loop] = []
+
+    def stop(self) -> bool:
+        """Stop all runs. True where whoever is inside of one sees to the rest."""
+        heard = [loop.stop() for loop in self.under_way]
+        return any(heard)
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self.stop():
+            raise self.under_way[-1].error() if self.under_way else KeyboardInterrupt
+
+
+_loops = _Loops()
+
+
+def _is_pythons_own(handler: object) -> bool:
+    return handler is signal.default_int_handler or handler is _loops
 
 
 def _nothing() -> None:

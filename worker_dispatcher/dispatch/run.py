@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.clock import now
 from worker_dispatcher.config import Reading, read
 from worker_dispatcher.dispatch.course import Course
+from worker_dispatcher.dispatch.interrupt import Loop
 from worker_dispatcher.errors import TaskFailure
 from worker_dispatcher.records import DROPPED, NOT_RUN, Ledger
-from worker_dispatcher.tracebacks import part_from_frames, spare_of
+from worker_dispatcher.tracebacks import FewFrames, part_from_frames, spare_of
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.handover import Handover
@@ -29,13 +28,14 @@ class Run:
     """A dispatch, from `launch` or `start`. Immutable once it is finished.
 
     Iterate it, with `for` or `async for`, for the logs of tasks as they end, in the order they end. Leaving the loop
-    early lets the run go on; cancel() stops it. results, logs and info are complete once `done`. `await` it for its
-    end; cancelling that cancels the run. Thread-safe: every method may be called from any thread.
+    early lets the run go on; cancel() stops it, and so does Ctrl-C in the loop or in wait(). results, logs and info are
+    complete once `done`. `await` it for its end; cancelling that cancels the run. What the run raises comes out of the
+    loop, at its end, of wait() and of await. Thread-safe: every method may be called from any thread.
 
     Launched with keep_records=False it hands each log over and forgets it, in memory that does not grow: results, logs
     and tps() raise RunError. While thousands of records wait (fewer for slow tasks), nothing more is started; what runs
     goes on, and its timeouts hold. Leaving the loop early cancels the run, as does dropping the run; wait() or await
-    without iterating gives the records up. What the run raises comes out of the loop, at its end.
+    without iterating gives the records up.
     """
 
     def __init__(self, course: Course, reading: Reading) -> None:
@@ -104,19 +104,16 @@ class Run:
         A run that keeps no records, and that nobody iterates yet, gives them up from here on."""
         if self._course.handover is not None:
             self._course.handover.waited_for(forever=timeout is None, who=threading.get_ident())
-        until = math.inf if timeout is None else now() + timeout
-        with self._course.changed:
-            while not self._course.told:
-                if (left := until - now()) <= 0:
-                    raise TimeoutError(f"the run is not done after {timeout:g} s")
-                self._course.changed.wait(None if left == math.inf else min(left, threading.TIMEOUT_MAX))
-            warn, self._warned = not self._warned, True
-        self._course.join()
         try:
-            self.raise_error()
+            with FewFrames(), Loop(self._course):
+                if not self._course.until_told(timeout):
+                    raise TimeoutError(f"the run is not done after {timeout:g} s")
+                self._course.join()
+                self.raise_error()
         except BaseException:
             del self  # see tracebacks
             raise
+        warn, self._warned = not self._warned, True
         if warn and self._course.thread is not None:
             self._course.warn(3)
         return self
@@ -128,7 +125,21 @@ class Run:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The logs of tasks as they end, each once. What is known only at the end is not in them: `in_flight`, and the
         phase 'cooldown' of a load without a planned end."""
-        return self._logs_as_tasks_end() if self._course.handover is None else self._handed_over(self._course.handover)
+        course, handover = self._course, self._course.handover
+        try:
+            with FewFrames(), Loop(course) as loop:
+                for log in self._logs_as_tasks_end() if handover is None else self._handed_over(handover):
+                    if loop.pressed:
+                        break
+                    loop.inside = False
+                    yield log
+                    loop.inside = True
+                course.until_told(None)
+                course.join()
+                self.raise_error()
+        except BaseException:
+            del self, course  # see tracebacks
+            raise
 
     def _handed_over(self, handover: Handover) -> Iterator[dict[str, Any]]:
         handover.claim(threading.get_ident())
@@ -138,12 +149,6 @@ class Run:
         finally:
             if not self._course.told:
                 self._course.leave()
-        self._course.join()
-        try:
-            self.raise_error()
-        except BaseException:
-            del self  # see tracebacks
-            raise
 
     def raise_error(self) -> None:
         """Raise what the run raises."""
@@ -164,7 +169,6 @@ class Run:
                     break
                 first, count = self._course.news.popleft()
             yield from self._logs_of(first, count)
-        self._course.join()
 
     def _logs_of(self, first: int, count: int) -> Iterator[dict[str, Any]]:
         for task_id in range(first, first + count):
@@ -180,7 +184,7 @@ class Run:
         return Taking(self._course, self._course.handover, self.raise_error)
 
     async def _told_of_logs(self) -> AsyncIterator[dict[str, Any]]:
-        from worker_dispatcher.dispatch.bell import Bell
+        from worker_dispatcher.dispatch.bell import Bell, rung_or_left
 
         course, bell = self._course, Bell()
         with course.changed:
@@ -196,18 +200,24 @@ class Run:
                 if not count and over:
                     break
                 if not count:
-                    await bell.rung()
+                    await rung_or_left(course, bell)
         finally:
             with course.changed:
                 course.bells.remove(bell)
         course.join()
+        try:
+            with FewFrames():
+                self.raise_error()
+        except BaseException:
+            del self, course  # see tracebacks
+            raise
 
     def __await__(self) -> Generator[Any, None, Run]:
-        """The run, once it is done; raises what the run raises. Cancelled, or out of time, it cancels the run: to wait
-        without that, `await asyncio.shield(run)`."""
+        """The run, once it is done; raises what the run raises. Cancelled, or out of time, it cancels the run and waits
+        until that is over, 5 s at most: to wait without that, `await asyncio.shield(run)`."""
         import asyncio
 
-        from worker_dispatcher.dispatch.bell import Bell
+        from worker_dispatcher.dispatch.bell import Bell, course_over
 
         course, bell = self._course, Bell()
         if course.handover is not None:
@@ -215,18 +225,17 @@ class Run:
         with course.changed:
             course.bells.append(bell)
         try:
-            while not course.told:
-                bell.hush()
-                if not course.told:
-                    yield from bell.rung().__await__()
-        except BaseException:
-            course.leave()
-            raise
+            yield from course_over(course, bell).__await__()
         finally:
             with course.changed:
                 course.bells.remove(bell)
         warn, self._warned = not self._warned, True  # not in `wait`: the warning is about the line that awaits
-        self.wait()
+        try:
+            with FewFrames():
+                self.wait()
+        except BaseException:
+            del self, course  # see tracebacks
+            raise
         if warn:
             course.warn(3)
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker_dispatcher.records import CANCELLED, Failure
 
-__all__ = ["cut_short"]
+__all__ = ["cut_short", "goes_on_from"]
 
 _TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
 _TEXTS = {
@@ -21,3 +21,8 @@ _TEXTS = {
 def cut_short(why: str) -> Failure:
     """What became of a task that ran when its run ended early."""
     return Failure(_TYPES.get(why, "RunStopped"), f"the task {_TEXTS[why]}", status=CANCELLED)
+
+
+def goes_on_from(journal: str) -> str:
+    """What to do after a run with a journal has ended early."""
+    return f"{journal} has what was done: run it again to go on"
