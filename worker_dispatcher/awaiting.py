@@ -1,14 +1,15 @@
 """What a function returns in the place of its result: work that nobody has done yet; floor 1.
 
-A lambda, a decorator or a partial may return the coroutine of somebody else. Left alone it would count as a result,
-and what it was to do would never happen.
+A lambda, a decorator or a partial may return the coroutine or the generator of somebody else. Left alone it would
+count as a result, and what it was to do would never happen. A coroutine is awaited. A generator is an error in every
+shape: processes could not send it, and in threads nobody would know that nothing was done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
 from contextvars import copy_context
-from types import GeneratorType
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from worker_dispatcher.contexts import adopt
@@ -17,17 +18,25 @@ __all__ = ["PLAIN", "resolved", "settled"]
 
 # Types whose values are what they are: one look is enough for nearly all results.
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, list, dict, tuple, set})
+_NOBODY = "whose body nobody would run; return its values, as in"
+_VALUES: dict[type, str] = {
+    GeneratorType: f"a generator, {_NOBODY} list(...)",
+    AsyncGeneratorType: f"an async generator, {_NOBODY} [one async for one in ...]",
+}
 _ITERABLE_COROUTINE = 0x100  # of code.co_flags, as `inspect` has it
 
 
 def settled(result: Any) -> Any:
-    """The result; of a coroutine what it returns, for which it is run to its end here, on a loop of its own.
+    """The result; of a coroutine what it returns, for which it is run to its end here, on a loop of its own. TypeError
+    for a generator.
 
     Other awaitables stay what they are: a future belongs to a loop, and is a fair result. Runs user code: only ever
     inside the guard, in a thread without a running loop.
     """
-    if type(result) in PLAIN or not _is_coroutine(result):
+    if type(result) in PLAIN:
         return result
+    if not _is_coroutine(result):
+        return _run_already(result)
     import asyncio  # 25 ms, for those who use it anyway
 
     context = copy_context()
@@ -39,9 +48,15 @@ def settled(result: Any) -> Any:
 
 
 async def resolved(result: Any) -> Any:
-    """The result; of whatever can be awaited, what comes of that. Runs user code, as above."""
+    """The result; of whatever can be awaited, what comes of that. TypeError and user code as above."""
     while type(result) not in PLAIN and _is_awaitable(result):
         result = await result
+    return _run_already(result)
+
+
+def _run_already(result: Any) -> Any:
+    if (fix := _VALUES.get(type(result))) is not None:
+        raise TypeError(f"the function returned {fix}")
     return result
 
 
