@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import heapq
 import itertools
 import math
+import os
 import select
 import selectors
+import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from worker_dispatcher.awaiting import resolved
@@ -25,6 +28,7 @@ Ts = TypeVarTuple("Ts")
 
 _FEW = 100  # timers: a book of no more is not worth cleaning
 _SELECT_MOST = 1024  # select() takes descriptors below this
+_LOOK_EVERY = 1.0  # seconds from one look to the next whether a loop that waits can be woken
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -92,7 +96,11 @@ class TimerLoop(asyncio.SelectorEventLoop):
         self._soon: deque[_Soon] = deque()
         self._turn_comes = False  # asyncio has been told to call `_turn`
         self._called: Any = None  # what is being called, for a report of its error
-        super().__init__(_Punctual())
+        self._punctual = _Punctual()
+        super().__init__(self._punctual)
+        asyncios: Any = self
+        self._wakers: list[socket.socket] = [asyncios._ssock, asyncios._csock]
+        self._punctual.wakers = [(fd, os.fstat(fd).st_ino) for fd in map(socket.socket.fileno, self._wakers)]
         self._book: list[_Timer] = []
         self._order = itertools.count()  # of timers for the same moment
         self._rings_at = math.inf
@@ -229,11 +237,35 @@ class TimerLoop(asyncio.SelectorEventLoop):
             self._void = 0
 
     def close(self) -> None:
+        if not self.is_closed() and guarded(self._punctual.look)[1] is not None:
+            self._replace_wakers()
         super().close()
         self._soon.clear()
         self._turn_comes = False
         self._book.clear()
         self._void, self._rings_at = 0, math.inf
+
+    def __del__(self, _warn: Any = None) -> None:
+        """Like asyncio's, but quiet: a worker's loop is closed at the end of its process only."""
+        if not self.is_closed() and not self.is_running():
+            self.close()
+
+    def _read_from_self(self) -> None:
+        """asyncio's, for the one case that another thread has woken the loop; from something else a read may never
+        return."""
+        if _is_whole(*self._punctual.wakers[0]):
+            asyncios: Any = super()
+            asyncios._read_from_self()
+
+    def _replace_wakers(self) -> None:
+        """Code of the user has closed what wakes the loop. asyncio would close it again, which may be another's now."""
+        for sock, waker in zip(self._wakers, self._punctual.wakers, strict=True):
+            if _is_whole(*waker):
+                sock.close()
+            else:
+                sock.detach()
+        asyncios: Any = self
+        asyncios._ssock, asyncios._csock = socket.socketpair()
 
 
 class _Soon(list[Any]):
@@ -287,10 +319,30 @@ class _Timer(list[Any]):
 
 
 class _Punctual(selectors.DefaultSelector):
-    """Waits no longer than it is told to: epoll by itself rounds up to milliseconds."""
+    """Waits no longer than it is told to: epoll by itself rounds up to milliseconds. And no longer than a second
+    without a look at `wakers`, which wake it: sockets of the loop, which code of the user may have closed."""
+
+    wakers: Sequence[tuple[int, int]] = ()  # descriptor and inode
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0 and self.fileno() < _SELECT_MOST:
+        if timeout is None or timeout > _LOOK_EVERY:
+            if not (found := super().select(_LOOK_EVERY)):
+                self.look()
+            return found
+        if timeout > 0 and self.fileno() < _SELECT_MOST:
             select.select([self], [], [], timeout)
             timeout = 0
         return super().select(timeout)
+
+    def look(self) -> None:
+        """Raises OSError where nobody can wake the loop any more."""
+        if not all(itertools.starmap(_is_whole, self.wakers)):
+            raise OSError(errno.EBADF, "code of the user has closed what wakes it")
+
+
+def _is_whole(fd: int, inode: int) -> bool:
+    """The descriptor stands for what it has stood for."""
+    try:
+        return os.fstat(fd).st_ino == inode
+    except OSError:
+        return False
