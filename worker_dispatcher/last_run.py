@@ -192,7 +192,7 @@ def get_tps(
     A task is a success if its result is true, and an HTTP response has status 200, as in 1.x; `report`, `check` and
     `compare` go by another rule. The keys:
 
-    tps                      successes per second, from the first start to the last end
+    tps                      successes per second, from the first start (of a first attempt) to the last end
     started_at, ended_at     Unix time of the first start and of the last end
     duration                 seconds between them
     metrics                  seconds that the function took: execution_time of all tasks, success_execution_time of the
@@ -203,7 +203,8 @@ def get_tps(
                              beats the average
     intervals                with display_intervals: a list of such dicts
     percentiles              seconds: execution_time, and of a load response_time (from the due time to the end) and
-                             queue_delay (from the due time to the start); each with p50, p75, p90, p95, p99 and p99.9
+                             queue_delay (from the due time to the start); task_time (of all attempts, where tasks were
+                             retried); each with p50, p75, p90, p95, p99 and p99.9
     peak_rate                the best stretch of at least `window` seconds, wherever it begins: tps, count (successes),
                              started_at, ended_at, duration, window; {} without a success
     steady_tps               tps without the first and the last tenth of the run

@@ -37,6 +37,7 @@ __all__ = [
     "Ledger",
     "Stretch",
     "TaskFailure",
+    "attempts_before",
     "phase_of",
     "unpacked_notes",
 ]
@@ -61,6 +62,13 @@ def unpacked_notes(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None
         return metadata, None, {}
     notes = dict(metadata)
     return notes, notes.pop(OUTPUT, None), notes.pop(ADDED, {})
+
+
+def attempts_before(started: float, earlier: Sequence[float]) -> list[tuple[float, float]]:
+    """(start, end) of each attempt before the one that started then: a run that ends while a task waits for another
+    attempt has the last one among the earlier ones, too. earlier: start, end, start, ... in order."""
+    pairs = zip(earlier[::2], earlier[1::2], strict=True)
+    return [pair for pair in pairs if pair[0] < started]
 
 
 def phase_of(due: float, measured_from: float, measured_until: float) -> str:
@@ -145,6 +153,8 @@ class Ledger:
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
         self.attempts: dict[int, int] = {}  # only where more than one
+        self.earlier: dict[int, array[float]] = {}  # start, end, start, ... of attempts that failed and had another
+        self.retried = self.retries = 0  # tasks of this run that were tried again, and how often all of them
         self.metadata: dict[int, dict[Any, Any]] = {}
         self.captures = False  # each log has an output
         self.pids: dict[int, int] = {}  # worker number -> process id
@@ -278,6 +288,17 @@ class Ledger:
             item, shown = failure.item, failure.input
         return TaskFailure(task_id, STATUS_NAMES[status], self._error(task_id), attempts, item, shown)
 
+    def try_again(self, task_id: int, started: float, ended: float) -> None:
+        """An attempt has failed, and there is to be another."""
+        due = self.due_of(task_id)  # as with a last attempt, what fails ahead of its time counts as failed then
+        self.earlier.setdefault(task_id, array("d")).extend((max(started, due), max(ended, due)))
+
+    def note_attempts(self, attempts: dict[int, int]) -> None:
+        """How many attempts tasks took, by id, where more than one."""
+        self.attempts.update(attempts)
+        self.retried += len(attempts)
+        self.retries += sum(attempts.values()) - len(attempts)
+
     def attempts_of(self, task_id: int) -> int:
         return self._attempts(task_id, self.status[task_id - 1])
 
@@ -343,6 +364,7 @@ class Ledger:
     ) -> dict[str, Any]:
         """scheduled: due time (monotonic) and interval, None with fixed workers."""
         notes, output, added = unpacked_notes(self.metadata.get(task_id, {}))
+        earlier = attempts_before(started, self.earlier.get(task_id, ()))
         entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),
@@ -356,6 +378,8 @@ class Ledger:
             "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
+        if earlier:
+            entry["earlier_attempts"] = [[self.anchor.wall_at(at) for at in pair] for pair in earlier]
         if (failure := self.failures.get(task_id)) is not None:
             entry |= {"task": failure.item, "input": failure.input}
         if self.captures:
@@ -364,7 +388,8 @@ class Ledger:
             entry["phase"] = "resumed"
         elif scheduled is not None:
             due = scheduled[0]
-            delays = {"queue_delay": started - due, "response_time": ended - due}
+            first = earlier[0][0] if earlier else started
+            delays = {"queue_delay": first - due, "response_time": ended - due}
             entry |= self._scheduled(task_id, *scheduled) | delays
         return added | entry if added else entry
 

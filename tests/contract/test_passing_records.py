@@ -16,7 +16,7 @@ from passing import passing
 
 import worker_dispatcher as wd
 
-VARIES = {"started_at", "ended_at", "duration", "worker", "pid"}  # from one run to another
+VARIES = {"started_at", "earlier_attempts", "ended_at", "duration", "worker", "pid"}  # from one run to another
 
 
 # Of tiny tasks: 4096 that are drawn ahead, 4096 that are open, and the records of as many before it is known that there

@@ -50,6 +50,7 @@ class Task:
     failure: Failure | None
     worker: int
     attempts: int
+    retried: bool
     notes: dict[Any, Any]
 
 
@@ -63,6 +64,7 @@ TASKS = st.builds(
     st.sampled_from(FAILURES),
     st.integers(0, 4),
     st.integers(1, 3),
+    st.booleans(),
     st.sampled_from([{}, {"seen": 1}, {OUTPUT: "said\n"}]),
 )
 
@@ -79,6 +81,8 @@ def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, fl
         made.metadata |= {task_id: one.notes} if one.notes else {}
         made.attempts |= {task_id: one.attempts} if one.attempts > 1 else {}
         start = 5.0 + one.start
+        for nth in range(one.attempts - 1 if one.retried else 0):  # the last may be the one that is settled
+            made.try_again(task_id, start - one.took + nth * one.took, start - one.took + nth * one.took)
         if one.status == OK:
             made.settle(task_id, OK, start, start + one.took, result=one.result, worker=one.worker)
         else:
@@ -122,7 +126,9 @@ def test_columns_and_dicts_make_one_report(ledger: Ledger, known: bool) -> None:
     for rows, others in ((columns.rows, dicts.rows), (columns.all_rows, dicts.all_rows)):
         for name in ("starts", "ends", "times", "ok", "response_times", "queue_delays", "errors", "invalidity"):
             same(getattr(rows, name), getattr(others, name))
-    for name in ("retried", "phases", "counts", "outcomes", "failures", "dues", "offered", "window"):
+        for one, other in zip(rows.attempts, others.attempts, strict=True):
+            same(one, other)
+    for name in ("attempts", "retries", "phases", "counts", "outcomes", "failures", "dues", "offered", "window"):
         same(getattr(columns, name), getattr(dicts, name))
     assert columns.rows.places.tolist() == dicts.rows.places.tolist()
     assert list(columns.phases) == list(dicts.phases)

@@ -82,7 +82,7 @@ class Books:
         if event.metadata:
             self.ledger.metadata.update(event.metadata)
         if attempts:
-            self.ledger.attempts.update(attempts)
+            self.ledger.note_attempts(attempts)
         columns = event.starts, event.ends, event.results, event.worker
         if event.ids is None:
             self.ledger.settle_run(event.first, *columns)
@@ -96,7 +96,7 @@ class Books:
         if one.metadata:
             self.ledger.metadata[one.task_id] = one.metadata
         if one.attempts > 1:
-            self.ledger.attempts[one.task_id] = one.attempts
+            self.ledger.note_attempts({one.task_id: one.attempts})
         self.ledger.settle(
             one.task_id, one.status, one.started, one.ended, result=one.result, failure=one.failure, worker=one.worker
         )
@@ -114,6 +114,7 @@ class JournalBooks(Books):
     def __init__(self, ledger: Ledger, journal: Journal) -> None:
         super().__init__(ledger)
         self._journal, self.due = journal, math.inf
+        journal.earlier = ledger.earlier
         self._entries: list[tuple[Finished, dict[int, int]] | Outcome] = []
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
 
@@ -147,6 +148,7 @@ class JournalBooks(Books):
             self.ledger.settle_resumed(one.first, one.starts, one.ends, one.results)
             self.ledger.metadata.update(one.metadata)
             self.ledger.attempts.update(one.attempts)
+            self.ledger.earlier.update(one.earlier)
             self.tell(one.first, len(one.results))
         if at < len(items):
             missing.append(Batch(first + at, items[at:]))

@@ -129,7 +129,9 @@ class BoundedRun:
             self.error = part_from_frames(error)
 
     def _run(self, pool: Pool) -> None:
-        driver = self._driver = Driver(pool, self._source, self._recorder, AsConfigured(self._plan), self._timers())
+        driver = self._driver = Driver(
+            pool, self._source, self._recorder, AsConfigured(self._plan, self.ledger), self._timers()
+        )
         for why in self._asked:  # while there was no driver yet
             driver.stop(why, hurry=why != "cancel")
         self._books.name_workers(pool.pids)  # grows with the pool, so that the log of a running run has them too

@@ -355,6 +355,8 @@ class Course:
             "duration": duration,
             "counts": counts,
             "resumed": self.ledger.resumed,
+            "retried": self.ledger.retried,
+            "retries": self.ledger.retries,
             "stopped": self.bounded.abort_seen or self.bounded.stopped or (None if self.done else self.bounded.asked),
             **self._load_info(),
         }

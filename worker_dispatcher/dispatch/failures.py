@@ -6,20 +6,22 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import Ended, Pool
-from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT
+from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT, Ledger
 
 __all__ = ["AsConfigured", "dressed"]
 
 
 class AsConfigured:
-    """The retries of a run: as many as `task.retries` says, for what `task.retry_on` lets be tried again."""
+    """The retries of a run: as many as `task.retries` says, for what `task.retry_on` lets be tried again. The ledger
+    keeps when the attempts before the last one were."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self._plan, self._ledger = plan, ledger
 
     def wait(self, event: Ended, attempts: int) -> float | None:
         if not self._plan.retry.again(attempts) or not self._may(event):
             return None
+        self._ledger.try_again(event.task_id, event.started, event.ended)
         return self._plan.retry.backoff.wait(attempts)
 
     def _may(self, event: Ended) -> bool:

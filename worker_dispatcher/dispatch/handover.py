@@ -227,7 +227,7 @@ class PassingLedger(Ledger):
         return self._open.pop(task_id)
 
     def _forget(self, task_id: int) -> None:
-        for known in (self.failures, self.metadata, self.attempts):
+        for known in (self.failures, self.metadata, self.attempts, self.earlier):
             known.pop(task_id, None)
 
     def due_of(self, task_id: int) -> float:

@@ -21,7 +21,14 @@ __all__ = ["Run"]
 
 __tracebackhide__ = True  # see tracebacks
 
-_READ_BY_REPORTS = {"phase", "input", "queue_delay", "response_time", "no_success"}  # if on_done adds them to a log
+_READ_BY_REPORTS = {
+    "phase",
+    "input",
+    "queue_delay",
+    "response_time",
+    "no_success",
+    "earlier_attempts",
+}  # if on_done adds them to a log
 
 
 class Run:

@@ -19,7 +19,7 @@ from typing import Any
 from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.records import CRASHED, ERROR, OK, RESUMED, TIMEOUT, Ledger, phase_of
 from worker_dispatcher.reports.verdict import successes
-from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text
+from worker_dispatcher.units import counted, rate_text, round_seconds_text, seconds_text
 
 __all__ = ["summary_lines", "worker_lines"]
 
@@ -42,11 +42,14 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = N
         _first_words(info) + _start_words(ledger, rows, info),
         *_count_texts(info["counts"], Tally(ledger).count(), ledger.resumed),
     ]
+    if ledger.retries:
+        parts.append(f"retries {ledger.retries:,} (of {counted(ledger.retried, 'task')})")
     if not ledger.keeps:
         return [*_folded(parts, width), ""]
     lines: list[str] = []
     if rows:
-        parts.append(_percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
+        of = "last attempts " if ledger.retries else ""
+        parts.append(of + _percentiles([ledger.ended[at] - ledger.started[at] for at in rows]))
         parts.append(_rates(ledger, rows, info.get("load") or {}))
     if rows and ledger.due:
         due = _percentiles([ledger.ended[at] - ledger.due[at] for at in rows])
@@ -75,11 +78,17 @@ def _start_words(ledger: Ledger, rows: Sequence[int], info: Mapping[str, Any]) -
     waits for it, for its time begins then."""
     if not rows or ledger.due:
         return ""
-    took = min(ledger.started[at] for at in rows) - ledger.anchor.monotonic
+    took = _first_start(ledger, rows) - ledger.anchor.monotonic
     least, share = _START_FROM
     if took < max(least, share * info["duration"]):
         return ""
     return f" ({seconds_text(took)} until workers began)"
+
+
+def _first_start(ledger: Ledger, rows: Sequence[int]) -> float:
+    """When the first of them began, with its first attempt (monotonic)."""
+    first, own = min(ledger.started[at] for at in rows), set(rows) if ledger.earlier else ()
+    return min([first, *(times[0] for task_id, times in ledger.earlier.items() if task_id - 1 in own)])
 
 
 def _measured(ledger: Ledger) -> list[int]:
@@ -123,7 +132,7 @@ def _rates(ledger: Ledger, rows: Sequence[int], load: Mapping[str, Any]) -> str:
         first = ledger.anchor.monotonic + begin - ledger.anchor.wall
         duration = max([until - begin, *(at - first for at in ended)])
     else:
-        duration = max(ledger.ended[at] for at in rows) - min(ledger.started[at] for at in rows)
+        duration = max(ledger.ended[at] for at in rows) - _first_start(ledger, rows)
     rate = len(ended) / duration if duration > 0 else 0
     text = rate_text(round(rate, 2)).replace("/s", " tasks/s") + (" succeeded" if len(ended) < len(rows) else "")
     if duration < _PEAK_FROM or not ended:

@@ -15,6 +15,7 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import Hold, locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
 from worker_dispatcher.journal.rows import (
+    EARLIER,
     SELECT_ALL,
     SELECT_FACTS,
     Facts,
@@ -57,7 +58,7 @@ class Journal:
     damaged: the rows (by seq) found damaged so far: their tasks count as never run.
     To be set, for the records: pids: worker number -> process id; load, dues: of a load, once it has begun; dues: by
     task id, from 1 (monotonic); total: how many tasks the list has, None if unknown; show: what text may show of an
-    item, "" for nothing.
+    item, "" for nothing; earlier: by task id, start, end, start, ... of its attempts before the last (monotonic).
     due: when `commit` must be called at the latest (monotonic); infinite while nothing waits for it.
     """
 
@@ -72,6 +73,7 @@ class Journal:
         self.load: LoadFacts | None = None
         self.dues: Sequence[float] = ()
         self.total: int | None = None
+        self.earlier: Mapping[int, array[float]] = {}
         self.show: Callable[[Any], str] | None = None
         self._anchor, self._shift = anchor, anchor.wall - anchor.monotonic
         self._pid = os.getpid()
@@ -211,7 +213,12 @@ class Journal:
                 results[low:high],
                 facts.workers[low:high],
                 {task_id: one for task_id, one in metadata.items() if task_id in ids},
-                {task_id: one for task_id, one in attempts.items() if task_id in ids},
+                {task_id: one for task_id, one in attempts.items() if task_id != EARLIER and task_id in ids},
+                {
+                    task_id: array("d", [at + shift for at in one])
+                    for task_id, one in attempts.get(EARLIER, {}).items()
+                    if task_id in ids
+                },
             )
 
     def _content(self, seq: int) -> tuple[Facts, list[Any]] | None:
@@ -316,13 +323,17 @@ class Journal:
         first: int,
         status: int,
         times: tuple[Sequence[float], Sequence[float]],
-        content: tuple[list[Any], dict[int, dict[Any, Any]], dict[int, int], Any],
+        content: tuple[list[Any], dict[int, dict[Any, Any]], dict[Any, Any], Any],
         worker: int | Sequence[int],
     ) -> None:
         count, db = len(content[0]), self._writable()
         if not count:
             return
-        packing = pack_content(content)
+        results, metadata, attempts, error = content
+        ids = range(first, first + count)
+        if self.earlier and (earlier := {one: list(self.earlier[one]) for one in ids if one in self.earlier}):
+            attempts = {**attempts, EARLIER: earlier}
+        packing = pack_content((results, metadata, attempts, error))
         workers = [worker] if isinstance(worker, int) else worker
         pids = [self.pids.get(one, 0) for one in workers]
         items = self._drawn[DIGEST_SIZE * (first - 1) : DIGEST_SIZE * (first - 1 + count)]

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
-from worker_dispatcher.journal.rows import SELECT_ALL, Facts, LoadFacts, read_content, read_facts, seal_holds
+from worker_dispatcher.journal.rows import EARLIER, SELECT_ALL, Facts, LoadFacts, read_content, read_facts, seal_holds
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, unpacked_notes
+from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, attempts_before, phase_of, unpacked_notes
 from worker_dispatcher.wire import unpack
 
 __all__ = ["JournalLogs", "read_journal", "read_run"]
@@ -196,13 +196,14 @@ def _unloadable(error: BaseException) -> _Unloadable:
 
 
 def _entry(
-    facts: Facts, nth: int, result: Any, metadata: dict[int, Any], attempts: dict[int, int], failure: Any
+    facts: Facts, nth: int, result: Any, metadata: dict[int, Any], attempts: dict[Any, Any], failure: Any
 ) -> dict[str, Any]:
     task_id, started, ended = facts.first + nth, facts.starts[nth], facts.ends[nth]
     error = dict(zip(("type", "message", "traceback"), failure[:3], strict=True)) if failure is not None else None
     item, shown = _item_of(failure)
     status, tried = STATUS_NAMES[facts.status], attempts.get(task_id, 1)
     notes, output, added = unpacked_notes(metadata.get(task_id, {}))
+    earlier = attempts_before(started, attempts.get(EARLIER, {}).get(task_id, ()))
     entry = {
         "task_id": task_id,
         "started_at": started + facts.shift,
@@ -218,10 +219,12 @@ def _entry(
         _LOAD: facts.load
         and facts.load._replace(begin=facts.load.begin + facts.shift, end=facts.load.end + facts.shift),
     }
+    if earlier:
+        entry["earlier_attempts"] = [[at + facts.shift for at in pair] for pair in earlier]
     if error is not None:
         entry |= {"task": item, "input": shown}
     if facts.load is not None:
-        entry |= _scheduled(facts.load, facts.dues[nth], started, ended, facts.shift)
+        entry |= _scheduled(facts.load, facts.dues[nth], earlier[0][0] if earlier else started, ended, facts.shift)
     return added | entry if output is None else added | entry | {"output": output}
 
 
@@ -238,11 +241,11 @@ def _item_of(failure: Any) -> tuple[Any, str]:
         return _unloadable(error), shown
 
 
-def _scheduled(load: LoadFacts, due: float, started: float, ended: float, shift: float) -> dict[str, Any]:
-    """When a task was meant to start, and what is counted from then."""
+def _scheduled(load: LoadFacts, due: float, first: float, ended: float, shift: float) -> dict[str, Any]:
+    """When a task was meant to start, and what is counted from then. first: when its first attempt started."""
     return {
         "scheduled_at": due + shift,
-        "queue_delay": started - due,
+        "queue_delay": first - due,
         "response_time": ended - due,
         "phase": phase_of(due, load.begin, load.end),
     }

@@ -4,7 +4,8 @@
     first, count, status
     facts     packed columns: see _pack_facts
     seal      32 bytes: a digest of the content (payload and pieces), and a keyed one of everything else and that digest
-    payload   pickle of (results, metadata by id, attempts by id where more than one, failure or None);
+    payload   pickle of (results, metadata by id, attempts by id where more than one, and under EARLIER the times of
+              those before the last by id, failure or None);
               NULL where it is among the pieces; a failure is (type, message, traceback, the item's own pickle or
               None, what is shown of it), where the last two may be missing
 
@@ -30,6 +31,7 @@ from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import LARGE, unpack
 
 __all__ = [
+    "EARLIER",
     "SELECT_ALL",
     "SELECT_FACTS",
     "Facts",
@@ -47,6 +49,7 @@ __all__ = [
     "seal_holds",
 ]
 
+EARLIER = "earlier"  # beside the ids of a row's attempts: older versions of this library look only for these
 ITEM_MOST = 64 << 10  # bytes of a failed task's item that are worth keeping beside what it raised
 PIECE = 4 << 20  # bytes; sqlite copies each once on its way
 _NAMES_A_GLOBAL = b"\x93"  # without it loading a pickle calls nothing
@@ -73,7 +76,7 @@ class Recorded(NamedTuple):
     """Tasks first, first + 1, ... that ended ok in an earlier run.
 
     starts, ends: monotonic seconds by this run's anchor, so that the anchor tells their wall clock time as it was;
-    workers: their numbers in that run; metadata, attempts: by task id, where there is something to say.
+    workers: their numbers in that run; metadata, attempts, earlier: by task id, where there is something to say.
     """
 
     first: int
@@ -83,6 +86,7 @@ class Recorded(NamedTuple):
     workers: array[int]
     metadata: dict[int, dict[Any, Any]]
     attempts: dict[int, int]
+    earlier: dict[int, array[float]]
 
 
 class Facts(NamedTuple):

@@ -24,7 +24,7 @@ __tracebackhide__ = True  # see tracebacks
 
 GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
   seconds   p50, p99.9, ..., avg, max: of a load from the due time, else from the start; execution.p50, .avg, .max,
-            .min: from the start; queue.p50: waited to start                          us, ms, s, min (m)
+            .min: from the start; queue.p50: waited to start; task.p50: with retries   us, ms, s, min (m)
   rates     tps, steady_tps, peak (whole seconds), peak_rate, peak_rate(10s)          /s (without: /s), /min
   share     error_rate, success_rate                                                  % (without: below 1)
   counts    total, success, failed, invalid, in_flight, in_flight.mean; with counts=
@@ -113,7 +113,7 @@ class _Check(NamedTuple):
         return float(found["percent"]) if found else None
 
 
-_PERCENTILE = re.compile(r"(?:(?P<of>execution|response|queue)\.)?p(?P<percent>\d+(?:\.\d+)?)")
+_PERCENTILE = re.compile(r"(?:(?P<of>execution|response|queue|task)\.)?p(?P<percent>\d+(?:\.\d+)?)")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _CHECK = re.compile(
     rf"\s*(?P<name>[a-z][\w.]*)\s*(?:\(\s*(?P<argument>{_NUMBER})\s*(?P<of>us|ms|s|min|m)?\s*\))?"
@@ -138,7 +138,7 @@ _UNITS: Mapping[str, Mapping[str | None, Fraction]] = {
     "share": {"%": Fraction(1, 100), None: Fraction(1)},
     "": {None: Fraction(1)},
 }
-_FIELDS = {"execution": "execution_time", "response": "response_time", "queue": "queue_delay"}
+_FIELDS = {"execution": "execution_time", "response": "response_time", "queue": "queue_delay", "task": "task_time"}
 _FROM_DUE = ("avg", "max")  # bare, of a load; else of the execution
 _PATHS: Mapping[str, tuple[str, ...]] = {
     "tps": ("tps",),
@@ -311,6 +311,7 @@ class _Known:
         match = _PERCENTILE.fullmatch(asked.name)
         tables = self.report["percentiles"]
         of = (match["of"] if match else None) or ("response" if "response_time" in tables else "execution")
+        of = "execution" if of == "task" and "task_time" not in tables else of  # no task was retried
         table = tables.get(_FIELDS[of], {})
         name = percentile_name(asked.percent or 0)
         if table and name not in table:

@@ -17,7 +17,7 @@ from worker_dispatcher.reports.summary import PERCENTILES, percentile_name, perc
 from worker_dispatcher.reports.timeline import Bins, bins_of
 from worker_dispatcher.reports.tps import tps_of_rows
 from worker_dispatcher.reports.wording import printable, shown
-from worker_dispatcher.units import count_text, rate_text, seconds_text, share_text
+from worker_dispatcher.units import count_text, counted, rate_text, seconds_text, share_text
 
 __all__ = ["Digest", "Latency", "Slow"]
 
@@ -28,7 +28,8 @@ SHOWN_PERCENTILES = (50, 75, 90, 95, 99, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One row of the latency table. of: 'from start', 'from due time', 'waited to start'; values: seconds by name."""
+    """One row of the latency table. of: 'from start', 'from due time', 'waited to start'; of a run with retries 'last
+    attempt' in the place of the first, and 'with retries'. values: seconds by name."""
 
     of: str
     values: Mapping[str, float]
@@ -94,7 +95,8 @@ class Digest:
         rows = self.facts.rows
         names = [percentile_name(percent) for percent in SHOWN_PERCENTILES]
         columns = [
-            ("from start", "execution_time", rows.times),
+            (self.from_start, "execution_time", rows.times),
+            ("with retries", "task_time", rows.task_times),
             ("from due time", "response_time", rows.response_times),
             ("waited to start", "queue_delay", rows.queue_delays),
         ]
@@ -105,6 +107,23 @@ class Digest:
                 longest = percentiles_of(column, [100])["p100"]
                 found.append(Latency(label, {name: table[name] for name in names} | {"max": longest}))
         return found
+
+    @property
+    def from_start(self) -> str:
+        """What times are called that count from a task's start: of one that was retried, its last."""
+        return "last attempt" if self.facts.retries[0] else "from start"
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences, without an end, on what the numbers are of; the same in all outputs."""
+        said = []
+        if self.facts.phases:
+            phases = ", ".join(f"{name} {count_text(count)}" for name, count in self.facts.phases.items())
+            said.append(f"phases: {phases}; the numbers are of the main phase")
+        more, tasks = self.facts.retries
+        if more:
+            said.append(f"retries: {counted(more, 'attempt')} more, of {counted(tasks, 'task')}")
+        return said
 
     @cached_property
     def slowest(self) -> list[Slow]:
@@ -150,7 +169,7 @@ class Digest:
         total, success = tps["count"]["total"], tps["count"]["success"]
         due = "response_time" in tps["percentiles"]
         table = tps["percentiles"].get("response_time" if due else "execution_time", {})
-        of = "from due time" if due else "from start"
+        of = "from due time" if due else self.from_start
         ran = sum(counts.values()) - counts.get("not_run", 0) - counts.get("dropped", 0)
         failed = total - success
         peak = self.peak

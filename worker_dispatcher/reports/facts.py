@@ -136,7 +136,7 @@ class Facts:
         count from here."""
         if not len(self.rows):
             return 0.0
-        first = float(np.fmin(self.dues.min(), self.rows.starts.min()))
+        first = float(np.fmin(self.dues.min(), self.rows.begun.min()))
         return first if self.window is None else min(first, self.window[0])
 
     @cached_property
@@ -151,10 +151,10 @@ class Facts:
         """When each task was meant to start; its start where the log does not say."""
         waits = self.rows.queue_delays
         if waits is None:
-            return self.rows.starts
+            return self.rows.begun
         with np.errstate(invalid="ignore"):
             known = np.abs(waits) <= _LONGEST_WAIT
-        due: Floats = self.rows.starts - np.where(known, waits, 0.0)
+        due: Floats = self.rows.begun - np.where(known, waits, 0.0)
         return due
 
     @cached_property
@@ -197,9 +197,14 @@ class Facts:
         return self.reader.rows_of_all_phases() if self.phases else self.rows
 
     @cached_property
-    def retried(self) -> NDArray[np.bool_]:
-        """The rows of tasks that were tried more than once. Their times are those of the last attempt."""
-        return self.reader.retried(self.rows.places)
+    def attempts(self) -> NDArray[np.int_]:
+        """How many the task of each row took."""
+        return self.reader.attempts(self.rows.places)
+
+    @cached_property
+    def retries(self) -> tuple[int, int]:
+        """(attempts after each task's first, tasks that had any)."""
+        return int((self.attempts - 1).sum()), int(np.count_nonzero(self.attempts > 1))
 
     @cached_property
     def counts(self) -> dict[str, int]:

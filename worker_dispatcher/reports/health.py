@@ -49,16 +49,16 @@ def generator_health(facts: Facts) -> Health | None:
 
     A task is late by its start less the later of two moments: its due time, and the last moment before its start at
     which all workers were busy. So what waits behind a slow service is not the load generator's doing, and what waits
-    beside idle workers is. A task that was tried again is not judged: when it started first is not known.
+    beside idle workers is. A task that was tried again is judged by its first attempt, where that is known.
     """
     waits = facts.rows.queue_delays
     if waits is None:
         return None
-    starts, busy = facts.rows.starts, _Busy.of(facts)
+    starts, busy = facts.rows.begun, _Busy.of(facts)
     due = starts - waits
     last = busy.last_before(starts)
     with np.errstate(invalid="ignore"):
-        known = np.isfinite(waits) & ~facts.retried
+        known = np.isfinite(waits) & ((facts.attempts == 1) | (starts < facts.rows.starts))
         lateness = (starts - np.maximum(due, last))[known]
         waited = np.clip(last - due, 0.0, None)[known]
     found = _Found(lateness, waited, *_dropped(facts, busy), busy)
@@ -81,7 +81,7 @@ class _Busy(NamedTuple):
 
     @staticmethod
     def of(facts: Facts) -> _Busy:
-        starts, ends = np.sort(facts.all_rows.starts), np.sort(facts.all_rows.ends)
+        starts, ends = map(np.sort, facts.all_rows.attempts)
         moments = np.unique(np.concatenate([starts, ends]))
         # At a moment a task that ends then has ended, and one that starts then runs.
         running = np.searchsorted(starts, moments, "right") - np.searchsorted(ends, moments, "right")

@@ -113,12 +113,13 @@ def steady_tps(rows: Rows) -> float:
 def in_flight(rows: Rows) -> dict[str, float]:
     """{max, mean} of tasks running at a moment, each from its start up to but without its end.
 
-    mean: over time, from the first start to the last end. Both 0 without a task that lasted.
+    mean: over time, from the first start to the last end. Both 0 without a task that lasted. One that waits for another
+    attempt does not run.
     """
     if not len(rows):
         return {"max": 0, "mean": 0}
-    starts, ends = np.sort(rows.starts), np.sort(rows.ends)
+    starts, ends = map(np.sort, rows.attempts)
     # The number only rises at a start; what ended at that very moment is no longer running.
     running = np.searchsorted(starts, starts, "right") - np.searchsorted(ends, starts, "right")
     span = float(ends[-1] - starts[0])
-    return {"max": int(running.max()), "mean": float((rows.ends - rows.starts).sum()) / span if span > 0 else 0}
+    return {"max": int(running.max()), "mean": float((ends - starts).sum()) / span if span > 0 else 0}

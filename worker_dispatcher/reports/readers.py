@@ -15,15 +15,26 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.records import DROPPED, NOT_RUN, OK, OPEN, RESUMED, ROUNDING, STATUS_NAMES, Ledger
+from worker_dispatcher.records import (
+    DROPPED,
+    NOT_RUN,
+    OK,
+    OPEN,
+    RESUMED,
+    ROUNDING,
+    STATUS_NAMES,
+    Ledger,
+    attempts_before,
+)
 from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
-from worker_dispatcher.reports.rows import Floats, Rows, well_formed
+from worker_dispatcher.reports.rows import Earlier, Floats, Rows, well_formed
 from worker_dispatcher.reports.verdict import cause_of_log, successes, successes_in_1x
 from worker_dispatcher.reports.wording import shown
 
 __all__ = ["LedgerReader", "LogReader", "Reader"]
 
 _Places: TypeAlias = NDArray[np.intp]
+_MOST_ATTEMPTS = 1 << 40  # more are a log's mistake
 _PHASES = ("main", "warmup", "cooldown", "resumed")
 
 
@@ -46,10 +57,11 @@ class LogReader:
     def rows_of_all_phases(self) -> Rows:
         return Rows.from_logs([{**log, "phase": "main"} for log in self.logs if isinstance(log, Mapping)])
 
-    def retried(self, places: _Places) -> NDArray[np.bool_]:
-        """Which of them were tried more than once."""
+    def attempts(self, places: _Places) -> NDArray[np.int_]:
+        """How many each of them took."""
         given = (self.logs[place].get("attempts") for place in places.tolist())
-        return np.fromiter((isinstance(one, int) and one > 1 for one in given), np.bool_, len(places))
+        found = (one if isinstance(one, int) and 1 <= one < _MOST_ATTEMPTS else 1 for one in given)
+        return np.fromiter(found, np.int_, len(places))
 
     def workers(self, places: _Places) -> list[Any]:
         """What each says of the worker that ran it; None for nothing."""
@@ -128,8 +140,7 @@ class LedgerReader:
     def _rows_at(self, places: _Places, judge: Callable[[Sequence[object]], list[bool]]) -> Rows:
         ledger, at, due = self._ledger, self._at[places], self._due[places]
         started, ended = _copied(ledger.started, np.float64)[at], _copied(ledger.ended, np.float64)[at]
-        # In the order of Anchor.wall_at: another would round otherwise.
-        starts, ends = (ledger.anchor.wall + (column - ledger.anchor.monotonic) for column in (started, ended))
+        starts, ends = self._wall_at(started), self._wall_at(ended)
         results = ledger.results
         if len(at) < len(results):
             results = [results[place] for place in at.tolist()]
@@ -137,13 +148,36 @@ class LedgerReader:
         times = ended - started
         failed = at[well_formed(starts, ends, times) & ~ok].tolist()
         errors = group_errors(error for place in failed if (error := raised_in(ledger, place + 1)) is not None)
-        waits = {"response_times": ended - due, "queue_delays": started - due}
-        rows = Rows.from_columns(starts, ends, ok, times=times, **waits, errors=errors)
+        first, earlier = started, self._earlier(at, started)
+        if earlier is not None:
+            first = started.copy()
+            np.minimum.at(first, earlier.rows, earlier.starts)
+            earlier = Earlier(earlier.rows, self._wall_at(earlier.starts), self._wall_at(earlier.ends))
+        waits = {"response_times": ended - due, "queue_delays": first - due}
+        rows = Rows.from_columns(starts, ends, ok, times=times, **waits, errors=errors, earlier=earlier)
         return rows.at_places(places)
 
-    def retried(self, places: _Places) -> NDArray[np.bool_]:
-        more = [task_id - 1 for task_id, attempts in self._ledger.attempts.items() if attempts > 1]
-        return np.isin(self._at[places], more)
+    def _wall_at(self, stamps: Floats) -> Floats:
+        """In the order of Anchor.wall_at: another would round otherwise."""
+        return self._ledger.anchor.wall + (stamps - self._ledger.anchor.monotonic)
+
+    def _earlier(self, at: _Places, started: Floats) -> Earlier | None:
+        """Monotonic. at: where the rows are in the columns, ascending."""
+        known = self._ledger.earlier
+        if not known or not len(at):
+            return None
+        wanted = np.fromiter(known, np.intp, len(known)) - 1
+        rows = np.minimum(np.searchsorted(at, wanted), len(at) - 1)
+        found = zip(rows.tolist(), (at[rows] == wanted).tolist(), known.values(), strict=True)
+        return Earlier.of(
+            (row, *span) for row, there, times in found if there for span in attempts_before(started[row], times)
+        )
+
+    def attempts(self, places: _Places) -> NDArray[np.int_]:
+        every = np.ones(len(self._ledger), np.int_)
+        for task_id, attempts in self._ledger.attempts.items():
+            every[task_id - 1] = attempts
+        return every[self._at[places]]
 
     def workers(self, places: _Places) -> list[Any]:
         numbers = self._worker[places]
@@ -173,7 +207,7 @@ class Reader(Protocol):
     def log(self, place: int) -> Mapping[str, Any]: ...
     def rows(self) -> Rows: ...
     def rows_of_all_phases(self) -> Rows: ...
-    def retried(self, places: _Places) -> NDArray[np.bool_]: ...
+    def attempts(self, places: _Places) -> NDArray[np.int_]: ...
     def workers(self, places: _Places) -> list[Any]: ...
     def failed(self, places: _Places) -> Iterator[Failed]: ...
     def statuses(self) -> Counter[str]: ...

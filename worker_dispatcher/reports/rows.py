@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from numbers import Real
@@ -16,7 +16,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.failures import Failed, group_errors, raised_of_log
 from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
-__all__ = ["Floats", "Rows", "well_formed"]
+__all__ = ["Earlier", "Floats", "Rows", "well_formed"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -27,17 +27,40 @@ _CHUNK = 4_096  # logs read at a time: their dicts stay in the processor's cache
 _LATEST = 2.0**52  # seconds; up to here a float and the same a second later differ
 
 
+class Earlier(NamedTuple):
+    """Attempts before the last ones: of which row each is, when it began and when it failed (seconds)."""
+
+    rows: NDArray[np.intp]
+    starts: Floats
+    ends: Floats
+
+    @staticmethod
+    def of(attempts: Iterable[tuple[int, float, float]]) -> Earlier | None:
+        """None for none of them."""
+        listed = list(attempts)
+        rows, starts, ends = zip(*listed, strict=True) if listed else ((), (), ())
+        return Earlier(np.array(rows, np.intp), np.array(starts), np.array(ends)) if listed else None
+
+    def kept(self, valid: NDArray[np.bool_]) -> Earlier | None:
+        """Those of the rows that are valid, where these alone are left."""
+        picked = valid[self.rows]
+        rows = (np.cumsum(valid) - 1)[self.rows[picked]]
+        return Earlier(rows, self.starts[picked], self.ends[picked]) if len(rows) else None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """The well-formed rows of a run, one entry per row in each column, in log order.
 
-    starts, ends: seconds, finite, starts <= ends; times: seconds that the task itself took (a log's `duration`)
+    starts, ends: seconds, finite, starts <= ends; times: seconds that the task itself took (a log's `duration`); all of
+    its last attempt
     ok: the row is a success (reports.verdict)
     response_times, queue_delays: seconds, NaN where a row has none; None if no row has one
     errors: of the rows that are not ok, as get_tps gives them
     invalidity: malformed rows, which are in no column
     places: where each row stood in what it was read from, so that other columns can be read beside these
     planned: from when to when the tasks of a load were to be due (seconds, as starts); None for any other run
+    earlier: the attempts before the last ones, where any are known
     """
 
     starts: Floats
@@ -50,6 +73,7 @@ class Rows:
     invalidity: int = 0
     places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     planned: tuple[float, float] | None = None
+    earlier: Earlier | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -60,7 +84,29 @@ class Rows:
         the last success where that came later: a service that lags behind the plan has not reached its rate."""
         if self.planned is not None:
             return self.planned[0], max(self.planned[1], float(self.ends[self.ok].max(initial=-math.inf)))
-        return (float(self.starts.min()), float(self.ends.max())) if len(self) else (0, 0)
+        return (float(self.begun.min()), float(self.ends.max())) if len(self) else (0, 0)
+
+    @property
+    def begun(self) -> Floats:
+        """When each task's first attempt started."""
+        if self.earlier is None:
+            return self.starts
+        first = self.starts.copy()
+        np.minimum.at(first, self.earlier.rows, self.earlier.starts)
+        return first
+
+    @property
+    def task_times(self) -> Floats | None:
+        """Seconds that each task took with all its attempts and the waits between them; None if none was retried."""
+        return None if self.earlier is None else np.where(self.begun < self.starts, self.ends - self.begun, self.times)
+
+    @property
+    def attempts(self) -> tuple[Floats, Floats]:
+        """When every attempt began and ended, in no order."""
+        if self.earlier is None:
+            return self.starts, self.ends
+        starts = np.concatenate([self.starts, self.earlier.starts])
+        return starts, np.concatenate([self.ends, self.earlier.ends])
 
     @classmethod
     def from_logs(cls, logs: Sequence[Mapping[str, Any]], *, as_in_1x: bool = False) -> Rows:
@@ -81,6 +127,9 @@ class Rows:
         pieces = [_Columns.of(list(islice(left, _CHUNK)), judge)]
         while chunk := list(islice(left, _CHUNK)):
             pieces.append(_Columns.of(chunk, judge))
+        earlier = [
+            (nth * _CHUNK + row, start, end) for nth, piece in enumerate(pieces) for row, start, end in piece.earlier
+        ]
         columns = [np.concatenate(column) for column in zip(*(piece.numbers for piece in pieces), strict=True)]
         starts, ends, times, response_times, queue_delays = columns
         rows = cls.from_columns(
@@ -91,6 +140,7 @@ class Rows:
             response_times=response_times,
             queue_delays=queue_delays,
             errors=group_errors(error for piece in pieces for error in piece.errors),
+            earlier=Earlier.of(earlier),
         )
         return rows if kept is None else rows.at_places(kept)
 
@@ -109,6 +159,7 @@ class Rows:
         response_times: ArrayLike | None = None,
         queue_delays: ArrayLike | None = None,
         errors: Mapping[str, dict[str, Any]] | None = None,
+        earlier: Earlier | None = None,
     ) -> Rows:
         """Take columns as they are; no dict is made. All in seconds and of one length, else ValueError.
 
@@ -128,8 +179,9 @@ class Rows:
             begun, ended, took, good = begun[valid], ended[valid], took[valid], good[valid]
             response = None if response is None else response[valid]
             queue = None if queue is None else queue[valid]
-        places = np.flatnonzero(valid)
-        return cls(begun, ended, took, good, _or_none(response), _or_none(queue), errors or {}, dropped, places)
+            earlier = None if earlier is None else earlier.kept(valid)
+        places, waits = np.flatnonzero(valid), (_or_none(response), _or_none(queue))
+        return cls(begun, ended, took, good, *waits, errors or {}, dropped, places, earlier=earlier)
 
 
 def _measured(logs: Sequence[Any]) -> NDArray[np.intp] | None:
@@ -155,11 +207,13 @@ def _judged_as_in_1x(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> l
 
 
 class _Columns(NamedTuple):
-    """What a chunk of logs says. numbers: starts, ends, times, response times, queue delays; NaN for "not there"."""
+    """What a chunk of logs says. numbers: starts, ends, times, response times, queue delays; NaN for "not there".
+    earlier: (row, start, end) of attempts before the last."""
 
     numbers: tuple[Floats, ...]
     ok: NDArray[np.bool_]
     errors: list[Failed]
+    earlier: list[tuple[int, float, float]]
 
     @staticmethod
     def of(logs: Sequence[Any], judge: _Judge) -> _Columns:
@@ -173,7 +227,18 @@ class _Columns(NamedTuple):
         failed = np.flatnonzero(well_formed(starts, ends, times) & ~ok)
         errors = [error for index in failed.tolist() if (error := raised_of_log(rows[index])) is not None]
         waits = _numbers(_values(rows, "response_time")), _numbers(_values(rows, "queue_delay"))
-        return _Columns((starts, ends, times, *waits), ok, errors)
+        known = [(row, given) for row, given in enumerate(_values(rows, "earlier_attempts", None)) if given]
+        earlier = [(row, *span) for row, given in known for span in _spans(given, float(starts[row]))]
+        return _Columns((starts, ends, times, *waits), ok, errors, earlier)
+
+
+def _spans(given: Any, until: float) -> list[tuple[float, float]]:
+    """The attempts that a log tells of, [[start, end], ...]; none, where these are no times before its last one."""
+    try:
+        spans = [(_number(began), _number(ended)) for began, ended in given]
+    except (TypeError, ValueError):
+        return []
+    return spans if all(-_LATEST <= began <= ended <= _LATEST and began < until for began, ended in spans) else []
 
 
 def _values(rows: Sequence[Mapping[str, Any]], key: str, default: Any = _ABSENT) -> list[Any]:

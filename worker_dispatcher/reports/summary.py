@@ -138,11 +138,13 @@ def percentiles_of(values: Floats, percents: Iterable[float] = PERCENTILES) -> d
 
 
 def percentile_tables(rows: Rows, percents: Iterable[float] = PERCENTILES) -> dict[str, dict[str, float]]:
-    """Of all rows, failed ones too: execution_time and, where the logs have them, response_time and queue_delay."""
+    """Of all rows, failed ones too: execution_time and, where the logs have them, response_time and queue_delay; and
+    task_time where tasks were retried."""
     asked = tuple(percents)
     columns = {
         "execution_time": rows.times,
         "response_time": rows.response_times,
         "queue_delay": rows.queue_delays,
+        "task_time": rows.task_times,
     }
     return {name: percentiles_of(column, asked) for name, column in columns.items() if column is not None}

@@ -120,8 +120,7 @@ def percentiles_over_time(facts: Facts, values: Floats, bins: Bins, percents: tu
 
 def in_flight_over_time(facts: Facts, bins: Bins) -> tuple[Floats, NDArray[np.intp]]:
     """(mean, largest) number of tasks that run at a time, per bin."""
-    starts = np.sort(facts.rows.starts - facts.began)
-    ends = np.sort(facts.rows.ends - facts.began)
+    starts, ends = (np.sort(moments - facts.began) for moments in facts.rows.attempts)
     worked = _seconds_since(starts, bins.edges) - _seconds_since(ends, bins.edges)
     mean = np.maximum(np.diff(worked) / bins.step, 0)
     lows = bins.edges[:-1]

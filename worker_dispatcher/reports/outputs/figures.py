@@ -104,7 +104,7 @@ def _rates(digest: Digest, time: Unit) -> Figure:
 
 def _percentiles(digest: Digest, time: Unit) -> Figure:
     facts, bins = digest.facts, digest.bins
-    columns = [("from start", facts.rows.times, "solid")]
+    columns = [(digest.from_start, facts.rows.times, "solid")]
     if facts.rows.response_times is not None:
         columns.append(("from due time", facts.rows.response_times, "dot"))
     lines = {name: percentiles_over_time(facts, column, bins, _PERCENTS) for name, column, _ in columns}
@@ -114,10 +114,11 @@ def _percentiles(digest: Digest, time: Unit) -> Figure:
     data = []
     for name, _, dash in columns:
         for percent, line in zip(_PERCENTS, lines[name], strict=True):
-            label = f"p{percent}" if name == "from start" else f"p{percent} due"
+            label = f"p{percent} due" if name == "from due time" else f"p{percent}"
             trace = _line(label, middles, _numbers(line * unit.factor), COLORS[f"p{percent}"], dash=dash)
             data.append(trace | {"mode": "lines+markers", "marker": {"size": 3}})
     note = f"of the tasks that ended in each {round_seconds_text(bins.step)}"
+    note += f"; {digest.from_start}" if digest.facts.retries[0] else ""
     if len(columns) > 1:
         note += "; dotted: from when the task was due, which counts its waiting"
     layout = _layout(f"{time.name} since the start", unit.name)
@@ -131,7 +132,7 @@ def _percentiles(digest: Digest, time: Unit) -> Figure:
 
 def _spread(digest: Digest) -> Figure:
     rows = digest.facts.rows
-    columns = [("from start", rows.times, COLORS["p50"])]
+    columns = [(digest.from_start, rows.times, COLORS["p50"])]
     if rows.response_times is not None:
         columns.append(("from due time", rows.response_times, COLORS["p95"]))
     found = histogram(*(column for _, column, _ in columns))

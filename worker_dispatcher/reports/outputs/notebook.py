@@ -22,6 +22,7 @@ def notebook_html(digest: Digest) -> str:
     if digest.health is not None and not digest.health.ok:
         parts.append(f'<p style="color:{COLORS["failed"]}"><b>{_safe(digest.health.sentence)}</b></p>')
     parts.append(_table([[name for name, _, _ in digest.headline], [value for _, value, _ in digest.headline]]))
+    parts += [f"<p>{_safe(remark)}</p>" for remark in digest.remarks]
     if len(digest.facts.rows):
         parts.append(_picture(digest))
     if digest.latencies:

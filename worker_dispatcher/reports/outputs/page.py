@@ -100,9 +100,8 @@ def _opening(digest: Digest) -> Iterator[str]:
         yield f'<p class="banner good">{_safe(health.sentence)}</p>'
     if digest.stopped:
         yield f'<p class="banner early">Stopped early: {_safe(digest.stopped)}</p>'
-    if digest.facts.phases:
-        shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
-        yield f'<p class="quiet">Phases: {_safe(shown)}; the numbers are of the main phase.</p>'
+    for remark in digest.remarks:
+        yield f'<p class="quiet">{_safe(remark[:1].upper() + remark[1:])}.</p>'
     invalid = tps["count"]["invalidity"]
     if invalid:
         yield f'<p class="quiet">{counted(invalid, "malformed log")} left out.</p>'

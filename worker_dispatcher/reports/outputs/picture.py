@@ -50,6 +50,8 @@ def _headline(digest: Digest, figure: Any) -> None:
         color = "#5d6878" if health.ok else "#c23a4d"
         sentence = "\n".join(textwrap.wrap(health.sentence, _SENTENCE))
         _say(figure, 0.03, 0.945, sentence, fontsize=9.5, color=color, va="top")
+    remarks = ".  ".join(remark[:1].upper() + remark[1:] for remark in digest.remarks)
+    _say(figure, 0.03, 0.82, printable(remarks, _SENTENCE), fontsize=8, color="#5d6878")
     for index, (name, value, note) in enumerate(digest.headline):
         left = 0.03 + index * 0.108
         _say(figure, left, 0.895, name, fontsize=9, color="#5d6878")
@@ -97,7 +99,7 @@ def _percentiles(digest: Digest, place: Any, time: Unit) -> None:
 
 def _spread(digest: Digest, place: Any, time: Unit) -> None:
     rows = digest.facts.rows
-    columns = [("from start", rows.times, COLORS["p50"])]
+    columns = [(digest.from_start, rows.times, COLORS["p50"])]
     if rows.response_times is not None:
         columns.append(("from due time", rows.response_times, COLORS["p95"]))
     found = histogram(*(column for _, column, _ in columns))

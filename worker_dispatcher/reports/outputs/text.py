@@ -58,9 +58,8 @@ def _first_lines(digest: Digest, width: int) -> Iterator[str]:
     yield from _wrapped(first, width, "  ")
     if digest.stopped:
         yield from _wrapped(f"stopped early: {digest.stopped}", width, "  ")
-    if digest.facts.phases:
-        shown = ", ".join(f"{name} {count_text(count)}" for name, count in digest.facts.phases.items())
-        yield from _wrapped(f"phases: {shown}; the numbers are of the main phase", width, "  ")
+    for remark in digest.remarks:
+        yield from _wrapped(remark, width, "  ")
 
 
 def _wrapped(line: str, width: int, indent: str = "") -> list[str]:

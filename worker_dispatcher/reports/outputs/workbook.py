@@ -81,6 +81,7 @@ class _Book:
             yield "Load generator", digest.health.sentence
         if digest.stopped:
             yield "Stopped early", digest.stopped
+        yield from (("Note", remark) for remark in digest.remarks)
         yield from _summary_rows(tps)
         yield ("",)
         yield ("Outcomes",)
