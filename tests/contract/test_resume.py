@@ -87,6 +87,8 @@ def test_attempts_and_every_kind_of_failure_are_kept(path, kept, process_shape, 
     assert [logs[n]["status"] for n in range(1, 6)] == ["ok", "crashed", "error", "timeout", "ok"]
     assert [logs[n]["attempts"] for n in range(1, 5)] == [2, 2, 2, 2]
     for task_id, log in kept().items():
+        earlier = zip(log.pop("earlier_attempts", ()), logs[task_id].get("earlier_attempts", ()), strict=True)
+        assert all(one == pytest.approx(other) for one, other in earlier)
         for name, value in log.items():
             assert value == (pytest.approx(logs[task_id][name]) if isinstance(value, float) else logs[task_id][name])
 

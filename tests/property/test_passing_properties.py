@@ -57,6 +57,8 @@ class Twins(Ledger):
         for task_id in ids:
             if task_id in self.attempts:
                 self.passing.attempts[task_id] = self.attempts[task_id]
+            if task_id in self.earlier:
+                self.passing.earlier[task_id] = self.earlier[task_id]
             if task_id in self.metadata:
                 self.passing.metadata[task_id] = self.metadata[task_id]
 
@@ -74,7 +76,7 @@ class Twins(Ledger):
         assert passing.first_failure() == (first and (first[0], first[1]._replace(item=None)))
         assert sorted(passing.ids_with(NOT_RUN)) == self.ids_with(NOT_RUN)
         assert (len(passing), passing.settled) == (len(self), self.settled)
-        assert passing.failures == passing.metadata == passing.attempts == {}
+        assert passing.failures == passing.metadata == passing.attempts == passing.earlier == {}
 
 
 STATUSES = st.sampled_from([OK, OK, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN])

@@ -238,7 +238,7 @@ def _spans(given: Any, until: float) -> list[tuple[float, float]]:
         spans = [(_number(began), _number(ended)) for began, ended in given]
     except (TypeError, ValueError):
         return []
-    return spans if all(-_LATEST <= began <= ended <= _LATEST and began < until for began, ended in spans) else []
+    return spans if all(-_LATEST <= began <= ended <= _LATEST and began <= until for began, ended in spans) else []
 
 
 def _values(rows: Sequence[Mapping[str, Any]], key: str, default: Any = _ABSENT) -> list[Any]:
