@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.doubles import doubles
+from worker_dispatcher.doubles import attempts_before, doubles
 from worker_dispatcher.errors import BookingError, TaskFailure
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -37,7 +37,6 @@ __all__ = [
     "Ledger",
     "Stretch",
     "TaskFailure",
-    "attempts_before",
     "phase_of",
     "unpacked_notes",
 ]
@@ -62,13 +61,6 @@ def unpacked_notes(metadata: dict[Any, Any]) -> tuple[dict[Any, Any], str | None
         return metadata, None, {}
     notes = dict(metadata)
     return notes, notes.pop(OUTPUT, None), notes.pop(ADDED, {})
-
-
-def attempts_before(started: float, earlier: Sequence[float]) -> list[tuple[float, float]]:
-    """(start, end) of each attempt before the one that started then: a run that ends while a task waits for another
-    attempt has the last one among the earlier ones, too. earlier: start, end, start, ... in order."""
-    pairs = zip(earlier[::2], earlier[1::2], strict=True)
-    return [pair for pair in pairs if pair[0] < started]
 
 
 def phase_of(due: float, measured_from: float, measured_until: float) -> str:
@@ -288,17 +280,6 @@ class Ledger:
             item, shown = failure.item, failure.input
         return TaskFailure(task_id, STATUS_NAMES[status], self._error(task_id), attempts, item, shown)
 
-    def try_again(self, task_id: int, started: float, ended: float) -> None:
-        """An attempt has failed, and there is to be another."""
-        due = self.due_of(task_id)  # as with a last attempt, what fails ahead of its time counts as failed then
-        self.earlier.setdefault(task_id, array("d")).extend((max(started, due), max(ended, due)))
-
-    def note_attempts(self, attempts: dict[int, int]) -> None:
-        """How many attempts tasks took, by id, where more than one."""
-        self.attempts.update(attempts)
-        self.retried += len(attempts)
-        self.retries += sum(attempts.values()) - len(attempts)
-
     def attempts_of(self, task_id: int) -> int:
         return self._attempts(task_id, self.status[task_id - 1])
 
@@ -310,8 +291,7 @@ class Ledger:
         return self.due[task_id - 1] if self.due else 0.0
 
     def _error(self, task_id: int) -> dict[str, str] | None:
-        failure = self.failures.get(task_id)
-        if failure is None:
+        if (failure := self.failures.get(task_id)) is None:
             return None
         return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
 
@@ -321,9 +301,7 @@ class Ledger:
 
     def ids_with(self, status: int) -> list[int]:
         """The ids of tasks with this status, in order."""
-        if status not in self.status:
-            return []
-        return [i + 1 for i, one in enumerate(self.status) if one == status]
+        return [i + 1 for i, one in enumerate(self.status) if one == status] if status in self.status else []
 
     def counts(self) -> dict[str, int]:
         """How many tasks ended in which way, by the status's name. Its cost does not grow with the run."""

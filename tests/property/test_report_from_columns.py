@@ -82,7 +82,7 @@ def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, fl
         made.attempts |= {task_id: one.attempts} if one.attempts > 1 else {}
         start = 5.0 + one.start
         for nth in range(one.attempts - 1 if one.retried else 0):  # the last may be the one that is settled
-            made.try_again(task_id, start - one.took + nth * one.took, start - one.took + nth * one.took)
+            made.earlier.setdefault(task_id, array("d")).extend([start + (nth - 1) * one.took] * 2)
         if one.status == OK:
             made.settle(task_id, OK, start, start + one.took, result=one.result, worker=one.worker)
         else:

@@ -82,7 +82,7 @@ class Books:
         if event.metadata:
             self.ledger.metadata.update(event.metadata)
         if attempts:
-            self.ledger.note_attempts(attempts)
+            self._note(attempts)
         columns = event.starts, event.ends, event.results, event.worker
         if event.ids is None:
             self.ledger.settle_run(event.first, *columns)
@@ -92,11 +92,16 @@ class Books:
             for first, count in neighbours(event.ids):
                 self.tell(first, count)
 
+    def _note(self, attempts: dict[int, int]) -> None:
+        self.ledger.attempts.update(attempts)
+        self.ledger.retried += len(attempts)
+        self.ledger.retries += sum(attempts.values()) - len(attempts)
+
     def _settle_one(self, one: Outcome) -> None:
         if one.metadata:
             self.ledger.metadata[one.task_id] = one.metadata
         if one.attempts > 1:
-            self.ledger.note_attempts({one.task_id: one.attempts})
+            self._note({one.task_id: one.attempts})
         self.ledger.settle(
             one.task_id, one.status, one.started, one.ended, result=one.result, failure=one.failure, worker=one.worker
         )

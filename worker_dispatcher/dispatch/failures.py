@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
@@ -21,7 +23,9 @@ class AsConfigured:
     def wait(self, event: Ended, attempts: int) -> float | None:
         if not self._plan.retry.again(attempts) or not self._may(event):
             return None
-        self._ledger.try_again(event.task_id, event.started, event.ended)
+        due = self._ledger.due_of(event.task_id)  # what fails ahead of its time counts as failed then
+        spans = self._ledger.earlier.setdefault(event.task_id, array("d"))
+        spans.extend((max(event.started, due), max(event.ended, due)))
         return self._plan.retry.backoff.wait(attempts)
 
     def _may(self, event: Ended) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from worker_dispatcher.doubles import attempts_before
 from worker_dispatcher.records import (
     DROPPED,
     NOT_RUN,
@@ -24,7 +25,6 @@ from worker_dispatcher.records import (
     ROUNDING,
     STATUS_NAMES,
     Ledger,
-    attempts_before,
 )
 from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
 from worker_dispatcher.reports.rows import Earlier, Floats, Rows, well_formed
