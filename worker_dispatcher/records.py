@@ -366,8 +366,7 @@ class Ledger:
             entry["phase"] = "resumed"
         elif scheduled is not None:
             due = scheduled[0]
-            first = earlier[0][0] if earlier else started
-            delays = {"queue_delay": first - due, "response_time": ended - due}
+            delays = {"queue_delay": (earlier[0][0] if earlier else started) - due, "response_time": ended - due}
             entry |= self._scheduled(task_id, *scheduled) | delays
         return added | entry if added else entry
 
