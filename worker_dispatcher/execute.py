@@ -90,6 +90,9 @@ class Lanes(Protocol):
     def begin(self, lane: Any) -> float:
         """The moment (monotonic seconds) from which the task in a lane counts as begun; 0 if it must not begin."""
 
+    def notes(self, lane: Any) -> dict[Any, Any]:
+        """The metadata, still empty, of the task that has just begun."""
+
     def end(self, lane: Any, ended: Ended | None) -> None:
         """It has ended; None, or what has not begun but has metadata: it was cancelled."""
 
@@ -284,7 +287,7 @@ async def attempt_async(
     """
     if not (started := lanes.begin(lane)):
         return
-    metadata: dict[Any, Any] = {}
+    metadata = lanes.notes(lane)
     ended, result, failure = 0.0, None, None
     pid = 0 if call.on_done is None else os.getpid()
     try:

@@ -97,3 +97,46 @@ def test_what_a_coroutine_had_noted_before_its_time_was_over_is_in_its_log(worke
     logs = wd.get_logs()
     assert [log["status"] for log in logs] == ["ok", "timeout"]
     assert [log["metadata"] for log in logs] == [{"step": "read"}, {"step": "connected"}]
+
+
+@quiet_failures
+def test_what_a_coroutine_had_noted_that_blocks_its_loop_over_its_time_is_in_its_log(gate):
+    async def work(task, metadata):
+        metadata["step"] = f"{task}: connected"
+        if task == "stuck":
+            gate.wait(30)
+        metadata["step"] = f"{task}: read"
+
+    wd.start(
+        {
+            "task": {"list": ["fine", "stuck", "other"], "function": work, "timeout": 0.2},
+            "worker": {"number": 1},
+            "verbose": False,
+        }
+    )
+    logs = wd.get_logs()
+    gate.set()
+    assert [log["status"] for log in logs] == ["ok", "timeout", "ok"]
+    assert [log["metadata"]["step"] for log in logs] == ["fine: read", "stuck: connected", "other: read"]
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("stop", ["runtime", "cancel"])
+def test_what_a_coroutine_had_noted_when_the_run_was_stopped_is_in_its_log(gate, stop, blocks):
+    noted = threading.Event()
+
+    async def work(task, metadata):
+        metadata["task"] = task
+        noted.set()
+        if blocks:
+            gate.wait(30)
+        await asyncio.sleep(60)
+
+    run = wd.launch(
+        {"task": {"list": [5], "function": work}, "runtime": 1.0 if stop == "runtime" else None, "verbose": False}
+    )
+    assert noted.wait(30)
+    if stop == "cancel":
+        run.cancel()
+    (log,) = run.wait(30).logs
+    assert (log["status"], log["metadata"]) == ("cancelled", {"task": 5})

@@ -31,6 +31,9 @@ class OneLane:
     def begin(self, lane):
         return self.began
 
+    def notes(self, lane):
+        return {}
+
     def attempt(self, lane):
         return 1
 

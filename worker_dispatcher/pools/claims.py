@@ -50,12 +50,16 @@ class Slot:
     abandoned: the seq of the task with which the watcher gave the slot up, or 0; what becomes of that is not heard.
     """
 
-    __slots__ = ("abandoned", "deadline", "halt", "mutex", "number", "running", "started", "stretch", "thread")
+    __slots__ = (
+        *("abandoned", "coroutines_notes", "deadline", "halt", "mutex"),
+        *("number", "running", "started", "stretch", "thread"),
+    )
 
     def __init__(self, number: int, running: Any, started: Any, deadline: Any, halt: Any) -> None:
         self.number, self.running, self.started, self.deadline = number, running, started, deadline
         self.halt = halt
         self.stretch: Stretch | None = None
+        self.coroutines_notes: dict[Any, Any] = {}
         self.abandoned = 0
         self.mutex = _thread.allocate_lock()
         self.thread: WorkerThread | None = None
@@ -105,7 +109,7 @@ class Slot:
     def notes(self) -> dict[Any, Any] | None:
         """A copy of the metadata of the task with which the slot was given up: its thread may write on."""
         went = self.stretch
-        return dict(went.notes) or None if went is not None else None
+        return dict(self.coroutines_notes if went is None else went.notes) or None
 
     def _cut(self, stretch: Stretch, at: float) -> int:
         # Nothing must begin while it is found out whether what runs is late: nobody would hear of it.

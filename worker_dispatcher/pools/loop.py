@@ -218,6 +218,10 @@ class LoopCrew:
             self._watch()
         return at
 
+    def notes(self, lane: _Lane) -> dict[Any, Any]:
+        notes = lane.slot.coroutines_notes = {}
+        return notes
+
     def end(self, lane: _Lane, ended: Ended | None) -> None:
         if self._forked[0]:
             os._exit(0)  # the task forked and its child came back here: it is not one of this crew
