@@ -33,6 +33,7 @@ _RECORD_BYTES = 64 * 1024  # a larger one has its additional fields as text, and
 _MESSAGE_BYTES = 1 << 20  # more than the system lets a message of a socket be
 _TEXT_MOST = 8 * 1024  # characters kept of a message, of a traceback, of an additional field
 _LAST_WORDS = 2.0  # seconds that one record may take the parent's handlers at the end of a run
+_LOOKS = 20  # in these: a stop of all of us (SIGSTOP, a container that is paused) takes up one of them
 _WORKERS_LAST_WORDS = 0.5  # seconds that a worker which ends waits to say how many records were dropped
 _LOST = struct.Struct("<Q")  # before each record: how many have been dropped since the last
 
@@ -248,10 +249,11 @@ class Incoming:
             self._lost = 0
 
     def _await(self, thread: threading.Thread) -> None:
-        taken = -1
-        while thread.is_alive() and taken != self._taken and not (self.hurry and taken >= 0):
+        left, taken = _LOOKS, self._taken
+        while thread.is_alive() and left:
+            thread.join(_LAST_WORDS / _LOOKS)
+            left = left - 1 if self.hurry or taken == self._taken else _LOOKS
             taken = self._taken
-            thread.join(_LAST_WORDS)
         self._given_up = thread.is_alive()
         if self._given_up:
             self._lost += 1

@@ -54,6 +54,7 @@ _SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when 
 _STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
 _SILENCE = 0.5  # seconds beyond its timeout that a worker with tasks may begin none of them
 _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
+_STEP = 0.1  # seconds from one look at the clock to the next, in a wait of so many seconds
 
 
 def _libraries(setup: Setup, packed: Packed) -> list[str]:
@@ -361,11 +362,14 @@ class ProcessPool:
         return [e for e in events if not isinstance(e, Broken)]
 
     def _listen_while(self, wanted: Callable[[], object], grace: float, patience: Patience | None = None) -> None:
-        """Take in what comes while it is wanted, for so many seconds at most."""
-        until = now() + grace
-        while wanted() and (left := min(until, until if patience is None else patience.by) - now()) > 0:
-            for fd, _ in self._poll.poll(math.ceil(left * 1000)):
+        """Take in what comes while it is wanted, for so many seconds at most. Of a time in which all of us stand still
+        (SIGSTOP, a container that is paused) only a part counts."""
+        at = now()
+        while wanted() and (left := min(grace, math.inf if patience is None else patience.by - at)) > 0:
+            for fd, _ in self._poll.poll(math.ceil(min(left, _STEP) * 1000)):
                 self._attend(fd)
+            before, at = at, now()
+            grace -= min(at - before, 2 * _STEP)
 
     def _unreported(self) -> bool:
         return any(len(r.held) > len(r.slate.begun()) for r in self._remotes)
