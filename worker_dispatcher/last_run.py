@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
-from worker_dispatcher.config import Config, Reading, read
-from worker_dispatcher.errors import ConfigError, RunError
+from worker_dispatcher.config import Config, Reading, expect_one_dict, read
+from worker_dispatcher.errors import RunError
 from worker_dispatcher.tracebacks import FewFrames
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
+def start(config: ConfigDict | Mapping[str, Any] | None = None, *others: Never, **options: Never) -> Any:
     """Run all tasks of a config and return the list of results, in task order.
 
     config: see README; any mapping will do. The type ConfigDict is there for editors to complete, and for type checkers
-    where a config is declared to be one.
+    where a config is declared to be one. Nothing else: more arguments are refused, with the dict that was meant.
 
     A task that did not end ok has a falsy TaskFailure in its place. Raises ConfigError (a ValueError) before
     anything starts; KeyboardInterrupt after Ctrl-C, with all that was done still in `get_logs()`; and the
@@ -63,7 +63,8 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
     from worker_dispatcher.dispatch.interrupt import Presses
 
     with FewFrames(), Presses() as presses, presses.raising:
-        reading = _read(config)
+        expect_one_dict("start()", config, others, options)
+        reading = read(config)
         if line := _refused_here(reading.config):
             from worker_dispatcher.dispatch.banner import print as say
 
@@ -72,7 +73,9 @@ def start(config: ConfigDict | Mapping[str, Any] | None = None) -> Any:
         return _new_run(reading).drive(partial(_set_last, _here.last)).results
 
 
-def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records: bool = True) -> Run:
+def launch(
+    config: ConfigDict | Mapping[str, Any] | None = None, *others: Never, keep_records: bool = True, **options: Never
+) -> Run:
     """Start a run and return its handle at once; ConfigError as with `start`.
 
     keep_records=False: each record goes to whoever iterates the run, and is forgotten; memory does not grow with the
@@ -83,17 +86,11 @@ def launch(config: ConfigDict | Mapping[str, Any] | None = None, *, keep_records
     from worker_dispatcher.dispatch.interrupt import Presses
 
     with FewFrames(), Presses() as presses, presses.raising:
-        reading = _read(config)
+        expect_one_dict("launch()", config, others, options)
+        reading = read(config)
         if line := _refused_here(reading.config):
             raise RunError(line)
         return _new_run(reading, keep_records=keep_records).launch(partial(_set_last, _here.last))
-
-
-def _read(config: Mapping[str, Any] | None) -> Reading:
-    if config is None:
-        text = "is None, so there is nothing to run; give a dict with task.function and task.list, or {} for the sample"
-        raise ConfigError([("config", text)])
-    return read(config)
 
 
 def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:

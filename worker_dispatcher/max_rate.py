@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
-from worker_dispatcher.config import parse
+from worker_dispatcher.config import expect_one_dict, parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.dispatch.run import Run
@@ -89,13 +89,14 @@ class MaxRate:
 
 
 def find_max_rate(
-    config: ConfigDict | Mapping[str, Any] | None,
-    slo: str | Iterable[str],
-    *,
+    config: ConfigDict | Mapping[str, Any] | None = None,
+    slo: str | Iterable[str] = (),
+    *others: Never,
     start: float = 10.0,
     most: float = 10_000.0,
     duration: float = 10.0,
     precision: float = 0.05,
+    **options: Never,
 ) -> MaxRate:
     """Load at growing rates until an objective fails, then narrow down between the last that held and the first that
     failed.
@@ -109,6 +110,7 @@ def find_max_rate(
     Raises what `start` raises, and ValueError for a rate, duration, precision or check that is none.
     """
     with FewFrames(), Presses() as presses, presses.raising:
+        expect_one_dict("find_max_rate(, ['p99<300ms'])", config, others, options)
         return _find(config, slo, start=start, most=most, duration=duration, precision=precision)
 
 
@@ -123,7 +125,9 @@ def _find(
 ) -> MaxRate:
     if not (0 < start <= most and duration > 0 and 0 < precision < 1):
         raise ValueError("find_max_rate needs 0 < start <= most, duration > 0 and 0 < precision < 1")
-    config = config or {}
+    if not isinstance(config, Mapping):
+        parse(config)  # to be refused
+        config = {}
     checks = (slo,) if isinstance(slo, str) else tuple(slo)
     if not checks:
         raise ValueError("find_max_rate needs an objective, such as 'p99<300ms'")

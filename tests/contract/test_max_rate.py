@@ -65,7 +65,7 @@ def test_a_service_that_always_fails_has_no_rate() -> None:
     [
         ({"slo": []}, "needs an objective"),
         ({"slo": "fast"}, "cannot be read"),
-        ({"slo": "p99<1s", "config": None}, "task.list"),
+        ({"slo": "p99<1s", "config": None}, "nothing to run"),
         ({"slo": "p99<1s", "config": {"task": {"list": iter([1])}}}, "begin again"),
         ({"slo": "p99<1s", "config": {"task": {"list": 1}, "worker": {"number": 2}}}, "leave worker.number out"),
         ({"slo": "p99<1s", "config": {"worker": {"frequency_mode": True}}}, "must be a dict of options"),

@@ -24,14 +24,49 @@ from worker_dispatcher.config.options import NOT_YET
         ({"worker": {"use-processing": 1}}, "worker.use-processing", "did you mean 'worker.use_processing'?"),
         ({"frequency_mode": {}}, "frequency_mode", "unknown option here; it lives at 'worker.frequency_mode'"),
         ({"worker": {"runtime": 1}}, "worker.runtime", "it lives at 'runtime', at the top level"),
-        ({"max_workers": 3}, "max_workers", "it lives at 'worker.frequency_mode.max_workers'"),
-        ({"processes": 3}, "processes", "it lives at 'worker.parallel_processing.processes'"),
+        ({"list": []}, "list", "it lives at 'task.list' (an iterable whose items come as `task`, or a count: "),
+        (
+            {"worker": {"cooldown": 3}},
+            "worker.cooldown",
+            "it lives at 'worker.frequency_mode.cooldown' (seconds at the end that the statistics leave out; "
+            "needs 'enabled': True there)",
+        ),
+        (
+            {"timeouts": 3},
+            "timeouts",
+            "did you mean 'task.timeout' (seconds that one attempt may run before it is stopped)?",
+        ),
+        (
+            {"max_workers": 3},
+            "max_workers",
+            "here; how many tasks run at a time is 'worker.number'; 'worker.frequency_mode.max_workers' is another "
+            "thing (the most tasks that may run at the same time; needs 'enabled': True there)",
+        ),
+        (
+            {"worker": {"processes": 3}},
+            "worker.processes",
+            "here; so many processes are 'worker.number' with 'worker.use_processing'; "
+            "'worker.parallel_processing.processes' is another thing (over how many processes the workers are spread; "
+            "needs 'enabled': True there)",
+        ),
+        (
+            {"seed": 1},
+            "seed",
+            "here; random numbers of tasks are seeded in the function, as in random.Random(id); "
+            "'worker.frequency_mode.seed' is another thing (makes `'random'` and `'poisson'` the same each time; ",
+        ),
+        ({"task": {"random_seed": 1}}, "task.random_seed", "here; random numbers of tasks are seeded in the function"),
+        ({"duration": 9}, "duration", "here; 'runtime' ends a run after so many seconds; 'worker.frequency_mode.dura"),
         (
             {"task": {"enabled": True}},
             "task.enabled",
             "it lives at 'worker.parallel_processing.enabled' or 'worker.frequency_mode.enabled'",
         ),
-        ({"task": {"nubmer": 1}}, "task.nubmer", "unknown option; did you mean 'worker.number'?"),
+        (
+            {"task": {"nubmer": 1}},
+            "task.nubmer",
+            "unknown option; did you mean 'worker.number' (how many workers run tasks",
+        ),
         ({"zzz": 1}, "zzz", "unknown option; the options here are debug, verbose, runtime, progress, task, worker"),
         ({"worker.number": 1}, "worker.number", "nested, not dotted: write {'worker': {'number': ...}}"),
         (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import worker_dispatcher
-from worker_dispatcher.config import parse
+from worker_dispatcher.config import parse, signature
 from worker_dispatcher.errors import ConfigError
 
 NO_STATE = "parameter 'worker_state' is what worker.init makes; set worker.init, or give it a default"
@@ -75,6 +76,96 @@ def test_a_function_whose_parameters_fit_no_name_is_told_what_the_item_is_called
     function: Callable[..., Any], text: str
 ) -> None:
     assert said({"task": {"list": [(1, 2)], "function": function}}) == [("task.function", text)]
+
+
+def two(a: int, b: int) -> int:
+    return a + b
+
+
+def more(a: int, b: int = 0, **others: int) -> int:
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("items", "function", "hint"),
+    [
+        ([(1, 2)], two, "lambda task: f(*task)"),
+        (((1, 2),), two, "lambda task: f(*task)"),
+        (iter([(1, 2)]), two, "lambda task: f(*task)"),
+        ([{"a": 1, "b": 2}], two, "lambda task: f(**task)"),
+        ([{"a": 1, "b": 2, "c": 3}], two, ""),
+        ([{"a": 1}], two, ""),
+        ([{"a": 1, 2: 3}], two, ""),
+        ([(1, 2, 3)], two, ""),
+        ([(1,)], two, ""),
+        ([{"a": 1, "b": 2}], lambda *, a, b: a, "lambda task: f(**task)"),
+        ([{"a": 1, "c": 2}], lambda a, b=0, *, c, **others: a, "lambda task: f(**task)"),
+        ([1, 2], two, ""),
+        (["ab"], two, ""),
+        ([None], two, ""),
+        ([object()], two, ""),
+        (3, two, ""),
+        (range(3), two, ""),
+        ({1, 2}, two, "lambda task: f(*task)"),
+    ],
+)
+def test_how_to_spread_an_item_is_said_of_items_that_can_be_spread(
+    items: Any, function: Callable[..., Any], hint: str
+) -> None:
+    ((_, text),) = said({"task": {"function": function, "list": items}})
+    assert text.endswith(
+        f"; the item comes as 'task': to spread it over parameters, write {hint}" if hint else "defaults"
+    )
+
+
+CALL = "{'task': {'function': fn, 'list': items}}"
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: worker_dispatcher.start(len, [1]), f"start takes one dict: start({CALL})"),
+        (lambda: worker_dispatcher.start({}, {}), f"start takes one dict: start({CALL})"),
+        (lambda: worker_dispatcher.start(function=len, list=[1]), f"start takes one dict: start({CALL})"),
+        (lambda: worker_dispatcher.start(task={}, worker={}), "takes one dict: start({'task': ..., 'worker': ...})"),
+        (worker_dispatcher.start, f"nothing to run; give one dict, as in start({CALL}), or {{}} for the sam"),
+        (
+            lambda: worker_dispatcher.start(len),
+            f"must be a dict of options, got builtin_function_or_method; write {CALL}",
+        ),
+        (lambda: worker_dispatcher.start([1]), f"must be a dict of options, got list; write {CALL}"),
+        (lambda: worker_dispatcher.launch(len, [1]), f"launch takes one dict: launch({CALL})"),
+        (lambda: worker_dispatcher.launch(task={}), "launch takes one dict: launch({'task': ...})"),
+        (lambda: worker_dispatcher.launch(keep_records=False), f"give one dict, as in launch({CALL})"),
+        (lambda: worker_dispatcher.find_max_rate(len, [1], "p99<1s"), f"find_max_rate({CALL}, ['p99<300ms'])"),
+        (lambda: worker_dispatcher.find_max_rate(task={}), "find_max_rate({'task': ...}, ['p99<300ms'])"),
+        (worker_dispatcher.find_max_rate, f"as in find_max_rate({CALL}, ['p99<300ms'])"),
+        (lambda: worker_dispatcher.find_max_rate(len, "p99<1s"), f"builtin_function_or_method; write {CALL}"),
+    ],
+)
+def test_a_call_that_gives_no_one_dict_is_shown_the_call_that_was_meant(call: Callable[[], Any], text: str) -> None:
+    with pytest.raises(worker_dispatcher.ConfigError) as caught:
+        call()
+    ((path, problem),) = caught.value.problems
+    assert path == "config"
+    assert text in problem
+
+
+def test_how_functions_are_called_is_asked_once_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def counting(function: Callable[..., Any], *about: Any) -> Any:
+        asked.append(function)
+        return style(function, *about)
+
+    style = signature.call_style
+    for module in [one for name, one in sys.modules.items() if name.startswith("worker_dispatcher")]:
+        if getattr(module, "call_style", None) is style:
+            monkeypatch.setattr(module, "call_style", counting)
+    callback = {"on_done": lambda result: result, "on_all_done": lambda id, result: result}
+    config = {"task": {"list": [1], "function": abs, "callback": callback}, "verbose": False}
+    assert worker_dispatcher.start(config) == [1]
+    assert sorted(map(id, asked)) == sorted(map(id, (abs, *callback.values())))
 
 
 def test_what_is_said_of_tuples_works() -> None:

@@ -33,13 +33,12 @@ from worker_dispatcher.config.options import (
     TaskOptions,
     WorkerOptions,
 )
-from worker_dispatcher.config.parse import Reading, merged, parse, read
+from worker_dispatcher.config.parse import Reading, expect_one_dict, merged, parse, read
 from worker_dispatcher.config.samples import callback_sample, task_function_sample
 from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     TASK_NAMES,
     call_style,
-    hook_style,
     is_coroutine_function,
 )
 
@@ -58,7 +57,7 @@ __all__ = [
     "brief",
     "call_style",
     "callback_sample",
-    "hook_style",
+    "expect_one_dict",
     "input_text",
     "is_coroutine_function",
     "merged",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
-from worker_dispatcher.call_style import STATE_NAME
 from worker_dispatcher.config.declare import Options, option, section
 from worker_dispatcher.config.pacing import pacing, rate, stages
 from worker_dispatcher.config.rules import (
@@ -25,6 +24,7 @@ from worker_dispatcher.config.rules import (
     whole,
 )
 from worker_dispatcher.config.samples import task_function_sample
+from worker_dispatcher.config.signature import Styles
 from worker_dispatcher.retry import Backoff
 
 __all__ = [
@@ -238,12 +238,12 @@ class WorkerOptions(Options):
     )
     init: Callable[..., Any] | None = option(
         None,
-        hook("config"),
+        hook(),
         "Called once in each worker before its tasks, as `init(config)`; tasks get its result as `worker_state`.",
     )
     exit: Callable[..., Any] | None = option(
         None,
-        hook(STATE_NAME),
+        hook(),
         "Called once in each worker after its last task, as `exit(worker_state)`; not in one that is killed.",
     )
     max_tasks_per_worker: int | None = option(
@@ -267,7 +267,13 @@ class WorkerOptions(Options):
 
 
 class Config(Options):
-    """What the user asked, complete and checked."""
+    """What the user asked, complete and checked. styles: how his functions are called."""
+
+    styles: Styles
+
+    def __init__(self, styles: Styles | None = None, **values: Any) -> None:
+        super().__init__(**values)
+        self.__dict__["styles"] = styles or Styles()
 
     debug: bool = option(False, flag(), "Print the plan and each worker's start and end; never values of tasks.")
     verbose: bool = option(True, flag(), "Print what will run, when it starts and ends, and a summary.")

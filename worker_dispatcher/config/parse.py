@@ -11,9 +11,19 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.config.declare import Option, Section, members, options, walk
 from worker_dispatcher.config.describe import Refused, brief, got, named
 from worker_dispatcher.config.options import NOT_YET, Config
+from worker_dispatcher.config.signature import (
+    CALLBACK_NAMES,
+    NO_ITEM,
+    TASK_NAMES,
+    Styles,
+    call_style,
+    hook_style,
+    is_coroutine_function,
+)
 from worker_dispatcher.config.together import conflicts
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.tracebacks import is_foreign
@@ -21,10 +31,11 @@ from worker_dispatcher.tracebacks import is_foreign
 if TYPE_CHECKING:
     from worker_dispatcher.config.legacy import Legacy
 
-__all__ = ["Reading", "merged", "parse", "read"]
+__all__ = ["Reading", "expect_one_dict", "merged", "parse", "read"]
 
 PACKAGE = __name__.partition(".")[0]
-ROOT = Section(Config, Config, "")
+_CALL = "{'task': {'function': fn, 'list': items}}"
+ROOT = Section(Config, Config, f"write {_CALL}")
 LONGEST_NAME = 60  # letters of an unknown name that a problem shows
 
 
@@ -51,6 +62,18 @@ def read(raw: Mapping[str, Any] | None = None) -> Reading:
     return reading
 
 
+def expect_one_dict(call: str, config: object, others: tuple[object, ...], options: Mapping[str, object]) -> None:
+    """Raise ConfigError for a call that gives more than a config, or none. call: as it is meant, less its config."""
+    name, _, rest = call.partition("(")
+    if others or options:
+        named = ", ".join(f"{one!r}: ..." for one in options)
+        meant = f"{{{named}}}" if options.keys() <= Config.declared.keys() and not others and config is None else _CALL
+        raise ConfigError([("config", f"{name} takes one dict: {name}({meant}{rest}")])
+    if config is None:
+        fix = f"give one dict, as in {name}({_CALL}{rest}, or {{}} for the sample"
+        raise ConfigError([("config", f"is None, so there is nothing to run; {fix}")])
+
+
 class Reading:
     """What was read, by dotted path. given: as the user wrote it; kept: as the rules return it.
 
@@ -65,6 +88,7 @@ class Reading:
         self.legacy: dict[str, Any] = {}
         self.meant: dict[str, Legacy] = {}
         self.problems: list[tuple[str, str]] = []
+        self.looks: dict[str, Any] = {}  # fields of Styles
 
     def attempt(self, path: str, read: Callable[..., None], *values: Any) -> None:
         try:
@@ -109,10 +133,28 @@ class Reading:
         if path in NOT_YET:
             raise Refused("not available yet in this version; leave it out")
         if path not in LEGACY:
-            known = [path for path, _ in walk(Config)]
+            known = {path: "" if isinstance(one, Section) else one.description for path, one in walk(Config)}
             raise Refused(unknown(prefix, name, known, NOT_YET, a_dict=isinstance(value, Mapping)))
         self.kept[path] = LEGACY[path].rule.accept(value)
         self.legacy[path], self.meant[path] = value, LEGACY[path]
+
+    def look_at_functions(self) -> None:
+        """How the functions of the user want to be called: asked here and nowhere else."""
+        has_init = self.kept.get("worker.init") is not None
+        names = (*TASK_NAMES, STATE_NAME) if has_init else TASK_NAMES
+        self._look("task.function", call_style, names, _first_item(self.kept.get("task.list")))
+        self._look("task.callback.on_done", call_style, CALLBACK_NAMES)
+        self._look("task.callback.on_all_done", call_style, CALLBACK_NAMES)
+        self._look("worker.init", hook_style, "config")
+        self._look("worker.exit", hook_style, STATE_NAME)
+        if "function" in self.looks:
+            self.looks["coroutine"] = is_coroutine_function(self.kept["task.function"])
+
+    def _look(self, path: str, ask: Callable[..., CallStyle], *about: Any) -> None:
+        if (function := self.kept.get(path)) is None:
+            return
+        old = next((name for name, one in self.meant.items() if path in one.means(function)), path)
+        self.attempt(old, lambda: self.looks.update({path.rpartition(".")[2]: ask(function, *about)}))
 
     def translate(self) -> None:
         """Add what the old names mean; a new name that is there too goes before its old one."""
@@ -142,24 +184,31 @@ class Reading:
 def _read(raw: object) -> Reading:
     reading = Reading()
     reading.attempt("config", reading.section, ROOT, "", {} if raw is None else raw)
-    if reading.problems:
-        raise ConfigError(reading.problems)
     reading.translate()
-    if problems := conflicts(reading.kept):
+    reading.look_at_functions()
+    styles = Styles(**reading.looks)
+    if problems := reading.problems or conflicts(reading.kept, styles.coroutine):
         raise ConfigError(problems)
-    reading.config = _built(ROOT, "", reading.kept)
+    reading.config = Config(styles, **_values(ROOT, "", reading.kept))
     return reading
 
 
-def _built(section: Section, prefix: str, kept: Mapping[str, Any]) -> Any:
+def _first_item(tasks: object) -> object:
+    """An item of a list that can be looked at without drawing from it, for a hint."""
+    if isinstance(tasks, list | tuple) and type(tasks) in (list, tuple) and tasks:
+        return tasks[0]
+    return 0 if isinstance(tasks, int | range) else NO_ITEM
+
+
+def _values(section: Section, prefix: str, kept: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, member in members(section.options).items():
         path = prefix + name
         if path in kept:
             values[name] = kept[path]
         elif isinstance(member, Section) and any(one.startswith(path + ".") for one in kept):
-            values[name] = _built(member, path + ".", kept)
-    return section.made(**values)
+            values[name] = member.made(**_values(member, path + ".", kept))
+    return values
 
 
 def _not_a_section(raw: object, declared: Section) -> str:

@@ -15,15 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.config.describe import Refused, brief, got
-from worker_dispatcher.config.signature import (
-    CALLBACK_NAMES,
-    NO_STATE,
-    TASK_NAMES,
-    call_style,
-    generator_word,
-    hook_style,
-    is_coroutine_function,
-)
+from worker_dispatcher.config.signature import generator_word, is_coroutine_function
 from worker_dispatcher.named_tuple import NamedTuple
 
 __all__ = [
@@ -212,8 +204,11 @@ def path(fix: str) -> Rule:
     return Rule("path or None", accept)
 
 
+# How a function wants to be called is asked once all is read: see `Reading.look_at_functions`.
+
+
 def task_function() -> Rule:
-    """A callable that can be given the task; see signature.call_style."""
+    """A callable that does its work when it is called."""
 
     def accept(value: object) -> Callable[..., Any]:
         if not callable(value):
@@ -221,11 +216,6 @@ def task_function() -> Rule:
                 f"must be callable, got {got(value)}; give the function itself, or leave it out for the sample"
             )
         _refuse_generator(value, "return its values, as in `return list(...)`")
-        try:
-            call_style(value, TASK_NAMES)
-        except Refused as refusal:
-            if str(refusal) != NO_STATE:  # whether there is a worker.init is seen together
-                raise
         return value
 
     return Rule("callable", accept)
@@ -242,8 +232,8 @@ def _refuse_coroutine(function: Callable[..., Any], fix: str) -> None:
         raise Refused(f"must be a plain function, got a coroutine function; {fix}")
 
 
-def hook(name: str) -> Rule:
-    """A callable that is called once for each worker, with one thing or with nothing; or None."""
+def hook() -> Rule:
+    """A callable that is called once for each worker; or None."""
 
     def accept(value: object) -> Callable[..., Any] | None:
         if value is None:
@@ -251,14 +241,13 @@ def hook(name: str) -> Rule:
         if not callable(value):
             raise Refused(f"must be callable or None, got {got(value)}; give the function itself")
         _refuse_generator(value, "return the state; what is to happen at the end goes in worker.exit")
-        hook_style(value, name)
         return value
 
     return Rule("callable or None", accept)
 
 
 def callback() -> Rule:
-    """A plain callable that can be given the result; False and None, kept as None, mean that there is none."""
+    """A plain callable; False and None, kept as None, mean that there is none."""
 
     def accept(value: object) -> Callable[..., Any] | None:
         if value is None or value is False:
@@ -268,7 +257,6 @@ def callback() -> Rule:
         # Its return value becomes the result: a coroutine or generator would silently replace every result.
         _refuse_coroutine(value, "await in 'task.function' instead")
         _refuse_generator(value, "return the result")
-        call_style(value, CALLBACK_NAMES)
         return value
 
     return Rule("callable or False", accept)

@@ -14,9 +14,9 @@ from worker_dispatcher.tracebacks import is_foreign
 
 __all__ = [
     "CALLBACK_NAMES",
-    "NO_STATE",
     "TASK_NAMES",
     "CallStyle",
+    "Styles",
     "call_style",
     "generator_word",
     "hook_style",
@@ -27,7 +27,9 @@ __all__ = [
 TASK_NAMES = ("id", "config", "task", "metadata")
 CALLBACK_NAMES = ("id", "config", "result", "log")
 _MEANING = {"task": "item", "result": "task's result"}
-NO_STATE = f"parameter '{STATE_NAME}' is what worker.init makes; set worker.init, or give it a default"
+_NO_STATE = f"parameter '{STATE_NAME}' is what worker.init makes; set worker.init, or give it a default"
+
+NO_ITEM = object()  # what is known of an item that cannot be looked at
 
 DEEPEST = 50  # decorators followed; an object that claims to wrap itself must not keep us for ever
 # Of code.co_flags, as `inspect` has them. An iterable coroutine is a generator function that types.coroutine has marked
@@ -35,15 +37,27 @@ _VARARGS, _VARKEYWORDS, _GENERATOR = 0x04, 0x08, 0x20
 _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x80, 0x100, 0x200
 
 
-def call_style(function: Callable[..., Any], names: Sequence[str]) -> CallStyle:
+class Styles(NamedTuple):
+    """How the functions of a config are called; coroutine: calling the task's function gives a coroutine."""
+
+    function: CallStyle = CallStyle(names=TASK_NAMES)  # of the sample
+    coroutine: bool = False
+    on_done: CallStyle = CallStyle()
+    on_all_done: CallStyle = CallStyle()
+    init: CallStyle = CallStyle()
+    exit: CallStyle = CallStyle()
+
+
+def call_style(function: Callable[..., Any], names: Sequence[str], item: object = NO_ITEM) -> CallStyle:
     """How to call `function` when `names` (TASK_NAMES or CALLBACK_NAMES) are on offer.
 
     Parameters with one of the names get that by keyword, `**kwargs` gets all of them. A function that needs exactly
     one other parameter, or whose signature cannot be read, gets the subject positionally. A decorator that takes
     `**kwargs` is asked for what the function inside it takes. What a partial has bound stays bound.
-    Raises Refused where no such call can work. The function is not called.
+    Raises Refused where no such call can work, with a hint that goes by an item of the list. The function is not
+    called.
     """
-    return _style(function, tuple(names), 0)
+    return _style(function, tuple(names), 0, item)
 
 
 def hook_style(function: Callable[..., Any], name: str) -> CallStyle:
@@ -96,14 +110,14 @@ def _is_or_calls(kind: Callable[[Any], bool], function: Any) -> bool:
     return kind(function) or kind(type(function).__call__)
 
 
-def _style(function: Callable[..., Any], names: tuple[str, ...], depth: int) -> CallStyle:
+def _style(function: Callable[..., Any], names: tuple[str, ...], depth: int, item: object = NO_ITEM) -> CallStyle:
     own = _parameters(function)
     inside = _inside(function) if depth < DEEPEST else None
     if inside is not None and (own is None or _only_passes_on(own)):
         return _style(inside, names, depth + 1)
     if own is None:
         return CallStyle(positional=True)
-    return _Choice(own, names, _rest(own, inside, names, depth), _bound(function), lenient=depth > 0).style()
+    return _Choice(own, names, _rest(own, inside, names, depth), _bound(function), depth > 0, item).style()
 
 
 def _rest(
@@ -131,7 +145,8 @@ class _Choice(NamedTuple):
     """The parameters of one function, sorted by who can fill them.
 
     rest: what may go into its `**kwargs`; bound: keywords that a partial has set already;
-    lenient: the function sits inside a decorator, which may fill what we do not know: nothing is refused.
+    lenient: the function sits inside a decorator, which may fill what we do not know: nothing is refused;
+    item: of the list.
     """
 
     parameters: list[_Parameter]
@@ -139,12 +154,13 @@ class _Choice(NamedTuple):
     rest: tuple[str, ...]
     bound: frozenset[str]
     lenient: bool
+    item: object
 
     def style(self) -> CallStyle:
         known = [p.name for p in self.parameters if self._known(p)]
         strangers = [p for p in self.parameters if self._stranger(p)]
         if not self.lenient and "task" in self.names and any(p.name == STATE_NAME for p in strangers):
-            raise Refused(NO_STATE)
+            raise Refused(_NO_STATE)
         if strangers and not known and len(strangers) == 1 and _takes_position(strangers[0]):
             return self._positional(strangers[0])
         offered = tuple(n for n in self.names if n in known or (n in self.rest and n not in self.bound))
@@ -182,12 +198,28 @@ class _Choice(NamedTuple):
         if not others:
             fix = f"{fix}: rename it, or give it a default" if fix else "rename it, or give it a default"
             return f"parameter {which} is not one of {on_offer} and has no default; {fix}"
-        if fix and not any(self._known(p) for p in self.parameters) and all(map(_takes_position, strangers)):
+        known = any(self._known(p) for p in self.parameters)
+        if fix and not known and (stars := self._stars(strangers)):
             # Of any function, since it may have no name of its own.
-            fix += f": to spread it over parameters, write lambda {self.names[2]}: f(*{self.names[2]})"
+            fix += f": to spread it over parameters, write lambda {self.names[2]}: f({stars}{self.names[2]})"
         else:
             fix = f"{fix}: rename them, or give them defaults" if fix else "rename them, or give them defaults"
         return f"parameters {which} are not among {on_offer} and have no default; {fix}"
+
+    def _stars(self, strangers: list[_Parameter]) -> str:
+        """How the item can be spread over all parameters: '*', '**', or '' if it cannot."""
+        kinds = {p.kind for p in self.parameters}
+        if type(self.item) is dict:
+            keys = {key for key in self.item if type(key) is str}
+            by_name = {p.name for p in self.parameters if p.kind in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")}
+            fits = len(keys) == len(self.item) and (keys <= by_name or "VAR_KEYWORD" in kinds)
+            return "**" if fits and {p.name for p in strangers} <= keys else ""
+        if not all(map(_takes_position, strangers)):
+            return ""
+        if not isinstance(self.item, tuple | list):
+            return "*" if self.item is NO_ITEM else ""
+        most = len(self.item) if "VAR_POSITIONAL" in kinds else sum(map(_takes_position, self.parameters))
+        return "*" if len(strangers) <= len(self.item) <= most else ""
 
 
 def _parameters(function: Callable[..., Any]) -> list[_Parameter] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 __all__ = ["unknown"]
 
@@ -22,15 +22,26 @@ _MEANT = {
     **dict.fromkeys(("initializer", "setup"), "worker.init"),
     "max_tasks_per_child": "worker.max_tasks_per_worker",
 }
+# Names of options elsewhere, by which people mean something else here.
+_OTHERWISE = {
+    **dict.fromkeys(
+        ("seed", "seeds", "random_seed", "random_state"),
+        "random numbers of tasks are seeded in the function, as in random.Random(id)",
+    ),
+    "max_workers": "how many tasks run at a time is 'worker.number'",
+    "processes": "so many processes are 'worker.number' with 'worker.use_processing'",
+    **dict.fromkeys(("duration", "time_limit", "max_time"), "'runtime' ends a run after so many seconds"),
+}
 
 
 def unknown(
-    prefix: str, name: str, available: Sequence[str], not_yet: Set[str] = frozenset(), *, a_dict: bool = False
+    prefix: str, name: str, available: Mapping[str, str], not_yet: Set[str] = frozenset(), *, a_dict: bool = False
 ) -> str:
-    """The text for an unknown option.
+    """The text for an unknown option. A place elsewhere is named with what the option there does, since it may be
+    another thing by the same name.
 
-    prefix: the section it was found in, as "worker." or ""; available: the paths of all options and sections;
-    not_yet: those that the reader may mean too, but that this version refuses; a_dict: its value is one.
+    prefix: the section it was found in, as "worker." or ""; available: all options and sections by path, with what they
+    mean; not_yet: those that the reader may mean too, but that this version refuses; a_dict: its value is one.
     """
     paths = [*available, *sorted(not_yet)]
     for path in (prefix + name, name):
@@ -38,14 +49,22 @@ def unknown(
             return f"options are nested, not dotted: write {_nested(path)}"
     if not a_dict and (meant := _MEANT.get(_plain(name))) in paths:
         return f"unknown option; did you mean '{meant}'?"
+    if not a_dict and (otherwise := _OTHERWISE.get(_plain(name))) and prefix + _plain(name) not in paths:
+        elsewhere = [path for path in paths if _last(path) == _plain(name)]
+        of_these = (
+            f"; {_quoted(elsewhere, not_yet)} is another thing{_meaning(elsewhere, available)}" if elsewhere else ""
+        )
+        return f"unknown option here; {otherwise}{of_these}"
     here = [path for path in paths if _in_section(path, prefix)]
     same = [path for path in paths if _last(path) == _plain(name)]
     # The very name elsewhere is a better guess than a like one here: 'max_workers' at the top is not 'worker'.
     if same and prefix + _plain(name) not in here:
         top = "" if "." in same[0] else ", at the top level"
-        return f"unknown option here; it lives at {_quoted(same, not_yet)}{top}"
-    if found := _nearest(name, here) or _nearest(name, paths):
+        return f"unknown option here; it lives at {_quoted(same, not_yet)}{top}{_meaning(same, available)}"
+    if found := _nearest(name, here):
         return f"unknown option; did you mean {_quoted(found, not_yet)}?"
+    if found := _nearest(name, paths):
+        return f"unknown option; did you mean {_quoted(found, not_yet)}{_meaning(found, available)}?"
     return f"unknown option; the options here are {', '.join(_last(path) for path in here if path not in not_yet)}"
 
 
@@ -61,6 +80,13 @@ def _nearest(name: str, paths: Sequence[str]) -> list[str]:
         return []
     best = difflib.get_close_matches(_plain(name), [_last(path) for path in paths], n=1, cutoff=LIKENESS)
     return [path for path in paths if best and _last(path) == best[0]]
+
+
+def _meaning(paths: Sequence[str], available: Mapping[str, str]) -> str:
+    """Of the one option that is meant, what it does, and what it needs."""
+    told = available.get(paths[0], "").partition(";")[0].rstrip(".") if len(paths) == 1 else ""
+    needs = "; needs 'enabled': True there" if f"{paths[0].rpartition('.')[0]}.enabled" in available else ""
+    return f" ({told[:1].lower()}{told[1:]}{needs})" if told else ""
 
 
 def _plain(name: str) -> str:

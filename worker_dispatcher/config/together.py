@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker_dispatcher.call_style import STATE_NAME
-from worker_dispatcher.config.describe import Refused
-from worker_dispatcher.config.signature import TASK_NAMES, call_style, is_coroutine_function
+from worker_dispatcher.config.signature import is_coroutine_function
 
 __all__ = ["conflicts"]
 
@@ -15,8 +13,9 @@ _FREQUENCY = "worker.frequency_mode."
 _PROCESSES_ONLY = ("worker.max_tasks_per_worker", "worker.memory_limit")
 
 
-def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The problems of a config, as (path, text). kept: what the user gave, checked, by dotted path."""
+def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]:
+    """The problems of a config, as (path, text). kept: what the user gave, checked, by dotted path; coroutine: the
+    task's function is a coroutine function."""
     on = bool(kept.get(_FREQUENCY + "enabled"))
     found = {name.removeprefix(_FREQUENCY): value for name, value in kept.items() if name.startswith(_FREQUENCY)}
     problems = _load(found, kept.get("worker.number")) if on else _idle(found)
@@ -30,7 +29,7 @@ def conflicts(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
     if kept.get("journal") is not None and isinstance(kept.get("task.list"), set | frozenset):
         text = "a set has another order each time, and a journal knows tasks by their place; sort it: sorted(...)"
         problems.append(("task.list", text))
-    return problems + _hooks(kept) + _processes_only(kept)
+    return problems + ([] if coroutine else _coroutine_hooks(kept)) + _processes_only(kept)
 
 
 def _processes_only(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -41,21 +40,10 @@ def _processes_only(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(path, fix) for path in _PROCESSES_ONLY if kept.get(path) is not None]
 
 
-def _hooks(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What worker.init, worker.exit and the task's function must have of each other."""
-    problems = []
-    function = kept.get("task.function")
-    if function is not None:
-        try:
-            call_style(function, TASK_NAMES if kept.get("worker.init") is None else (*TASK_NAMES, STATE_NAME))
-        except Refused as refusal:  # its rule has let it pass for want of a worker.init
-            problems.append(("task.function", str(refusal)))
-    if function is None or not is_coroutine_function(function):
-        for path in ("worker.init", "worker.exit"):
-            if kept.get(path) is not None and is_coroutine_function(kept[path]):
-                text = "a coroutine function needs a loop to run on, and there is one only where task.function is one"
-                problems.append((path, f"{text} too; make it a plain function"))
-    return problems
+def _coroutine_hooks(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    text = "a coroutine function needs a loop to run on, and there is one only where task.function is one too"
+    hooks = [path for path in ("worker.init", "worker.exit") if kept.get(path) is not None]
+    return [(path, f"{text}; make it a plain function") for path in hooks if is_coroutine_function(kept[path])]
 
 
 def _idle(load: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.config import CALLBACK_NAMES, Config, call_style, input_text
+from worker_dispatcher.config import Config, input_text
 from worker_dispatcher.contexts import branch
 from worker_dispatcher.core.driver import LONGEST_WAIT
 from worker_dispatcher.dispatch.books import nobody
@@ -231,7 +231,7 @@ class Course:
         callback = self._config.task.callback.on_all_done
         if callback is None:
             return
-        style = call_style(callback, CALLBACK_NAMES)
+        style = self._config.styles.on_all_done
         for task_id in self.ledger.started_ids():
             self._task_done(task_id, callback, style)
             if self.bounded.error is not None:

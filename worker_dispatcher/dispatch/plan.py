@@ -6,17 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import (
-    CALLBACK_NAMES,
-    TASK_NAMES,
-    Config,
-    call_style,
-    hook_style,
-    input_text,
-    is_coroutine_function,
-)
+from worker_dispatcher.config import Config, input_text
 from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.execute import Call, Hooks
@@ -119,10 +110,10 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
     on_done = task.callback.on_done
     call = Call(
         task.function,
-        call_style(task.function, TASK_NAMES if config.worker.init is None else (*TASK_NAMES, STATE_NAME)),
+        config.styles.function,
         task.config,
         on_done,
-        call_style(on_done, CALLBACK_NAMES) if on_done else None,
+        config.styles.on_done if on_done else None,
         task.retry_on,
         task.on_error == "raise",
         anchor,
@@ -130,7 +121,7 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
     stop_at = anchor.monotonic + config.runtime if config.runtime is not None else None
     return Setup(
         call,
-        is_coroutine_function(task.function),
+        config.styles.coroutine,
         task.timeout,
         stop_at,
         timed,
@@ -147,13 +138,7 @@ def _hooks(config: Config) -> Hooks | None:
     init, end = config.worker.init, config.worker.exit
     if init is None and end is None:
         return None
-    nothing = CallStyle()
-    return Hooks(
-        init,
-        nothing if init is None else hook_style(init, "config"),
-        end,
-        nothing if end is None else hook_style(end, STATE_NAME),
-    )
+    return Hooks(init, config.styles.init, end, config.styles.exit)
 
 
 def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:
