@@ -271,6 +271,23 @@ def test_a_usage_that_is_none_ends_with_2(call: Call, arguments: list[str]) -> N
         (["report", "run.jsonl", "--htlm=page.html"], " report ", "--htlm=page.html; did you mean --html?\n"),
         (["compare", "a", "b", "c"], " compare ", "unknown argument c\n"),
         (["--versoin"], " ", "--versoin; did you mean --version?\n"),
+        (
+            ["run", "orders:visit", "--list", "3", "--html", "page.html"],
+            " run ",
+            "unknown argument --html; it is an option of load, report: give --log run.jsonl here, then "
+            "worker-dispatcher report run.jsonl --html FILE\n",
+        ),
+        (
+            ["load", "orders:visit", "--rate", "5", "--workers=3"],
+            " load ",
+            "unknown argument --workers=3; it is an option of run; did you mean --max-workers?\n",
+        ),
+        (["report", "run.jsonl", "--retries", "3"], " report ", "--retries; it is an option of run\n"),
+        (
+            ["--workers=3", "run", "orders:visit", "--list", "3"],
+            " run ",
+            "it is an option of run, to be given after the name of the command\n",
+        ),
     ],
 )
 def test_an_unknown_argument_is_answered_with_the_nearest_of_its_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 from staging import Shape, runtimes
@@ -165,3 +166,28 @@ def test_the_numbers_of_workers_in_the_block_agree_or_say_why_not(capfd, tasks, 
         line.partition(": ")[2] for line in opening if re.search("Configured Workers|Pool :|Total Concurrency", line)
     ]
     assert told == list(figures)
+
+
+def test_the_blocks_go_to_stdout_and_progress_and_warnings_to_stderr(capfd):
+    task = {"list": [1, 0], "function": lambda task: 1 / task}
+    wd.start({"task": task, "progress": True})
+    blocks = capfd.readouterr()
+    assert "Worker Dispatcher Configuration:" in blocks.out
+    assert "Completed Tasks Count: 2" in blocks.out
+    with pytest.warns(wd.TaskFailuresWarning):
+        wd.start({"task": task, "verbose": False})
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("options", "why"), [({"runtime": 0.05}, "runtime"), ({}, "failures")])
+def test_a_run_that_ends_early_says_that_its_journal_goes_on(tmp_path, capfd, options, why):
+    def work(task):
+        return 1 / 0 if why == "failures" else time.sleep(0.1)
+
+    path = str(tmp_path / "run.db")
+    task = {"list": range(50), "function": work, "max_failures": 2}
+    wd.start({"task": task, "worker": {"number": 2}, "journal": path, **options})
+    said = f"Stopped early: {why}; {path} has what was done: run it again to go on\n"
+    assert said in capfd.readouterr().out
+    wd.start({"task": {**task, "list": 1}, "worker": {"number": 2}, **options})
+    assert "run it again" not in capfd.readouterr().out

@@ -21,7 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, interruptible, tell
 from worker_dispatcher.cli.streams import is_absent, output_apart, reason_lost, watch_outputs
@@ -30,6 +30,7 @@ from worker_dispatcher.dispatch.interrupt import Presses
 
 __all__ = ["main"]
 
+_Parsers: TypeAlias = dict[str, argparse.ArgumentParser]
 COMMANDS = ("run", "load", "report", "compare", "options", "doctor", "demo")
 
 
@@ -76,7 +77,7 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
     parser, commands = _parsers()
     _, strange = parser.parse_known_args(arguments, given)
     if strange:
-        _refuse(strange[0], commands.get(given.command, parser))
+        _refuse(strange[0], given.command, commands.get(given.command, parser), commands)
     if given.command is None:
         parser.print_help()
         return BAD
@@ -89,15 +90,31 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
         return function(given)
 
 
-def _refuse(strange: str, parser: argparse.ArgumentParser) -> NoReturn:
-    """End with the usage of the command that was meant, and the name that is most like the one given."""
+def _refuse(strange: str, command: str | None, parser: argparse.ArgumentParser, commands: _Parsers) -> NoReturn:
+    """End with the usage of the command that was meant, and with the commands that have such an option, or with the
+    name that is most like the one given."""
     import difflib  # 2 ms, and only a wrong command line needs it
 
-    near = difflib.get_close_matches(strange.partition("=")[0], re.findall(r"--[a-z-]+", parser.format_help()), 1)
-    parser.error(f"unknown argument {strange}{f'; did you mean {near[0]}?' if near else ''}")
+    name = strange.partition("=")[0]
+    owners = [one for one, other in commands.items() if name in _options_of(other)]
+    text = f"unknown argument {strange}"
+    if owners:
+        text += f"; it is an option of {', '.join(owners)}"
+    if owners and (command is None or command in owners):
+        text += ", to be given after the name of the command"
+    elif command == "run" and "report" in owners:
+        text += f": give --log run.jsonl here, then worker-dispatcher report run.jsonl {name} FILE"
+    elif near := difflib.get_close_matches(name, _options_of(parser), 1, cutoff=0.8 if owners else 0.6):
+        text += f"; did you mean {near[0]}?"
+    parser.error(text)
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _options_of(parser: argparse.ArgumentParser) -> list[str]:
+    listed = re.findall(r"^  (?:-\w, )?--[a-z-].*$", parser.format_help(), re.MULTILINE)
+    return [name for line in listed for name in re.findall(r"--[a-z-]+", line.strip().partition("  ")[0])]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, _Parsers]:
     """The parser of the command line, and those of its commands by name."""
     from worker_dispatcher import __version__
 
