@@ -104,12 +104,14 @@ class Journal:
         self._row_of = array("q")  # by id: seq of the row that has it ok, else 0
         self._digests = bytearray()  # by id: of the item, zero where it is not recorded
         self._seq = self._piece = 0
+        shifts = set()
         for row in db.execute(f"{SELECT_FACTS} ORDER BY seq"):
             self._seq = max(self._seq, row[0])
             if not seal_holds(self._key, row):
                 self.damaged.add(row[0])
                 continue
             facts = read_facts(row)
+            shifts.add(facts.shift)
             low, high = facts.first - 1, facts.first - 1 + facts.length
             if high > len(self._row_of):
                 self._row_of.extend(array("q", bytes(8 * (high - len(self._row_of)))))
@@ -118,6 +120,8 @@ class Journal:
             if facts.status == OK:
                 self._row_of[low:high] = array("q", [facts.seq]) * facts.length
         self._piece = db.execute("SELECT max(id) FROM pieces").fetchone()[0] or 0
+        while self._shift in shifts:  # rows of one session are known by it; a quarter of a microsecond tells another
+            self._shift = math.nextafter(self._shift, math.inf)
         self.last_id = len(self._row_of)
         self.ok_count = self.last_id - self._row_of.count(0)
 

@@ -24,7 +24,7 @@ __all__ = ["JournalLogs", "read_journal", "read_run"]
 __tracebackhide__ = True  # see tracebacks
 
 _ATTEMPTS = 3  # where runs begin or end while it is read
-_LOAD = "load"  # in an entry, until all are read: the load it is of
+_LOAD, _SESSION = "load", "session"  # in an entry, until all are read: the load it is of; the shift of its session
 _AT_A_TIME = 200  # rows of one read: a longer one would keep the writer's log from being cut
 
 
@@ -74,12 +74,16 @@ class _Loader(pickle.Unpickler):
 class JournalLogs(list[dict[str, Any]]):
     """Logs by task id, as far as the run has come: `len(logs)` of `logs.total` tasks.
 
-    total: how many tasks the list had when the last of them was recorded; None if that was not known.
+    total: how many tasks the list had when the last of them was recorded; None if that was not known. sessions: where
+    more than one run recorded something: {"from": ..., "until": ...} of each, by its own clock (Unix seconds), in
+    order; each log says its `session` then, from 1.
     """
 
-    def __init__(self, logs: Iterable[dict[str, Any]], total: int | None) -> None:
+    def __init__(
+        self, logs: Iterable[dict[str, Any]], total: int | None, sessions: Sequence[dict[str, float]] = ()
+    ) -> None:
         super().__init__(logs)
-        self.total = total
+        self.total, self.sessions = total, list(sessions)
 
 
 def read_journal(path: str | os.PathLike[str]) -> JournalLogs:
@@ -96,29 +100,35 @@ def read_journal(path: str | os.PathLike[str]) -> JournalLogs:
 
 def read_run(path: str | os.PathLike[str]) -> tuple[JournalLogs, dict[str, Any]]:
     """The same, and what get_result_info() said of a load: its `load`. Without a window where more than one run
-    recorded something: their windows lie apart. The other key is `total`, as JournalLogs has it."""
+    recorded something: their windows lie apart. The other keys are `total` and `sessions`, as JournalLogs has them."""
     real = locate(path)
     if not os.path.exists(real):
         raise JournalError(real, "does not exist")
     with reading(real):
         about = look(real)
-        found, total = _read_again(real, about.key) if about is not None else ({}, None)
-    logs = JournalLogs((found[task_id] for task_id in sorted(found)), total)
+        found, total, spans = _read_again(real, about.key) if about is not None else ({}, None, {})
+    sessions = [{"from": begun, "until": ended} for begun, ended in spans.values()] if len(spans) > 1 else []
+    logs = JournalLogs((found[task_id] for task_id in sorted(found)), total, sessions)
+    number = {shift: nth for nth, shift in enumerate(spans, 1)}
+    for log in logs:
+        shift = log.pop(_SESSION)
+        log |= {_SESSION: number[shift]} if sessions else {}
     loads = {load: None for log in logs if (load := log.pop(_LOAD)) is not None}
-    info: dict[str, Any] = {} if total is None else {"total": total}
+    info: dict[str, Any] = ({} if total is None else {"total": total}) | ({"sessions": sessions} if sessions else {})
     if not loads:
         return logs, info
     most, begin, end = list(loads)[-1]
-    window = {"from": begin, "until": end} if len(loads) == 1 and end < math.inf else {}
+    window = {"from": begin, "until": end} if len(loads) == 1 and not sessions and end < math.inf else {}
     return logs, info | {"load": {"max_workers": most or None, **window}}
 
 
-_Found: TypeAlias = "tuple[dict[int, dict[str, Any]], int | None]"  # logs by task id; the total of the last row
+# Logs by task id; the total of the last row; when each session began and ended, by its shift, in order.
+_Found: TypeAlias = "tuple[dict[int, dict[str, Any]], int | None, dict[float, tuple[float, float]]]"
 
 
 def _read_again(real: str, key: bytes) -> _Found:
     """All records; once more where a run began or ended meanwhile."""
-    found: _Found = {}, None
+    found: _Found = {}, None, {}
     for attempt in range(_ATTEMPTS):
         before = _state(real)
         try:
@@ -148,6 +158,7 @@ def _state(real: str) -> _State:
 def _read(real: str, key: bytes, state: _State) -> _Found:
     found: dict[int, dict[str, Any]] = {}
     total: int | None = None
+    spans: dict[float, tuple[float, float]] = {}
     # Without a log nobody writes, and reading must not leave one behind.
     db = connect(real, "mode=ro" if state.log else "immutable=1")
     try:
@@ -158,10 +169,19 @@ def _read(real: str, key: bytes, state: _State) -> _Found:
                 last, highest = row[0], max(highest, row[0])
                 if (facts := _add(found, db, key, row)) is not None:
                     total = facts.total
+                    ids = range(facts.first, facts.first + facts.length)
+                    _lengthen(spans, facts.shift, [found[task_id] for task_id in ids])
             last = last if last > begin else highest
     finally:
         db.close()
-    return found, total
+    return found, total, spans
+
+
+def _lengthen(spans: dict[float, tuple[float, float]], shift: float, logs: Sequence[dict[str, Any]]) -> None:
+    """Take in when tasks of a session ran: those too that a later one has run again."""
+    begun, ended = spans.get(shift, (math.inf, -math.inf))
+    first = min(log["earlier_attempts"][0][0] if "earlier_attempts" in log else log["started_at"] for log in logs)
+    spans[shift] = min(begun, first), max(ended, *(log["ended_at"] for log in logs))
 
 
 def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, row: Any) -> Facts | None:
@@ -217,6 +237,7 @@ def _entry(
         "attempts": tried,
         "worker": facts.workers[nth] or None,
         "pid": facts.pids[nth] or None,
+        _SESSION: facts.shift,
         _LOAD: facts.load
         and facts.load._replace(begin=facts.load.begin + facts.shift, end=facts.load.end + facts.shift),
     }

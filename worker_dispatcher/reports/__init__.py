@@ -12,6 +12,7 @@
     intervals    the run cut into intervals, all of them in one pass
     peak         the best window between whole seconds, exactly
     rate         the best window of any bounds; steady rate; tasks in flight
+    sessions     those of a journal, with the pauses between them left out
     readers      what is read of all logs, from dicts or from a run's columns
     failures     failures by type, and by type and line of code
     keeping      what is kept of a result where nobody will read it whole

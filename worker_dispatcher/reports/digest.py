@@ -61,6 +61,12 @@ class Digest:
     @cached_property
     def tps(self) -> dict[str, Any]:
         """The get_tps dict, with intervals."""
+        sessions = self.facts.sessions
+        return self._joined if sessions is None else sessions.told(self._joined)
+
+    @cached_property
+    def _joined(self) -> dict[str, Any]:
+        """The same, with the moments that charts go by: without the pauses between sessions."""
         percents = {*PERCENTILES, *SHOWN_PERCENTILES}
         return tps_of_rows(
             self.facts.rows,
@@ -116,7 +122,7 @@ class Digest:
     @property
     def remarks(self) -> list[str]:
         """Sentences, without an end, on what the numbers are of; the same in all outputs."""
-        said = []
+        said = [] if self.facts.sessions is None else [str(self.facts.sessions)]
         if self.facts.phases:
             phases = ", ".join(f"{name} {count_text(count)}" for name, count in self.facts.phases.items())
             said.append(f"phases: {phases}; the numbers are of the main phase")
@@ -158,8 +164,8 @@ class Digest:
 
     @property
     def peak(self) -> dict[str, Any] | None:
-        """The stretch of the highest rate, where it is worth telling."""
-        tps = self.tps
+        """The stretch of the highest rate, where it is worth telling; its moments are as charts have them."""
+        tps = self._joined
         return notable_peak(tps["peak_rate"], tps["tps"], tps["duration"], self.facts.window is not None)
 
     @cached_property
@@ -172,14 +178,14 @@ class Digest:
         of = "from due time" if due else self.from_start
         ran = sum(counts.values()) - counts.get("not_run", 0) - counts.get("dropped", 0)
         failed = total - success
-        peak = self.peak
+        peak, measured = self.peak, " of measured" if self.facts.phases else ""
         return [
             (
                 "Tasks",
                 count_text(sum(counts.values())) + self.of_total,
                 f"{count_text(total)} measured" if self.facts.phases else f"{count_text(ran)} ran",
             ),
-            ("Succeeded", count_text(success), share_text(success, total) if total else ""),
+            ("Succeeded", count_text(success), share_text(success, total) + measured if total else ""),
             ("Failed", count_text(failed), share_text(failed, total) if failed else "none"),
             ("Rate", rate_text(tps["tps"]), "successes, whole run" if failed else "whole run"),
             ("Peak", rate_text(peak["tps"]) if peak else "-", f"over {seconds_text(peak['duration'])}" if peak else ""),
@@ -189,6 +195,8 @@ class Digest:
 
     @property
     def _duration_note(self) -> str:
+        if self.facts.sessions is not None:
+            return "of all sessions"
         planned = self.facts.rows.planned
         if planned is None:
             return "first start to last end"

@@ -18,6 +18,7 @@ from worker_dispatcher.records import Ledger
 from worker_dispatcher.reports.failures import FailureGroup, group_failures
 from worker_dispatcher.reports.readers import LedgerReader, LogReader, Reader
 from worker_dispatcher.reports.rows import Floats, Rows
+from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.zipped import lines_of
 
@@ -55,8 +56,10 @@ def facts_of(source: object) -> Facts:
         logs = run.logs if ledger is None else LedgerReader(ledger, lambda: run.logs)
         return Facts(logs, run.info, run.config, getattr(run, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
-        total = getattr(source, "total", None)  # what read_journal gives knows it
-        return Facts(source, {"total": total} if isinstance(total, int) else {})
+        known = {
+            name: getattr(source, name, None) for name in ("total", "sessions")
+        }  # what read_journal gives has them
+        return Facts(source, {name: value for name, value in known.items() if isinstance(value, int | list)})
     raise TypeError(
         f"a report is made of a run, a list of logs or the path of a .jsonl file, got {type(source).__name__}"
     )
@@ -123,8 +126,19 @@ class Facts:
         return self.reader.logs
 
     @cached_property
+    def sessions(self) -> Sessions | None:
+        """Those of a journal, where there are more than one."""
+        return Sessions.of(self.info.get("sessions"))
+
+    def _joined(self, rows: Rows) -> Rows:
+        if self.sessions is None:
+            return rows
+        return self.sessions.joined(rows, (self.reader.log(place).get("session") for place in rows.places.tolist()))
+
+    @cached_property
     def rows(self) -> Rows:
-        return replace(self.reader.rows(), planned=self.window)
+        """The pauses between sessions are left out of all their times."""
+        return self._joined(replace(self.reader.rows(), planned=self.window))
 
     def log(self, row: int) -> Mapping[str, Any]:
         """What is known of one task, but for `in_flight`."""
@@ -136,15 +150,15 @@ class Facts:
         count from here."""
         if not len(self.rows):
             return 0.0
-        first = float(np.fmin(self.dues.min(), self.rows.begun.min()))
-        return first if self.window is None else min(first, self.window[0])
+        first, window = float(np.fmin(self.dues.min(), self.rows.begun.min())), self.rows.planned
+        return first if window is None else min(first, window[0])
 
     @cached_property
     def ended(self) -> float:
         if not len(self.rows):
             return 0.0
-        last = float(self.rows.ends.max())
-        return last if self.window is None else max(last, self.window[1])
+        last, window = float(self.rows.ends.max()), self.rows.planned
+        return last if window is None else max(last, window[1])
 
     @cached_property
     def dues(self) -> Floats:
@@ -179,7 +193,7 @@ class Facts:
         """From when to when the tasks of a load were planned to be due (Unix seconds), warm-up and cool-down left out,
         up to when it was stopped; None where there is no such plan, or nobody knows."""
         load = self.info.get("load")
-        load = load if isinstance(load, Mapping) else {}
+        load = load if isinstance(load, Mapping) and self.sessions is None else {}
         begin, end = load.get("from", 0), load.get("until", 0)
         known = _is_moment(begin) and _is_moment(end) and begin < end
         return (float(begin), float(end)) if known else None
@@ -194,7 +208,7 @@ class Facts:
     @cached_property
     def all_rows(self) -> Rows:
         """`rows` and those of a warm-up or cool-down: they keep workers busy, too."""
-        return self.reader.rows_of_all_phases() if self.phases else self.rows
+        return self._joined(self.reader.rows_of_all_phases()) if self.phases else self.rows
 
     @cached_property
     def attempts(self) -> NDArray[np.int_]:

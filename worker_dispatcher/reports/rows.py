@@ -59,7 +59,7 @@ class Rows:
     errors: of the rows that are not ok, as get_tps gives them
     invalidity: malformed rows, which are in no column
     places: where each row stood in what it was read from, so that other columns can be read beside these
-    planned: from when to when the tasks of a load were to be due (seconds, as starts); None for any other run
+    planned: from when to when the tasks of a load were to be due, or sessions went on (seconds, as starts), else None
     earlier: the attempts before the last ones, where any are known
     """
 

@@ -232,16 +232,18 @@ class Tails:
 
 
 def idle_tails(facts: Facts) -> Tails | None:
-    """What waiting for stragglers cost; None with fewer than two workers or no time."""
+    """What waiting for stragglers cost, in the last session; None with fewer than two workers or no time."""
     codes, names = facts.workers
-    named = np.flatnonzero(codes >= 0)
-    length = facts.ended - facts.began
-    if len(names) < 2 or not length > 0 or not len(named):
+    began = facts.began if facts.sessions is None else facts.sessions.last_began
+    named = np.flatnonzero((codes >= 0) & (facts.rows.starts >= began))
+    length = facts.ended - began
+    who, lane = np.unique(codes[named], return_inverse=True)
+    if len(who) < 2 or not length > 0:
         return None
-    lasts = np.full(len(names), -math.inf)
-    np.maximum.at(lasts, codes[named], facts.rows.ends[named])
+    lasts = np.full(len(who), -math.inf)
+    np.maximum.at(lasts, lane, facts.rows.ends[named])
     slow = int(np.argmax(lasts))
-    row = int(named[np.argmax(np.where(codes[named] == slow, facts.rows.ends[named], -math.inf))])
+    row = int(named[np.argmax(np.where(lane == slow, facts.rows.ends[named], -math.inf))])
     others = float(np.delete(lasts, slow).max())
-    idle = float((facts.ended - lasts).sum()) / (length * len(names))
-    return Tails(idle, names[slow], row, float(lasts[slow]) - others)
+    idle = float((facts.ended - lasts).sum()) / (length * len(who))
+    return Tails(idle, names[who[slow]], row, float(lasts[slow]) - others)

@@ -13,6 +13,7 @@ from worker_dispatcher.reports.peak import Peak, find_peak, scan_peaks
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.readers import LedgerReader
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run, summary_of_window
 
 __all__ = ["Emit", "get_tps", "tps_of_rows"]
@@ -52,7 +53,10 @@ def get_tps(
         rows = LedgerReader(logs, logs.logs).rows(as_in_1x=True)
     else:
         rows = Rows.from_logs(logs, as_in_1x=True)
-    return tps_of_rows(
+    sessions = Sessions.of(getattr(logs, "sessions", None))  # what read_journal gives has them
+    if sessions is not None and not isinstance(logs, Ledger):
+        rows = sessions.joined(rows, (logs[place].get("session") for place in rows.places.tolist()))
+    report = tps_of_rows(
         rows,
         display_intervals=display_intervals,
         interval=interval,
@@ -64,6 +68,7 @@ def get_tps(
         window=window,
         emit=emit,
     )
+    return report if sessions is None else sessions.told(report)
 
 
 def tps_of_rows(

@@ -180,6 +180,7 @@ def _workers(digest: Digest, time: Unit) -> Figure:
     tails = idle_tails(facts) if facts.rows.queue_delays is None else None
     if tails is not None:
         note += f"; {share_text(tails.idle, 1)} of the workers' time passed idle at the end"
+        note += "" if facts.sessions is None else " of the last session"
         if tails.alone > 0.05 * (facts.ended - facts.began):
             task = html.escape(shown(facts.log(tails.row).get("task_id"), 40))
             note += f", waiting for worker {html.escape(tails.last)} (task {task}), "

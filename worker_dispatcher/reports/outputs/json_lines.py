@@ -28,6 +28,7 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
         "total": facts.total,
         "outcomes": facts.outcomes,
         "phases": facts.phases,
+        "remarks": digest.remarks,
         "retries": dict(zip(("attempts", "tasks"), facts.retries, strict=True)),
         "stopped": digest.stopped,
         "tps": digest.tps,

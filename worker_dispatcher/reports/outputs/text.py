@@ -46,12 +46,14 @@ def _first_lines(digest: Digest, width: int) -> Iterator[str]:
         yield from _wrapped(digest.nothing, width)
         return
     counts = digest.facts.counts
-    measured = tps["count"]["total"] if digest.facts.phases else sum(counts.values())
     rate, peak = rate_text(tps["tps"]), digest.peak
     if tps["count"]["success"] < tps["count"]["total"]:
         rate += " succeeded"
+    tasks = counted(sum(counts.values()), "task", digest.facts.total)
+    if digest.facts.phases:
+        tasks += f", {count_text(tps['count']['total'])} measured"
     first = (
-        f"{counted(measured, 'task', digest.facts.total)} in {seconds_text(tps['duration'])}   {rate}"
+        f"{tasks} in {seconds_text(tps['duration'])}   {rate}"
         + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
         + f"   in flight {count_text(tps['in_flight']['max'])}"
     )

@@ -89,10 +89,15 @@ class _Book:
         if digest.facts.phases:
             yield ("Phases",)
             yield from digest.facts.phases.items()
-        if tps["peak"]:
+        if digest.peak:
+            peak = tps["peak_rate"]
             yield ("",)
             yield ("Peak",)
-            yield from _summary_rows(tps["peak"])
+            yield "TPS", peak["tps"]
+            yield "Started at", _Moment(peak["started_at"])
+            yield "Ended at", _Moment(peak["ended_at"])
+            yield "Duration (sec)", peak["duration"]
+            yield "Successes", peak["count"]
         if digest.latencies:
             yield ("",)
             yield ("Latency (sec)",)
