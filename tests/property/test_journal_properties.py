@@ -93,7 +93,8 @@ def ok_of(journal: Journal) -> dict[int, object]:
     found = {}
     for first in range(1, TASKS + 1, 7):
         for one in journal.seen(first, ITEMS[first - 1 : first + 6]):
-            assert list(one.starts) == [1.0] * len(one.results)
+            # Sessions of the very same moment are told apart by the last digit of their clocks' shift.
+            assert np.allclose(one.starts, [1.0] * len(one.results), rtol=0, atol=1e-5)
             found |= {one.first + nth: plain(result) for nth, result in enumerate(one.results)}
     return found
 

@@ -207,7 +207,7 @@ class Journal:
             facts, (results, metadata, attempts, _) = row
             low, high = begin + 1 - facts.first, at + 1 - facts.first
             ids = range(begin + 1, at + 1)
-            shift = facts.shift - self._shift
+            shift = facts.shift - (self._anchor.wall - self._anchor.monotonic)
             if at + 1 - facts.first == facts.length:
                 del self._rows_at_hand[seq]  # the list is drawn once: nobody asks for it again
             yield Recorded(
