@@ -206,7 +206,7 @@ class Journal:
                 continue
             facts, (results, metadata, attempts, _) = row
             low, high = begin + 1 - facts.first, at + 1 - facts.first
-            ids = range(begin + 1, at + 1)
+            ids, earlier = range(begin + 1, at + 1), attempts.get(EARLIER, {})
             shift = facts.shift - (self._anchor.wall - self._anchor.monotonic)
             if at + 1 - facts.first == facts.length:
                 del self._rows_at_hand[seq]  # the list is drawn once: nobody asks for it again
@@ -216,13 +216,9 @@ class Journal:
                 array("d", [end + shift for end in facts.ends[low:high]]),
                 results[low:high],
                 facts.workers[low:high],
-                {task_id: one for task_id, one in metadata.items() if task_id in ids},
-                {task_id: one for task_id, one in attempts.items() if task_id != EARLIER and task_id in ids},
-                {
-                    task_id: array("d", [at + shift for at in one])
-                    for task_id, one in attempts.get(EARLIER, {}).items()
-                    if task_id in ids
-                },
+                _those(ids, metadata),
+                _those(ids, attempts),
+                {one: array("d", [at + shift for at in spans]) for one, spans in _those(ids, earlier).items()},
             )
 
     def _content(self, seq: int) -> tuple[Facts, list[Any]] | None:
@@ -307,19 +303,14 @@ class Journal:
     ) -> BaseException | None:
         """Record one task, with any status. Returns what pickling it raised: it is not recorded then. A failure is
         always recorded, without metadata that cannot be pickled."""
-        error = None if failure is None else pack_failure(failure)
-        content = (
-            [result],
-            {task_id: metadata} if metadata else {},
-            {task_id: attempts} if attempts > 1 else {},
-            error,
-        )
+        error, times = None if failure is None else pack_failure(failure), ((started,), (ended,))
+        notes, tried = {task_id: metadata} if metadata else {}, {task_id: attempts} if attempts > 1 else {}
         try:
-            self._write(task_id, status, ((started,), (ended,)), content, worker)
+            self._write(task_id, status, times, ([result], notes, tried, error), worker)
         except Unpackable as problem:
             if status == OK:
                 return problem.error
-            self._write(task_id, status, ((started,), (ended,)), ([None], {}, content[2], error), worker)
+            self._write(task_id, status, times, ([None], {}, tried, error), worker)
         return None
 
     def _write(
@@ -334,9 +325,8 @@ class Journal:
         if not count:
             return
         results, metadata, attempts, error = content
-        ids = range(first, first + count)
-        if self.earlier and (earlier := {one: list(self.earlier[one]) for one in ids if one in self.earlier}):
-            attempts = {**attempts, EARLIER: earlier}
+        if earlier := _those(range(first, first + count), self.earlier):
+            attempts = {**attempts, EARLIER: {one: list(spans) for one, spans in earlier.items()}}
         packing = pack_content((results, metadata, attempts, error))
         workers = [worker] if isinstance(worker, int) else worker
         pids = [self.pids.get(one, 0) for one in workers]
@@ -421,3 +411,8 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}: {self.ok_count} {STATUS_NAMES[OK]} before>"
+
+
+def _those(ids: range, known: Mapping[int, Any]) -> dict[int, Any]:
+    """What is known of these tasks."""
+    return {one: known[one] for one in ids if one in known} if known else {}
