@@ -97,7 +97,7 @@ class Lanes(Protocol):
         """It has ended; None, or what has not begun but has metadata: it was cancelled."""
 
     def attempt(self, lane: Any) -> int:
-        """Which attempt of its task it is, from 1. Asked once, where on_done asks."""
+        """Which attempt of its task it is, from 1."""
 
 
 class OfTask:
@@ -212,14 +212,14 @@ def attempt_run(
     stop_at: float,
     until: float,
     forked: list[bool],
-    tries: dict[int, int],
+    attempt: int = 1,
 ) -> None:
     """Run one attempt each of tasks (seq, id, task), each in a copy of this thread's context, until one has failed or
     it is time to report; never raises. Nothing is made for a task but that, its result and two times.
 
     went: where it is written down, after what is there; tasks: `next()` on it is atomic if threads share it; seal: of
     results that are not SMALL, in the task's time; stop_at: nothing begins then; until: when to report, after a heavy
-    result; forked: true in a child that a task forked: this returns; tries: attempts by seq, where not the first.
+    result; forked: true in a child that a task forked: this returns; attempt: which one of each task this is, from 1.
     """
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
@@ -252,7 +252,7 @@ def attempt_run(
                 known = type(result)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                result = own.run(call.after, task_id, result, began, ended, metadata, tries.pop(seq, 1))
+                result = own.run(call.after, task_id, result, began, ended, metadata, attempt)
         except BaseException as error:  # whatever a task raises is that task's error
             result, failure = None, failure_from(call, error)
             until = ended = ended if ended > began else now()  # on_done may have raised it

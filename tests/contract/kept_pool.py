@@ -53,6 +53,9 @@ class Calls:
     def waiting(self) -> int:
         return len(self.fresh) + sum(len(batch.items) for batch in self.back)
 
+    def call(self) -> None:
+        """Always that of SETUP."""
+
     def due(self) -> float:
         return 0.0 if self.waiting() else math.inf
 

@@ -72,7 +72,7 @@ class ScriptedPool:
             if kind == "failed":
                 status = self.dice.draw(st.sampled_from([ERROR, TIMEOUT, CRASHED]))
                 failure = Failure("Some", "text", retry=self.dice.draw(st.booleans()), status=status)
-            events.append(Ended(i, item, at, at, ("done", i), failure, {"m": i}, 1))
+            events.append(Ended(Batch(i, (item,)), at, at, ("done", i), failure, {"m": i}, 1))
         return events
 
     def stop_now(self) -> list:
@@ -86,7 +86,7 @@ class ScriptedPool:
                 failure = self.dice.draw(
                     st.sampled_from([None, Failure("", "", status=CANCELLED), Failure("E", "late")])
                 )
-                events.append(Ended(i, item, now(), now(), ("done", i), failure, None, 1))
+                events.append(Ended(Batch(i, (item,)), now(), now(), ("done", i), failure, None, 1))
         self.held = []
         return events
 

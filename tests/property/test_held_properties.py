@@ -43,15 +43,15 @@ def test_runs_of_a_report_are_taken_all_at_once_or_not_at_all(counts, data):
     cuts = sorted(data.draw(st.sets(st.integers(1, seq + 1), max_size=8)))
     runs = [(a, b - a) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
     before = len(held)
-    ids = held.take_ids(runs)
+    taken_at_once = held.take_ids(runs)
     pieces = [piece for seq, count in runs for piece in other.take(seq, seq + count)]
     expected = [piece.batch.first + at for piece in pieces for at in range(piece.low, piece.high)]
     if len(expected) == sum(count for _, count in runs):
-        assert ids == expected
-        assert len(held) == before - len(ids)
+        assert taken_at_once == (expected, None)
+        assert len(held) == before - len(expected)
         assert single_tasks(held.take_all()) == single_tasks(other.take_all())
     else:
-        assert ids is None
+        assert taken_at_once is None
         assert len(held) == before
 
 

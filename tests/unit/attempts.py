@@ -34,7 +34,7 @@ def attempt(call, caller, task_id, task):
     """A run of one task, as `Ended`."""
     went = Stretch()
     slot = Slot(1, [0], [0.0], [0.0], [0])
-    limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [False], "tries": {}}
+    limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [False]}
     attempt_run(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
     assert went.seqs == [1]
     return Ended(went.starts[0], went.ends[0], went.results[0], *went.apart.get(0, (None, None)))

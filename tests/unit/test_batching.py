@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from worker_dispatcher.home import FRESH
-from worker_dispatcher.pools.base import Ended, Finished
-from worker_dispatcher.pools.batching import Batching, by_load, has_room, pack_items, roomiest, unheard
+from worker_dispatcher.pools.base import Batch, Ended, Finished
+from worker_dispatcher.pools.batching import Batching, pack_items
+from worker_dispatcher.pools.dealing import by_load, has_room, roomiest, unheard
 from worker_dispatcher.wire import LARGE, from_parts, unpack
 
 MANY = 10**9
@@ -59,7 +60,7 @@ def test_tasks_side_by_side_and_tasks_that_failed_are_measured_each_by_its_own_t
     batching = Batching()
     batching.measure(Finished(1, array("d", [0.0] * 100), array("d", [0.5] * 100), [None] * 100, {}, [1] * 100))
     assert batching.per_task == 0.5
-    batching.measure(Ended(1, None, 0.0, 1.5, None, None, None, 1))
+    batching.measure(Ended(Batch(1, (None,)), 0.0, 1.5, None, None, None, 1))
     assert batching.per_task == pytest.approx(0.7 * 0.5 + 0.3 * 1.5)
 
 

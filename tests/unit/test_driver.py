@@ -65,6 +65,7 @@ class Source:
 
     def take(self, count: int) -> None: ...
     def take_alone(self) -> None: ...
+    def call(self) -> None: ...
     def waiting(self) -> int:
         return 0
 
@@ -112,7 +113,7 @@ class Never:
 
 
 def ended(task_id: int, failure: Failure | None = FAILED, item: Any = None) -> Ended:
-    return Ended(task_id, item, 1.0, 2.0, None, failure, None, 1)
+    return Ended(Batch(task_id, (item,)), 1.0, 2.0, None, failure, None, 1)
 
 
 def finished(first: int, count: int = 1) -> Finished:

@@ -18,8 +18,8 @@ from worker_dispatcher.records import CANCELLED, TIMEOUT
 class OneBatch:
     """A source of one batch."""
 
-    def __init__(self, items):
-        self._batch = Batch(1, items)
+    def __init__(self, items, timeout):
+        self._batch = Batch(1, items, timeout=timeout)
 
     def take_alone(self):
         return None
@@ -51,17 +51,17 @@ async def gives_back(item):
     return item
 
 
-def pool_of_one(timeout):
-    return ThreadPool(Setup(Call(gives_back, CallStyle(positional=True)), coroutine=True, timeout=timeout), 1)
+def pool_of_one():
+    return ThreadPool(Setup(Call(gives_back, CallStyle(positional=True)), coroutine=True), 1)
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("timeout", [None, 60.0])
 def test_what_ends_as_the_run_is_stopped_is_told_once(before, timeout):
-    pool = pool_of_one(timeout)
+    pool = pool_of_one()
     done = pool._crew.done = HeldUp(before)
     try:
-        pool.feed(OneBatch(["first", "second"]))
+        pool.feed(OneBatch(["first", "second"], timeout))
         assert done.reached.wait(20)
         told = pool.stop()
         done.go_on.set()
@@ -83,11 +83,11 @@ def test_what_ends_as_the_run_is_stopped_is_told_once(before, timeout):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_what_ends_as_its_loop_is_left_behind_is_told_once(before):
-    pool, told = pool_of_one(0.05), []
+    pool, told = pool_of_one(), []
     crew = pool._crew
     done = crew.done = HeldUp(before)
     try:
-        pool.feed(OneBatch(["first"]))
+        pool.feed(OneBatch(["first"], 0.05))
         assert done.reached.wait(20)
         while pool._crew is crew:
             told += pool.wait(now() + 20)

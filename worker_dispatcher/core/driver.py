@@ -168,6 +168,6 @@ class Driver:
         self._waiting.pop(task_id, None)
         if failure is not None and not self._reasons and (wait := self._retries.wait(event, tried)) is not None:
             self._tried[task_id], self._waiting[task_id] = tried, event
-            self._source.put_back_at(now() + wait, Batch(task_id, (event.item,), attempt=tried + 1))
+            self._source.put_back_at(now() + wait, event.batch.again(tried + 1))
         else:
             self._mind(self._sink.ended(event, tried))

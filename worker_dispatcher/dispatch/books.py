@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.clock import now, thread_time
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Finished, neighbours
+from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Finished, neighbours
 from worker_dispatcher.records import Failure, Ledger
 from worker_dispatcher.tracebacks import part_from_frames
 
@@ -142,13 +142,14 @@ class JournalBooks(Books):
         """The list has so many tasks; see `error`."""
         self._attempt(self._journal.expect, total)
 
-    def recall(self, first: int, items: Sequence[Any]) -> list[Batch]:
-        """Take in tasks that were drawn, settle those that ended ok in an earlier run, and return the others."""
+    def recall(self, first: int, items: Sequence[Any]) -> list[tuple[int, Sequence[Any]]]:
+        """Take in tasks that were drawn, settle those that ended ok in an earlier run; (id of the first, items) of the
+        others."""
         missing, at = [], 0
         for one in self._attempt(self._journal.seen, first, items) or ():
             low = one.first - first
             if low > at:
-                missing.append(Batch(first + at, items[at:low]))
+                missing.append((first + at, items[at:low]))
             at = low + len(one.results)
             self.ledger.settle_resumed(one.first, one.starts, one.ends, one.results)
             self.ledger.metadata.update(one.metadata)
@@ -156,7 +157,7 @@ class JournalBooks(Books):
             self.ledger.earlier.update(one.earlier)
             self.tell(one.first, len(one.results))
         if at < len(items):
-            missing.append(Batch(first + at, items[at:]))
+            missing.append((first + at, items[at:]))
         return missing
 
     def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:

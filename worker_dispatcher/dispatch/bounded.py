@@ -66,7 +66,14 @@ class BoundedRun:
             plan = remaining(plan, journal.ok_count)
             left = self._recalled = Recalled(tasks, self._journal, timed=plan.schedule.timed)
         self._plan, self._watch = plan, watch
-        self._source = TaskSource(left, ledger, plan.schedule, drops=plan.load is not None and plan.load.drops)
+        self._source = TaskSource(
+            left,
+            ledger,
+            plan.schedule,
+            drops=plan.load is not None and plan.load.drops,
+            timeout=plan.timeout,
+            stop_at=plan.stop_at,
+        )
         allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
         self._recorder = Recorder(self._books, plan, allowed)
         self.progress = None
@@ -154,8 +161,8 @@ class BoundedRun:
             self.complaints = pool.complaints
 
     def _timers(self) -> list[Timer]:
-        stop_at = self._plan.setup.stop_at
-        alarm = None if stop_at is None else Alarm(stop_at, "runtime")
+        stop_at = self._plan.stop_at
+        alarm = None if stop_at == math.inf else Alarm(stop_at, "runtime")
         found: tuple[Timer | None, ...] = alarm, self._journal, self._watch, self.progress
         return [timer for timer in found if timer is not None]
 
@@ -178,7 +185,7 @@ class BoundedRun:
             self.fail(self._tasks.error)
 
     def _late(self) -> bool:
-        return now() >= (self._plan.setup.stop_at or math.inf)
+        return now() >= self._plan.stop_at
 
     def _going(self) -> bool:
         """True while something has not ended. What no worker was free for in time is dropped here: by now, the pool has

@@ -33,14 +33,14 @@ class AsConfigured:
         assert event.failure is not None
         if event.failure.status == ERROR:
             return event.failure.retry
-        return failure_from(self._plan.setup.call, _stand_in(event, self._plan)).retry
+        return failure_from(self._plan.setup.call, _stand_in(event)).retry
 
 
-def _stand_in(event: Ended, plan: Plan, worker: int | None = None) -> BaseException:
+def _stand_in(event: Ended, worker: int | None = None) -> BaseException:
     """The exception that stands for a timeout or a death. worker: the process's number, where it has one."""
     assert event.failure is not None
     if event.failure.status == TIMEOUT:
-        return TaskTimeout(event.task_id, plan.setup.timeout or 0.0)
+        return TaskTimeout(event.task_id, event.batch.timeout or 0.0)
     from worker_dispatcher.worker_died import WorkerDied
 
     return WorkerDied(event.task_id, event.failure.message.removeprefix("its worker process "), worker)
@@ -53,7 +53,7 @@ def dressed(event: Ended, attempts: int, pool: Pool, plan: Plan, *, total: int |
     assert failure is not None
     error = failure.exception
     if failure.status in (TIMEOUT, CRASHED):
-        error = _stand_in(event, plan, event.worker if pool.place == "worker process" else None)
+        error = _stand_in(event, event.worker if pool.place == "worker process" else None)
     elif error is None:
         error = TaskError(task_id, failure.type, failure.message, failure.traceback)
     own_text = describe(error)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class Plan(NamedTuple):
 
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
     show_input: a failed task's item may be shown. number: what worker.number is, where it says nothing too.
+    timeout: seconds that a task may run, or None. stop_at: nothing begins from then on (monotonic).
     """
 
     schedule: Schedule
@@ -42,6 +44,8 @@ class Plan(NamedTuple):
     load: Load | None
     show_input: bool = True
     number: int = 1
+    timeout: float | None = None
+    stop_at: float = math.inf
 
     @property
     def workers(self) -> int:
@@ -81,6 +85,8 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         load,
         config.task.show_input,
         config.worker.number or (cores if load is not None else number),
+        config.task.timeout,
+        math.inf if config.runtime is None else anchor.monotonic + config.runtime,
     )
 
 
@@ -118,12 +124,9 @@ def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
         task.on_error == "raise",
         anchor,
     )
-    stop_at = anchor.monotonic + config.runtime if config.runtime is not None else None
     return Setup(
         call,
         config.styles.coroutine,
-        task.timeout,
-        stop_at,
         timed,
         _hooks(config),
         config.worker.max_tasks_per_worker,

@@ -6,7 +6,7 @@ import math
 import warnings
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
@@ -16,7 +16,6 @@ from worker_dispatcher.dispatch.books import JournalBooks
 from worker_dispatcher.dispatch.load import Remaining
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.tasklist import TaskList
-from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Recalled(TaskList):
     def __init__(self, tasks: TaskList, books: JournalBooks, *, timed: bool) -> None:
         super().__init__(tasks.total)
         self._tasks, self._books, self._timed = tasks, books, timed
-        self._missing: deque[Batch] = deque()
+        self._missing: deque[tuple[int, Sequence[Any]]] = deque()
 
     def recall(self) -> bool:
         """Look up some more of what the journal may know; False if there is nothing to look up now."""
@@ -94,7 +93,7 @@ class Recalled(TaskList):
         self._books.ledger.draw(len(items), array("d", [math.nan]) * len(items) if self._timed else None)
         missing = self._books.recall(first, items)
         self._missing.extend(missing)
-        self.ahead += sum(len(batch.items) for batch in missing)
+        self.ahead += sum(len(items) for _, items in missing)
         return True
 
     def available(self) -> int:
@@ -106,23 +105,22 @@ class Recalled(TaskList):
     def ended(self) -> bool:
         return self._tasks.ended and not self._missing
 
-    def left(self) -> Iterable[Batch]:
+    def left(self) -> Iterable[tuple[int, Sequence[Any]]]:
         return self._missing
 
     def item_of(self, task_id: int) -> Any:
         return self._tasks.item_of(task_id)
 
-    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> Batch | None:
+    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> tuple[int, Sequence[Any]]:
         while not self._missing and self._look_up(count):
             pass
         if not self._missing:
-            return None
-        batch = self._missing.popleft()
-        if len(batch.items) > count:
-            self._missing.appendleft(batch.part(count, len(batch.items)))
-            batch = batch.part(0, count)
-        self.ahead -= len(batch.items)
-        if dues is None:
-            return batch
-        ledger.set_dues(batch.first, dues[: len(batch.items)])
-        return batch._replace(dues=dues[: len(batch.items)])
+            return 0, ()
+        first, items = self._missing.popleft()
+        if len(items) > count:
+            self._missing.appendleft((first + count, items[count:]))
+            items = items[:count]
+        self.ahead -= len(items)
+        if dues is not None:
+            ledger.set_dues(first, dues[: len(items)])
+        return first, items

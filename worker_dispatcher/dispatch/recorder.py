@@ -8,7 +8,7 @@ from worker_dispatcher.dispatch.books import Books, Outcome
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.stops import cut_short
 from worker_dispatcher.execute import failure_from
-from worker_dispatcher.pools.base import Ended, Finished
+from worker_dispatcher.pools.base import Batch, Ended, Finished
 from worker_dispatcher.records import CANCELLED, OK, Failure
 
 __all__ = ["Recorder"]
@@ -34,7 +34,7 @@ class Recorder:
         for task_id, error in self._books.run(event, attempts).items():
             at = event.task_ids.index(task_id)
             worker = event.worker if isinstance(event.worker, int) else event.worker[at]
-            one = Ended(task_id, None, event.starts[at], event.ends[at], None, None, None, worker)
+            one = Ended(Batch(task_id, (None,)), event.starts[at], event.ends[at], None, None, None, worker)
             why = self._cannot_keep(one, attempts.get(task_id, 1), error) or why
         return why
 

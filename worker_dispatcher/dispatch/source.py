@@ -30,7 +30,18 @@ class TaskSource:
     can start it on time.
     """
 
-    def __init__(self, tasks: TaskList, ledger: Ledger, schedule: Schedule, *, drops: bool = False) -> None:
+    def __init__(
+        self,
+        tasks: TaskList,
+        ledger: Ledger,
+        schedule: Schedule,
+        *,
+        drops: bool = False,
+        timeout: float | None = None,
+        stop_at: float = math.inf,
+    ) -> None:
+        """drops: see `take_late`. timeout, stop_at: the limits of every task, as in Batch."""
+        self._timeout, self._stop_at = timeout, stop_at
         self._tasks, self._ledger, self._schedule, self._drops = tasks, ledger, schedule, drops
         self._ticks = schedule.ticks()
         self._more = schedule.timed  # intervals to come
@@ -151,6 +162,9 @@ class TaskSource:
             return None
         return self._take_fresh(self._due_by(now() - _FREE_SOON, min(self._tasks.available(), _LATE_MOST)))
 
+    def call(self) -> None:
+        """That of the run, always."""
+
     def waiting(self) -> int:
         return self._back_count + self._fresh()
 
@@ -179,8 +193,12 @@ class TaskSource:
 
     def left(self) -> dict[int, Any]:
         """The items of tasks that the ledger knows and that nobody has, by id."""
-        batches = itertools.chain(self._back, self._alone, self._tasks.left())
-        return {task_id: item for batch in batches for task_id, item in enumerate(batch.items, batch.first)}
+        back = ((batch.first, batch.items) for batch in (*self._back, *self._alone))
+        return {
+            task_id: item
+            for first, items in itertools.chain(back, self._tasks.left())
+            for task_id, item in enumerate(items, first)
+        }
 
     def take(self, count: int) -> Batch | None:
         if self._back:
@@ -196,11 +214,15 @@ class TaskSource:
         if count <= 0:
             return None
         dues = self._dues[self._at : self._at + count] if self._schedule.timed else None
-        batch = self._tasks.take(count, self._ledger, dues)
-        if batch is not None and dues is not None:
-            self._at += len(batch.items)
-            while self._begins and self._begins[0][0] < self._taken + len(batch.items):
+        first, items = self._tasks.take(count, self._ledger, dues)
+        taken = len(items)
+        if not taken:
+            return None
+        if dues is not None:
+            dues = dues[:taken]
+            self._at += taken
+            while self._begins and self._begins[0][0] < self._taken + taken:
                 place, number = self._begins.popleft()
-                self._ledger.open_interval(number, batch.first + place - self._taken)
-            self._taken += len(batch.items)
-        return batch
+                self._ledger.open_interval(number, first + place - self._taken)
+            self._taken += taken
+        return Batch(first, items, False, dues, 1, None, self._timeout, self._stop_at)

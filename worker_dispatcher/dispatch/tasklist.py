@@ -11,7 +11,6 @@ from typing import Any
 
 from worker_dispatcher.core.driver import LONGEST_WAIT
 from worker_dispatcher.execute import guarded
-from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Ledger
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
@@ -44,14 +43,13 @@ class TaskList:
         """The next tasks, at most `count`."""
         raise NotImplementedError
 
-    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> Batch | None:
-        """The next tasks, at most `count`, as a batch that the ledger knows from now on; None if there is none now.
-        dues: when each is due (monotonic), or None."""
+    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> tuple[int, Sequence[Any]]:
+        """(id of the first, items) of the next tasks, at most `count`, which the ledger knows from now on; no items if
+        there are none now. dues: when each is due (monotonic), or None."""
         items = self.draw(count)
         if not len(items):
-            return None
-        dues = None if dues is None else dues[: len(items)]
-        return Batch(ledger.draw(len(items), dues), items, dues=dues)
+            return 0, ()
+        return ledger.draw(len(items), None if dues is None else dues[: len(items)]), items
 
     def item_of(self, task_id: int) -> Any:
         """The item of a task that was drawn; None where only the task had it."""
@@ -60,8 +58,8 @@ class TaskList:
     def end(self) -> None:
         """Nothing more is wanted."""
 
-    def left(self) -> Iterable[Batch]:
-        """What the ledger knows and was not taken."""
+    def left(self) -> Iterable[tuple[int, Sequence[Any]]]:
+        """(id of the first, items) of what the ledger knows and was not taken."""
         return ()
 
     def left_over(self) -> int:

@@ -8,7 +8,8 @@
 
     base.py       the contract in words and types: Batch in; Finished, Ended, Returned, Broken out
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
-    batching.py   which process gets how many tasks
+    functions.py  the calls that its tasks are of       batching.py   how many tasks of one go together
+    dealing.py    which process gets them
     crew.py       threads that claim tasks; the same in a ThreadPool and in a worker process; loop.py  coroutines
     timers.py     the event loop that those run on
     claims.py     what those share: slots, the tasks nobody has claimed, and columns of those that have ended

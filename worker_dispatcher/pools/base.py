@@ -45,10 +45,13 @@ LONGEST_INIT = (
 
 
 class Batch(NamedTuple):
-    """Tasks first, first + 1, ...; alone: to be run by a worker process that runs nothing else meanwhile.
+    """Tasks first, first + 1, ... of one call, within the same limits.
 
+    alone: to be run by a worker process that runs nothing else meanwhile.
     dues: no task starts before its own (monotonic seconds, never decreasing); None: each may start at once.
     attempt: which one of each task this is, from 1.
+    call: what is called for each; None: what the pool was opened with. A pool tells calls apart by identity.
+    timeout: seconds that each may run, or None. stop_at: none begins from then on (monotonic).
     """
 
     first: int
@@ -56,24 +59,28 @@ class Batch(NamedTuple):
     alone: bool = False
     dues: array[float] | None = None
     attempt: int = 1
+    call: Call | None = None
+    timeout: float | None = None
+    stop_at: float = math.inf
 
     def part(self, low: int, high: int) -> Batch:
         dues = None if self.dues is None else self.dues[low:high]
-        return Batch(self.first + low, self.items[low:high], self.alone, dues, self.attempt)
+        first, items = self.first + low, self.items[low:high]
+        return Batch(first, items, self.alone, dues, self.attempt, self.call, self.timeout, self.stop_at)
+
+    def again(self, attempt: int) -> Batch:
+        """The same for another attempt, at any time, in any company."""
+        return self._replace(alone=False, dues=None, attempt=attempt)
 
     def numbered(self, seq: int) -> Iterator[tuple[int, int, Any]]:
         """(seq, id, item) of its tasks, the first of which has this seq. `next()` on it is atomic: one step in C, since
         the items are a list, a tuple or a range."""
         return zip(range(seq, seq + len(self.items)), itertools.count(self.first), self.items)
 
-    def tries(self, seq: int) -> dict[int, int]:
-        """The attempts of its tasks by seq, where they are not the first."""
-        return dict.fromkeys(range(seq, seq + len(self.items)), self.attempt) if self.attempt > 1 else {}
-
 
 class Finished(NamedTuple):
     """Tasks first, first + 1, ... ended ok. starts, ends: monotonic seconds; metadata: by task id, where not empty;
-    worker: its number, or one for each task. ids: of the tasks, where they are not neighbours."""
+    worker: its number, or one for each task. ids: of the tasks, where they are not neighbours. call: of their batch."""
 
     first: int
     starts: Sequence[float]
@@ -82,6 +89,7 @@ class Finished(NamedTuple):
     metadata: dict[int, dict[Any, Any]]
     worker: int | Sequence[int]
     ids: Sequence[int] | None = None
+    call: Call | None = None
 
     @property
     def task_ids(self) -> Sequence[int]:
@@ -98,7 +106,7 @@ class Finished(NamedTuple):
             notes = {one: self.metadata[one] for one in ids[low:high] if one in self.metadata} if self.metadata else {}
             worker = self.worker if isinstance(self.worker, int) else self.worker[low:high]
             columns = self.starts[low:high], self.ends[low:high], self.results[low:high]
-            yield Finished(first, *columns, notes, worker)
+            yield Finished(first, *columns, notes, worker, None, self.call)
 
 
 def neighbours(ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -108,16 +116,23 @@ def neighbours(ids: Sequence[int]) -> list[tuple[int, int]]:
 
 
 class Ended(NamedTuple):
-    """One attempt of one task has ended; ok if failure is None. item: for another attempt."""
+    """One attempt of one task has ended; ok if failure is None. batch: of this task alone, for another attempt."""
 
-    task_id: int
-    item: Any
+    batch: Batch
     started: float
     ended: float
     result: Any
     failure: Failure | None
     metadata: dict[Any, Any] | None
     worker: int
+
+    @property
+    def task_id(self) -> int:
+        return self.batch.first
+
+    @property
+    def item(self) -> Any:
+        return self.batch.items[0]
 
 
 class Returned(NamedTuple):
@@ -147,8 +162,9 @@ class Patience:
 
 
 class Setup(NamedTuple):
-    """What a worker needs to know once. timeout: seconds per attempt; stop_at: monotonic, nothing begins after it.
+    """What a worker needs to know once. call: of the batches that name none, and its config is that of the hooks.
 
+    coroutine: tasks are coroutines on an event loop, and the functions of all calls coroutine functions.
     timed: batches have dues, and a pool holds no more tasks than it has workers for.
     hooks: what each worker calls once, before its first task and after its last.
     max_tasks: how many tasks a worker process may run. memory_limit: bytes over which it is killed.
@@ -159,8 +175,6 @@ class Setup(NamedTuple):
 
     call: Call
     coroutine: bool = False
-    timeout: float | None = None
-    stop_at: float | None = None
     timed: bool = False
     hooks: Hooks | None = None
     max_tasks: int | None = None
@@ -169,9 +183,9 @@ class Setup(NamedTuple):
     recorded: bool = False
     capture: bool = False
 
-    def caller(self, state: Any = None) -> Callable[[int, Any, dict[Any, Any]], Any]:
-        """The function as f(id, task, metadata). state: what worker.init has made."""
-        caller = self.call.with_state(state).caller()
+    def caller(self, call: Call, state: Any = None) -> Callable[[int, Any, dict[Any, Any]], Any]:
+        """The function of a call as f(id, task, metadata). state: what worker.init has made."""
+        caller = call.with_state(state).caller()
         if not self.capture:
             return caller
         from worker_dispatcher.pools.capture import capturing
@@ -202,13 +216,17 @@ class Source(Protocol):
     """Where a pool takes tasks from; used in the driver's thread only."""
 
     def take(self, count: int) -> Batch | None:
-        """Up to `count` tasks that may run now; None if there are none at the moment."""
+        """Up to `count` tasks of one call, with the same limits, that may run now; None if there are none at the
+        moment."""
 
     def take_alone(self) -> Batch | None:
         """A task that must run without company, or None."""
 
     def waiting(self) -> int:
-        """How many tasks `take` would give."""
+        """How many tasks `take` would give, one after the other."""
+
+    def call(self) -> Call | None:
+        """Of the tasks that `take` would give next; None: what the pool was opened with. Only while there are any."""
 
     def due(self) -> float:
         """When the first of them is due (monotonic); 0 if it may start at once, infinite if there is none."""

@@ -1,30 +1,22 @@
-"""Dealing: which worker process gets how many tasks, by the measured time per task; and how they are packed."""
+"""How many tasks of a call a worker process gets at once, by the measured time per task; and how they are packed."""
 
 from __future__ import annotations
 
-import heapq
-import math
 import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from worker_dispatcher.clock import now
 from worker_dispatcher.home import Reader
-from worker_dispatcher.pools.base import Ended, Finished, Source
-from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.pools.base import Ended, Finished
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
-__all__ = ["SPAN", "Batching", "by_load", "has_room", "next_end", "pack_items", "roomiest", "unheard", "wanted"]
-
-SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
+__all__ = ["Batching", "pack_items"]
 
 # Seconds of work, for each thread, a batch aims at: a few of the tasks of most programs, so that not each is fetched by
 # itself, and threads do not run dry while the parent waits for its turn. What is not begun can be taken back.
 _BATCH_TIME = 0.04
 _CREW_TIME = 0.1  # the same in a grid: where its threads keep all cores busy, the parent waits longer for its turn
 _LAST_TIME = 0.002  # the same toward the end, where to be dealt few tasks at a time would take longer than they do
-_REST = 0.01  # seconds that what the workers say may wait for us
-_REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may be shorter than those before
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
 _BATCH_BYTES = 1 << 18  # of packed items a batch aims at
 _BATCH_MOST = 10_000
@@ -71,63 +63,6 @@ class Batching:
         spent = max(spent, 1e-7) / count
         weight = min(1.0, max(0.3, count / 100))
         self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
-
-
-def by_load(remotes: Sequence[Remote]) -> list[tuple[float, int]]:
-    """(tasks held for each slot, place in remotes): a heap, for `roomiest`."""
-    loads = [(len(remote.held) / remote.slots, nth) for nth, remote in enumerate(remotes)]
-    heapq.heapify(loads)
-    return loads
-
-
-def roomiest(remotes: Sequence[Remote], loads: list[tuple[float, int]], ahead: int) -> Remote | None:
-    """The worker with the most room, None if there is none with any. ahead: tasks it may hold beyond its slots.
-
-    loads: as they were, or less than they are by now. To look at all workers before each batch would be most of what
-    it costs a parent of many to hand one out.
-    """
-    while loads:
-        load, nth = loads[0]
-        remote = remotes[nth]
-        if not has_room(remote, ahead):
-            heapq.heappop(loads)
-        elif load < (held := len(remote.held) / remote.slots):
-            heapq.heapreplace(loads, (held, nth))
-        else:
-            return remote
-    return None
-
-
-def has_room(remote: Remote, ahead: int) -> bool:
-    """It may be given another task."""
-    return len(remote.held) < remote.slots + (ahead if remote.ready else 0) and not (
-        remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf or remote.room <= 0
-    )
-
-
-def unheard(remotes: Sequence[Remote], task: float) -> float:
-    """For how many seconds nobody need listen to any worker: each has several times as much work ahead, and what it
-    says meanwhile waits for us, whatever becomes of it. task: seconds."""
-    ahead = _REST * _REST_SHARE if remotes else 0.0
-    for r in remotes:
-        if not r.terse or r.alone or r.revoking or r.gone or r.closing_at < math.inf or r.channel.wanted:
-            return 0.0
-        ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
-    return ahead / _REST_SHARE
-
-
-def wanted(source: Source, remotes: Sequence[Remote], task: float) -> int:
-    """How many idle workers the next timed tasks need. A worker whose task will have ended by then counts as idle, as
-    long as there is no sign that it takes longer. task: seconds."""
-    at, due = now(), source.due()
-    free = sum(1 for r in remotes if len(r.held) and at < r.due + task < due)
-    return source.crowd(task) - free + source.alone_waiting()
-
-
-def next_end(remotes: Sequence[Remote], task: float) -> float:
-    """When the next timed task should have ended (monotonic); if it has not, `wanted` has another answer."""
-    at = now()
-    return min((end for r in remotes if len(r.held) and (end := r.due + task) > at), default=math.inf)
 
 
 def pack_items(items: Sequence[Any], reader: Reader) -> tuple[int, list[bytes | memoryview], list[int]]:

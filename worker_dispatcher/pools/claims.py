@@ -222,38 +222,49 @@ def _latest_cell() -> list[list[bool]]:
     return latest
 
 
-Claim = tuple[int, int, Any, float]  # seq, id, item, when it is due (0: at once)
+Task = tuple[int, int, Any]  # seq, id, item
+
+
+class Claim(NamedTuple):
+    """A task that is one thread's. due: when it may start (0: at once); batch: of its call and its limits, without the
+    items; rest: those of its batch that nobody has claimed. To take one from it is to claim it, and atomic: see
+    Batch.numbered."""
+
+    task: Task
+    due: float
+    batch: Batch
+    rest: Iterator[Task]
+
+
+_NONE_LEFT: Iterator[Task] = iter(())
+_NOTHING = Batch(0, ()), _NONE_LEFT
 
 
 class Claims:
-    """Batches of tasks from which any thread takes the next one, without a lock where it matters.
-
-    rest: (seq, id, item) of tasks that nobody has claimed, of one batch. To take one from it is to claim it, and
-    atomic: see Batch.numbered.
-    """
+    """Batches of tasks from which any thread takes the next one, without a lock where it matters."""
 
     def __init__(self) -> None:
-        self._batches: deque[Iterator[tuple[int, int, Any]]] = deque()
-        self.rest: Iterator[tuple[int, int, Any]] = iter(())
+        self._batches: deque[tuple[Batch, Iterator[Task]]] = deque()
+        self._open: tuple[Batch, Iterator[Task]] = _NOTHING  # replaced in one step
         self._mutex = threading.Lock()
 
     def add(self, seq: int, batch: Batch) -> None:
         """Tasks seq, seq + 1, ... of a crew."""
         with self._mutex:
-            self._batches.append(batch.numbered(seq))
+            self._batches.append((batch._replace(items=()), batch.numbered(seq)))
 
     def next(self) -> Claim | None:
         """A task that is now the caller's, or None."""
         while True:
-            rest = self.rest
-            if (claim := next(rest, None)) is not None:
-                return *claim, 0.0
+            batch, rest = opened = self._open
+            if (task := next(rest, None)) is not None:
+                return Claim(task, 0.0, batch, rest)
             with self._mutex:
-                if self.rest is rest:
+                if self._open is opened:
                     if not self._batches:
-                        self.rest = iter(())  # the old one keeps an item alive
+                        self._open = _NOTHING  # the old one keeps an item alive
                         return None
-                    self.rest = self._batches.popleft()
+                    self._open = self._batches.popleft()
 
     def crowd(self) -> int:
         """How many unclaimed tasks should start together; not for tasks without dues."""
@@ -263,7 +274,7 @@ class Claims:
         """Claim all that nobody has claimed; their seqs."""
         dropped = []
         while (claim := self.next()) is not None:
-            dropped.append(claim[0])
+            dropped.append(claim.task[0])
         return dropped
 
 
@@ -276,11 +287,14 @@ class TimedClaims(Claims):
 
     def add(self, seq: int, batch: Batch) -> None:
         dues: Iterable[float] = batch.dues if batch.dues is not None else itertools.repeat(0.0)
-        self._slots.extend(zip(itertools.count(seq), itertools.count(batch.first), batch.items, dues))
+        limits = batch._replace(items=(), dues=None)
+        self._slots.extend(
+            Claim(task, due, limits, _NONE_LEFT) for task, due in zip(batch.numbered(seq), dues, strict=False)
+        )
 
     def next(self) -> Claim | None:
         try:
-            return self._slots.popleft()  # atomic, as is extend
+            return self._slots.popleft()  # atomic, as is each step of extend
         except IndexError:
             return None
 
@@ -288,8 +302,8 @@ class TimedClaims(Claims):
         # By index: other threads take from the left meanwhile, and an iterator would not stand that.
         slots, count = self._slots, 0
         try:
-            until = slots[0][3] + _TOGETHER
-            while slots[count][3] <= until:
+            until = slots[0].due + _TOGETHER
+            while slots[count].due <= until:
                 count += 1
         except IndexError:
             pass

@@ -22,7 +22,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Columns, Crew, Slot, TimedClaims, WorkerThread, forked
+from worker_dispatcher.pools.claims import Claim, Claims, Columns, Crew, Slot, TimedClaims, WorkerThread, forked
 from worker_dispatcher.records import Stretch
 
 __all__ = ["ThreadCrew", "breath", "crew_kind"]
@@ -56,7 +56,7 @@ def breath(setup: Setup, size: int) -> float:
 class ThreadCrew:
     """Up to `size` daemon threads, started as tasks come.
 
-    Shared: claims (its own lock), _tries (single steps), done, bailed, broken and complaints (appends only), _idle,
+    Shared: claims (its own lock), done, bailed, broken and complaints (appends only), _idle,
     _early, _alive and opening (_mutex).
     Waits: an idle thread on a lock of its own, which feed or close releases; one that has claimed a task before it
     is due, on another until then, which close releases.
@@ -90,7 +90,6 @@ class ThreadCrew:
         self._slots: list[Slot] = []
         self.bailed: deque[int] = deque()
         self._claims = TimedClaims() if setup.timed else Claims()
-        self._tries: dict[int, int] = {}  # which attempt a task is, by seq, where not the first and somebody asks
         self._mutex = threading.Lock()
         self._idle: list[Any] = []
         self._early: set[Any] = set()  # locks of threads whose tasks are not due yet
@@ -105,8 +104,6 @@ class ThreadCrew:
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)
-        if self._setup.call.on_done is not None:
-            self._tries.update(batch.tries(seq))
         self._claims.add(seq, batch)
         with self._mutex:
             self._last = seq + count - 1
@@ -205,40 +202,45 @@ class ThreadCrew:
 
     def _run(self, slot: Slot, state: Any = None) -> None:
         setup, halt, in_child = self._setup, self._halt, forked()
-        stop_at, caller = setup.stop_at or math.inf, setup.caller(state)
-        ahead: tuple[int, int, Any] | None = None
+        call, caller = setup.call, setup.caller(setup.call, state)
+        claim: Claim | None = None
         went = slot.stretch = Stretch()
-        while ahead is not None or (ahead := self._claim()) is not None:
+        while claim is not None or (claim := self._claim()) is not None:
+            task, _, batch, rest = claim
+            if (called := batch.call or setup.call) is not call:
+                call, caller = called, setup.caller(called, state)
             until = now() + _STRETCH
             attempt_run(
-                setup.call, caller, itertools.chain((ahead,), self._claims.rest), slot, went, self._seal,
-                timeout=setup.timeout, stop_at=min(stop_at, until), until=until, forked=in_child, tries=self._tries,
+                call, caller, itertools.chain((task,), rest), slot, went, self._seal, timeout=batch.timeout,
+                stop_at=min(batch.stop_at, until), until=until, forked=in_child, attempt=batch.attempt,
             )  # fmt: skip
             if in_child[0]:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this crew
             fresh, ahead = Stretch(), went.unbegun
             heard = slot.settle(self.done, (slot.number, went), fresh)
             went = fresh  # a waiting thread must not keep a result alive
-            if ahead is not None and (halt[0] or not heard or now() >= stop_at):
-                if ahead[0] != slot.abandoned:
+            claim = None
+            del task  # nor an item
+            if ahead is not None:
+                if heard and not halt[0] and now() < batch.stop_at:
+                    claim = Claim(ahead, 0.0, batch, rest)
+                elif ahead[0] != slot.abandoned:
                     self.bailed.append(ahead[0])
-                ahead = None
             self._wake()
             if not heard:
                 return
 
-    def _claim(self) -> tuple[int, int, Any] | None:
+    def _claim(self) -> Claim | None:
         """A task, at its time; waits for one; None if there will be none."""
         while True:
             fed = self._fed
             if (claim := self._claims.next()) is not None:
-                seq, task_id, item, due = claim
-                if due:
-                    self._await(due)
-                elif self._idle and seq < self._last:
+                if claim.due:
+                    self._await(claim.due)
+                elif self._idle and claim.task[0] < self._last:
                     self._rouse(_ROUSED)
-                self._claimed = max(self._claimed, seq)
-                return seq, task_id, item
+                self._claimed = max(self._claimed, claim.task[0])
+                return claim
             if not self._rest(fed):
                 return None
 

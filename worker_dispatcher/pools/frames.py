@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ __all__ = [
     "DROP",
     "DROPPED",
     "EXCEPTION",
+    "FUNCTION",
     "INIT_FAILED",
     "READY",
     "REPORT",
@@ -28,16 +30,18 @@ __all__ = [
     "send_packed",
 ]
 
-SETUP, WORK, DROP = range(1, 4)  # to the worker
+SETUP, WORK, DROP, FUNCTION = range(1, 5)  # to the worker
 READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
 
-_HEAD = struct.Struct("<QQQQ")  # seq of the first task, its id, how many, attempt; then when each is due, or nothing
+# seq of the first task, its id, how many, attempt, number of the call, timeout, stop_at; then the dues, or nothing
+_HEAD = struct.Struct("<QQQQQdd")
 
 
-def head_of(seq: int, batch: Batch) -> bytes:
-    """The first part of a WORK or UNLOADABLE frame."""
+def head_of(seq: int, batch: Batch, number: int = 0) -> bytes:
+    """The first part of a WORK or UNLOADABLE frame. number: of the call, as a FUNCTION frame has told it."""
     dues = b"" if batch.dues is None else batch.dues.tobytes()
-    return _HEAD.pack(seq, batch.first, len(batch.items), batch.attempt) + dues
+    timeout = math.inf if batch.timeout is None else batch.timeout
+    return _HEAD.pack(seq, batch.first, len(batch.items), batch.attempt, number, timeout, batch.stop_at) + dues
 
 
 def send_packed(
@@ -57,9 +61,11 @@ def send_packed(
         close_all(fds)
 
 
-def open_head(frame: Frame) -> tuple[int, int, Batch]:
-    """Of a WORK or UNLOADABLE frame: the seq, how many tasks, and the batch without its items."""
+def open_head(frame: Frame) -> tuple[int, int, int, Batch]:
+    """Of a WORK or UNLOADABLE frame: the seq, how many tasks, the number of the call, and the batch without items and
+    call."""
     head = frame.parts[0]
-    seq, first, count, attempt = _HEAD.unpack(head[: _HEAD.size])
+    seq, first, count, attempt, number, timeout, stop_at = _HEAD.unpack(head[: _HEAD.size])
     dues = array("d", bytes(head[_HEAD.size :])) if len(head) > _HEAD.size else None
-    return seq, count, Batch(first, (), dues=dues, attempt=attempt)
+    limit = None if timeout == math.inf else timeout
+    return seq, count, number, Batch(first, (), False, dues, attempt, None, limit, stop_at)

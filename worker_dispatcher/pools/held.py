@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import math
 import operator
 from collections.abc import Iterable
 
+from worker_dispatcher.execute import Call
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Batch, Event, Returned
 
@@ -104,9 +106,28 @@ class Held:
                 del stocks[at]
         return taken
 
-    def take_ids(self, runs: Iterable[tuple[int, int]]) -> list[int] | None:
-        """Remove runs (sequence number, how many), all of them held, in order: the ids of their tasks. None, and
-        nothing is removed, if some are not held. A fraction of what `take` costs for each run."""
+    @property
+    def least_timeout(self) -> float:
+        """Seconds: the least of what it holds, infinite where nothing has any."""
+        return min((stock.batch.timeout for stock in self._stocks if stock.batch.timeout is not None), default=math.inf)
+
+    def batch_of(self, seq: int) -> Batch:
+        """The batch that a task came with; an empty one without limits if it is not held."""
+        at = bisect.bisect_right(self._stocks, seq, key=_end)
+        held = at < len(self._stocks) and self._stocks[at].seq <= seq
+        return (self._stocks[at] if held else _NOTHING).batch
+
+    def seq_of(self, task_id: int) -> int:
+        """The sequence number of a task, 0 if it is not held."""
+        for stock in self._stocks:
+            low = task_id - stock.batch.first
+            if 0 <= low < len(stock.there) and stock.there[low]:
+                return stock.seq + low
+        return 0
+
+    def take_ids(self, runs: Iterable[tuple[int, int]]) -> tuple[list[int], Call | None] | None:
+        """Remove runs (sequence number, how many), all of them held, in order and of one call: the ids of their tasks,
+        and the call. None, and nothing is removed, if it is not so. A fraction of what `take` costs for each run."""
         found: list[tuple[_Stock, int, int]] = []
         stock, last = _NOTHING, 0
         for seq, count in runs:
@@ -118,13 +139,15 @@ class Held:
                     at = bisect.bisect_right(self._stocks, seq, key=_end)
                     if at == len(self._stocks) or (stock := self._stocks[at]).seq > seq:
                         return None
+                    if found and stock.batch.call is not found[0][0].batch.call:
+                        return None
                 low = seq - stock.seq
                 high = min(low + count, len(stock.there))
                 if stock.there.find(0, low, high) >= 0:
                     return None
                 found.append((stock, low, high))
                 seq, count = seq + high - low, count - high + low
-        ids: list[int] = []
+        ids, call = list[int](), found[0][0].batch.call if found else None
         for stock, low, high in found:
             stock.there[low:high] = bytes(high - low)
             stock.left -= high - low
@@ -132,7 +155,7 @@ class Held:
         self._count -= len(ids)
         if not all(stock.left for stock, _, _ in found):
             self._stocks = [stock for stock in self._stocks if stock.left]
-        return ids
+        return ids, call
 
     def take_all(self) -> list[Piece]:
         """Remove all; the pieces removed."""

@@ -17,9 +17,9 @@ from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind
-from worker_dispatcher.pools.frames import DROP, DROPPED, UNLOADABLE, open_head
+from worker_dispatcher.pools.frames import DROP, DROPPED, FUNCTION, UNLOADABLE, open_head
 from worker_dispatcher.pools.hooks import complain, send_failed_init
-from worker_dispatcher.pools.loading import flush, load, unloadable
+from worker_dispatcher.pools.loading import Calls, flush, load, unloadable
 from worker_dispatcher.pools.reporting import Reports, parts_to_add
 from worker_dispatcher.pools.worker import main as work
 
@@ -45,6 +45,7 @@ class Host:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._signalled = False  # True: this thread will look by itself
         self._look_at = math.inf
+        self._limited = False  # some coroutine has had a timeout
         self._held = 0  # tasks that have been fed and not reported
         self._ahead = False  # with the last of them there were more than can run at once
         self._next = 0
@@ -52,6 +53,7 @@ class Host:
         size = len(slate.running) - 1  # the last row of the slate is this main thread's: it loads the tasks
         self._breath, self._reported = breath(setup, size), 0.0
         self._loader = size
+        self._calls = Calls(setup)
         self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal_value)
 
     def _new_slot(self) -> Slot:
@@ -117,8 +119,8 @@ class Host:
         """Milliseconds until something must be looked at that nobody signals: what threads may not have reported, or a
         coroutine's overtime, before the parent does."""
         soonest = 0.0 if self._crew.short else self._crew.look_at
-        if self._setup.timeout is not None and self._setup.coroutine:
-            soonest = max(min(self._slate.deadline) - _LOOK_BEFORE, now() + _LOOK_AGAIN)
+        if self._limited:
+            soonest = max(self._slate.next_deadline() - _LOOK_BEFORE, now() + _LOOK_AGAIN)
         soonest = min(soonest, self._unsignalled_at)
         return None if soonest == math.inf else max(0.0, (soonest - now()) * 1000 + 1)
 
@@ -127,12 +129,17 @@ class Host:
             self._drop(self._crew.drop())
             self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
             return
-        seq, count, batch = open_head(frame)
-        items, error = self._load(seq, frame)
-        if error is None:
+        if frame.kind == FUNCTION:
+            self._calls.learn(frame)
+            return
+        seq, count, number, batch = open_head(frame)
+        items, error = self._load(seq, frame, batch.timeout)
+        call, missing = self._calls.of(number)
+        if (error := error or missing) is None:
             self._held += count
+            self._limited = self._limited or (self._setup.coroutine and batch.timeout is not None)
             self._ahead = self._held > self._loader and batch.dues is None
-            self._crew.feed(seq, batch._replace(items=items))
+            self._crew.feed(seq, batch._replace(items=items, call=call))
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
@@ -140,11 +147,11 @@ class Host:
             self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
 
-    def _load(self, seq: int, frame: Frame) -> tuple[Any, BaseException | None]:
+    def _load(self, seq: int, frame: Frame, timeout: float | None) -> tuple[Any, BaseException | None]:
         at, slate, row = now(), self._slate, self._loader
         slate.started[row] = at
-        if self._setup.timeout is not None:
-            slate.deadline[row] = at + self._setup.timeout
+        if timeout is not None:
+            slate.deadline[row] = at + timeout
         slate.running[row] = -seq
         loaded = load(frame.parts[1:], frame.fds)
         slate.running[row] = 0

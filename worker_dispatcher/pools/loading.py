@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.execute import failure_from, guarded
+from worker_dispatcher.osproc.channel import Frame
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, is_shared_by_inheritance, unpack
 
-__all__ = ["flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable"]
+__all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable"]
 
 _loading = False
 _inherited: Setup | None = None
@@ -41,6 +43,24 @@ def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseExceptio
         return guarded(lambda: unpack(*from_parts(parts, fds)))
     finally:
         _loading = False
+
+
+class Calls:
+    """The calls that a worker process knows, by number: 0 is its setup's, the others come in FUNCTION frames."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._known: dict[int, tuple[Any, BaseException | None]] = {0: (setup.call, None)}
+
+    def learn(self, frame: Frame) -> None:
+        """Take in one call, and forget another. Runs user code."""
+        number, forgotten = struct.unpack("<QQ", frame.parts[0])
+        if forgotten:
+            self._known.pop(forgotten, None)
+        self._known[number] = load(frame.parts[1:], frame.fds)
+
+    def of(self, number: int) -> tuple[Any, BaseException | None]:
+        """A call, or what was raised on loading it."""
+        return self._known[number]
 
 
 def unloadable(setup: Setup, error: BaseException) -> Failure:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import branch, renewal
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
+from worker_dispatcher.execute import Call, Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, WorkerThread, forked
@@ -52,12 +52,12 @@ class LoopCrew:
         self.look_at = math.inf
         self.short = 0
         self._claims = TimedClaims() if setup.timed else Claims()
-        self._tries: dict[int, int] = {}  # which attempt a task is, by seq, where not the first and somebody asks
         self._free: list[_Lane] = []
-        self._running: dict[_Lane, asyncio.Task[None]] = {}  # in the order in which they begin, for `_watch`
+        self._running: dict[_Lane, asyncio.Task[None]] = {}
         self._fresh: list[_Lane] = []  # where tasks were made since the last look
         self._young: list[_Lane] = []  # and before it
-        self._watching = False
+        self._limited = False  # some task has had a timeout
+        self._watch_at = math.inf  # when `_watch` looks at the times of what runs
         self._closing = False
         self._orderly = True
         self.lost: OSError | None = None  # why the loop cannot go on: code of the user has closed what it waits on
@@ -65,13 +65,11 @@ class LoopCrew:
         self.complaints: deque[str] = deque()
         self.opening = int(setup.hooks is not None)
         self._forked = forked()
-        self._stop_at = setup.stop_at or math.inf
-        self._call, self._timeout = setup.call, setup.timeout  # a look into a NamedTuple is slow
         self._context = branch()  # what tasks find; none sees what another has set
         self._renew = renewal(self._context)
         self._loop = new_loop()
         self._state: Any = None
-        self._caller = setup.caller()
+        self._call, self._caller = setup.call, setup.caller(setup.call)  # of the task that began last
         self._thread = WorkerThread(self._serve, "worker-loop", wake)
         start_thread(self._thread)
 
@@ -127,16 +125,15 @@ class LoopCrew:
         if failed or not heard or self._closing:
             return False
         self._state = state
-        self._caller = self._setup.caller(state)
+        self._caller = self._setup.caller(self._call, state)
         self._renew = renewal(self._context)
         self._free.append(_Lane(slot))
         self._loop.call_soon(self._fill, context=self._context)
         return True
 
     def feed(self, seq: int, batch: Batch) -> None:
-        if self._call.on_done is not None:
-            self._tries.update(batch.tries(seq))
         self._claims.add(seq, batch)
+        self._limited = self._limited or batch.timeout is not None
         try:
             self._loop.call_soon_threadsafe(self._fill, context=self._context)
         except RuntimeError:
@@ -163,7 +160,11 @@ class LoopCrew:
         claim = self._claims.next()
         if claim is None:
             return False
-        lane.seq, lane.task_id, item, due = claim
+        (lane.seq, lane.task_id, item), due, batch, _ = claim
+        lane.batch, called = batch, batch.call or self._setup.call
+        if called is not self._call:
+            self._call, self._caller = called, self._setup.caller(called, self._state)
+        lane.call, lane.caller = called, self._caller
         work = self._when_due(lane, item, due) if due and due > now() else self._work(lane, item)
         # In a context of its own, which is not a copy of the one that this happens in: that of the lane's last task.
         context = self._context.copy()
@@ -191,7 +192,7 @@ class LoopCrew:
             self._loop.call_soon(self._look_after, context=self._context)
 
     def _work(self, lane: _Lane, item: Any) -> Coroutine[Any, Any, None]:
-        return attempt_async(self._call, self._caller, lane.task_id, item, self, lane)
+        return attempt_async(lane.call, lane.caller, lane.task_id, item, self, lane)
 
     async def _when_due(self, lane: _Lane, item: Any, due: float) -> None:
         try:
@@ -200,22 +201,21 @@ class LoopCrew:
             lane.slot.started[0] = now()
             self.end(lane, None)
             return
-        self._running[lane] = self._running.pop(lane)  # it begins now
         await self._work(lane, item)
 
     def begin(self, lane: _Lane) -> float:
-        slot, timeout = lane.slot, self._timeout
+        slot, timeout = lane.slot, lane.batch.timeout
         at: float
         at = slot.started[0] = now()
         if timeout is not None:
             slot.deadline[0] = at + timeout + _LOOP_GRACE
         slot.running[0] = lane.seq
-        if self._halt[0] or at >= self._stop_at:
+        if self._halt[0] or at >= lane.batch.stop_at:
             if slot.settle(self.bailed, lane.seq):
                 self._over(lane)
             return 0.0
-        if timeout is not None and not self._watching:
-            self._watch()
+        if timeout is not None and at + timeout < self._watch_at:
+            self._look_at(at + timeout)
         return at
 
     def notes(self, lane: _Lane) -> dict[Any, Any]:
@@ -234,12 +234,11 @@ class LoopCrew:
         # after that, and believes it; what ends later is heard by nobody.
         self.done.append((lane.seq, slot.number, ended.sealed(self._seal)))
         slot.running[0] = 0
-        if self._timeout is not None:
-            slot.deadline[0] = math.inf
+        slot.deadline[0] = math.inf
         self._over(lane)
 
     def attempt(self, lane: _Lane) -> int:
-        return self._tries.pop(lane.seq, 1)
+        return lane.batch.attempt
 
     def _over(self, lane: _Lane) -> None:
         """The lane is free: its next task takes up what its last one leaves, in this very turn of the loop.
@@ -255,29 +254,34 @@ class LoopCrew:
 
     def _watch(self) -> None:
         """Cancel the coroutines over their time, and look again when the next one is."""
-        timeout, at = self._timeout, now()
-        assert timeout is not None
-        self._watching = False
+        at, soonest = now(), math.inf
+        self._watch_at = math.inf
         for lane, task in self._running.items():
-            slot = lane.slot
-            if slot.running[0] and not lane.late:
-                if at < slot.started[0] + timeout:
-                    self._watching = True
-                    self._loop.call_later(slot.started[0] + timeout - at, self._watch, context=self._context)
-                    return
-                lane.late = True
-                slot.deadline[0] = at + _LOOP_GRACE  # it may have been excused
-                task.cancel()
+            slot, timeout = lane.slot, lane.batch.timeout
+            if timeout is None or not slot.running[0] or lane.late:
+                continue
+            if at < (due := slot.started[0] + timeout):
+                soonest = min(soonest, due)
+                continue
+            lane.late = True
+            slot.deadline[0] = at + _LOOP_GRACE  # it may have been excused
+            task.cancel()
+        if soonest < math.inf:
+            self._look_at(soonest)
+
+    def _look_at(self, due: float) -> None:
+        """Have `_watch` called when the time of something that runs is over (monotonic)."""
+        self._watch_at = due
+        self._loop.call_later(due - now(), self._watch, context=self._context)
 
     def _cut_short(self, lane: _Lane, metadata: dict[Any, Any] | None) -> Ended:
         """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
-        timeout = self._timeout
-        if lane.late and timeout is not None:
-            error = TaskTimeout(lane.task_id, timeout)
+        if lane.late:
+            error = TaskTimeout(lane.task_id, lane.batch.timeout or 0.0)
             failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
         else:
             failure = failure_from(
-                self._call,
+                lane.call,
                 asyncio.CancelledError("the task was cancelled by itself or by other code of the program"),
             )
         return Ended(lane.slot.started[0], now(), None, failure, metadata)
@@ -293,13 +297,12 @@ class LoopCrew:
     def excuse(self, by: float) -> None:
         """Where one coroutine blocks the loop, the others that will be late by a moment are so through no fault of
         theirs: they get more time. Those whom the loop has told are late by themselves. From any thread."""
-        timeout, blocker = self._timeout, self.blocked_by()
-        if timeout is None or blocker is None:
+        if not self._limited or (blocker := self.blocked_by()) is None:
             return
         for lane in list(self._running):
             slot = lane.slot
             if slot.deadline[0] <= by and slot is not blocker and not lane.late:
-                slot.deadline[0] = by + timeout + _EXCUSED
+                slot.deadline[0] = by + (lane.batch.timeout or 0.0) + _EXCUSED
 
     def harvest(self, *, all_there_is: bool = False) -> list[Columns]:
         """What has ended, and is told only once."""
@@ -335,12 +338,16 @@ class LoopCrew:
 
 
 class _Lane:
-    """Where one coroutine runs after the other. seq, task_id: the one that runs, or is about to; late: the loop has
-    told it that its time is over."""
+    """Where one coroutine runs after the other. seq, task_id, batch, call, caller: of the one that runs, or is about
+    to; late: the loop has told it that its time is over."""
 
-    __slots__ = ("late", "seq", "slot", "task_id")
+    __slots__ = ("batch", "call", "caller", "late", "seq", "slot", "task_id")
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
-        self.seq = self.task_id = 0
         self.late = False
+        self.seq: int
+        self.task_id: int
+        self.batch: Batch
+        self.call: Call
+        self.caller: Callable[[int, Any, dict[Any, Any]], Any]

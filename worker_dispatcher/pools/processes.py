@@ -24,17 +24,9 @@ from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given, no_worker
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Patience, Setup, Source
-from worker_dispatcher.pools.batching import (
-    SPAN,
-    Batching,
-    by_load,
-    has_room,
-    next_end,
-    pack_items,
-    roomiest,
-    unheard,
-    wanted,
-)
+from worker_dispatcher.pools.batching import pack_items
+from worker_dispatcher.pools.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
+from worker_dispatcher.pools.functions import Function, Functions
 from worker_dispatcher.pools.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.logs import Incoming, levels
 from worker_dispatcher.pools.remote import Remote
@@ -100,7 +92,8 @@ class ProcessPool:
             undo.pop_all()
         self._wakes = select.poll()
         self._wakes.register(self._wake, select.POLLIN)
-        self._batching = Batching()
+        self._functions = Functions()
+        self._batching = self._functions.of(None).batching  # of what was given last
         self._scan_at = math.inf
         self._watch = Watch(setup)
         self._full = False  # no worker had room when tasks were handed out last
@@ -151,10 +144,9 @@ class ProcessPool:
         remotes, slots = [r for r in self._remotes if r is not reserved], sum(r.slots for r in self._remotes)
         loads = by_load(remotes) if waiting else []
         while waiting:
-            one_by_one = self._setup.timed or (
-                self._setup.recorded and not 0 < self._batching.per_task < ONE_BY_ONE_FROM
-            )
-            ahead = 0 if one_by_one else self._batching.last
+            batching = self._functions.of(source.call()).batching
+            one_by_one = self._setup.timed or (self._setup.recorded and not 0 < batching.per_task < ONE_BY_ONE_FROM)
+            ahead = 0 if one_by_one else batching.last
             remote = roomiest(remotes, loads, ahead)
             if remote is None:
                 self._full = reserved is None
@@ -163,7 +155,7 @@ class ProcessPool:
             if self._setup.timed:
                 count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
             else:
-                count = self._batching.size(waiting, remote.slots, slots, free)
+                count = batching.size(waiting, remote.slots, slots, free)
                 count = min(count, free) if one_by_one else count
             batch = source.take(min(count, remote.room))
             if batch is None:
@@ -185,7 +177,8 @@ class ProcessPool:
         return None
 
     def _give(self, remote: Remote, batch: Batch) -> None:
-        sent, error = guarded(pack_items, batch.items, self._reader)
+        function = self._functions.of(batch.call)
+        sent, error = guarded(self._pack, function, batch)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):
@@ -196,17 +189,19 @@ class ProcessPool:
             failure = failure._replace(message=f"the task cannot be sent to a worker process: {said}")
             del error  # it holds this frame, and would hold itself
             at = now()
-            self._events.append(Ended(batch.first, batch.items[0], at, at, None, failure, None, remote.number))
+            self._events.append(Ended(batch, at, at, None, failure, None, remote.number))
             return
         size, parts, fds = sent
+        self._batching = function.batching
         self._batching.sent(len(batch.items), size)
-        remote.give(batch, parts, fds)
-        self._scan_soon()
+        remote.give(batch, function, parts, fds)
+        if batch.timeout is not None:
+            self._scan_at = min(self._scan_at, now() + batch.timeout)
         self._roster.rewatch(remote)
 
-    def _scan_soon(self) -> None:
-        if self._setup.timeout is not None:
-            self._scan_at = min(self._scan_at, now() + self._setup.timeout)
+    def _pack(self, function: Function, batch: Batch) -> tuple[int, list[bytes | memoryview], list[int]]:
+        function.pack(self._reader)
+        return pack_items(batch.items, self._reader)
 
     def _rob(self) -> None:
         """Nothing is left to hand out: what waits behind long tasks goes to a worker with a thread to spare."""
@@ -234,8 +229,10 @@ class ProcessPool:
         self._keep_time()
         events = self._take_events()
         for event in events:
-            if isinstance(event, Finished) or (isinstance(event, Ended) and event.worker):
-                self._batching.measure(event)
+            if isinstance(event, Finished):
+                self._functions.of(event.call).batching.measure(event)
+            elif isinstance(event, Ended) and event.worker:
+                self._functions.of(event.batch.call).batching.measure(event)
         return events
 
     def _rest(self, until: float) -> None:
@@ -295,10 +292,10 @@ class ProcessPool:
             self._watch.look(self._roster)
 
     def _scan(self, at: float) -> None:
-        timeout = self._setup.timeout
-        assert timeout is not None
-        soonest = at + timeout if any(len(r.held) for r in self._remotes) else math.inf
+        soonest = math.inf
         for remote in list(self._remotes):
+            timeout = remote.held.least_timeout
+            soonest = min(soonest, at + timeout)
             if remote.closing_at == math.inf and remote.slate.overdue(at):
                 self._events += remote.receive()  # it may have been reported by now
                 if remote.slate.overdue(at):
@@ -324,12 +321,10 @@ class ProcessPool:
             remote.severed = remote.garbled or not remote.process.ending
             self._roster.give_up(remote)
             return
-        timeout = self._setup.timeout
-        assert timeout is not None
         late = remote.slate.overdue(now())
         remote.frozen = bool(late) and not remote.answered and not remote.alone
         for _, seq in late if not remote.frozen else ():
-            remote.condemn(seq, f"ran longer than its timeout of {timeout:g} s")
+            remote.condemn(seq)
         if late:
             self._roster.give_up(remote)
         else:
@@ -397,6 +392,7 @@ class ProcessPool:
             steps.callback(self._listen_while, self._workers_left, self._setup.exit_grace, self._patience)
             for remote in self._remotes:
                 steps.callback(self._roster.let_go, remote)
+            steps.callback(self._functions.close)
 
     def _close_descriptors(self) -> None:
         with self._waking:

@@ -15,6 +15,7 @@ from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Returned, Setup
+from worker_dispatcher.pools.functions import Function, Known
 from worker_dispatcher.pools.held import Held, Piece, Revoked, one_by_one
 from worker_dispatcher.pools.hooks import init_error, load_error
 from worker_dispatcher.pools.reported import Report
@@ -62,7 +63,7 @@ class Remote:
         self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
         self._seq = 1
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
-        self._stop_at = setup.stop_at or math.inf
+        self._known = Known()
         self._done = 0
         self._failed: dict[int, Ended] = {}  # by seq: tasks whose exception object is still to come
         self.tells_at = math.inf
@@ -84,13 +85,27 @@ class Remote:
     # Towards the worker
 
     def greet(self, parts: list[bytes | memoryview], fds: list[int]) -> None:
-        try:
-            self._send(frames.SETUP, parts, fds)
-        except Crowded:
-            self._send(frames.SETUP, [*inlined(parts[:-1], fds), *parts[-1:]], [])
+        self._send_shared(frames.SETUP, [], parts[:-1], fds, parts[-1:])
 
-    def give(self, batch: Batch, parts: list[bytes | memoryview], fds: list[int]) -> None:
-        """Hand over a batch; parts, fds: its items, to be sent. Closes fds."""
+    def _send_shared(
+        self,
+        kind: int,
+        heads: list[bytes],
+        packed: list[bytes | memoryview],
+        fds: list[int],
+        tails: list[bytes | memoryview],
+    ) -> None:
+        """Send what every worker gets, and leave its descriptors open."""
+        try:
+            self._send(kind, [*heads, *packed, *tails], fds)
+        except Crowded:
+            self._send(kind, [*heads, *inlined(packed, fds), *tails], [])
+
+    def give(self, batch: Batch, function: Function, parts: list[bytes | memoryview], fds: list[int]) -> None:
+        """Hand over a batch. function: its call, packed; parts, fds: its items, to be sent. Closes fds."""
+        if (head := self._known.learn(function.number)) is not None:
+            assert function.parts is not None
+            self._send_shared(frames.FUNCTION, [head], function.parts, function.fds, [])
         seq = self._seq
         self._seq += len(batch.items)
         self.held.add(seq, batch)
@@ -99,7 +114,8 @@ class Remote:
         if len(self.held) == len(batch.items):
             self.heard_at = self.said_at = now()
         try:
-            frames.send_packed(self.channel, frames.WORK, [frames.head_of(seq, batch)], parts, fds)
+            head = frames.head_of(seq, batch, function.number)
+            frames.send_packed(self.channel, frames.WORK, [head], parts, fds)
         except Gone:
             self.gone = True
 
@@ -198,7 +214,7 @@ class Remote:
             self.answered = True
             return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
         if frame.kind == frames.UNLOADABLE:
-            seq, count, _ = frames.open_head(frame)
+            seq, count, *_ = frames.open_head(frame)
             return one_by_one(self.held.take(seq, seq + count))
         if frame.kind == frames.READY:
             self.pid = int(frame.parts[0])
@@ -244,10 +260,12 @@ class Remote:
     def _report(self, frame: Frame) -> list[Event]:
         report = Report.of(frame, self.number)
         runs, failures = report.runs, report.failures
-        if not failures and len(runs) > 1 and (ids := self.held.take_ids(runs)) is not None:
+        if not failures and len(runs) > 1 and (taken := self.held.take_ids(runs)) is not None:
+            ids, call = taken
             self._done += len(ids)
             notes = {ids[at]: found for at, found in report.metadata.items() if found}
-            return [Finished(ids[0], report.starts, report.ends, report.results, notes, report.numbers, ids)]
+            columns = report.starts, report.ends, report.results
+            return [Finished(ids[0], *columns, notes, report.numbers, ids, call)]
         events: list[Event] = []
         low = 0
         for seq, count in runs:
@@ -268,10 +286,9 @@ class Remote:
             failure, follows = failure._replace(exception=None), bool(failure.exception)
         events: list[Event] = []
         for piece in self.held.take(seq, seq + 1):
-            task_id, item = piece.first_id, piece.batch.items[piece.low]
             number = report.numbers if isinstance(report.numbers, int) else report.numbers[at]
             times, notes = (report.starts[at], report.ends[at]), report.metadata.get(at)
-            ended = Ended(task_id, item, *times, report.results[at], failure, notes, number)
+            ended = Ended(piece.tasks(), *times, report.results[at], failure, notes, number)
             if follows:
                 self._failed[seq], self.tells_at = ended, min(self.tells_at, now() + _EXCEPTION_WAIT)
             else:
@@ -293,7 +310,7 @@ class Remote:
             if not whole:
                 starts, ends, results = starts[a:b], ends[a:b], results[a:b]
             numbers = report.numbers if isinstance(report.numbers, int) else report.numbers[a:b]
-            events.append(Finished(piece.first_id, starts, ends, results, notes, numbers))
+            events.append(Finished(piece.first_id, starts, ends, results, notes, numbers, None, piece.batch.call))
         return events
 
     # Its end
@@ -369,8 +386,7 @@ class Remote:
 
     def _settle(self, pieces: list[Piece], since: float, failure: Failure) -> list[Event]:
         at = now()
-        items = [(p.first_id, p.batch.items[p.low]) for p in pieces]
-        return [Ended(task_id, item, since, at, None, failure, None, self.number) for task_id, item in items]
+        return [Ended(piece.tasks(), since, at, None, failure, None, self.number) for piece in pieces]
 
     def silent_since(self) -> float:
         """Since when it has had tasks, and begun none; infinite where that is not so."""
@@ -379,9 +395,10 @@ class Remote:
         waits = self.ready and len(self.held) and not self.slate.begun()
         return self.said_at if waits else math.inf
 
-    def condemn(self, seq: int, why: str) -> None:
+    def condemn(self, seq: int) -> None:
         """Blame its end on a task over its time; seq as the slate has it. A batch being loaded is not one task."""
         if seq > 0 or self._loads_one(-seq):
+            why = f"ran longer than its timeout of {self.held.batch_of(abs(seq)).timeout or 0.0:g} s"
             self.verdicts[abs(seq)] = Failure("TaskTimeout", why, status=TIMEOUT)
 
     def _loads_one(self, seq: int) -> bool:
@@ -403,8 +420,8 @@ class Remote:
         """Blame nobody: what runs is cancelled by us. What is being loaded, or is about to turn back because the time
         is over, had not begun."""
         self.orphaned = True
-        running = (seq for seq, since in self.slate.begun().items() if seq > 0 and since < self._stop_at)
-        self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in running}
+        running = (seq for seq, since in self.slate.begun().items() if since < self.held.batch_of(seq).stop_at)
+        self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in running if seq > 0}
 
     def close(self) -> None:
         with ExitStack() as each:

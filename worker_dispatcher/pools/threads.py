@@ -14,6 +14,7 @@ from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import (
     LONGEST_INIT,
     ONE_BY_ONE_FROM,
+    Batch,
     Broken,
     Ended,
     Event,
@@ -106,8 +107,8 @@ class ThreadPool:
             self._held.add(self._seq, batch)
             self._crew.feed(self._seq, batch)
             self._seq += len(batch.items)
-            if self._setup.timeout is not None:
-                self._scan_at = min(self._scan_at, now() + self._setup.timeout)
+            if batch.timeout is not None:
+                self._scan_at = min(self._scan_at, now() + batch.timeout)
         self._full = True
 
     def wait(self, until: float) -> list[Event]:
@@ -168,8 +169,9 @@ class ThreadPool:
         number: int | list[int] = numbers[0] if numbers.count(numbers[0]) == len(numbers) else numbers
         runs = neighbours(seqs) if seqs[-1] - seqs[0] + 1 != len(seqs) else [(seqs[0], len(seqs))]
         failed = {at for at, (failure, _) in apart.items() if failure is not None}
-        if not failed and len(seqs) < _SHORT * len(runs) and (ids := self._held.take_ids(runs)) is not None:
-            yield Finished(ids[0], starts, ends, results, columns.notes(0, ids), number, ids)
+        if not failed and len(seqs) < _SHORT * len(runs) and (taken := self._held.take_ids(runs)) is not None:
+            ids, call = taken
+            yield Finished(ids[0], starts, ends, results, columns.notes(0, ids), number, ids, call)
             return
         bounds = {0, *itertools.accumulate(count for _, count in runs), *failed, *(at + 1 for at in failed)}
         for low, high in itertools.pairwise(sorted(bounds)):
@@ -177,20 +179,19 @@ class ThreadPool:
                 a, b = low + piece.seq - seqs[low], low + piece.end - seqs[low]
                 if a in failed:
                     how = starts[a], ends[a], results[a], *apart[a]
-                    yield Ended(piece.first_id, piece.batch.items[piece.low], *how, numbers[a])
+                    yield Ended(piece.tasks(), *how, numbers[a])
                 else:
                     notes = columns.notes(a, range(piece.first_id, piece.first_id + b - a))
                     part = columns if b - a == len(seqs) else columns.part(a, b)
                     whose = number if isinstance(number, int) else part.numbers
-                    yield Finished(piece.first_id, part.starts, part.ends, part.results, notes, whose)
+                    went = part.starts, part.ends, part.results
+                    yield Finished(piece.first_id, *went, notes, whose, None, piece.batch.call)
 
     def _give_back(self, seq: int) -> list[Event]:
         return [Returned(piece.tasks()) for piece in self._held.take(seq, seq + 1)]
 
     def _watch(self) -> list[Event]:
         """Settle what is over its time. What ends in this very moment is heard of later, or given up: never both."""
-        timeout = self._setup.timeout
-        assert timeout is not None
         at = now()
         events: list[Event] = []
         late = [slot for slot in self._slots if slot.deadline[0] <= at and slot.running[0]]
@@ -204,24 +205,17 @@ class ThreadPool:
                 self._slots.remove(slot)
                 events += self._timed_out(seq, slot)
         soonest = min((slot.deadline[0] for slot in self._slots), default=math.inf)
-        self._scan_at = min(soonest, at + timeout if len(self._held) else math.inf)
+        self._scan_at = min(soonest, at + self._held.least_timeout)
         return events
 
     def _timed_out(self, seq: int, slot: Slot) -> list[Event]:
-        return self._cut_short(seq, slot, self._lateness)
+        return self._cut_short(seq, slot, _lateness)
 
-    def _lateness(self, task_id: int) -> Failure:
-        assert self._setup.timeout is not None
-        late = TaskTimeout(task_id, self._setup.timeout)
-        return Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
-
-    def _cut_short(self, seq: int, slot: Slot, failure: Callable[[int], Failure]) -> list[Event]:
+    def _cut_short(self, seq: int, slot: Slot, failure: Callable[[Batch], Failure]) -> list[Event]:
         """The end of a task with which a slot was given up; none if it has ended in that moment by itself."""
         how, notes = (slot.since, now(), None), slot.notes
-        return [
-            Ended(piece.first_id, piece.batch.items[piece.low], *how, failure(piece.first_id), notes, slot.number)
-            for piece in self._held.take(seq, seq + 1)
-        ]
+        tasks = [piece.tasks() for piece in self._held.take(seq, seq + 1)]
+        return [Ended(task, *how, failure(task), notes, slot.number) for task in tasks]
 
     def _leave_loop(self, late: list[Slot]) -> list[Event]:
         """A coroutine does not let go: leave loop and thread behind; the others begin again on a new one."""
@@ -253,7 +247,7 @@ class ThreadPool:
         running = self._give_up_all()
         events = self._drain(all_there_is=True)
         for slot, seq in running.items():
-            if slot.since < (self._setup.stop_at or math.inf):  # else it was about to turn back
+            if slot.since < self._held.batch_of(seq).stop_at:  # else it was about to turn back
                 events += self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
         return events + [Returned(piece.tasks()) for piece in self._held.take_all()]
 
@@ -292,3 +286,8 @@ class ThreadPool:
             if thread.left:
                 thread.join()
         return True
+
+
+def _lateness(task: Batch) -> Failure:
+    late = TaskTimeout(task.first, task.timeout or 0.0)
+    return Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)

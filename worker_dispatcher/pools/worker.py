@@ -16,14 +16,23 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
 from worker_dispatcher import home
 from worker_dispatcher.clock import now, sleep
-from worker_dispatcher.execute import Ended, attempt_run, describe, exit_text, guarded, guarded_async, guarded_settled
+from worker_dispatcher.execute import (
+    Call,
+    Ended,
+    attempt_run,
+    describe,
+    exit_text,
+    guarded,
+    guarded_async,
+    guarded_settled,
+)
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, LEFT, Slate
@@ -34,13 +43,14 @@ from worker_dispatcher.pools.ending import end_in_order, note_what_is_here
 from worker_dispatcher.pools.frames import (
     BROKEN,
     DROPPED,
+    FUNCTION,
     READY,
     UNLOADABLE,
     WORK,
     open_head,
 )
 from worker_dispatcher.pools.hooks import complain, send_failed_init
-from worker_dispatcher.pools.loading import flush, load, load_setup, unloadable
+from worker_dispatcher.pools.loading import Calls, flush, load, load_setup, unloadable
 from worker_dispatcher.pools.logs import Outgoing
 from worker_dispatcher.pools.reporting import Reports
 from worker_dispatcher.records import Stretch
@@ -65,15 +75,20 @@ class Solo:
     def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
-        self._caller = setup.caller()
+        self._calls = Calls(setup)
         self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
-        self._stop_at = setup.stop_at or math.inf
         self._forked = forked()  # in a child that user code has forked: not a worker
         self._await_all = _awaiter(slate) if setup.coroutine else None
         self._hooks_context = copy_context()  # of coroutines: exit may reset what init has set
-        if self._await_all is not None:
-            self._use_runner(self._await_all)
+        self._ready_for(setup.call)
+
+    def _ready_for(self, call: Call) -> None:
+        """The next tasks are of this call."""
+        self._call, caller = call, self._setup.caller(call, self._state)
+        self._caller = caller
+        if (run := self._await_all) is not None:
+            self._caller = lambda task_id, task, metadata: run(caller(task_id, task, metadata))
 
     def open(self) -> BaseException | None:
         """Run worker.init; what it raised."""
@@ -86,9 +101,7 @@ class Solo:
         if self._forked[0]:
             os._exit(0)  # it forked and its child came back here: it is not a worker
         slate.running[0] = 0
-        self._caller = self._setup.caller(self._state)
-        if self._await_all is not None:
-            self._use_runner(self._await_all)
+        self._ready_for(call)
         return error
 
     def leave(self) -> None:
@@ -104,10 +117,6 @@ class Solo:
         outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument), self._hooks_context)
         return outcome
 
-    def _use_runner(self, run: Callable[[Awaitable[Any]], Any]) -> None:
-        inner = self._caller
-        self._caller = lambda task_id, task, metadata: run(inner(task_id, task, metadata))
-
     def serve(self) -> None:
         while True:
             frames, self._early = self._early, []
@@ -117,20 +126,26 @@ class Solo:
     def take(self, frame: Frame) -> None:
         if frame.kind == WORK:
             self._work(frame)
+        elif frame.kind == FUNCTION:
+            self._calls.learn(frame)
 
     def _work(self, frame: Frame) -> None:
-        seq, count, batch = open_head(frame)
-        slate, timeout = self._slate, self._setup.timeout
+        seq, count, number, batch = open_head(frame)
+        slate = self._slate
         at = slate.started[0] = now()
-        if timeout is not None:
-            slate.deadline[0] = at + timeout
+        if batch.timeout is not None:
+            slate.deadline[0] = at + batch.timeout
         slate.running[0] = -seq
         items, error = load(frame.parts[1:], frame.fds)
+        call, missing = self._calls.of(number)
+        error = error or missing
         if error is None and len(items) != count:
             error = ValueError("the batch does not hold what it says")
         if error is None:
             if batch.dues is not None:
                 self._await(batch.dues[0])
+            if call is not self._call:
+                self._ready_for(call)
             self._run(seq, batch._replace(items=items))
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
@@ -153,16 +168,16 @@ class Solo:
             sleep(ahead)
 
     def _run(self, seq: int, batch: Batch) -> None:
-        call, timeout, reports = self._setup.call, self._setup.timeout, self._reports
-        tasks, end, tries = batch.numbered(seq), seq + len(batch.items), batch.tries(seq)
+        timeout, reports = batch.timeout, self._reports
+        tasks, end = batch.numbered(seq), seq + len(batch.items)
         went, report_at = Stretch(), now() + _REPORT_AFTER
         while seq < end:
             if self._channel.severed():
                 raise Gone  # the parent will not hear of what begins now
             attempt_run(
-                call, self._caller, tasks, self._slate, went, reports.seal_value,
-                timeout=timeout, stop_at=self._stop_at, until=min(now() + _LONG, report_at), forked=self._forked,
-                tries=tries,
+                self._call, self._caller, tasks, self._slate, went, reports.seal_value,
+                timeout=timeout, stop_at=batch.stop_at, until=min(now() + _LONG, report_at), forked=self._forked,
+                attempt=batch.attempt,
             )  # fmt: skip
             if self._forked[0]:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker

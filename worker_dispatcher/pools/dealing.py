@@ -1,0 +1,74 @@
+"""Which worker process gets the next tasks, and for how long none need be listened to."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.pools.base import Source
+from worker_dispatcher.pools.remote import Remote
+
+__all__ = ["SPAN", "by_load", "has_room", "next_end", "roomiest", "unheard", "wanted"]
+
+SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
+_REST = 0.01  # seconds that what the workers say may wait for us
+_REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may be shorter than those before
+
+
+def by_load(remotes: Sequence[Remote]) -> list[tuple[float, int]]:
+    """(tasks held for each slot, place in remotes): a heap, for `roomiest`."""
+    loads = [(len(remote.held) / remote.slots, nth) for nth, remote in enumerate(remotes)]
+    heapq.heapify(loads)
+    return loads
+
+
+def roomiest(remotes: Sequence[Remote], loads: list[tuple[float, int]], ahead: int) -> Remote | None:
+    """The worker with the most room, None if there is none with any. ahead: tasks it may hold beyond its slots.
+
+    loads: as they were, or less than they are by now. To look at all workers before each batch would be most of what
+    it costs a parent of many to hand one out.
+    """
+    while loads:
+        load, nth = loads[0]
+        remote = remotes[nth]
+        if not has_room(remote, ahead):
+            heapq.heappop(loads)
+        elif load < (held := len(remote.held) / remote.slots):
+            heapq.heapreplace(loads, (held, nth))
+        else:
+            return remote
+    return None
+
+
+def has_room(remote: Remote, ahead: int) -> bool:
+    """It may be given another task."""
+    return len(remote.held) < remote.slots + (ahead if remote.ready else 0) and not (
+        remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf or remote.room <= 0
+    )
+
+
+def unheard(remotes: Sequence[Remote], task: float) -> float:
+    """For how many seconds nobody need listen to any worker: each has several times as much work ahead, and what it
+    says meanwhile waits for us, whatever becomes of it. task: seconds."""
+    ahead = _REST * _REST_SHARE if remotes else 0.0
+    for r in remotes:
+        if not r.terse or r.alone or r.revoking or r.gone or r.closing_at < math.inf or r.channel.wanted:
+            return 0.0
+        ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
+    return ahead / _REST_SHARE
+
+
+def wanted(source: Source, remotes: Sequence[Remote], task: float) -> int:
+    """How many idle workers the next timed tasks need. A worker whose task will have ended by then counts as idle, as
+    long as there is no sign that it takes longer. task: seconds."""
+    at, due = now(), source.due()
+    free = sum(1 for r in remotes if len(r.held) and at < r.due + task < due)
+    return source.crowd(task) - free + source.alone_waiting()
+
+
+def next_end(remotes: Sequence[Remote], task: float) -> float:
+    """When the next timed task should have ended (monotonic); if it has not, `wanted` has another answer."""
+    at = now()
+    return min((end for r in remotes if len(r.held) and (end := r.due + task) > at), default=math.inf)

@@ -1,0 +1,78 @@
+"""The calls that a pool of processes runs: each is packed once, and goes once to each worker that has tasks of it."""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+
+from worker_dispatcher.execute import Call
+from worker_dispatcher.home import Reader
+from worker_dispatcher.osproc.system import close_all
+from worker_dispatcher.pools.batching import Batching
+from worker_dispatcher.wire import pack_large, to_parts
+
+__all__ = ["KEPT", "Function", "Functions", "Known"]
+
+KEPT = 64  # calls that a pool, and each of its workers, keeps: those used last
+
+
+class Function:
+    """One call of a pool. number: its name in messages, never given twice, 0 for what the pool was opened with;
+    batching: what is known of its tasks; parts, fds: the call as it is sent, once `pack` has made them."""
+
+    def __init__(self, number: int, call: Call | None) -> None:
+        self.number, self.call = number, call
+        self.batching = Batching()
+        self.parts: list[bytes | memoryview] | None = None
+        self.fds: list[int] = []
+
+    def pack(self, reader: Reader) -> None:
+        """Make it ready to be sent. Runs user code, and raises what that raises."""
+        if self.parts is None and self.call is not None:
+            self.parts, self.fds = to_parts(pack_large(self.call, reader))
+
+
+class Functions:
+    """Those that a pool was given last. Owned by the pool's driving thread."""
+
+    def __init__(self) -> None:
+        self._own = Function(0, None)
+        self._kept: OrderedDict[int, Function] = OrderedDict()  # by id of the call, which is kept alive here
+        self._number = 0
+
+    def of(self, call: Call | None) -> Function:
+        """What is known of a call; None: what the pool was opened with."""
+        if call is None:
+            return self._own
+        found = self._kept.get(id(call))
+        if found is None:
+            self._number += 1
+            found = self._kept[id(call)] = Function(self._number, call)
+            if len(self._kept) > KEPT:
+                close_all(self._kept.popitem(last=False)[1].fds)
+        self._kept.move_to_end(id(call))
+        return found
+
+    def close(self) -> None:
+        for function in self._kept.values():
+            close_all(function.fds)
+        self._kept.clear()
+
+
+class Known:
+    """The numbers that one worker knows."""
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[int, None] = OrderedDict()
+
+    def learn(self, number: int) -> bytes | None:
+        """The head of the FUNCTION frame that must be sent before a task of this number; None if it is known.
+        What was used longest ago is forgotten in its place."""
+        if number == 0:
+            return None
+        new, forgotten = number not in self._numbers, 0
+        self._numbers[number] = None
+        self._numbers.move_to_end(number)
+        if len(self._numbers) > KEPT:
+            forgotten = self._numbers.popitem(last=False)[0]
+        return struct.pack("<QQ", number, forgotten) if new else None
