@@ -52,6 +52,7 @@ class Batch(NamedTuple):
     attempt: which one of each task this is, from 1.
     call: what is called for each; None: what the pool was opened with. A pool tells calls apart by identity.
     timeout: seconds that each may run, or None. stop_at: none begins from then on (monotonic).
+    forgiven: how often they were lost with a worker, and not blamed for it.
     """
 
     first: int
@@ -62,11 +63,13 @@ class Batch(NamedTuple):
     call: Call | None = None
     timeout: float | None = None
     stop_at: float = math.inf
+    forgiven: int = 0
 
     def part(self, low: int, high: int) -> Batch:
         dues = None if self.dues is None else self.dues[low:high]
         first, items = self.first + low, self.items[low:high]
-        return Batch(first, items, self.alone, dues, self.attempt, self.call, self.timeout, self.stop_at)
+        limits = self.timeout, self.stop_at, self.forgiven
+        return Batch(first, items, self.alone, dues, self.attempt, self.call, *limits)
 
     def again(self, attempt: int) -> Batch:
         """The same for another attempt, at any time, in any company."""

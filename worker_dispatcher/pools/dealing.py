@@ -44,9 +44,7 @@ def roomiest(remotes: Sequence[Remote], loads: list[tuple[float, int]], ahead: i
 
 def has_room(remote: Remote, ahead: int) -> bool:
     """It may be given another task."""
-    return len(remote.held) < remote.slots + (ahead if remote.ready else 0) and not (
-        remote.alone or remote.revoking or remote.gone or remote.closing_at < math.inf or remote.room <= 0
-    )
+    return len(remote.held) < remote.slots + (ahead if remote.ready else 0) and remote.open
 
 
 def unheard(remotes: Sequence[Remote], task: float) -> float:
@@ -54,7 +52,7 @@ def unheard(remotes: Sequence[Remote], task: float) -> float:
     says meanwhile waits for us, whatever becomes of it. task: seconds."""
     ahead = _REST * _REST_SHARE if remotes else 0.0
     for r in remotes:
-        if not r.terse or r.alone or r.revoking or r.gone or r.closing_at < math.inf or r.channel.wanted:
+        if not (r.terse and r.open) or r.channel.wanted:
             return 0.0
         ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
     return ahead / _REST_SHARE

@@ -111,11 +111,22 @@ class Held:
         """Seconds: the least of what it holds, infinite where nothing has any."""
         return min((stock.batch.timeout for stock in self._stocks if stock.batch.timeout is not None), default=math.inf)
 
+    def _stock_of(self, seq: int) -> _Stock:
+        at = bisect.bisect_right(self._stocks, seq, key=_end)
+        return self._stocks[at] if at < len(self._stocks) and self._stocks[at].seq <= seq else _NOTHING
+
     def batch_of(self, seq: int) -> Batch:
         """The batch that a task came with; an empty one without limits if it is not held."""
-        at = bisect.bisect_right(self._stocks, seq, key=_end)
-        held = at < len(self._stocks) and self._stocks[at].seq <= seq
-        return (self._stocks[at] if held else _NOTHING).batch
+        return self._stock_of(seq).batch
+
+    def fellows(self, seq: int) -> int:
+        """How many of the batch that a task came with are held."""
+        return self._stock_of(seq).left
+
+    def take_batch(self, seq: int) -> list[Piece]:
+        """Remove the rest of the batch that a task came with; the pieces removed."""
+        stock = self._stock_of(seq)
+        return self.take(stock.seq, stock.end)
 
     def seq_of(self, task_id: int) -> int:
         """The sequence number of a task, 0 if it is not held."""

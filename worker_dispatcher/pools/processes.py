@@ -27,6 +27,7 @@ from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, 
 from worker_dispatcher.pools.batching import pack_items
 from worker_dispatcher.pools.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
 from worker_dispatcher.pools.functions import Function, Functions
+from worker_dispatcher.pools.life import State, Why
 from worker_dispatcher.pools.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.logs import Incoming, levels
 from worker_dispatcher.pools.remote import Remote
@@ -167,7 +168,7 @@ class ProcessPool:
     def _feed_alone(self, source: Source) -> Remote | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
         while source.alone_waiting():
-            able = [r for r in self._remotes if not r.revoking and not r.gone and r.closing_at == math.inf and r.room]
+            able = [r for r in self._remotes if r.open]
             remote = min(able, key=lambda r: len(r.held), default=None)
             if remote is None or len(remote.held):
                 return remote
@@ -214,7 +215,7 @@ class ProcessPool:
 
     def _has_room(self) -> bool:
         """True if a worker that is here, or could be started, would begin another task at once."""
-        return len(self._remotes) < len(self._roster.slots) or any(has_room(r, 0) for r in self._remotes)
+        return self._roster.could_grow or any(has_room(r, 0) for r in self._remotes)
 
     # Waiting
 
@@ -282,7 +283,9 @@ class ProcessPool:
                 self._events += remote.tell_failed()
             if remote.closing_at <= at:
                 self._kill_late(remote)
-            elif self._setup.max_tasks is not None and remote.spent:
+            elif remote.spent:
+                self._roster.let_go(remote, Why.SPENT)
+            elif remote.life.state is State.DRAINING:
                 self._roster.let_go(remote)
         if at >= self._scan_at:
             self._scan(at)
@@ -305,8 +308,7 @@ class ProcessPool:
                     else:
                         self._kill_late(remote)
             elif remote.silent_since() < at - timeout - _SILENCE:
-                remote.frozen = True  # stopped between two tasks
-                self._roster.give_up(remote)
+                self._roster.give_up(remote, Why.FROZEN)  # stopped between two tasks
             elif remote.closing_at == math.inf:
                 soonest = min(soonest, remote.slate.next_deadline())
         self._scan_at = soonest
@@ -314,19 +316,20 @@ class ProcessPool:
     def _kill_late(self, remote: Remote) -> None:
         """Kill a worker for the tasks that are over their time; its other tasks are nobody's fault."""
         self._events += remote.receive()
-        if remote.released:
+        if remote.life.state is State.DRAINING and not len(remote.held):
             self._roster.give_up(remote)
             return
         if remote.gone:
-            remote.severed = remote.garbled or not remote.process.ending
-            self._roster.give_up(remote)
+            lives = remote.garbled or not remote.process.ending
+            self._roster.give_up(remote, Why.SEVERED if lives else None)
             return
         late = remote.slate.overdue(now())
-        remote.frozen = bool(late) and not remote.answered and not remote.alone
-        for _, seq in late if not remote.frozen else ():
-            remote.condemn(seq)
-        if late:
-            self._roster.give_up(remote)
+        if late and not remote.answered and not remote.alone:
+            self._roster.give_up(remote, Why.FROZEN)
+        elif late or remote.verdicts:
+            for _, seq in late:
+                remote.condemn(seq)
+            self._roster.give_up(remote, Why.TIMEOUT)
         else:
             remote.closing_at = math.inf
             self._scan_at = min(self._scan_at, remote.slate.next_deadline())

@@ -16,10 +16,11 @@ from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
 from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Returned, Setup
 from worker_dispatcher.pools.functions import Function, Known
-from worker_dispatcher.pools.held import Held, Piece, Revoked, one_by_one
+from worker_dispatcher.pools.held import Held, Revoked, one_by_one
 from worker_dispatcher.pools.hooks import init_error, load_error
+from worker_dispatcher.pools.life import Life, State, Why
 from worker_dispatcher.pools.reported import Report
-from worker_dispatcher.records import CANCELLED, CRASHED, TIMEOUT, Failure
+from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, inlined, unpack
 
 __all__ = ["Remote"]
@@ -31,42 +32,36 @@ _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nob
 class Remote:
     """A worker process with `slots` threads or coroutines (one: its main thread).
 
-    Owned by the pool's driving thread. number: of its first slot, for the records.
-    alone: it runs a task that must have no company. closing_at: when it will be killed, or infinite.
-    severed: it is killed because it lives, but its channel does not.
-    orphaned: its end is nobody's fault: its fork server took it along, it could not be watched, or we stop it.
-    frozen: it is killed because not even its main thread moves. answered: it has, since `revoke` asked a grid process.
+    Owned by the pool's driving thread. number: of its first slot, for the records. pid: what it has said itself, which
+    may be before the starter does.
+    held: the tasks that it has; given: the seq of the last of all that it was given; alone: it runs one that must have
+    no company; due: when its last task may start, or has started if that is past.
+    closing_at: when it will be killed, or infinite. verdicts: seq -> how the tasks end for which it is killed.
+    over: what is told of it where it is killed for its memory; else empty. complaints: what cost no task.
+    gone: its channel has ended. garbled: what it says makes no sense, since code of the user has written where it says
+    it. answered: a grid process has, since `revoke` asked it.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
-    over: what is told of it where it is killed for its memory; else empty.
-    told_why: it has said itself why it ends. released: it was told to end. complaints: what cost no task.
-    garbled: what it says makes no sense, since code of the user has written where it says it.
-    terse: what was read of it last was so little that several times as much finds room on the way.
-    due: when its last task may start, or has started if that is past.
+    terse: what was read of it last is under _TERSE, so that several times as much fits into the channel.
     tells_at: when `tell_failed` is due: an exception object may not let itself be brought here.
-    pid: what it has said itself, which may be before the starter does.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
         self.slots, self.number = slots, number
-        self.held = Held()
-        self.ready = self.alone = False
-        self.pid: int | None = None
-        self.gone = self.garbled = self.severed = self.orphaned = self.frozen = False
+        self.life, self.held = Life(), Held()
+        self.alone = self.gone = self.garbled = self.terse = False
         self.answered = True
-        self.told_why = self.released = self.killed = False
+        self.pid: int | None = None
         self.complaints: list[str] = []
         self.over = ""
-        self.terse = False
-        self.due = 0.0
+        self.given, self.due = 0, 0.0
         self.heard_at = self.said_at = now()
-        self.closing_at = math.inf
-        self.verdicts: dict[int, Failure] = {}  # seq -> why this worker is killed
-        self._seq = 1
+        self.closing_at = self.tells_at = math.inf
+        self.verdicts: dict[int, Failure] = {}
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._known = Known()
         self._done = 0
         self._failed: dict[int, Ended] = {}  # by seq: tasks whose exception object is still to come
-        self.tells_at = math.inf
+        self._paused = self._leaving = False
         self._revoked_at = math.inf
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
@@ -106,8 +101,8 @@ class Remote:
         if (head := self._known.learn(function.number)) is not None:
             assert function.parts is not None
             self._send_shared(frames.FUNCTION, [head], function.parts, function.fds, [])
-        seq = self._seq
-        self._seq += len(batch.items)
+        seq = self.given + 1
+        self.given += len(batch.items)
         self.held.add(seq, batch)
         self.alone = batch.alone
         self.due = 0.0 if batch.dues is None else batch.dues[-1]
@@ -131,9 +126,20 @@ class Remote:
         return self._most - self._done - len(self.held)
 
     @property
+    def ready(self) -> bool:
+        """It takes tasks, and runs them."""
+        return self.life.was_ready
+
+    @property
+    def open(self) -> bool:
+        """It may be given a task now."""
+        held_up = self.alone or self.revoking or self.gone or self.closing_at < math.inf
+        return self.life.open and not held_up and self.room > 0
+
+    @property
     def spent(self) -> bool:
         """It has run all the tasks it may, and can go."""
-        return self._done >= self._most and not len(self.held) and not self.released
+        return self._done >= self._most and not len(self.held) and self.life.state is State.READY
 
     @property
     def revoking(self) -> bool:
@@ -161,18 +167,52 @@ class Remote:
         if begun <= 0:
             self._lift()
             return []
-        pieces = self.held.take(begun + 1, self._seq)
+        pieces = self.held.take(begun + 1, self.given + 1)
         self._revoked.add(pieces)
         self._lift()
         return [Returned(p.tasks()) for p in pieces]
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
-        if self._revoked_at == math.inf and not self._revoked and not len(self.held):
+        if self._revoked_at == math.inf and not (self._revoked or len(self.held) or self._paused):
             self.slate.halt[0] = 0
 
-    def kill(self) -> None:
-        self.closing_at, self.killed = math.inf, True
+    def pause(self) -> None:
+        """Have it begin nothing more; what it has not begun comes back."""
+        self._paused = True
+        self.slate.halt[0] = 1
+        if len(self.held) and not self.revoking:
+            self.revoke()
+
+    def resume(self) -> None:
+        """Let it begin tasks again."""
+        self._paused = False
+        if self.slots > 1:
+            self.slate.halt[0] = 0
+        else:
+            self._lift()
+
+    # To its end
+
+    def drain(self, why: Why) -> None:
+        """Give it nothing more, and let it leave once what it has begun has ended."""
+        if not self.ready:
+            self.kill(why)  # it would load, and run worker.init, for nothing
+            return
+        self.life.move(State.DRAINING, why)
+        if len(self.held) and not self.revoking:
+            self.revoke()
+
+    def leave(self, grace: float) -> None:
+        """Tell it to leave, if it is draining and holds nothing; it has so many seconds for that."""
+        if self.life.state is State.DRAINING and not (len(self.held) or self._leaving):
+            self._leaving, self.closing_at = True, now() + grace
+            self.channel.hang_up()
+
+    def kill(self, why: Why | None = None) -> None:
+        """End it, for this reason unless it has another one. At any time."""
+        self.closing_at = math.inf
+        self.life.end(why, killed=True)
         self.process.kill()
 
     # From the worker
@@ -218,19 +258,20 @@ class Remote:
             return one_by_one(self.held.take(seq, seq + count))
         if frame.kind == frames.READY:
             self.pid = int(frame.parts[0])
-            self.ready = True
+            if self.life.state is State.STARTING:
+                self.life.move(State.READY)
             return []
         if frame.kind == frames.EXCEPTION:
             return self._exception(frame)
         if frame.kind == frames.INIT_FAILED:
-            self.told_why = True
+            self.life.because(Why.TOLD)
             return [Broken(init_error(frame, self.number))]
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
             return []
         if frame.kind != frames.BROKEN:
             raise ValueError(f"no worker says {frame.kind}")
-        self.told_why = True
+        self.life.because(Why.TOLD)
         return [Broken(load_error(frame))]
 
     def _exception(self, frame: Frame) -> list[Event]:
@@ -313,21 +354,6 @@ class Remote:
             events.append(Finished(piece.first_id, starts, ends, results, notes, numbers, None, piece.batch.call))
         return events
 
-    # Its end
-
-    def bury(self) -> list[Event]:
-        """After its process has ended: read the last words, then settle all it held."""
-        events = self.receive()
-        begun = self.slate.begun()
-        if self.verdicts:
-            for seq, since in begun.items():
-                if (verdict := self.verdicts.get(abs(seq))) is not None:
-                    events += self._settle(self.held.take(abs(seq), abs(seq) + 1), since, verdict)
-        elif not self.orphaned:
-            events += self._blame(begun)
-        events += self.tell_failed()
-        return events + [Returned(p.tasks()) for p in self.held.take_all()]
-
     @property
     def in_init(self) -> bool:
         """A slot of it runs worker.init, or did when it ended."""
@@ -341,52 +367,13 @@ class Remote:
     @property
     def stillborn(self) -> bool:
         """It has ended, through no task's fault, before it could begin one."""
-        return not self.ready or self.in_init or bool(self.over and not self._done and not self.slate.begun())
+        too_large = self.life.why is Why.MEMORY and not self._done and not self.slate.begun()
+        return not self.ready or self.in_init or too_large
 
     @property
     def cause(self) -> str:
         """How it ended, in words."""
         return self.over or self.process.cause
-
-    def _blame(self, begun: dict[int, float]) -> list[Event]:
-        """Its death is the fault of the one task it ran. If it may have been one of several, each runs again on its
-        own: the tasks of a batch that was being loaded, and what ran at once in a grid."""
-        # One that has ended in order, with nobody telling it to, was made to believe that its parent is gone.
-        if self.frozen or self.severed or self.garbled or self.slate.end[0]:
-            return self._suspect(begun)
-        suspects = [
-            piece for seq in begun for piece in (self.held.take(seq, seq + 1) if seq > 0 else self._batch_at(-seq))
-        ]
-        if self.in_init or sum(p.high - p.low for p in suspects) != 1:
-            return one_by_one(suspects, alone=self.slots > 1)
-        seq = suspects[0].seq
-        when = " while it loaded the task" if -seq in begun else ""
-        failure = Failure("WorkerDied", f"its worker process {self.cause}{when}", status=CRASHED)
-        return self._settle(suspects, begun.get(seq, begun.get(-seq, self.said_at)), failure)
-
-    def _suspect(self, begun: dict[int, float]) -> list[Event]:
-        """It stood still or lost its channel, and the task that did it may have ended before that was noticed.
-        So each that may have run is run again, and judged, on its own."""
-        last = self._seq
-        if self.slots == 1 and (begun or self.slate.end[0]):  # else it has gone on, and was not heard
-            last = max(map(abs, begun), default=0)
-        suspects = self.held.take(1, last + 1)
-        if not self.alone:
-            return one_by_one(suspects, alone=True)
-        failure = Failure(
-            "WorkerDied",
-            "its worker process closed its connection to the parent process, or wrote to it",
-            status=CRASHED,
-        )
-        if self.frozen:
-            failure = Failure(
-                "TaskTimeout", "its worker process stood still for longer than its timeout", status=TIMEOUT
-            )
-        return self._settle(suspects, self.said_at, failure)
-
-    def _settle(self, pieces: list[Piece], since: float, failure: Failure) -> list[Event]:
-        at = now()
-        return [Ended(piece.tasks(), since, at, None, failure, None, self.number) for piece in pieces]
 
     def silent_since(self) -> float:
         """Since when it has had tasks, and begun none; infinite where that is not so."""
@@ -397,29 +384,14 @@ class Remote:
 
     def condemn(self, seq: int) -> None:
         """Blame its end on a task over its time; seq as the slate has it. A batch being loaded is not one task."""
-        if seq > 0 or self._loads_one(-seq):
+        if seq > 0 or self.held.fellows(-seq) == 1:
             why = f"ran longer than its timeout of {self.held.batch_of(abs(seq)).timeout or 0.0:g} s"
             self.verdicts[abs(seq)] = Failure("TaskTimeout", why, status=TIMEOUT)
-
-    def _loads_one(self, seq: int) -> bool:
-        """True if the batch whose first task has this seq has no other."""
-        pieces = self._batch_at(seq)
-        for piece in pieces:
-            self.held.add(piece.seq, piece.tasks())
-        return sum(p.high - p.low for p in pieces) == 1
-
-    def _batch_at(self, seq: int) -> list[Piece]:
-        """Take the pieces of the batch whose first task has this seq."""
-        first = self.held.take(seq, seq + 1)
-        if not first:
-            return []
-        end = seq + len(first[0].batch.items) - first[0].low
-        return first + self.held.take(seq + 1, end)
 
     def cancel_running(self) -> None:
         """Blame nobody: what runs is cancelled by us. What is being loaded, or is about to turn back because the time
         is over, had not begun."""
-        self.orphaned = True
+        self.life.because(Why.CANCELLED)
         running = (seq for seq, since in self.slate.begun().items() if since < self.held.batch_of(seq).stop_at)
         self.verdicts |= {seq: Failure("", "", status=CANCELLED) for seq in running if seq > 0}
 

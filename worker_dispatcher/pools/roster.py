@@ -7,7 +7,7 @@ import os
 import resource
 import select
 import sys
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
@@ -18,16 +18,18 @@ from worker_dispatcher.osproc.slate import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all, no_worker, readable
 from worker_dispatcher.pools.base import Broken, Event, Setup
+from worker_dispatcher.pools.life import State, Why
 from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.pools.verdict import settle_after_exit
 
 __all__ = ["EXIT_GRACE", "Roster"]
 
 EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
 _SPARE = 10  # descriptors: what a worker takes, and what a report may bring with it
+_TRY_AGAIN = 1.0  # seconds from one worker that the system refuses to the next one that is asked for
 _REAPED_WITHIN = 1.0  # seconds from the end of a worker to the word of it; a fork server that is stopped says none
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
-_SERVER_DEATHS_FORGIVEN = 3  # deaths of the fork server in one run that are not laid to the tasks that ran
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
 
 
@@ -63,18 +65,17 @@ class Roster:
         self._departed: deque[tuple[float, Remote]] = deque()  # until when it must have been heard how each has ended
         self._number = 1
         self._stillborn = 0
-        self._server_deaths = 0
+        self._try_at = 0.0  # no worker is asked for before (monotonic): the system has refused one
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
-        if len(self.remotes) == len(self.slots):
-            return
-        idle = sum(not len(r.held) and not r.released for r in self.remotes)
-        if waiting <= idle:
+        idle = sum(not len(r.held) and r.life.open for r in self.remotes)
+        if waiting <= idle or not self.could_grow:
             return
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
-        for remote in self.remotes:
-            missing.remove(remote.slots)
+        for remote in self._wanted():
+            if remote.slots in missing:
+                missing.remove(remote.slots)
         at = len(self.remotes)
         for slots in missing[: waiting - idle]:
             if not self._start(slots):
@@ -86,6 +87,25 @@ class Roster:
                 self._welcome(remote.process)
             remote.greet(*self._greeting)
             self.rewatch(remote)
+
+    def _wanted(self) -> list[Remote]:
+        """Those that work, or whose place is not free before they have left."""
+        return [r for r in self.remotes if r.life.why is not Why.RELEASED]
+
+    @property
+    def could_grow(self) -> bool:
+        """A worker that is missing could be started now."""
+        return len(self._wanted()) < len(self.slots) and now() >= self._try_at
+
+    def resize(self, slots: list[int]) -> None:
+        """From now on, have processes of these sizes. Those that are too many drain, the least busy first."""
+        self.slots = list(slots)
+        room = Counter(slots)
+        for remote in sorted(self._wanted(), key=lambda r: (r.life.open, len(r.held), r.ready), reverse=True):
+            if room[remote.slots] > 0:
+                room[remote.slots] -= 1
+            else:
+                self.let_go(remote)
 
     def _rewatch_starter(self) -> None:
         if self._starter.fileno() >= 0:
@@ -114,9 +134,9 @@ class Roster:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _cannot_start(self, why: str) -> None:
-        """The system gives no more workers: go on with those there are, if there are any."""
+        """The system gives no more workers: go on with those there are, if there are any, and try again later."""
         if self.remotes or self.dying:
-            self.slots = [r.slots for r in self.remotes + self.dying]
+            self._try_at = now() + _TRY_AGAIN
         else:
             self.events.append(Broken(no_worker(why)))
 
@@ -176,6 +196,8 @@ class Roster:
     def due(self) -> float:
         """When `look_for_silence` has something to look at (monotonic), or infinite."""
         due = self._starter.due
+        if self._try_at > now():
+            due = min(due, self._try_at)
         for queue in (self._newcomers, self._departed):
             if queue:
                 due = min(due, queue[0][0])
@@ -199,17 +221,15 @@ class Roster:
                 self.events.append(
                     Broken(RunError(f"{what}: is sys.executable, {sys.executable!r}, a Python that starts?"))
                 )
-                self.give_up(remote)
+                self.give_up(remote, Why.FROZEN)
 
     def _starter_gone(self) -> None:
         """The fork server has died, and every worker with it: start over with a new one."""
         self.poll.unregister(self._starter.fileno())
-        self._server_deaths += 1
         if not any(remote.ready for remote in self.remotes + self.dying):
             self._count_stillborn("the fork server has ended")
         for remote in self.remotes + self.dying:
-            remote.orphaned = self._server_deaths <= _SERVER_DEATHS_FORGIVEN
-            remote.kill()
+            remote.kill(Why.ORPHANED)
             if remote.process.sentinel is not None:
                 readable(remote.process.sentinel, EXIT_GRACE)
             self.finish(remote)
@@ -223,7 +243,7 @@ class Roster:
     def _refused(self, process: Process) -> None:
         for remote in [r for r in self.remotes + self.dying if r.process is process]:
             why = process.refused or ""
-            remote.orphaned = True  # should it run nevertheless, its end is no task's fault
+            remote.kill(Why.ORPHANED)  # should it run nevertheless, its end is no task's fault
             self.finish(remote)
             self._cannot_start(why)
 
@@ -235,6 +255,7 @@ class Roster:
         if remote in self.remotes:
             self.remotes.remove(remote)
             self.dying.append(remote)
+            remote.life.end()
         self._departed.append((now() + _REAPED_WITHIN, remote))
         if isinstance(self._starter, ForkStarter):
             self._hear_starter()
@@ -242,9 +263,9 @@ class Roster:
     def _bury(self, process: Process) -> None:
         for remote in [r for r in self.remotes + self.dying if r.process is process]:
             self.events += remote.receive()
-            if remote.released:
+            if remote.life.why in (Why.RELEASED, Why.SPENT):
                 self._judge_exit(remote)
-            elif remote.stillborn and not (remote.verdicts or remote.told_why or self.closed):
+            elif remote.stillborn and not (remote.verdicts or remote.life.why is Why.TOLD or self.closed):
                 self._count_stillborn(f"the last one {remote.cause}", during=" in worker.init" * remote.in_init)
             elif remote.ready:
                 self._stillborn = 0
@@ -254,9 +275,14 @@ class Roster:
         """What a worker that was told to end has made of worker.exit."""
         hooks = self._setup.hooks
         returned = remote.slate.end[0] == LEFT
-        if remote.process.status != 0 and not returned and hooks is not None and hooks.exit is not None:
-            late = remote.killed
-            text = self._setup.exit_late if late else f"worker.exit ended its process, which {remote.process.cause}"
+        if not remote.ready or returned or remote.process.status == 0:
+            return
+        if hooks is not None and hooks.exit is not None:
+            text = (
+                self._setup.exit_late
+                if remote.life.killed
+                else f"worker.exit ended its process, which {remote.process.cause}"
+            )
             self.complaints.append(text)
 
     def _count_stillborn(self, why: str, during: str = "") -> None:
@@ -273,7 +299,9 @@ class Roster:
             if remote in group:
                 group.remove(remote)
         try:
-            self.events += remote.bury()
+            self.events += remote.receive()
+            remote.life.move(State.REAPED)
+            self.events += settle_after_exit(remote)
             self.complaints += remote.complaints
         finally:
             remote.close()
@@ -287,20 +315,17 @@ class Roster:
         for remote in self.remotes + self.dying:
             remote.kill()
 
-    def give_up(self, remote: Remote) -> None:
+    def give_up(self, remote: Remote, why: Why | None = None) -> None:
         """Kill it."""
         self.remotes.remove(remote)
         self.dying.append(remote)
-        remote.kill()
+        remote.kill(why)
         if remote.process.unkillable:
             text = f"worker process {remote.process.pid} cannot be ended: the system does not permit it to this process"
             self.events.append(Broken(RunError(f"{text}, which may have changed its user, or that worker may")))
 
-    def let_go(self, remote: Remote) -> None:
-        """Tell it that nothing more will come, so that it ends."""
-        if remote.ready:
-            remote.released = True
-            remote.closing_at = now() + self._setup.exit_grace
-            remote.channel.hang_up()
-        else:
-            remote.kill()  # it would load, and run worker.init, for nothing
+    def let_go(self, remote: Remote, why: Why = Why.RELEASED) -> None:
+        """Have it end what it has begun, and leave."""
+        if remote.life.open:
+            remote.drain(why)
+        remote.leave(self._setup.exit_grace)

@@ -7,6 +7,7 @@ import math
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.pools.base import LONGEST_INIT, Broken, Setup
+from worker_dispatcher.pools.life import Why
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.roster import Roster
 from worker_dispatcher.units import size_text
@@ -56,8 +57,7 @@ class Watch:
         silent = {r: since for r in roster.remotes if (since := r.silent_since()) < math.inf}
         for remote, since in silent.items():
             if self._silent.get(remote) == since:
-                remote.severed = True
-                roster.give_up(remote)
+                roster.give_up(remote, Why.SEVERED)
         self._silent = silent
 
     def _look_at_memory(self, roster: Roster, limit: int) -> None:
@@ -65,7 +65,7 @@ class Watch:
             used = self._resident(remote)
             if used > limit and not remote.process.ended:  # else its number may be another's by now
                 remote.over = f"used {size_text(used)} of memory, over the worker.memory_limit of {size_text(limit)}"
-                roster.give_up(remote)
+                roster.give_up(remote, Why.MEMORY)
 
     def _resident(self, remote: Remote) -> int:
         """Bytes of memory that a worker holds, shared pages included; 0 where it has not started, or has ended."""
