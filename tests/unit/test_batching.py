@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 from array import array
@@ -197,7 +196,7 @@ def test_items_of_any_sequence_are_packed_as_a_list():
 
 def busy(held: int = 9, slots: int = 1, **what: object) -> SimpleNamespace:
     """A worker with so many tasks, as the pool sees it."""
-    plain = {"terse": True, "alone": False, "revoking": False, "gone": False, "closing_at": math.inf}
+    plain = {"terse": True, "open": True}
     return SimpleNamespace(
         held=range(held), slots=slots, channel=SimpleNamespace(wanted=what.pop("wanted", False)), **(plain | what)
     )
@@ -215,7 +214,7 @@ def test_nobody_need_listen_while_all_have_several_times_as_much_work_ahead():
 
 @pytest.mark.parametrize(
     "state",
-    [{"terse": False}, {"alone": True}, {"revoking": True}, {"gone": True}, {"closing_at": 5.0}, {"wanted": True}],
+    [{"terse": False}, {"open": False}, {"wanted": True}],
     ids=lambda state: next(iter(state)),
 )
 def test_one_worker_in_a_special_state_is_listened_to(state):
@@ -231,14 +230,11 @@ def test_each_batch_goes_to_the_worker_with_the_fewest_tasks_for_each_thread_of_
             able = [one for one in workers if has_room(one, ahead)]
             assert chosen is min(able, key=lambda one: len(one.held) / one.slots)
             chosen.held = range(len(chosen.held) + dice.randrange(3))
-            chosen.gone = dice.random() < 0.1
+            chosen.open = dice.random() < 0.9
         assert not any(has_room(one, ahead) for one in workers)
 
 
 def worker(dice: random.Random) -> SimpleNamespace:
     """What is asked of a Remote, now and then one that must be given nothing."""
-    busy = {name: dice.random() < 0.1 for name in ("alone", "revoking", "gone")}
-    busy |= {"closing_at": dice.choice([math.inf] * 9 + [1.0]), "room": dice.choice([100] * 9 + [0])}
-    return SimpleNamespace(
-        held=range(dice.randrange(9)), slots=dice.choice([1, 3, 4]), ready=dice.random() < 0.9, **busy
-    )
+    held, slots = range(dice.randrange(9)), dice.choice([1, 3, 4])
+    return SimpleNamespace(held=held, slots=slots, ready=dice.random() < 0.9, open=dice.random() < 0.6)

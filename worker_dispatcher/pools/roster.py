@@ -278,12 +278,8 @@ class Roster:
         if not remote.ready or returned or remote.process.status == 0:
             return
         if hooks is not None and hooks.exit is not None:
-            text = (
-                self._setup.exit_late
-                if remote.life.killed
-                else f"worker.exit ended its process, which {remote.process.cause}"
-            )
-            self.complaints.append(text)
+            ended = f"worker.exit ended its process, which {remote.process.cause}"
+            self.complaints.append(self._setup.exit_late if remote.life.killed else ended)
 
     def _count_stillborn(self, why: str, during: str = "") -> None:
         self._stillborn += 1

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | over its time, killed for a task, stopped | as the verdict says that was given with the kill | handed back |
 | its fork server took it along | handed back, at most FORGIVEN times | handed back |
-| frozen, or its channel was lost | each that may have done it is run again alone; if it was alone, it did it | handed back |
+| frozen, or its channel was lost | each that may have done it runs again alone; alone, it did it | handed back |
 | anything else | crashed, if it was the only one; else each is run again, in a grid alone | handed back |
 """
 
