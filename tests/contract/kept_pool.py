@@ -6,7 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from worker_dispatcher.call_style import CallStyle
@@ -15,16 +15,12 @@ from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import Batch, Ended, Finished, Pool, Setup
 from worker_dispatcher.pools.processes import ProcessPool
 from worker_dispatcher.pools.threads import ThreadPool
+from worker_dispatcher.records import CANCELLED
 
 __all__ = ["KeptPool"]
 
-
-def invoke(task: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-    function, arguments = task
-    return function(*arguments)
-
-
-SETUP = Setup(Call(invoke, CallStyle(positional=True), keep_exception=True))
+STYLE = CallStyle(positional=True)
+SETUP = Setup(Call(abs, STYLE, keep_exception=True))
 POOLS: dict[str, Callable[[], Pool]] = {
     "threads": lambda: ThreadPool(SETUP, 2),
     "processes": lambda: ProcessPool(SETUP, (1, 1), method=None, environment={}),
@@ -33,34 +29,28 @@ POOLS: dict[str, Callable[[], Pool]] = {
 
 
 class Calls:
-    """The source. Shared: fresh, under its mutex; what came back belongs to the driver's thread."""
+    """The source: a queue of batches of one task. Shared: its single steps."""
 
     def __init__(self) -> None:
-        self.mutex, self.fresh, self.given = threading.Lock(), deque[Any](), 0
-        self.back, self.alone = deque[Batch](), deque[Batch]()
+        self.fresh, self.alone = deque[Batch](), deque[Batch]()
 
     def take(self, count: int) -> Batch | None:
-        if self.back:
-            return self.back.popleft()
-        with self.mutex:
-            items = [self.fresh.popleft() for _ in range(min(count, len(self.fresh)))]
-        self.given += len(items)
-        return Batch(self.given - len(items) + 1, items) if items else None
+        return self.fresh.popleft() if self.fresh else None
 
     def take_alone(self) -> Batch | None:
         return self.alone.popleft() if self.alone else None
 
     def waiting(self) -> int:
-        return len(self.fresh) + sum(len(batch.items) for batch in self.back)
+        return len(self.fresh)
 
-    def call(self) -> None:
-        """Always that of SETUP."""
+    def call(self) -> Call | None:
+        return self.fresh[0].call
 
     def due(self) -> float:
-        return 0.0 if self.waiting() else math.inf
+        return 0.0 if self.fresh else math.inf
 
     def crowd(self, within: float) -> int:
-        return self.waiting()
+        return len(self.fresh)
 
     def alone_waiting(self) -> bool:
         return bool(self.alone)
@@ -70,28 +60,29 @@ class Calls:
         return math.inf
 
     def put_back(self, batch: Batch) -> None:
-        (self.alone if batch.alone else self.back).append(batch)
+        (self.alone if batch.alone else self.fresh).append(batch)
 
     def put_back_at(self, due: float, batch: Batch) -> None:
         raise NotImplementedError  # nothing is tried again here
 
 
 class KeptPool:
-    """The sink, too: each end resolves a future. `submit` and `shutdown` from any thread."""
+    """The sink, too: each end resolves a future. All public methods but those of the sink: from any thread."""
 
     def __init__(self, shape: str) -> None:
         self.calls, self.futures, self.closing = Calls(), dict[int, Future[Any]](), False
-        self.submitted = 0
-        self.driver = Driver(POOLS[shape](), self.calls, self, self)
+        self.functions, self.mutex, self.submitted = dict[Any, Call](), threading.Lock(), 0
+        self.pool = POOLS[shape]()
+        self.driver = Driver(self.pool, self.calls, self, self)
         self.thread = threading.Thread(target=self.live)
         self.thread.start()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        with self.calls.mutex:
+    def submit(self, function: Callable[[Any], Any], item: Any, timeout: float | None = None) -> Future[Any]:
+        with self.mutex:
             self.submitted += 1
-            self.futures[self.submitted] = future
-            self.calls.fresh.append((function, arguments))
+            call = self.functions.setdefault(function, Call(function, STYLE, keep_exception=True))
+            future = self.futures[self.submitted] = Future()
+            self.calls.fresh.append(Batch(self.submitted, (item,), call=call, timeout=timeout))
         self.driver.wake()
         return future
 
@@ -117,6 +108,8 @@ class KeptPool:
         failure, future = event.failure, self.futures.pop(event.task_id)
         if failure is None:
             future.set_result(event.result)
+        elif failure.status == CANCELLED:
+            future.set_exception(CancelledError())
         else:
             future.set_exception(failure.exception or RuntimeError(f"{failure.type}: {failure.message}"))
 

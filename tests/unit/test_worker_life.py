@@ -45,7 +45,7 @@ def life_in(state: State) -> Life:
     return life
 
 
-@pytest.mark.parametrize(("here", "there"), itertools.product(State, State))
+@pytest.mark.parametrize(("here", "there"), list(itertools.product(State, State)))
 def test_a_life_goes_only_where_the_table_lets_it_and_else_tells_its_story(here: State, there: State) -> None:
     life = life_in(here)
     if (here, there) in ALLOWED:

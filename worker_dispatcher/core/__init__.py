@@ -11,7 +11,8 @@ It knows no list, no record, no journal, no screen: those are what a face gives 
 caller's thread (dispatch/); a pool that is kept drives the same class in a thread of its own.
 
 The room promises: each task that a source gives reaches the sink exactly once, or goes back to the source if it was not
-begun; the first reason to stop stands; only `stop` and `wake` may be called from other threads and signal handlers.
+begun; the first reason to stop stands; only `stop`, `ask` and `wake` may be called from other threads and handlers of
+signals.
 """
 
 __all__: list[str] = []

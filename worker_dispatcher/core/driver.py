@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -78,7 +79,7 @@ class Alarm:
 class Driver:
     """Feeds a pool from a source, tries failed tasks again, and tells a sink how each has ended.
 
-    Owned by the thread that calls `run`; from other threads and signal handlers: `stop` and `wake` only.
+    Owned by the thread that calls `run`; from other threads and signal handlers: `stop`, `ask` and `wake` only.
     """
 
     def __init__(self, pool: Pool, source: Source, sink: Sink, retries: Retries, timers: Sequence[Timer] = ()) -> None:
@@ -86,6 +87,7 @@ class Driver:
         self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
         self._waiting: dict[int, Ended] = {}  # the last attempt of tasks that will have, or have, another
         self._reasons: list[str] = []  # to append is one step for all threads
+        self._asked: deque[Callable[[], None]] = deque()  # so is to append here, and to take away
 
     @property
     def stopped(self) -> str | None:
@@ -101,6 +103,11 @@ class Driver:
         else:
             self._pool.wake()
 
+    def ask(self, action: Callable[[], None]) -> None:
+        """Have `run` call this between two waits, such as what a pool can do. From any thread or signal handler."""
+        self._asked.append(action)
+        self._pool.wake()
+
     def wake(self) -> None:
         """Look again whether there is something to do. From any thread or signal handler."""
         self._pool.wake()
@@ -112,6 +119,8 @@ class Driver:
             for timer in timers:
                 if timer.due <= now():
                     self._mind(timer.look())
+            while self._asked:
+                self._asked.popleft()()
             if self._reasons:
                 return
             source.release()

@@ -49,10 +49,6 @@ class Books:
         self.ledger = ledger
         self.tell: Callable[[int, int], None] = nobody
 
-    def name_workers(self, pids: dict[int, int]) -> None:
-        """Which process each worker is, by its number, for the records."""
-        self.ledger.pids = pids
-
     def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:
         """Book tasks that ended ok. attempts: by id, where more than one. Returns those that are not booked, each with
         what is wrong with its result."""
@@ -120,12 +116,9 @@ class JournalBooks(Books):
         super().__init__(ledger)
         self._journal, self.due = journal, math.inf
         journal.earlier = ledger.earlier
+        journal.pids = ledger.pids
         self._entries: list[tuple[Finished, dict[int, int]] | Outcome] = []
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
-
-    def name_workers(self, pids: dict[int, int]) -> None:
-        super().name_workers(pids)
-        self._journal.pids = pids
 
     def begin_load(self, max_workers: int | None) -> None:
         from worker_dispatcher.journal import LoadFacts

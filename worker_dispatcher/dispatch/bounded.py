@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
@@ -14,7 +14,7 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.recorder import Recorder
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.dispatch.tasklist import TaskList
-from worker_dispatcher.pools.base import Pool
+from worker_dispatcher.pools.base import Name, Pool
 from worker_dispatcher.records import DROPPED, NOT_RUN, OPEN, Ledger
 from worker_dispatcher.tracebacks import part_from_frames
 
@@ -34,7 +34,7 @@ class BoundedRun:
 
     Owned by the thread that calls `run`. From other threads and signal handlers: `stop` and `wake` only.
     error: what the run must raise in the end, or None. stopped: why it ended early (see stops), or None; abort_seen:
-    which check of abort_on came true, and on what. complaints: what went wrong and cost no task.
+    which check of abort_on came true, and on what. complaints: what went wrong and cost no task, and how often.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class BoundedRun:
         self._asked: list[str] = []  # what `stop` was given; to append is one step for all threads
         self.stopped: str | None = None
         self.abort_seen = ""
-        self.complaints: list[str] = []
+        self.complaints: Mapping[str, int] = {}
         self.error: BaseException | None = None
 
     def follow(self, tell: Callable[[int, int], None]) -> None:
@@ -113,11 +113,11 @@ class BoundedRun:
         if (driver := self._driver) is not None:
             driver.wake()
 
-    def run(self, open_pool: Callable[[], Pool]) -> None:
+    def run(self, open_pool: Callable[[Name], Pool]) -> None:
         """Drive the run to its end. What the run itself must raise is kept in `error`."""
         try:
             if not self._tasks.ended:
-                self._run(open_pool())
+                self._run(open_pool(self.ledger.pids.__setitem__))  # so that the log of a running run has them too
         finally:
             self.let_go()
 
@@ -141,7 +141,6 @@ class BoundedRun:
         )
         for why in self._asked:  # while there was no driver yet
             driver.stop(why, hurry=why != "cancel")
-        self._books.name_workers(pool.pids)  # grows with the pool, so that the log of a running run has them too
         self._tasks.wake = driver.wake
         try:
             self._drive(driver, pool)
@@ -158,7 +157,7 @@ class BoundedRun:
                     driver.close()
                 finally:
                     self._driver = None
-            self.complaints = pool.complaints
+            self.complaints = pool.complaints.texts
 
     def _timers(self) -> list[Timer]:
         stop_at = self._plan.stop_at
@@ -228,7 +227,7 @@ class BoundedRun:
             self.fail(self._recorder.why_broken)
         if self._raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
             kept, total = self.ledger.kept_note(), self._tasks.total
-            self.fail(dressed(*self._recorder.last_failed, pool, self._plan, total=total, kept=kept))
+            self.fail(dressed(*self._recorder.last_failed, pool, self.ledger.pids, self._plan, total=total, kept=kept))
 
     # When all has ended
 

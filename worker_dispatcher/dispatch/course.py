@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +165,7 @@ class Course:
             self.bounded.fail(error)
 
     def _work(self) -> None:
-        self._until_it_is_over(lambda: self.bounded.run(lambda: open_pool(self._plan)))
+        self._until_it_is_over(lambda: self.bounded.run(lambda named: open_pool(self._plan, named)))
         if self.bounded.interrupted:
             self.bounded.fail(KeyboardInterrupt())
 
@@ -275,7 +275,7 @@ class Course:
             cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"
             text = f"{counted(failed, 'task', len(self.ledger))} failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
-        for text, times in Counter(self.bounded.complaints).items():
+        for text, times in self.bounded.complaints.items():
             warnings.warn(WorkerWarning(f"{text} (in {times} workers)" if times > 1 else text), stacklevel=depth)
 
     def launch(self, at_end: Callable[[], None]) -> None:

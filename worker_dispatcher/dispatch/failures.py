@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
@@ -46,9 +47,11 @@ def _stand_in(event: Ended, worker: int | None = None) -> BaseException:
     return WorkerDied(event.task_id, event.failure.message.removeprefix("its worker process "), worker)
 
 
-def dressed(event: Ended, attempts: int, pool: Pool, plan: Plan, *, total: int | None, kept: str) -> BaseException:
+def dressed(
+    event: Ended, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, *, total: int | None, kept: str
+) -> BaseException:
     """The exception of the task that ends a run, with notes on where and when, and its remote traceback. attempts: how
-    many were made; total: tasks, None if unknown; kept: what is said of the records that there are."""
+    many were made; pids: of workers, by number; total: tasks, None if unknown; kept: what is said of the records."""
     task_id, failure = event.task_id, event.failure
     assert failure is not None
     error = failure.exception
@@ -59,20 +62,22 @@ def dressed(event: Ended, attempts: int, pool: Pool, plan: Plan, *, total: int |
     own_text = describe(error)[1]
     if failure.status == ERROR and failure.message != own_text and failure.message.endswith(own_text):
         error.add_note("  " + failure.message.removesuffix(own_text).rstrip(": "))  # its item or result, on the way
-    error.add_note("  " + _circumstances(event, attempts, pool, plan, total))
+    error.add_note("  " + _circumstances(event, attempts, pool, pids, plan, total))
     error.add_note("  " + kept)
     if failure.traceback and pool.apart and error.__cause__ is None:
         error.__cause__ = RemoteTraceback(failure.traceback)
     return error
 
 
-def _circumstances(event: Ended, attempts: int, pool: Pool, plan: Plan, total: int | None) -> str:
+def _circumstances(
+    event: Ended, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, total: int | None
+) -> str:
     """Which task it was, what became of it where, and its input where that is a text or a number."""
     said = f"task #{event.task_id}" + ("" if total is None else f" of {total}") + f", attempt {attempts}"
     if event.ended > event.started:  # else it was never sent
         from worker_dispatcher.units import seconds_text
 
         said += f", ran {seconds_text(event.ended - event.started)} in {pool.place} {event.worker}"
-        said += f" (pid {pool.pids[event.worker]})" if pool.apart and event.worker in pool.pids else ""
+        said += f" (pid {pids[event.worker]})" if pool.apart and event.worker in pids else ""
     item = plan.input_of(event.item)
     return f"{said}; input {item}" if item else said

@@ -13,7 +13,7 @@ from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.pools.base import Pool, Setup
+from worker_dispatcher.pools.base import Name, Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -151,13 +151,14 @@ def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[s
     return {name: limit for name in _BLAS if blas_threads or name not in os.environ}
 
 
-def open_pool(plan: Plan) -> Pool:
+def open_pool(plan: Plan, named: Name) -> Pool:
     """The pool of the plan's shape."""
     if plan.kind == "threads":
         from worker_dispatcher.pools.threads import ThreadPool
 
-        return ThreadPool(plan.setup, plan.workers)
+        return ThreadPool(plan.setup, plan.workers, named)
     from worker_dispatcher.pools.processes import ProcessPool
 
     place = "worker process" if plan.kind == "processes" else "worker"
-    return ProcessPool(plan.setup, plan.slots, method=plan.method, environment=dict(plan.environment), place=place)
+    environment = dict(plan.environment)
+    return ProcessPool(plan.setup, plan.slots, method=plan.method, environment=environment, place=place, named=named)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -23,21 +24,25 @@ __all__ = [
     "ONE_BY_ONE_FROM",
     "Batch",
     "Broken",
+    "Complaints",
     "Ended",
     "Event",
     "Finished",
+    "Name",
     "Patience",
     "Pool",
     "Returned",
     "Setup",
     "Source",
     "neighbours",
+    "nobody",
 ]
 
 # Seconds. With a journal, a task that takes so long is not sent ahead of the end of another: what begins while that is
 # not on disk yet is one task more that a kill takes.
 ONE_BY_ONE_FROM = 0.008
 
+_TEXTS_MOST = 100  # different complaints that a pool keeps
 _HURRIED = 0.5  # seconds that worker.exit may yet take after Ctrl-C
 LONGEST_INIT = (
     600.0  # seconds after which a worker.init will not return any more: a model may be loaded in it, or fetched
@@ -153,6 +158,14 @@ class Broken(NamedTuple):
 Event = Finished | Ended | Returned | Broken
 
 
+# Is told the number and the process id of each worker that begins; in any thread.
+Name = Callable[[int, int], object]
+
+
+def nobody(number: int, pid: int) -> None:
+    """A `Name` for those who do not ask."""
+
+
 class Patience:
     """Until when worker.exit is waited for, whatever grace it has: `by`, monotonic."""
 
@@ -162,6 +175,17 @@ class Patience:
     def lose(self) -> None:
         """Ctrl-C was pressed: wait a moment yet; again: not any more. From any thread or signal handler."""
         self.by = now() + (_HURRIED if self.by == math.inf else 0.0)
+
+
+class Complaints:
+    """What went wrong and cost no task: each text, and how often. Bounded: a pool may live for days."""
+
+    def __init__(self) -> None:
+        self.texts: Counter[str] = Counter()
+
+    def add(self, text: str) -> None:
+        known = text in self.texts or len(self.texts) < _TEXTS_MOST
+        self.texts[text if known else "more went wrong with workers than is told here"] += 1
 
 
 class Setup(NamedTuple):
@@ -242,12 +266,15 @@ class Source(Protocol):
 
 
 class Pool(Protocol):
-    """One thread drives a pool; only `wake` and `hurry` may be called from others, and by signal handlers."""
+    """One thread drives a pool; only `wake` and `hurry` may be called from others, and by signal handlers.
+
+    Whether a task has begun is decided once: it ends, or it comes back as not begun, and never both.
+    """
 
     place: str  # what a worker is, in messages: 'worker thread', 'worker process' or, of a grid, 'worker'
     apart: bool  # workers have processes of their own
-    pids: dict[int, int]  # worker number -> process id, for every worker that ever ran
-    complaints: list[str]  # what went wrong and cost no task, such as an error in worker.exit; complete once closed
+    pids: dict[int, int]  # worker number -> process id, for every worker that there is
+    complaints: Complaints  # such as an error in worker.exit; complete once closed
 
     def prepare(self, workers: int) -> bool:
         """Start so many workers, as far as the pool may; True once those that have been started are ready."""
@@ -257,6 +284,21 @@ class Pool(Protocol):
 
     def wait(self, until: float) -> list[Event]:
         """What has happened; waits for it, but not past `until` (monotonic, may be infinite) nor a `wake`."""
+
+    def pause(self) -> None:
+        """Begin nothing more, and take nothing more; what has not begun comes back as Returned."""
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+
+    def resize(self, slots: Sequence[int]) -> None:
+        """From now on, have so many threads or coroutines in each process, in order; in threads: the sum. Returns at
+        once. Workers that are too many take nothing more, and leave once what they have begun has ended."""
+
+    def kill(self, task_id: int) -> None:
+        """End a task that the pool has: if it has begun it comes as Ended with status CANCELLED, else it comes back as
+        Returned, with others. Its worker process is ended, its thread left behind, its coroutine cancelled. In a grid,
+        what runs beside it has a moment to end, and is Returned if it does not."""
 
     def wake(self) -> None:
         """Make `wait` return. At any time, also once the pool is closed."""

@@ -88,14 +88,15 @@ class Slot:
             self.deadline[0] = math.inf
             return True
 
-    def give_up(self, at: float = math.inf) -> int:
-        """Stop hearing the slot if its task is over its time at a moment; the task's seq, 0 if it is not."""
+    def give_up(self, at: float = math.inf, only: int = 0) -> int:
+        """Stop hearing the slot if its task is over its time at a moment, and is the only one that is meant (0: any);
+        the task's seq, 0 if it is not so."""
         with self.mutex:
             if self.stretch is None:
                 seq = int(self.running[0])
-                self.abandoned = seq if self.deadline[0] <= at else 0
+                self.abandoned = seq if self.deadline[0] <= at and only in (0, seq) else 0
             else:
-                self.abandoned = self._cut(self.stretch, at)
+                self.abandoned = self._cut(self.stretch, at, only)
             return self.abandoned
 
     @property
@@ -111,11 +112,11 @@ class Slot:
         went = self.stretch
         return dict(self.coroutines_notes if went is None else went.notes) or None
 
-    def _cut(self, stretch: Stretch, at: float) -> int:
+    def _cut(self, stretch: Stretch, at: float, only: int) -> int:
         # Nothing must begin while it is found out whether what runs is late: nobody would hear of it.
         halted, self.halt[0] = self.halt[0], True
         seq = stretch.cut()
-        if seq and self.deadline[0] <= at:
+        if seq and self.deadline[0] <= at and only in (0, seq):
             return seq
         stretch.mend()
         self.halt[0] = halted
@@ -321,6 +322,7 @@ class Crew(Protocol):
     broken: deque[BaseException]  # what worker.init has raised
     complaints: deque[str]  # what is to be said of worker.exit
     opening: int  # how many workers run worker.init
+    left: deque[Slot]  # of threads that are gone, since there were too many
     lost: OSError | None  # why no task can run any more: code of the user has closed what a loop waits on
 
     def feed(self, seq: int, batch: Batch) -> None: ...
@@ -332,5 +334,8 @@ class Crew(Protocol):
     def leave(self) -> None: ...
     def replace(self, slot: Slot) -> None: ...
     def drop(self) -> list[int]: ...
+    def resize(self, size: int) -> None: ...
+    def forget(self, slot: Slot) -> None: ...
+    def cancel(self, seq: int) -> bool: ...
     def close(self, *, orderly: bool = True) -> None: ...
     def ending(self) -> list[WorkerThread]: ...

@@ -33,6 +33,7 @@ _STRETCH = 0.001  # seconds from the beginning of a thread's first unreported ta
 _MANY = 64  # tasks of a stretch that are worth a step of their own for those who hear of them
 _ROUSED = 2  # idle threads that are woken at once; each wakes as many when it has come to run
 _GROW = 0.002  # seconds of starting threads after which the crew's driver looks at what else there is to do
+_TRY_AGAIN = 1.0  # seconds from one thread that the system refuses to the next one that is asked for
 _LOOK_AFTER = 0.01  # seconds from a report until it is looked for what may never be reported
 
 
@@ -101,6 +102,8 @@ class ThreadCrew:
         self.complaints: deque[str] = deque()
         self.opening = 0
         self.lost: OSError | None = None  # only a loop can be
+        self.left: deque[Slot] = deque()
+        self._try_at = 0.0  # no thread is asked for before (monotonic): the system has refused one
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)
@@ -129,7 +132,8 @@ class ThreadCrew:
         until = now() + _GROW
         while self.short and now() < until:
             with self._mutex:
-                if self._alive >= self._size or self._last - self._claimed <= len(self._idle):
+                enough = self._alive >= self._size or self._last - self._claimed <= len(self._idle)
+                if enough or now() < self._try_at:
                     self.short = 0
                     return
                 self.short -= 1
@@ -142,7 +146,7 @@ class ThreadCrew:
         crowd = self._claims.crowd()
         with self._mutex:
             short = max(crowd - len(self._early) - len(self._idle) - self.opening, least - self._alive)
-            fresh = min(short, self._size - self._alive)
+            fresh = min(short, self._size - self._alive) if now() >= self._try_at else 0
             self._alive += max(0, fresh)
         for _ in range(fresh):
             self._start()
@@ -163,7 +167,7 @@ class ThreadCrew:
             with self._mutex:
                 self.opening -= self._setup.hooks is not None
                 self._alive -= 1
-                self._size = max(1, self._alive)
+                self._try_at = now() + _TRY_AGAIN
                 if not self._alive:
                     raise
 
@@ -205,7 +209,7 @@ class ThreadCrew:
         call, caller = setup.call, setup.caller(setup.call, state)
         claim: Claim | None = None
         went = slot.stretch = Stretch()
-        while claim is not None or (claim := self._claim()) is not None:
+        while claim is not None or (claim := self._claim(slot)) is not None:
             task, _, batch, rest = claim
             if (called := batch.call or setup.call) is not call:
                 call, caller = called, setup.caller(called, state)
@@ -220,19 +224,48 @@ class ThreadCrew:
             heard = slot.settle(self.done, (slot.number, went), fresh)
             went = fresh  # a waiting thread must not keep a result alive
             claim = None
-            del task  # nor an item
             if ahead is not None:
                 if heard and not halt[0] and now() < batch.stop_at:
                     claim = Claim(ahead, 0.0, batch, rest)
                 elif ahead[0] != slot.abandoned:
                     self.bailed.append(ahead[0])
+            del task, rest  # nor items
             self._wake()
             if not heard:
                 return
 
-    def _claim(self) -> Claim | None:
-        """A task, at its time; waits for one; None if there will be none."""
-        while True:
+    def resize(self, size: int) -> None:
+        """From now on, so many threads. Those that are too many leave when they have nothing to do."""
+        with self._mutex:
+            self._size = size
+            woken = [self._idle.pop() for _ in range(min(len(self._idle), self._alive - size))]
+        for lock in woken:
+            lock.release()
+
+    def _leaves(self, slot: Slot) -> bool:
+        """True if there are too many threads, so that this one goes."""
+        if self._alive <= self._size:
+            return False
+        with self._mutex:
+            if self._alive <= self._size or self._closed:
+                return False
+            self._alive -= 1
+        self.left.append(slot)
+        return True
+
+    def forget(self, slot: Slot) -> None:
+        """A thread in `left` has ended."""
+        self._slots.remove(slot)
+        if slot.thread is not None:
+            slot.thread.join()
+
+    def cancel(self, seq: int) -> bool:
+        """Nothing can end what a thread runs."""
+        return False
+
+    def _claim(self, slot: Slot) -> Claim | None:
+        """A task, at its time; waits for one; None if the thread of this slot is to end."""
+        while not self._leaves(slot):
             fed = self._fed
             if (claim := self._claims.next()) is not None:
                 if claim.due:
@@ -242,7 +275,8 @@ class ThreadCrew:
                 self._claimed = max(self._claimed, claim.task[0])
                 return claim
             if not self._rest(fed):
-                return None
+                break
+        return None
 
     def harvest(self, *, all_there_is: bool = False) -> list[Columns]:
         """What has ended, and is told only once. all_there_is: also what no thread has reported yet."""

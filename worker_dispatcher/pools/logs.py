@@ -22,6 +22,7 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.pools.base import Complaints
 from worker_dispatcher.wire import is_plain
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Incoming:
     theirs: the descriptor that workers send to. hurry: the run was stopped, and may not wait for handlers.
     """
 
-    def __init__(self, complaints: list[str]) -> None:
+    def __init__(self, complaints: Complaints) -> None:
         self._complaints = complaints
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.theirs, self.hurry = self._theirs.fileno(), False
@@ -245,7 +246,7 @@ class Incoming:
             self._await(self._thread)
         self._ours.close()
         if self._lost:
-            self._complaints.append(f"{self._lost} or more log records of workers were lost: logging did not keep up")
+            self._complaints.add(f"{self._lost} or more log records of workers were lost: logging did not keep up")
             self._lost = 0
 
     def _await(self, thread: threading.Thread) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from worker_dispatcher.clock import now
@@ -18,7 +19,7 @@ from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, WorkerThread, forked
 from worker_dispatcher.pools.timers import keep_running, new_loop
-from worker_dispatcher.records import TIMEOUT, Failure
+from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["LoopCrew"]
 
@@ -60,6 +61,7 @@ class LoopCrew:
         self._watch_at = math.inf  # when `_watch` looks at the times of what runs
         self._closing = False
         self._orderly = True
+        self.left: deque[Slot] = deque()
         self.lost: OSError | None = None  # why the loop cannot go on: code of the user has closed what it waits on
         self.broken: deque[BaseException] = deque()
         self.complaints: deque[str] = deque()
@@ -134,10 +136,7 @@ class LoopCrew:
     def feed(self, seq: int, batch: Batch) -> None:
         self._claims.add(seq, batch)
         self._limited = self._limited or batch.timeout is not None
-        try:
-            self._loop.call_soon_threadsafe(self._fill, context=self._context)
-        except RuntimeError:
-            pass  # it is closed, since worker.init has raised; the run is about to hear of it
+        self._post(self._fill)  # it is closed where worker.init has raised; the run is about to hear of it
 
     def hire(self, least: int = 0) -> None:
         """Nothing to do: a coroutine waits for its time at no cost."""
@@ -225,7 +224,7 @@ class LoopCrew:
     def end(self, lane: _Lane, ended: Ended | None) -> None:
         if self._forked[0]:
             os._exit(0)  # the task forked and its child came back here: it is not one of this crew
-        if ended is None or lane.late or not ended.started:
+        if ended is None or lane.late or lane.killed or not ended.started:
             ended = self._cut_short(lane, None if ended is None else ended.metadata)
         slot = lane.slot
         if self._closing or slot.abandoned:
@@ -246,10 +245,10 @@ class LoopCrew:
         Where many end together and only then as many begin, the garbage collector takes each of them for a growth
         of memory, and goes through all that there is: a fifth of the time of short tasks.
         """
-        lane.late = False
+        lane.late = lane.killed = False
         self._wake()
         del self._running[lane]
-        if not self._next(lane):
+        if len(self._running) >= self._size or not self._next(lane):
             self._free.append(lane)
 
     def _watch(self) -> None:
@@ -276,7 +275,9 @@ class LoopCrew:
 
     def _cut_short(self, lane: _Lane, metadata: dict[Any, Any] | None) -> Ended:
         """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
-        if lane.late:
+        if lane.killed:
+            failure = Failure("", "", status=CANCELLED)
+        elif lane.late:
             error = TaskTimeout(lane.task_id, lane.batch.timeout or 0.0)
             failure = Failure("TaskTimeout", str(error), "", True, error, TIMEOUT)
         else:
@@ -312,16 +313,41 @@ class LoopCrew:
     def drop(self) -> list[int]:
         return self._claims.drop()
 
+    def resize(self, size: int) -> None:
+        """From now on, so many at once; those that run now end."""
+        self._size = size
+        self._post(self._fill)
+
+    def forget(self, slot: Slot) -> None:
+        """Nothing to do: no thread leaves."""
+
+    def cancel(self, seq: int) -> bool:
+        """Cancel a coroutine that has begun, which then ends as CANCELLED if it lets go; False if it has not."""
+        lane = next((one for one in list(self._running) if one.seq == seq and one.slot.running[0] == seq), None)
+        if lane is not None:
+            self._post(partial(self._cancel, lane, seq))
+        return lane is not None
+
+    def _cancel(self, lane: _Lane, seq: int) -> None:
+        task = self._running.get(lane)
+        if task is not None and lane.seq == seq:
+            lane.killed = True
+            task.cancel()
+
+    def _post(self, step: Callable[[], None]) -> None:
+        """Have the loop take a step, unless it is closed."""
+        try:
+            self._loop.call_soon_threadsafe(step, context=self._context)
+        except RuntimeError:
+            pass
+
     def leave(self) -> None:
         """Cancel what runs and stop the loop as soon as it can be stopped, without worker.exit. Returns at once."""
         self._orderly = False
         self._stop()
 
     def _stop(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:
-            pass  # it is closed
+        self._post(self._finish)
 
     def close(self, *, orderly: bool = True) -> None:
         """Cancel what runs and stop the loop; one that is blocked is left behind as a daemon."""
@@ -339,13 +365,13 @@ class LoopCrew:
 
 class _Lane:
     """Where one coroutine runs after the other. seq, task_id, batch, call, caller: of the one that runs, or is about
-    to; late: the loop has told it that its time is over."""
+    to; late: the loop has told it that its time is over; killed: that it is to end."""
 
-    __slots__ = ("batch", "call", "caller", "late", "seq", "slot", "task_id")
+    __slots__ = ("batch", "call", "caller", "killed", "late", "seq", "slot", "task_id")
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
-        self.late = False
+        self.late = self.killed = False
         self.seq: int
         self.task_id: int
         self.batch: Batch

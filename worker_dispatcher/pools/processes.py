@@ -23,11 +23,24 @@ from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given, no_worker
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
-from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Batch, Broken, Ended, Event, Finished, Patience, Setup, Source
+from worker_dispatcher.pools.base import (
+    ONE_BY_ONE_FROM,
+    Batch,
+    Broken,
+    Complaints,
+    Ended,
+    Event,
+    Finished,
+    Name,
+    Patience,
+    Setup,
+    Source,
+    nobody,
+)
 from worker_dispatcher.pools.batching import pack_items
+from worker_dispatcher.pools.deadlines import Deadlines
 from worker_dispatcher.pools.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
 from worker_dispatcher.pools.functions import Function, Functions
-from worker_dispatcher.pools.life import State, Why
 from worker_dispatcher.pools.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.logs import Incoming, levels
 from worker_dispatcher.pools.remote import Remote
@@ -43,9 +56,7 @@ from worker_dispatcher.wire import (
 __all__ = ["ProcessPool"]
 
 _NAMES_NUMPY = b"\x05numpy\x94"  # how a pickle names a module; each array's names that of its dtype
-_SIBLING_GRACE = 0.3  # seconds that the other tasks of a grid process get when one is over its time
 _STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
-_SILENCE = 0.5  # seconds beyond its timeout that a worker with tasks may begin none of them
 _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
 _STEP = 0.1  # seconds from one look at the clock to the next, in a wait of so many seconds
 
@@ -79,6 +90,7 @@ class ProcessPool:
         method: str | None,
         environment: dict[str, str],
         place: str = "worker process",
+        named: Name = nobody,
     ) -> None:
         self._setup, self._patience = setup, Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
@@ -87,7 +99,7 @@ class ProcessPool:
             try:
                 self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
                 undo.callback(os.close, self._wake)
-                self._open(slots, method, environment, undo)
+                self._open(slots, method, environment, named, undo)
             except OSError as error:
                 raise no_worker(error) from error
             undo.pop_all()
@@ -95,12 +107,16 @@ class ProcessPool:
         self._wakes.register(self._wake, select.POLLIN)
         self._functions = Functions()
         self._batching = self._functions.of(None).batching  # of what was given last
-        self._scan_at = math.inf
+        self._deadlines = Deadlines(self._roster)
         self._watch = Watch(setup)
+        self._paused = False
         self._full = False  # no worker had room when tasks were handed out last
 
-    def _open(self, slots: Sequence[int], method: str | None, environment: dict[str, str], undo: ExitStack) -> None:
-        setup, entry = self._setup, WORKER_ENTRY if max(slots) == 1 else GRID_ENTRY
+    def _open(
+        self, slots: Sequence[int], method: str | None, environment: dict[str, str], named: Name, undo: ExitStack
+    ) -> None:
+        setup, self._many = self._setup, max(slots) > 1
+        entry = GRID_ENTRY if self._many else WORKER_ENTRY
         parts: list[bytes | memoryview] = []
         self._greeting_fds: list[int] = []
         if method == "fork":
@@ -115,7 +131,7 @@ class ProcessPool:
             parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
         about_main = None if method == "fork" else home.facts()
-        complaints: list[str] = []
+        complaints = Complaints()
         self._logs = Incoming(complaints) if setup.forward_logging else None
         fds, about_logs = self._greeting_fds, None
         if self._logs is not None:
@@ -123,7 +139,7 @@ class ProcessPool:
             fds = [*fds, self._logs.theirs]
             about_logs = levels(), len(fds), setup.forward_logging == "drop"
         manners = marshal.dumps((about_logs, about_main))
-        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], fds), complaints)
+        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], fds), complaints, named)
         self.pids, self.complaints = self._roster.pids, self._roster.complaints
         self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
         self._poll.register(self._wake, select.POLLIN)
@@ -137,6 +153,8 @@ class ProcessPool:
         return all(remote.ready for remote in self._remotes) and bool(self._remotes)
 
     def feed(self, source: Source) -> None:
+        if self._paused:
+            return
         waiting = source.waiting()
         self._roster.grow(
             wanted(source, self._remotes, self._task_time()) if self._setup.timed else waiting + source.alone_waiting()
@@ -197,7 +215,7 @@ class ProcessPool:
         self._batching.sent(len(batch.items), size)
         remote.give(batch, function, parts, fds)
         if batch.timeout is not None:
-            self._scan_at = min(self._scan_at, now() + batch.timeout)
+            self._deadlines.expect(now() + batch.timeout)
         self._roster.rewatch(remote)
 
     def _pack(self, function: Function, batch: Batch) -> tuple[int, list[bytes | memoryview], list[int]]:
@@ -252,7 +270,7 @@ class ProcessPool:
         return events
 
     def _next_due(self) -> float:
-        due = min(self._scan_at, self._watch.due, self._roster.due)
+        due = min(self._deadlines.due, self._watch.due, self._roster.due)
         room = not self._full and self._has_room()
         for remote in self._remotes:
             due = min(due, remote.closing_at, remote.settles_at, remote.tells_at)
@@ -272,67 +290,33 @@ class ProcessPool:
         else:
             self._roster.attend(fd)
 
-    # Deadlines
-
     def _keep_time(self) -> None:
         at = now()
-        for remote in list(self._remotes):
-            if remote.settles_at <= at:
-                self._events += remote.take_back()
-            if remote.tells_at <= at:
-                self._events += remote.tell_failed()
-            if remote.closing_at <= at:
-                self._kill_late(remote)
-            elif remote.spent:
-                self._roster.let_go(remote, Why.SPENT)
-            elif remote.life.state is State.DRAINING:
-                self._roster.let_go(remote)
-        if at >= self._scan_at:
-            self._scan(at)
+        self._deadlines.look(at)
         if at >= self._roster.due:
             self._roster.look_for_silence(at)
         if at >= self._watch.due:
             self._watch.look(self._roster)
 
-    def _scan(self, at: float) -> None:
-        soonest = math.inf
-        for remote in list(self._remotes):
-            timeout = remote.held.least_timeout
-            soonest = min(soonest, at + timeout)
-            if remote.closing_at == math.inf and remote.slate.overdue(at):
-                self._events += remote.receive()  # it may have been reported by now
-                if remote.slate.overdue(at):
-                    remote.closing_at = at if remote.slots == 1 else at + _SIBLING_GRACE
-                    if remote.slots > 1:
-                        remote.revoke()
-                    else:
-                        self._kill_late(remote)
-            elif remote.silent_since() < at - timeout - _SILENCE:
-                self._roster.give_up(remote, Why.FROZEN)  # stopped between two tasks
-            elif remote.closing_at == math.inf:
-                soonest = min(soonest, remote.slate.next_deadline())
-        self._scan_at = soonest
+    # What a pool that is kept can do
 
-    def _kill_late(self, remote: Remote) -> None:
-        """Kill a worker for the tasks that are over their time; its other tasks are nobody's fault."""
-        self._events += remote.receive()
-        if remote.life.state is State.DRAINING and not len(remote.held):
-            self._roster.give_up(remote)
-            return
-        if remote.gone:
-            lives = remote.garbled or not remote.process.ending
-            self._roster.give_up(remote, Why.SEVERED if lives else None)
-            return
-        late = remote.slate.overdue(now())
-        if late and not remote.answered and not remote.alone:
-            self._roster.give_up(remote, Why.FROZEN)
-        elif late or remote.verdicts:
-            for _, seq in late:
-                remote.condemn(seq)
-            self._roster.give_up(remote, Why.TIMEOUT)
-        else:
-            remote.closing_at = math.inf
-            self._scan_at = min(self._scan_at, remote.slate.next_deadline())
+    def pause(self) -> None:
+        self._paused = True
+        for remote in self._remotes:
+            remote.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        for remote in self._remotes:
+            remote.resume()
+
+    def resize(self, slots: Sequence[int]) -> None:
+        if max(slots) > 1 and not self._many:
+            raise ValueError(f"each process of this pool has one slot, not {max(slots)}")
+        self._roster.resize(list(slots))
+
+    def kill(self, task_id: int) -> None:
+        self._deadlines.end_task(task_id)
 
     # Ending
 

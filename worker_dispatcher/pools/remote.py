@@ -61,7 +61,7 @@ class Remote:
         self._known = Known()
         self._done = 0
         self._failed: dict[int, Ended] = {}  # by seq: tasks whose exception object is still to come
-        self._paused = self._leaving = False
+        self._paused = self._leaving = self._wholly = False
         self._revoked_at = math.inf
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
@@ -126,6 +126,11 @@ class Remote:
         return self._most - self._done - len(self.held)
 
     @property
+    def numbers(self) -> range:
+        """Of its slots, for the records."""
+        return range(self.number, self.number + self.slots)
+
+    @property
     def ready(self) -> bool:
         """It takes tasks, and runs them."""
         return self.life.was_ready
@@ -150,8 +155,9 @@ class Remote:
         """When the slate may be believed after `revoke`."""
         return self._revoked_at + SETTLE
 
-    def revoke(self) -> None:
-        """Ask for what it has not begun."""
+    def revoke(self, *, wholly: bool = False) -> None:
+        """Ask for what it has not begun. wholly: also where it is about to begin."""
+        self._wholly = wholly
         if self.slots == 1:
             self.slate.halt[0] = 1
             self._revoked_at = now()
@@ -161,12 +167,13 @@ class Remote:
             self.heard_at = now()
 
     def take_back(self) -> list[Event]:
-        """After `revoke` has settled: what a busy single worker has certainly not begun."""
+        """After `revoke` has settled: what a single worker has certainly not begun."""
         self._revoked_at = math.inf
         begun = max(self.slate.begun(), default=0)
-        if begun <= 0:
+        if begun < 0 or (begun == 0 and not self._paused and not self._wholly):
             self._lift()
             return []
+        self._wholly = False
         pieces = self.held.take(begun + 1, self.given + 1)
         self._revoked.add(pieces)
         self._lift()
@@ -387,6 +394,13 @@ class Remote:
         if seq > 0 or self.held.fellows(-seq) == 1:
             why = f"ran longer than its timeout of {self.held.batch_of(abs(seq)).timeout or 0.0:g} s"
             self.verdicts[abs(seq)] = Failure("TaskTimeout", why, status=TIMEOUT)
+
+    def end_task(self, seq: int) -> bool:
+        """Blame nobody: a task is to end with this worker. False if it has not begun."""
+        begun = seq in self.slate.begun()
+        if begun:
+            self.verdicts[seq] = Failure("", "", status=CANCELLED)
+        return begun
 
     def cancel_running(self) -> None:
         """Blame nobody: what runs is cancelled by us. What is being loaded, or is about to turn back because the time

@@ -17,7 +17,7 @@ from worker_dispatcher.osproc.forkserver import FIRST_WORD
 from worker_dispatcher.osproc.slate import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all, no_worker, readable
-from worker_dispatcher.pools.base import Broken, Event, Setup
+from worker_dispatcher.pools.base import Broken, Complaints, Event, Name, Setup
 from worker_dispatcher.pools.life import State, Why
 from worker_dispatcher.pools.remote import Remote
 from worker_dispatcher.pools.verdict import settle_after_exit
@@ -48,14 +48,15 @@ class Roster:
         slots: list[int],
         starter: ServerStarter | ForkStarter,
         greeting: tuple[list[bytes | memoryview], list[int]],
-        complaints: list[str],
+        complaints: Complaints,
+        named: Name,
     ) -> None:
         self._setup, self.slots, self._starter, self._greeting = setup, slots, starter, greeting
         self.remotes: list[Remote] = []
         self.dying: list[Remote] = []
         self.events: list[Event] = []
-        self.complaints = complaints
-        self.pids: dict[int, int] = {}  # worker number -> process id, for every worker that ever ran
+        self.complaints, self._named = complaints, named
+        self.pids: dict[int, int] = {}  # worker number -> process id
         self.closed = False
         self.poll = select.poll()
         if starter.fileno() >= 0:
@@ -149,7 +150,9 @@ class Roster:
                 self._newcomers.append((now() + FIRST_WORD, remote))
 
     def _name(self, remote: Remote, pid: int) -> None:
-        self.pids.update(dict.fromkeys(range(remote.number, remote.number + remote.slots), pid))
+        for number in remote.numbers:
+            self.pids[number] = pid
+            self._named(number, pid)
 
     def attend(self, fd: int) -> None:
         """A descriptor of the poll has something to say."""
@@ -279,7 +282,7 @@ class Roster:
             return
         if hooks is not None and hooks.exit is not None:
             ended = f"worker.exit ended its process, which {remote.process.cause}"
-            self.complaints.append(self._setup.exit_late if remote.life.killed else ended)
+            self.complaints.add(self._setup.exit_late if remote.life.killed else ended)
 
     def _count_stillborn(self, why: str, during: str = "") -> None:
         self._stillborn += 1
@@ -298,7 +301,10 @@ class Roster:
             self.events += remote.receive()
             remote.life.move(State.REAPED)
             self.events += settle_after_exit(remote)
-            self.complaints += remote.complaints
+            for text in remote.complaints:
+                self.complaints.add(text)
+            for number in remote.numbers:
+                self.pids.pop(number, None)
         finally:
             remote.close()
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
@@ -16,14 +16,17 @@ from worker_dispatcher.pools.base import (
     ONE_BY_ONE_FROM,
     Batch,
     Broken,
+    Complaints,
     Ended,
     Event,
     Finished,
+    Name,
     Patience,
     Returned,
     Setup,
     Source,
     neighbours,
+    nobody,
 )
 from worker_dispatcher.pools.claims import Columns, Slot
 from worker_dispatcher.pools.crew import breath, crew_kind
@@ -35,6 +38,7 @@ __all__ = ["ThreadPool"]
 _HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
 _FEED_MOST = 1024  # tasks handed to the crew at once, unless it has more threads
 _AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
+_LOOK_AGAIN = 0.002  # seconds until a task that is to end, and was about to begin, is looked for again
 _SHORT = 4  # tasks of a run that take as long to be booked one by one as the run does
 
 
@@ -47,10 +51,10 @@ class ThreadPool:
 
     place, apart = "worker thread", False
 
-    def __init__(self, setup: Setup, size: int) -> None:
-        self._setup, self._size = setup, size
+    def __init__(self, setup: Setup, size: int, named: Name = nobody) -> None:
+        self._setup, self._size, self._named = setup, size, named
         self.pids: dict[int, int] = {}
-        self.complaints: list[str] = []
+        self.complaints = Complaints()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signalled = False
         self._halt = [False]
@@ -63,7 +67,9 @@ class ThreadPool:
         self._full = False
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
-        self._stopped = self._closed = False
+        self._stopped = self._closed = self._paused = False
+        self._doomed: set[int] = set()  # tasks that are to end
+        self._events: list[Event] = []  # what `pause` has taken back
         self._patience = Patience()
         self._let_go_of_output = setup.redirected()
         self._breath, self._looked = breath(setup, size), 0.0
@@ -77,6 +83,7 @@ class ThreadPool:
         self._numbers += 1
         slot = Slot(self._numbers, [0], [0.0], [math.inf], [False])
         self.pids[slot.number] = os.getpid()
+        self._named(slot.number, os.getpid())
         self._slots.append(slot)
         return slot
 
@@ -96,6 +103,8 @@ class ThreadPool:
     def feed(self, source: Source) -> None:
         # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
         # stays lazy, and more only when its threads run dry although there was more to hold.
+        if self._paused:
+            return
         if self._full and len(self._held) < self._size and not self._one_by_one:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
@@ -114,6 +123,7 @@ class ThreadPool:
     def wait(self, until: float) -> list[Event]:
         crew = self._crew
         due = 0.0 if crew.done or crew.bailed or crew.short else min(until, self._scan_at, self._look_at, crew.look_at)
+        due = min(due, now() + _LOOK_AGAIN if self._doomed else due, 0.0 if self._events else due)
         try:
             self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
         except queue.Empty:
@@ -125,7 +135,7 @@ class ThreadPool:
         self._signalled = False
         if self._setup.timed:
             self._crew.hire()
-        events = self._drain()
+        events, self._events = self._events + self._drain(), []
         if (lost := self._crew.lost) is not None:
             why = f"the event loop of the coroutines cannot go on ({lost}): a task may have closed all descriptors"
             events.append(Broken(RunError(f"{why}, with those that are not its own")))
@@ -133,7 +143,58 @@ class ThreadPool:
             events += self._watch()
         if self._setup.hooks is not None:
             events += self._watch_init()
+        if self._doomed or crew.left:
+            events += self._clear_up()
         return events
+
+    def _clear_up(self) -> list[Event]:
+        """End what is to end; forget threads that have left."""
+        for _ in range(len(left := self._crew.left)):
+            slot = left.popleft()
+            if slot.thread is not None and not slot.thread.left:
+                left.append(slot)  # it runs worker.exit
+                continue
+            self._crew.forget(slot)
+            self._slots.remove(slot)
+            del self.pids[slot.number]
+        return [event for task_id in list(self._doomed) for event in self._end_task(task_id)]
+
+    def pause(self) -> None:
+        self._paused = True
+        self._halt_all()
+        self._events += self._take_back()
+
+    def resume(self) -> None:
+        self._paused = self._halt[0] = False
+        for slot in self._slots:
+            slot.halt[0] = False
+
+    def resize(self, slots: Sequence[int]) -> None:
+        self._size = sum(slots)
+        self._breath = breath(self._setup, self._size)
+        self._crew.resize(self._size)
+
+    def kill(self, task_id: int) -> None:
+        self._doomed.add(task_id)
+        self.wake()
+
+    def _end_task(self, task_id: int) -> list[Event]:
+        """End a task that is to end, or take it back if it has not begun; try again where it is about to."""
+        seq = self._held.seq_of(task_id)
+        if seq and not self._crew.cancel(seq):
+            slot = next((s for s in self._slots if s.running[0] == seq and s.give_up(only=seq)), None)
+            if slot is None:
+                return self._take_back()
+            self._crew.replace(slot)
+            self._slots.remove(slot)
+            self._doomed.discard(task_id)
+            return self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
+        self._doomed.discard(task_id)
+        return []
+
+    def _take_back(self) -> list[Event]:
+        """What no thread has claimed, out of the crew."""
+        return [event for seq in self._crew.drop() for event in self._give_back(seq)]
 
     def _watch_init(self) -> list[Event]:
         """A worker.init that has raised, or has not returned for a very long time, ends the run."""
@@ -230,7 +291,7 @@ class ThreadPool:
         for slot, seq in given_up.items():
             events += self._timed_out(seq, slot) if slot in blamed else ()
         events += [Returned(piece.tasks()) for piece in self._held.take_all()]
-        self._halt = [False]
+        self._halt = [self._paused]
         self._new_crew()
         self._scan_at = math.inf
         return events
@@ -245,7 +306,8 @@ class ThreadPool:
         self._stopped = True
         self._crew.drop()
         running = self._give_up_all()
-        events = self._drain(all_there_is=True)
+        events = self._events + self._drain(all_there_is=True)
+        self._events = []
         for slot, seq in running.items():
             if slot.since < self._held.batch_of(seq).stop_at:  # else it was about to turn back
                 events += self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
@@ -265,8 +327,9 @@ class ThreadPool:
         self._crew.close(orderly=not self._stopped)
         hooks = self._setup.hooks is not None and not self._stopped and not self._crew.opening
         if not self._await_ends() and hooks:
-            self.complaints.append(self._setup.exit_late)
-        self.complaints += self._crew.complaints
+            self.complaints.add(self._setup.exit_late)
+        for text in self._crew.complaints:
+            self.complaints.add(text)
         self._let_go_of_output()
         del self._crew  # it knows this pool
 
