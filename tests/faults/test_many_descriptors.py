@@ -12,6 +12,7 @@ import pytest
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.osproc.starter import Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all
+from worker_dispatcher.pools import roster
 from worker_dispatcher.pools.logs import Incoming
 from worker_dispatcher.pools.remote import Remote
 
@@ -70,7 +71,7 @@ def test_a_host_with_more_descriptors_than_select_takes_runs_as_any_other(shape,
 @pytest.mark.parametrize(
     ("owner", "step"),
     [
-        (Remote, "bury"),
+        (roster, "settle_after_exit"),
         (Remote, "receive"),
         (Process, "close"),
         (Slate, "close"),

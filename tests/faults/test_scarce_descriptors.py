@@ -131,4 +131,4 @@ def test_a_worker_that_could_not_be_asked_for_is_not_waited_for(run, monkeypatch
     monkeypatch.setattr(Channel, "send", crowded)
     monkeypatch.setattr(forkserver, "FIRST_WORD", 0.5)
     assert run(lambda id: time.sleep(1) or id, 2, {"number": 2, "use_processing": True}) == [1, 2]
-    assert len(asked) == 2
+    assert len(asked) in (2, 3)  # and again after a second, if there is still something to do
