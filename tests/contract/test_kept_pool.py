@@ -237,3 +237,26 @@ def test_a_shutdown_lets_what_was_submitted_end(kept: KeptPool) -> None:
     kept.shutdown()
     assert all(future.done() for future in futures)
     assert not kept.thread.is_alive()
+
+
+class SlowToLoad:
+    """Takes longer to come to a worker than its tasks may take."""
+
+    def __call__(self, value: int) -> int:
+        return -value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return slowly, ()
+
+
+def slowly() -> SlowToLoad:
+    time.sleep(1.5)
+    return SlowToLoad()
+
+
+@pytest.mark.parametrize("shape", ["processes", "grid"])
+def test_the_time_that_a_function_takes_to_load_is_no_tasks_time(kept: KeptPool) -> None:
+    kept.submit(double, 1).result(60)
+    call = SlowToLoad()
+    futures = [kept.submit(call, value, timeout=0.5) for value in range(4)]
+    assert [future.result(60) for future in futures] == [0, -1, -2, -3]

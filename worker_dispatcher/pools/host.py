@@ -133,9 +133,8 @@ class Host:
             self._calls.learn(frame)
             return
         seq, count, number, batch = open_head(frame)
-        items, error = self._load(seq, frame, batch.timeout)
-        call, missing = self._calls.of(number)
-        if (error := error or missing) is None:
+        call, items, error = self._load(seq, number, frame, batch.timeout)
+        if error is None:
             self._held += count
             self._limited = self._limited or (self._setup.coroutine and batch.timeout is not None)
             self._ahead = self._held > self._loader and batch.dues is None
@@ -147,16 +146,21 @@ class Host:
             self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
 
-    def _load(self, seq: int, frame: Frame, timeout: float | None) -> tuple[Any, BaseException | None]:
-        at, slate, row = now(), self._slate, self._loader
-        slate.started[row] = at
+    def _load(
+        self, seq: int, number: int, frame: Frame, timeout: float | None
+    ) -> tuple[Any, Any, BaseException | None]:
+        """(call, items, what was raised) of a WORK frame."""
+        slate, row = self._slate, self._loader
+        slate.started[row] = now()
+        slate.running[row] = -seq
+        call, error = self._calls.of(number)  # not in the time of these tasks, which happen to be its first
+        at = slate.started[row] = now()
         if timeout is not None:
             slate.deadline[row] = at + timeout
-        slate.running[row] = -seq
-        loaded = load(frame.parts[1:], frame.fds)
+        items, unloaded = load(frame.parts[1:], frame.fds)
         slate.running[row] = 0
         slate.deadline[row] = math.inf
-        return loaded
+        return call, items, error or unloaded
 
     def _breathe(self) -> None:
         """Let more tasks end before the next report, if the last one was a moment ago."""

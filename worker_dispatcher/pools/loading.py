@@ -9,6 +9,7 @@ from typing import Any
 
 from worker_dispatcher.execute import failure_from, guarded
 from worker_dispatcher.osproc.channel import Frame
+from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, is_shared_by_inheritance, unpack
@@ -50,16 +51,20 @@ class Calls:
 
     def __init__(self, setup: Setup) -> None:
         self._known: dict[int, tuple[Any, BaseException | None]] = {0: (setup.call, None)}
+        self._frames: dict[int, Frame] = {}  # of calls that no task has needed yet
 
     def learn(self, frame: Frame) -> None:
-        """Take in one call, and forget another. Runs user code."""
+        """Take in one call, and forget another."""
         number, forgotten = struct.unpack("<QQ", frame.parts[0])
-        if forgotten:
-            self._known.pop(forgotten, None)
-        self._known[number] = load(frame.parts[1:], frame.fds)
+        self._frames[number] = frame
+        self._known.pop(forgotten or -1, None)
+        if (unused := self._frames.pop(forgotten, None)) is not None:
+            close_all(unused.fds)
 
     def of(self, number: int) -> tuple[Any, BaseException | None]:
-        """A call, or what was raised on loading it."""
+        """A call, or what was raised on loading it. Runs user code: a task that needs the call is on the slate."""
+        if (frame := self._frames.pop(number, None)) is not None:
+            self._known[number] = load(frame.parts[1:], frame.fds)
         return self._known[number]
 
 

@@ -132,13 +132,14 @@ class Solo:
     def _work(self, frame: Frame) -> None:
         seq, count, number, batch = open_head(frame)
         slate = self._slate
+        slate.started[0] = now()
+        slate.running[0] = -seq
+        call, error = self._calls.of(number)  # not in the time of this task, which happens to be its first
         at = slate.started[0] = now()
         if batch.timeout is not None:
             slate.deadline[0] = at + batch.timeout
-        slate.running[0] = -seq
-        items, error = load(frame.parts[1:], frame.fds)
-        call, missing = self._calls.of(number)
-        error = error or missing
+        items, unloaded = load(frame.parts[1:], frame.fds)
+        error = error or unloaded
         if error is None and len(items) != count:
             error = ValueError("the batch does not hold what it says")
         if error is None:
