@@ -14,7 +14,7 @@ from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Returned, Setup
+from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Returned, Setup
 from worker_dispatcher.pools.functions import Function, Known
 from worker_dispatcher.pools.held import Held, Revoked, one_by_one
 from worker_dispatcher.pools.hooks import init_error, load_error
@@ -307,58 +307,11 @@ class Remote:
 
     def _report(self, frame: Frame) -> list[Event]:
         report = Report.of(frame, self.number)
-        runs, failures = report.runs, report.failures
-        if not failures and len(runs) > 1 and (taken := self.held.take_ids(runs)) is not None:
-            ids, call = taken
-            self._done += len(ids)
-            notes = {ids[at]: found for at, found in report.metadata.items() if found}
-            columns = report.starts, report.ends, report.results
-            return [Finished(ids[0], *columns, notes, report.numbers, ids, call)]
-        events: list[Event] = []
-        low = 0
-        for seq, count in runs:
-            if failures and any(at in failures for at in range(low, low + count)):
-                for at in range(low, low + count):
-                    events += self._one(seq + at - low, at, report)
-            else:
-                events += self._run(seq, low, count, report)
-            low += count
-        self._done += low
-        return events
-
-    def _one(self, seq: int, at: int, report: Report) -> list[Event]:
-        """The task of a seq, which stands at a place in the report's columns."""
-        failure, follows = None, False  # follows: its exception object, in a frame of its own
-        if at in report.failures:
-            failure = Failure(*report.failures[at])
-            failure, follows = failure._replace(exception=None), bool(failure.exception)
-        events: list[Event] = []
-        for piece in self.held.take(seq, seq + 1):
-            number = report.numbers if isinstance(report.numbers, int) else report.numbers[at]
-            times, notes = (report.starts[at], report.ends[at]), report.metadata.get(at)
-            ended = Ended(piece.tasks(), *times, report.results[at], failure, notes, number)
-            if follows:
-                self._failed[seq], self.tells_at = ended, min(self.tells_at, now() + _EXCEPTION_WAIT)
-            else:
-                events.append(ended)
-        return events
-
-    def _run(self, seq: int, low: int, count: int, report: Report) -> list[Event]:
-        """`count` tasks from a seq on, which stand from a place on in the report's columns; all ended ok."""
-        events: list[Event] = []
-        for piece in self.held.take(seq, seq + count):
-            a, b = low + piece.seq - seq, low + piece.end - seq
-            whole = a == 0 and b == len(report.results)
-            notes = {
-                piece.first_id + at - a: report.metadata[at]
-                for at in (range(a, b) if report.metadata else ())
-                if report.metadata.get(at)
-            }
-            starts, ends, results = report.starts, report.ends, report.results
-            if not whole:
-                starts, ends, results = starts[a:b], ends[a:b], results[a:b]
-            numbers = report.numbers if isinstance(report.numbers, int) else report.numbers[a:b]
-            events.append(Finished(piece.first_id, starts, ends, results, notes, numbers, None, piece.batch.call))
+        self._done += len(report.results)
+        events, failed = report.settle(self.held)
+        if failed:
+            self._failed.update(failed)
+            self.tells_at = min(self.tells_at, now() + _EXCEPTION_WAIT)
         return events
 
     @property

@@ -11,6 +11,9 @@ from typing import Any
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Frame
+from worker_dispatcher.pools.base import Ended, Event, Finished
+from worker_dispatcher.pools.held import Held
+from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["Report"]
@@ -40,6 +43,61 @@ class Report(NamedTuple):
         for nth, at in enumerate(packed):
             report._load(at, _unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
         return report
+
+    def settle(self, held: Held) -> tuple[list[Event], dict[int, Ended]]:
+        """(what has ended, the failed tasks whose exception objects come in frames of their own, by seq), out of what
+        the worker holds."""
+        runs, failures = self.runs, self.failures
+        if not failures and len(runs) > 1 and (taken := held.take_ids(runs)) is not None:
+            ids, call = taken
+            notes = {ids[at]: found for at, found in self.metadata.items() if found}
+            columns = self.starts, self.ends, self.results
+            return [Finished(ids[0], *columns, notes, self.numbers, ids, call)], {}
+        events: list[Event] = []
+        failed: dict[int, Ended] = {}
+        low = 0
+        for seq, count in runs:
+            if failures and any(at in failures for at in range(low, low + count)):
+                for at in range(low, low + count):
+                    events += self._one(held, seq + at - low, at, failed)
+            else:
+                events += self._run(held, seq, low, count)
+            low += count
+        return events, failed
+
+    def _one(self, held: Held, seq: int, at: int, failed: dict[int, Ended]) -> list[Event]:
+        """The task of a seq, which stands at a place in the columns."""
+        failure, follows = None, False  # follows: its exception object, in a frame of its own
+        if at in self.failures:
+            failure = Failure(*self.failures[at])
+            failure, follows = failure._replace(exception=None), bool(failure.exception)
+        events: list[Event] = []
+        for piece in held.take(seq, seq + 1):
+            number = self.numbers if isinstance(self.numbers, int) else self.numbers[at]
+            times, notes = (self.starts[at], self.ends[at]), self.metadata.get(at)
+            ended = Ended(piece.tasks(), *times, self.results[at], failure, notes, number)
+            if follows:
+                failed[seq] = ended
+            else:
+                events.append(ended)
+        return events
+
+    def _run(self, held: Held, seq: int, low: int, count: int) -> list[Event]:
+        """`count` tasks from a seq on, which stand from a place on in the columns; all ended ok."""
+        events: list[Event] = []
+        for piece in held.take(seq, seq + count):
+            a, b = low + piece.seq - seq, low + piece.end - seq
+            notes = {
+                piece.first_id + at - a: self.metadata[at]
+                for at in (range(a, b) if self.metadata else ())
+                if self.metadata.get(at)
+            }
+            starts, ends, results = self.starts, self.ends, self.results
+            if a or b < len(results):
+                starts, ends, results = starts[a:b], ends[a:b], results[a:b]
+            numbers = self.numbers if isinstance(self.numbers, int) else self.numbers[a:b]
+            events.append(Finished(piece.first_id, starts, ends, results, notes, numbers, None, piece.batch.call))
+        return events
 
     def _load(self, at: int, load: Callable[..., Any], *packed: Any) -> None:
         """Put what load(*packed) gives, a result and its metadata, in their place; or the failure to load them."""
