@@ -76,11 +76,11 @@ def is_by_value(module: str) -> bool:
 
 
 def place_of(obj: Any, main: types.ModuleType) -> tuple[str, str] | None:
-    """The module, and the name there, that a script has it from."""
+    """The module that can be imported, and the name there, under which it is found."""
     for path, module in list(sys.modules.items()):
         if isinstance(module, types.ModuleType) and module is not main and path == module.__name__:
             for name, one in list(vars(module).items()):
-                if one is obj:
+                if one is obj and not is_by_value(path):
                     return path, name
     return None
 

@@ -320,7 +320,10 @@ class ScriptPickler(pickle.Pickler):
         if not self._open and kind is not object and kind is not contextvars.ContextVar:
             return NotImplemented  # a lock in data: refused
         name = self._names_of_singles().get(id(obj))
-        if name is not None and kind is not object and (place := place_of(obj, self._main)) is not None:
+        place = self._place_in_use(obj) if self._open else None
+        if place is None and kind is not object and (name is not None or kind is contextvars.ContextVar):
+            place = place_of(obj, self._main)
+        if place is not None:
             return home.item, place
         if self._is_shared(name):
             return home.attribute, (name,)
@@ -334,6 +337,16 @@ class ScriptPickler(pickle.Pickler):
             return NotImplemented if name is None else (home.take, (self._kept(name), object))
         make = _thread.allocate_lock if kind is _thread.LockType else kind
         return home.take, (self._kept(name), make)
+
+    def _place_in_use(self, obj: Any) -> tuple[str, str] | None:
+        """The module, and the name there, of what a function uses that goes by value although its module can be
+        imported: what else is in that module uses it, too."""
+        mark = self._open[-1]
+        space = getattr(mark.owner, "__globals__", {})
+        module = sys.modules.get(space.get("__name__") or "")
+        if module is None or module is self._main or vars(module) is not space or is_by_value(module.__name__):
+            return None
+        return (module.__name__, mark.name) if space.get(mark.name) is obj else None
 
     def _names_of_singles(self) -> dict[int, str]:
         if self._singles is None:

@@ -139,6 +139,39 @@ assert run(cached, [1]) == [1]
 """)
 
 
+def test_what_a_function_sent_by_value_uses_of_its_module_is_the_modules_in_a_worker(holds, tmp_path):
+    (tmp_path / "parts.py").write_text("""
+import contextvars, threading
+depth, lock, local, missing = contextvars.ContextVar("depth"), threading.Lock(), threading.local(), object()
+limits = {"most": 3}
+def put(value): depth.set(value); local.x = value
+def is_missing(value): return value is missing
+def make(step):
+    def work(task):
+        put(task * step)
+        with lock:
+            held = lock_is_held()
+        return depth.get(), local.x, held, is_missing(missing), limits["most"]
+    return work
+def lock_is_held(): return lock.locked()
+twice = lambda task: (put(2 * task), depth.get())[1]
+def decorated(function): return lambda *args: function(*args)
+@decorated
+def thrice(task):
+    put(3 * task)
+    return depth.get()
+""")
+    holds("""
+import parts
+parts.limits["most"] = 4
+assert run(parts.make(5), [1, 2]) == [(5, 5, True, True, 4), (10, 10, True, True, 4)]
+assert run(parts.twice, [1, 2]) == [2, 4]
+assert run(parts.thrice, [1, 2]) == [3, 6]
+def is_the_modules(task, config): return config["variable"] is parts.depth
+assert run(is_the_modules, 1, config={"variable": parts.depth}) == [True]
+""")
+
+
 REFUSED = """
 import sqlite3, threading, worker_dispatcher as wd
 db = sqlite3.connect(":memory:")
