@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -137,3 +138,26 @@ tell(run(len, [[1]], {method!r}))
 
 def test_the_first_word_may_take_ten_seconds():
     assert forkserver.FIRST_WORD == 10.0
+
+
+GRID = {"number": 2, "parallel_processing": {"enabled": True, "processes": 1}}
+
+
+@pytest.mark.parametrize("shape", [PROCESSES, GRID])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_that_cannot_begin_says_why(method, shape, tmp_path):
+    (tmp_path / "coverage.py").write_text("raise RuntimeError('this one does not work')")
+    (tmp_path / "program.py").write_text(f"""
+import os
+import worker_dispatcher
+os.environ["COVERAGE_PROCESS_START"] = "here"  # not before, or the real one is loaded at the start
+config = {{"task": {{"list": [1, 2], "function": abs}}, "worker": {shape | {"start_method": method}}, "verbose": False}}
+try:
+    worker_dispatcher.start(config)
+except worker_dispatcher.RunError as error:
+    print(error)
+""")
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("worker processes end before they begin a task: the last one exited with code ")
+    assert done.stdout.endswith(": RuntimeError: this one does not work\n")

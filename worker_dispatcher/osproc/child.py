@@ -13,12 +13,14 @@ import itertools
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from importlib.machinery import FileFinder
 from typing import Any
 
 from worker_dispatcher.clock import read_zone
+from worker_dispatcher.osproc.channel import LAST_WORDS, Channel
 from worker_dispatcher.osproc.interpreter import inherit, start_with
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "import_entry",
     "look_again",
     "prepare",
+    "say_why",
     "shuffle",
     "stay",
     "take_ids",
@@ -38,6 +41,7 @@ __all__ = [
 
 _SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
+_WORDS_MOST = 500  # characters
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 _FRESH = (
     "import marshal, os, sys\n"
@@ -243,13 +247,27 @@ class _Output(io.FileIO):
             return memoryview(data).nbytes
 
 
+def say_why(error: BaseException, sock: int = _SOCKET) -> None:
+    """Tell the parent why this worker cannot go on; an exit code says nothing of it."""
+    try:
+        channel = Channel(socket.socket(fileno=sock), blocking=True)
+        channel.send(LAST_WORDS, [f"{type(error).__name__}: {error}"[:_WORDS_MOST].encode(errors="replace")])
+        channel.abandon()
+    except Exception:  # whatever it says of itself, or has made of the channel
+        return
+
+
 def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, slate: int = _SLATE) -> None:
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         out = io.BufferedWriter(_Output(fd, "w", closefd=False))
         setattr(sys, stream, io.TextIOWrapper(out, "utf-8", "backslashreplace", line_buffering=True))
-    save = _measure()
-    entry(sock, slate)
-    save()
+    try:
+        save = _measure()
+        entry(sock, slate)
+        save()
+    except BaseException as error:
+        say_why(error, sock)
+        raise
     os._exit(0)
 
 

@@ -255,6 +255,8 @@ class ForkStarter:
         if pid == 0:
             try:
                 self._child(sock.fileno(), slate_fd, ours)
+            except BaseException as error:
+                self._steps.say_why(error, sock.fileno())
             finally:
                 os._exit(70)
         try:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import guarded
-from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
+from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools import frames
@@ -38,6 +38,7 @@ class Remote:
     no company; due: when its last task may start, or has started if that is past.
     closing_at: when it will be killed, or infinite. verdicts: seq -> how the tasks end for which it is killed.
     over: what is told of it where it is killed for its memory; else empty. complaints: what cost no task.
+    last_words: why it could not go on, as it said; or empty.
     gone: its channel has ended. garbled: what it says makes no sense, since code of the user has written where it says
     it. answered: a grid process has, since `revoke` asked it.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
@@ -52,7 +53,7 @@ class Remote:
         self.answered = True
         self.pid: int | None = None
         self.complaints: list[str] = []
-        self.over = ""
+        self.over = self.last_words = ""
         self.given, self.due = 0, 0.0
         self.heard_at = self.said_at = now()
         self.closing_at = self.tells_at = math.inf
@@ -276,6 +277,9 @@ class Remote:
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
             return []
+        if frame.kind == LAST_WORDS:
+            self.last_words = bytes(frame.parts[0]).decode(errors="replace")
+            return []
         if frame.kind != frames.BROKEN:
             raise ValueError(f"no worker says {frame.kind}")
         self.life.because(Why.TOLD)
@@ -333,7 +337,7 @@ class Remote:
     @property
     def cause(self) -> str:
         """How it ended, in words."""
-        return self.over or self.process.cause
+        return self.over or self.process.cause + (f": {self.last_words}" if self.last_words else "")
 
     def silent_since(self) -> float:
         """Since when it has had tasks, and begun none; infinite where that is not so."""
