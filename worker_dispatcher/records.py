@@ -342,7 +342,7 @@ class Ledger:
     ) -> dict[str, Any]:
         """scheduled: due time (monotonic) and interval, None with fixed workers."""
         notes, output, added = unpacked_notes(self.metadata.get(task_id, {}))
-        earlier = attempts_before(started, self.earlier.get(task_id, ()))
+        earlier = attempts_before(started, self.earlier[task_id]) if task_id in self.earlier else ()
         entry = {
             "task_id": task_id,
             "started_at": self.anchor.wall_at(started),

@@ -140,6 +140,8 @@ class Course:
         if isinstance(self.bounded.error, KeyboardInterrupt):
             for note in self.kept_notes():
                 self.bounded.error.add_note(note)
+        elif self.bounded.error is not None and self.bounded.stopped == "failures" and self._config.journal is not None:
+            self.bounded.error.add_note(f"  {goes_on_from(self._config.journal)}")
 
     def kept_notes(self) -> list[str]:
         """What an interrupt tells of that which was done."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,9 +35,9 @@ class Presses:
     def raising(self) -> _Raising:
         return _Raising(self)
 
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+    def __call__(self, _signal: int, frame: FrameType | None) -> None:
         self.count += 1
-        _loops.stop()
+        _loops.stop(frame)
         self.ask()
 
     def told(self) -> None:
@@ -121,16 +122,17 @@ class _Stoppable(Protocol):
 
 class Loop:
     """`with Loop(run) as loop:` around all that the main thread does while it iterates a launched run, or waits for
-    it: Ctrl-C stops the run. Where it finds us `inside`, that is all it does, and whoever is inside looks at `pressed`;
-    else, and at a second press, KeyboardInterrupt is raised as ever. Nothing in other threads, and where a handler of
-    the host program is in place: what that raises goes through.
+    it: Ctrl-C stops the run. Where it finds us in the frame that has this, and not in the body of the user's loop, that
+    is all it does, and whoever is there looks at `pressed`; else, and at a second press, KeyboardInterrupt is raised as
+    ever. Nothing in other threads, and where a handler of the host program is in place: what that raises goes through.
     """
 
     def __init__(self, run: _Stoppable) -> None:
-        self.run, self.inside, self.pressed = run, True, False
-        self._pid = os.getpid()
+        self.run, self.pressed = run, False
+        self._pid, self._frame = os.getpid(), 0  # the number of the frame: to hold it would keep all that it holds
 
     def __enter__(self) -> Loop:
+        self._frame = id(sys._getframe(1))
         if threading.current_thread() is threading.main_thread():
             _loops.under_way.append(self)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -144,16 +146,16 @@ class Loop:
         here = threading.current_thread() is threading.main_thread() and not _loops.under_way
         if here and signal.getsignal(signal.SIGINT) is _loops:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self.inside and isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             self.run.cancel("interrupt")  # a handler of the host program may have raised it; harmless once it has ended
-        elif self.inside and self.pressed:
+        elif self.pressed and not isinstance(error, GeneratorExit):  # by which the body's own end leaves the loop
             raise self.error() from error
 
-    def stop(self) -> bool:
-        """Ctrl-C: the run stops. True where whoever is inside sees to the rest."""
+    def stop(self, frames: set[int]) -> bool:
+        """Ctrl-C, which came in one of these frames: the run stops. True where whoever is in ours sees to the rest."""
         if self._pid != os.getpid():  # in a fork it is the parent's to stop
             return False
-        heard, self.pressed = self.inside and not self.pressed, True
+        heard, self.pressed = self._frame in frames and not self.pressed, True
         self.run.cancel("interrupt")
         return heard
 
@@ -172,13 +174,17 @@ class _Loops:
     def __init__(self) -> None:
         self.under_way: list[Loop] = []
 
-    def stop(self) -> bool:
-        """Stop all runs. True where whoever is inside of one sees to the rest."""
-        heard = [loop.stop() for loop in self.under_way]
+    def stop(self, frame: FrameType | None) -> bool:
+        """Stop all runs. True where whoever is in the frame of one sees to the rest."""
+        frames: set[int] = set()
+        while frame is not None and self.under_way:
+            frames.add(id(frame))
+            frame = frame.f_back
+        heard = [loop.stop(frames) for loop in self.under_way]
         return any(heard)
 
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self.stop():
+    def __call__(self, _signal: int, frame: FrameType | None) -> None:
+        if not self.stop(frame):
             raise self.under_way[-1].error() if self.under_way else KeyboardInterrupt
 
 

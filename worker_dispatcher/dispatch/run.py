@@ -135,12 +135,7 @@ class Run:
         course, handover = self._course, self._course.handover
         try:
             with FewFrames(), Loop(course) as loop:
-                for log in self._logs_as_tasks_end() if handover is None else self._handed_over(handover):
-                    if loop.pressed:
-                        break
-                    loop.inside = False
-                    yield log
-                    loop.inside = True
+                yield from self._logs_as_tasks_end(loop) if handover is None else self._handed_over(handover, loop)
                 course.until_told(None)
                 course.join()
                 self.raise_error()
@@ -148,10 +143,10 @@ class Run:
             del self, course  # see tracebacks
             raise
 
-    def _handed_over(self, handover: Handover) -> Iterator[dict[str, Any]]:
+    def _handed_over(self, handover: Handover, loop: Loop) -> Iterator[dict[str, Any]]:
         handover.claim(threading.get_ident())
         try:
-            while (log := handover.take(threading.get_ident())) is not None:
+            while (log := handover.take(threading.get_ident())) is not None and not loop.pressed:
                 yield log
         finally:
             if not self._course.told:
@@ -168,11 +163,11 @@ class Run:
         finally:
             del self, bounded, error
 
-    def _logs_as_tasks_end(self) -> Iterator[dict[str, Any]]:
-        while True:
+    def _logs_as_tasks_end(self, loop: Loop) -> Iterator[dict[str, Any]]:
+        while not loop.pressed:
             with self._course.changed:
                 self._course.changed.wait_for(lambda: self._course.news or self._course.told)
-                if not self._course.news:
+                if loop.pressed or not self._course.news:
                     break
                 first, count = self._course.news.popleft()
             yield from self._logs_of(first, count)
