@@ -31,8 +31,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         figures.append(figure)
         save(figure, *given, **more)
 
-    def draw(logs: list[dict[str, Any]]) -> Any:
-        write_picture(Digest(Facts(logs), "Orders"), io.BytesIO())
+    def draw(logs: list[dict[str, Any]], checks: tuple[str, ...] = ()) -> Any:
+        write_picture(Digest(Facts(logs), "Orders", checks), io.BytesIO())
         return figures.pop()
 
     monkeypatch.setattr(Figure, "savefig", kept)
@@ -47,7 +47,12 @@ def texts(figure: Any) -> list[str]:
 
 @every_run
 def test_nothing_lies_over_another_text_or_leaves_the_picture(logs: list[dict[str, Any]], drawn: Any) -> None:
-    figure = drawn(logs)
+    retried = [one | {"attempts": 3, "phase": "main" if at % 2 else "warmup"} for at, one in enumerate(logs)]
+    for figure in (drawn(logs), drawn(retried, ("p99<1ms", "tps>1e9", "failed==0", "success_rate>99%"))):
+        assert_nothing_overlaps(figure)
+
+
+def assert_nothing_overlaps(figure: Any) -> None:
     boxes = {text.get_text(): text.get_window_extent() for text in figure.texts if text.get_text()}
     for number, axes in enumerate(figure.axes):
         boxes[f"title {number}"] = axes._left_title.get_window_extent()
@@ -74,3 +79,10 @@ def test_the_picture_says_that_its_rate_is_that_of_the_successes(drawn: Any) -> 
 def test_the_picture_of_a_run_without_a_failure_has_no_colour_for_one(drawn: Any) -> None:
     assert "failed" not in texts(drawn(ONE))
     assert "failed" in texts(drawn(MIXED))
+
+
+def test_the_picture_has_the_verdict_of_the_checks(drawn: Any) -> None:
+    assert "2 checks: 1 FAIL: p99<1ms (observed 250 ms)" in texts(drawn(ONE, ("p99<1ms", "failed==0")))
+    assert "2 checks: all hold" in texts(drawn(ONE, ("p99<1s", "failed==0")))
+    assert "1 check: holds" in texts(drawn(ONE, ("failed==0",)))
+    assert not any("check" in text for text in texts(drawn(ONE)))

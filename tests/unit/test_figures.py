@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import math
 from array import array
+from types import SimpleNamespace
 
 import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.figures import LoadFigures, Pace, View, WorkFigures
 from worker_dispatcher.dispatch.load import Load
+from worker_dispatcher.dispatch.progress import Progress
 from worker_dispatcher.dispatch.screens import PlainLines
-from worker_dispatcher.records import CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Ledger
 
 LOAD = Load(duration=60.0, drops=False, warmup=0.0, cooldown=0.0, abort_on=())
 
@@ -211,3 +213,26 @@ def test_tasks_of_an_earlier_run_are_neither_asked_for_nor_heard_of(ledger):
     assert text(figures, 110.0) == (
         "0:50 left  1.0 of 4.0/s  p50 250ms p95 250ms p99 250ms  in flight 20  late 10  ok 70"
     )
+
+
+class Shown:
+    def close(self, view, *, keep):
+        self.view = view
+
+
+def test_what_a_run_that_was_stopped_has_left_is_not_done(ledger):
+    figures = WorkFigures(ledger, 1200, began=100.0)
+    ledger.draw(110)
+    ledger.settle_run(1, [100.0] * 100, [101.0] * 100, [None] * 100, 1)
+    for task_id in range(101, 111):
+        ledger.settle(task_id, CANCELLED if task_id < 105 else NOT_RUN, 100.0, 101.0)
+    figures.take(110.0, 0)
+
+    shown = Shown()
+    progress = Progress(SimpleNamespace(tasks=1200), None, ledger, keep=True)
+    progress._screen, progress._figures = shown, figures
+    progress.close(whole=False)
+    assert shown.view.within(200).endswith("  ok 100  cancelled 4  not run 1,096")
+    view = figures.view(110.0, left=1090)
+    assert view.within(200) == "100/1,200  10/s  0:10  ok 100  cancelled 4  not run 1,096"
+    assert (view.done, view.total) == (100, 1200)

@@ -97,3 +97,16 @@ def test_a_comparison_names_its_runs_and_has_units_as_checks_have() -> None:
 def test_a_change_of_a_share_that_can_never_come_is_refused(change: str) -> None:
     with pytest.raises(ValueError, match=r"perhaps [-+]?[15](\.0)?% is meant"):
         read_changes([change])
+
+
+@pytest.mark.parametrize("columns", [40, 58, 79, 80, 200])
+def test_the_table_fits_any_terminal_of_40_columns_and_more(columns: int) -> None:
+    runs = [
+        [{"started_at": n, "ended_at": n + 1234.5678 * k, "result": n % k == 0} for n in range(500)] for k in (1, 9)
+    ]
+    found = compare(*map(Rows.from_logs, runs), names=("some/folder/with/a/long/name/" * 3 + "base.jsonl", "new.jsonl"))
+    lines = found.text(columns).splitlines()
+    assert max(map(len, lines)) < min(columns, 80)
+    for said in ("p95", "error_rate", "steady_tps", "a (n=500)", "-88.8 %", "clear"):
+        assert said in found.text(columns)
+    assert found.text(80) == found.text(200)

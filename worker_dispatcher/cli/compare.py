@@ -9,6 +9,7 @@ from worker_dispatcher.cli.ending import CHECK_FAILED, OK, Refused
 from worker_dispatcher.cli.report import RUN_HELP, read
 from worker_dispatcher.cli.wording import EXIT_CODES_OF_FILES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
+from worker_dispatcher.reports.wording import text_width, wrapped
 
 __all__ = ["add"]
 
@@ -61,5 +62,5 @@ def _compare(given: argparse.Namespace) -> int:
     say(str(compared))
     verdict = changes.of(compared)
     if verdict.findings:
-        say(f"\n{verdict}")
+        say("\n" + "\n".join(line for one in verdict.findings for line in wrapped(str(one), text_width(None), " " * 6)))
     return OK if verdict else CHECK_FAILED

@@ -48,8 +48,8 @@ class Figures(Protocol):
         """Read the ledger. at: now (monotonic); of a load: overdue: tasks that are due, and not taken; asking: some are
         still to be taken."""
 
-    def view(self, at: float) -> View:
-        """What has been seen."""
+    def view(self, at: float, left: int | None = None) -> View:
+        """What has been seen. left: the run was stopped, and so many of its tasks were never drawn."""
 
 
 def figures_of(plan: Plan, ledger: Ledger, began: float) -> Figures:
@@ -95,20 +95,20 @@ class WorkFigures:
         self._pace, self._tally, self._without = Pace(began, ledger.settled), Tally(ledger), 0
 
     def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
-        self._pace.take(at, self._ledger.settled)
+        self._pace.take(at, _done(self._ledger))
         self._without = self._tally.count()
 
-    def view(self, at: float) -> View:
-        done, total, rate = self._ledger.settled, self._total, self._pace.rate
+    def view(self, at: float, left: int | None = None) -> View:
+        done, total, rate = _done(self._ledger), self._total, self._pace.rate
         elapsed = at - self._began
         parts = [(0, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
         if rate:
             parts.append((2, speed_text(rate)))
-        if total is None or done >= total:
+        if total is None or done >= total or left is not None:
             parts.append((3, clock_text(elapsed)))
         elif rate:
             parts.append((3, f"{clock_text((total - done) / rate)} left"))
-        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, ok=1, others=1)))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, left, ok=1, others=1)))
 
 
 class LoadFigures:
@@ -169,13 +169,13 @@ class LoadFigures:
                 f"{name} {short_seconds_text(time)}" for (name, _), time in zip(_SHARES, at_share, strict=False)
             )
 
-    def view(self, at: float) -> View:
+    def view(self, at: float, left: int | None = None) -> View:
         elapsed, duration = max(0.0, at - self._began), self._load.duration
-        done: float = self._ledger.settled
+        done: float = _done(self._ledger)
         total: float | None = self._total
         if duration is not None:
             done, total = min(elapsed, duration), duration
-            parts = [(4, f"{clock_text(total - done)} left")]
+            parts = [(4, f"{clock_text(total - done)} left" if left is None else clock_text(done))]
         else:
             parts = [(4, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
         parts.append((1, achieved_text(self._reached_rate.rate, self._asked.rate)))
@@ -184,12 +184,17 @@ class LoadFigures:
         parts.append((5, f"in flight {self._in_flight:,}"))
         if self._overdue and not self._load.drops:  # else they are about to be dropped
             parts.append((3, f"late {self._overdue:,}"))
-        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, ok=6, others=0)))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, left, ok=6, others=0)))
 
 
-def _outcomes(ledger: Ledger, without: int, *, ok: int, others: int) -> list[tuple[int, str]]:
-    """How many tasks ended in which way, where any did. without: those that ended ok and are no success; ok, others:
-    the ranks of these parts."""
+def _done(ledger: Ledger) -> int:
+    """How many tasks are behind us: not those that were stopped, or kept from running, at the end of the run."""
+    return ledger.settled - ledger.outcomes[NOT_RUN] - ledger.outcomes[CANCELLED]
+
+
+def _outcomes(ledger: Ledger, without: int, left: int | None, *, ok: int, others: int) -> list[tuple[int, str]]:
+    """How many tasks ended in which way, where any did. without: those that ended ok and are no success; left: those
+    that were never drawn, and will not be; ok, others: the ranks of these parts."""
     ended = ledger.outcomes
     counts = (
         (ok, ended[OK] - without, "ok"),
@@ -197,6 +202,6 @@ def _outcomes(ledger: Ledger, without: int, *, ok: int, others: int) -> list[tup
         (others, ended[ERROR] + ended[TIMEOUT] + ended[CRASHED], "failed"),
         (others, ended[DROPPED], "dropped"),
         (others, ended[CANCELLED], "cancelled"),
-        (others, ended[NOT_RUN], "not run"),
+        (others, ended[NOT_RUN] + (left or 0), "not run"),
     )
     return [(rank, f"{name} {count:,}") for rank, count, name in counts if count]

@@ -69,7 +69,8 @@ class Progress:
     def _close(self, whole: bool) -> None:
         if self._screen is not None and self._figures is not None:
             self._figures.take(now(), 0, asking=False)
-            view = self._figures.view(now())
+            never = max(0, (self._plan.tasks or 0) - len(self._ledger))
+            view = self._figures.view(now(), None if whole else never)
             done = view.total if whole and view.total is not None else view.done
             self._screen.close(view._replace(done=done), keep=self._keep)
 

@@ -11,7 +11,7 @@ import numpy as np
 from worker_dispatcher.reports.rate import steady_tps
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.summary import nearest_rank, percentile_name, summary_of_run
-from worker_dispatcher.reports.wording import printable
+from worker_dispatcher.reports.wording import printable, text_width, wrapped
 from worker_dispatcher.units import count_text, seconds_text
 
 __all__ = ["Comparison", "Difference", "compare"]
@@ -19,6 +19,7 @@ __all__ = ["Comparison", "Difference", "compare"]
 __tracebackhide__ = True  # see tracebacks
 
 _QUANTILES = (50, 90, 95, 99)
+_WIDE = 79  # characters of a line that has all of a difference
 _Z = 1.96  # of the normal distribution: 95 % intervals
 
 
@@ -47,11 +48,17 @@ class Difference:
         return self.change / self.a if self.a and self.change is not None else None
 
     def __str__(self) -> str:
+        return "\n".join(self.lines(_WIDE))
+
+    def lines(self, width: int) -> list[str]:
+        """One, or two where there is no room for that."""
         words = {True: "clear", False: "no clear difference", None: ""}[self.clear]
         share = "" if self.relative is None else f"{100 * self.relative:+,.1f} %"
-        return (
-            f"{self.name:<18}{_text(self.a, self.unit):>14}{_text(self.b, self.unit):>14}{share:>12}  {words}".rstrip()
-        )
+        a, b = _text(self.a, self.unit), _text(self.b, self.unit)
+        if width >= _WIDE:
+            return [f"{self.name:<18}{a:>14}{b:>14}{share:>12}  {words}".rstrip()]
+        more = f"{share:>17}  {words}".rstrip()
+        return [f"{self.name:<13}{a:>13}{b:>13}", *([more] if more else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +87,17 @@ class Comparison:
         return known[name.removeprefix(alias)]
 
     def __str__(self) -> str:
-        head = f"{'':<18}{f'a (n={self.count_a})':>14}{f'b (n={self.count_b})':>14}{'change':>12}"
-        return "\n".join([*self._names(), head, *map(str, self.differences), *self._notes(), self._foot()])
+        return self.text()
+
+    def text(self, columns: int | None = None) -> str:
+        """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same."""
+        width = text_width(columns)
+        a, b = f"a (n={self.count_a})", f"b (n={self.count_b})"
+        head = f"{'':<18}{a:>14}{b:>14}{'change':>12}" if width >= _WIDE else f"{'':<12}{a:>13} {b:>13}"
+        rows = [line for difference in self.differences for line in difference.lines(width)]
+        told = [line for said in (*self._notes(), self._foot()) for line in wrapped(said, width, "  ")]
+        names = [line for said in self._names() for line in wrapped(said, width, "   ") or [""]]
+        return "\n".join([*names, head, *rows, *told])
 
     __repr__ = __str__  # so that a prompt and pytest show it
 

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import math
 import reprlib
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 __all__ = [
     "printable",
     "shown",
     "sparkline",
+    "text_width",
+    "wrapped",
 ]
 
+_MOST_COLUMNS, _FEWEST_COLUMNS = 80, 40  # of a terminal; no other gets longer or shorter lines
 _LONGEST = 200  # characters of a value that a table shows
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.:-=+*#"
+
+
+def text_width(columns: int | None) -> int:
+    """Characters of the longest line for a terminal of so many columns; None for those of the program's terminal."""
+    wide = shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns if columns is None else columns
+    return max(_FEWEST_COLUMNS, min(wide, _MOST_COLUMNS)) - 1
+
+
+def wrapped(line: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def printable(text: str, limit: int | None = None) -> str:

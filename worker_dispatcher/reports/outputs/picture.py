@@ -8,12 +8,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from worker_dispatcher.reports.check import Verdict
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import COLORS, Unit
 from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
 from worker_dispatcher.reports.wording import printable
-from worker_dispatcher.units import round_seconds_text
+from worker_dispatcher.units import count_text, counted, round_seconds_text
 
 __all__ = ["write_picture"]
 
@@ -30,7 +31,7 @@ def write_picture(digest: Digest, file: BinaryIO) -> None:
         warnings.simplefilter("ignore", UserWarning)  # a title may have signs that the font has not
         _headline(digest, figure)
         if len(digest.facts.rows):
-            axes = figure.subplots(2, 2, gridspec_kw={"top": 0.77, "bottom": 0.06, "left": 0.06, "right": 0.98})
+            axes = figure.subplots(2, 2, gridspec_kw={"top": 0.735, "bottom": 0.06, "left": 0.06, "right": 0.98})
             figure.subplots_adjust(hspace=0.4, wspace=0.16)
             time = Unit.of_run(digest.facts.ended - digest.facts.began)
             for draw, place in zip((_rates, _percentiles, _spread, _in_flight), axes.flat, strict=True):
@@ -51,12 +52,23 @@ def _headline(digest: Digest, figure: Any) -> None:
         sentence = "\n".join(textwrap.wrap(health.sentence, _SENTENCE))
         _say(figure, 0.03, 0.945, sentence, fontsize=9.5, color=color, va="top")
     remarks = ".  ".join(remark[:1].upper() + remark[1:] for remark in digest.remarks)
-    _say(figure, 0.03, 0.82, printable(remarks, _SENTENCE), fontsize=8, color="#5d6878")
+    _say(figure, 0.03, 0.81, printable(remarks, _SENTENCE), fontsize=8, color="#5d6878")
+    if digest.verdict is not None:
+        look = {"color": "#5d6878" if digest.verdict else "#c23a4d", "fontsize": 8}
+        _say(figure, 0.03, 0.79, printable(_checks(digest.verdict), _SENTENCE), **look)
     for index, (name, value, note) in enumerate(digest.headline):
         left = 0.03 + index * 0.108
         _say(figure, left, 0.895, name, fontsize=9, color="#5d6878")
         _say(figure, left, 0.868, value, fontsize=14 if len(value) < 10 else 10, fontweight="bold")
         _say(figure, left, 0.86, note.replace(", ", ",\n"), fontsize=8, color="#5d6878", va="top")
+
+
+def _checks(verdict: Verdict) -> str:
+    """How many hold, and those that do not."""
+    failed = [f"{one.expression} (observed {one.seen})" for one in verdict.findings if not one.holds]
+    count = len(verdict.findings)
+    held = "all hold" if not failed else f"{count_text(len(failed))} FAIL: {', '.join(failed)}"
+    return f"{counted(count, 'check')}: {held if count > 1 or failed else 'holds'}"
 
 
 def _say(figure: Any, x: float, y: float, text: str, **look: Any) -> None:

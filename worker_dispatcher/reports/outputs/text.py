@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.wording import printable, sparkline
+from worker_dispatcher.reports.wording import printable, sparkline, text_width, wrapped
 from worker_dispatcher.units import count_text, counted, rate_text, round_seconds_text, seconds_text, share_text
 
 __all__ = ["report_text"]
 
-_MOST_COLUMNS, _FEWEST_COLUMNS = 80, 40  # of a terminal; no other gets longer or shorter lines
+_WIDEST = 79  # characters of a line of the widest text
 _MOST_GROUPS = 10
 _LEAST_WIDTH = 8  # of a number in a table
 _NAMES = 16  # columns of what a row of a table is about
@@ -23,8 +21,7 @@ def report_text(digest: Digest, *, ascii_only: bool = False, columns: int | None
 
     ascii_only: no other characters; columns: None for those of the terminal, or of the variable COLUMNS.
     """
-    wide = shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns if columns is None else columns
-    width = max(_FEWEST_COLUMNS, min(wide, _MOST_COLUMNS)) - 1
+    width = text_width(columns)
     lines = [
         *_first_lines(digest, width),
         *_outcomes(digest),
@@ -40,10 +37,10 @@ def report_text(digest: Digest, *, ascii_only: bool = False, columns: int | None
 def _first_lines(digest: Digest, width: int) -> Iterator[str]:
     health, tps = digest.health, digest.tps
     if health is not None:
-        yield from _wrapped(health.sentence if health.ok else f"WARNING: {health.sentence}", width)
+        yield from wrapped(health.sentence if health.ok else f"WARNING: {health.sentence}", width)
         yield ""
     if digest.nothing:
-        yield from _wrapped(digest.nothing, width)
+        yield from wrapped(digest.nothing, width)
         return
     counts = digest.facts.counts
     rate, peak = rate_text(tps["tps"]), digest.peak
@@ -57,15 +54,11 @@ def _first_lines(digest: Digest, width: int) -> Iterator[str]:
         + (f", peak {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}" if peak else "")
         + f"   in flight {count_text(tps['in_flight']['max'])}"
     )
-    yield from _wrapped(first, width, "  ")
+    yield from wrapped(first, width, "  ")
     if digest.stopped:
-        yield from _wrapped(f"stopped early: {digest.stopped}", width, "  ")
+        yield from wrapped(f"stopped early: {digest.stopped}", width, "  ")
     for remark in digest.remarks:
-        yield from _wrapped(remark, width, "  ")
-
-
-def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+        yield from wrapped(remark, width, "  ")
 
 
 def _outcomes(digest: Digest) -> Iterator[str]:
@@ -129,7 +122,7 @@ def _failures(digest: Digest, width: int) -> Iterator[str]:
     for group in groups[:_MOST_GROUPS]:
         said = printable(group.type, 30), printable(group.place, 40), printable(group.message, 60), group.first_ids(3)
         line = f"  {count_text(group.count):>8}  {'  '.join(filter(None, said))}"
-        yield from [line] if width == _MOST_COLUMNS - 1 else _wrapped(line, width, " " * 12)
+        yield from [line] if width == _WIDEST else wrapped(line, width, " " * 12)
     if len(groups) > _MOST_GROUPS:
         yield f"  and {counted(len(groups) - _MOST_GROUPS, 'more kind')}"
 
@@ -140,4 +133,4 @@ def _checks(digest: Digest, width: int) -> Iterator[str]:
     yield ""
     yield "checks"
     for finding in digest.verdict.findings:
-        yield from _wrapped(f"  {finding}", width, " " * 8)
+        yield from wrapped(f"  {finding}", width, " " * 8)
