@@ -228,11 +228,11 @@ def test_what_a_run_that_was_stopped_has_left_is_not_done(ledger):
         ledger.settle(task_id, CANCELLED if task_id < 105 else NOT_RUN, 100.0, 101.0)
     figures.take(110.0, 0)
 
+    view = figures.view(110.0, left=1090)
+    assert view.within(200) == "100/1,200  10/s  0:10  ok 100  cancelled 4  not run 1,096"
+    assert (view.done, view.total) == (100, 1200)
     shown = Shown()
     progress = Progress(SimpleNamespace(tasks=1200), None, ledger, keep=True)
     progress._screen, progress._figures = shown, figures
     progress.close(whole=False)
     assert shown.view.within(200).endswith("  ok 100  cancelled 4  not run 1,096")
-    view = figures.view(110.0, left=1090)
-    assert view.within(200) == "100/1,200  10/s  0:10  ok 100  cancelled 4  not run 1,096"
-    assert (view.done, view.total) == (100, 1200)

@@ -106,6 +106,7 @@ def test_the_table_fits_any_terminal_of_40_columns_and_more(columns: int) -> Non
     ]
     found = compare(*map(Rows.from_logs, runs), names=("some/folder/with/a/long/name/" * 3 + "base.jsonl", "new.jsonl"))
     lines = found.text(columns).splitlines()
+    assert lines.pop(0).endswith("name/base.jsonl")  # a path stays in one piece
     assert max(map(len, lines)) < min(columns, 80)
     for said in ("p95", "error_rate", "steady_tps", "a (n=500)", "-88.8 %", "clear"):
         assert said in found.text(columns)

@@ -90,14 +90,14 @@ class Comparison:
         return self.text()
 
     def text(self, columns: int | None = None) -> str:
-        """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same."""
+        """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same. The name
+        of a file stays in one piece."""
         width = text_width(columns)
         a, b = f"a (n={self.count_a})", f"b (n={self.count_b})"
         head = f"{'':<18}{a:>14}{b:>14}{'change':>12}" if width >= _WIDE else f"{'':<12}{a:>13} {b:>13}"
         rows = [line for difference in self.differences for line in difference.lines(width)]
         told = [line for said in (*self._notes(), self._foot()) for line in wrapped(said, width, "  ")]
-        names = [line for said in self._names() for line in wrapped(said, width, "   ") or [""]]
-        return "\n".join([*names, head, *rows, *told])
+        return "\n".join([*self._names(), head, *rows, *told])
 
     __repr__ = __str__  # so that a prompt and pytest show it
 
