@@ -90,8 +90,8 @@ class Comparison:
         return self.text()
 
     def text(self, columns: int | None = None) -> str:
-        """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same. A file's
-        name stays in one piece."""
+        """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same. The
+        name of a file stays in one piece."""
         width = text_width(columns)
         a, b = f"a (n={self.count_a})", f"b (n={self.count_b})"
         head = f"{'':<18}{a:>14}{b:>14}{'change':>12}" if width >= _WIDE else f"{'':<12}{a:>13} {b:>13}"
