@@ -143,6 +143,11 @@ def test_a_section_is_a_dict_or_left_out(path: str, value: object, kind: str) ->
     assert f"must be a dict of options, got {kind}; " in problem(path, value)
 
 
+def test_what_is_no_section_is_told_how_to_be_written() -> None:
+    assert problem("task", [1, 2]).endswith("got list; write {'function': fn, 'list': items}")
+    assert problem("worker", 3).endswith("got int; write {'number': 4}, or leave it out for the defaults")
+
+
 def test_a_switched_section_is_told_how_to_be_switched() -> None:
     assert "write {'enabled': True}" in problem("worker.frequency_mode", True)
     assert "write {'enabled': False}" in problem("worker.parallel_processing", False)

@@ -27,7 +27,8 @@ def load_target(text: str) -> Callable[..., Any]:
     where, _, name = text.rpartition(":")
     if not where or not name:
         module, _, function = text.rpartition(".")
-        example = f"{module}:{function}" if module and function != "py" else "orders:fetch"
+        example = f"{module}:{function}" if module else "orders:fetch"
+        example = f"{text}:fetch" if function == "py" else example
         raise Refused(f"{text!r} names no function; write module:function, as in {example}")
     home = _of_file(Path(where)) if where.endswith(".py") else _of_name(where)
     return _function(home, where, name)

@@ -287,8 +287,8 @@ class Config(Options):
         flag("None shows it where the run is verbose"),
         "Show how the run goes, on stderr: a bar in a terminal or notebook, else a line every 10 s; None if verbose.",
     )
-    task: TaskOptions = section(TaskOptions)
-    worker: WorkerOptions = section(WorkerOptions)
+    task: TaskOptions = section(TaskOptions, hint="write {'function': fn, 'list': items}")
+    worker: WorkerOptions = section(WorkerOptions, hint="write {'number': 4}, or leave it out for the defaults")
     journal: str | None = option(
         None,
         path("give the path of a file such as 'run.db', or None for no journal"),
