@@ -9,17 +9,17 @@
       declare.py  what a declaration is; walks over all of them (parse and table do)
       rules.py    what a value may be, and in which form it is kept; pacing.py  the same for rates and stages
     together.py   options that are right one by one and make no sense together
-    signature.py  how a user's function wants to be called
+    signature.py  how a user's function wants to be called; asked once for a config, which keeps it
     legacy.py     old names and what they mean now          spelling.py   the likeliest right name for a wrong one
-    describe.py   how a value is shown in a message         samples.py    functions that stand in for missing ones
+    describe.py   how a value is shown in a message
     table.py      the options for its README and terminals   dicts.py      the nested dict as types, for editors
 
 To add an option, declare its field in options.py: parsing, defaults, messages, suggestions and the table follow. Its
 type in dicts.py does not; a test says what is missing there.
 
-The room promises: the input is never changed, `task.list` is never drawn from, nothing is started or printed, no
-function of the user is called, nothing but ConfigError is raised for a bad config, and no value of `task.config` or of
-a task is in any message. It has no state and no threads.
+The room promises: the input is never changed, `task.list` is never drawn from (for a hint, the first item of a list or
+tuple is looked at), nothing is started or printed, no function of the user is called, nothing but ConfigError is raised
+for a bad config, and no value of `task.config` or of a task is in any message. It has no state and no threads.
 """
 
 from worker_dispatcher.call_style import CallStyle
@@ -32,9 +32,10 @@ from worker_dispatcher.config.options import (
     RetryOn,
     TaskOptions,
     WorkerOptions,
+    callback_sample,
+    task_function_sample,
 )
 from worker_dispatcher.config.parse import Reading, expect_one_dict, merged, parse, read
-from worker_dispatcher.config.samples import callback_sample, task_function_sample
 from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     TASK_NAMES,

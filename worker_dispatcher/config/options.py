@@ -23,7 +23,6 @@ from worker_dispatcher.config.rules import (
     texts,
     whole,
 )
-from worker_dispatcher.config.samples import task_function_sample
 from worker_dispatcher.config.signature import Styles
 from worker_dispatcher.retry import Backoff
 
@@ -37,6 +36,8 @@ __all__ = [
     "RetryOn",
     "TaskOptions",
     "WorkerOptions",
+    "callback_sample",
+    "task_function_sample",
 ]
 
 RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException], object] | None
@@ -50,6 +51,19 @@ NOT_YET = frozenset(
 )
 
 _BACKOFF = Backoff()
+
+
+# What stands in where a config names no function: they do nothing but show the shape to write.
+
+
+def task_function_sample(id: int, config: Any = None, task: Any = None, metadata: dict[Any, Any] | None = None) -> Any:
+    """A task function: gets its number (from 1), `task.config`, its item and a dict to note things in."""
+    return {"taskId": id}
+
+
+def callback_sample(id: int, config: Any = None, result: Any = None, log: dict[str, Any] | None = None) -> Any:
+    """A callback: what it returns becomes the task's result."""
+    return result
 
 
 class BackoffOptions(Options):

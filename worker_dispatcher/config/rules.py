@@ -207,80 +207,63 @@ def path(fix: str) -> Rule:
 # How a function wants to be called is asked once all is read: see `Reading.look_at_functions`.
 
 
+def _function(value: object, expected: str, fix: str, *, returns: str, awaits: str = "") -> Callable[..., Any]:
+    """A callable that does its work when it is called. returns: what to write in the place of a generator, whose body
+    nobody would run; awaits: in that of a coroutine function, where one makes no sense."""
+    if not callable(value):
+        raise Refused(f"must be {expected}, got {got(value)}; {fix}")
+    if awaits and is_coroutine_function(value):
+        raise Refused(f"must be a plain function, got a coroutine function; {awaits}")
+    if word := generator_word(value):
+        raise Refused(f"must be a function that runs when it is called, got {word}; {returns}")
+    return value
+
+
 def task_function() -> Rule:
     """A callable that does its work when it is called."""
-
-    def accept(value: object) -> Callable[..., Any]:
-        if not callable(value):
-            raise Refused(
-                f"must be callable, got {got(value)}; give the function itself, or leave it out for the sample"
-            )
-        _refuse_generator(value, "return its values, as in `return list(...)`")
-        return value
-
-    return Rule("callable", accept)
-
-
-def _refuse_generator(function: Callable[..., Any], fix: str) -> None:
-    """Calling one runs nothing of its body: all would seem to end well, and nothing would have been done."""
-    if word := generator_word(function):
-        raise Refused(f"must be a function that runs when it is called, got {word}; {fix}")
-
-
-def _refuse_coroutine(function: Callable[..., Any], fix: str) -> None:
-    if is_coroutine_function(function):
-        raise Refused(f"must be a plain function, got a coroutine function; {fix}")
+    fix, returns = (
+        "give the function itself, or leave it out for the sample",
+        "return its values, as in `return list(...)`",
+    )
+    return Rule("callable", lambda value: _function(value, "callable", fix, returns=returns))
 
 
 def hook() -> Rule:
     """A callable that is called once for each worker; or None."""
+    fix, returns = "give the function itself", "return the state; what is to happen at the end goes in worker.exit"
 
     def accept(value: object) -> Callable[..., Any] | None:
-        if value is None:
-            return None
-        if not callable(value):
-            raise Refused(f"must be callable or None, got {got(value)}; give the function itself")
-        _refuse_generator(value, "return the state; what is to happen at the end goes in worker.exit")
-        return value
+        return None if value is None else _function(value, "callable or None", fix, returns=returns)
 
     return Rule("callable or None", accept)
 
 
 def callback() -> Rule:
-    """A plain callable; False and None, kept as None, mean that there is none."""
+    """A plain callable, whose return value becomes the result; False and None, kept as None, mean there is none."""
+    expected, fix = "callable, or False for no callback", "give the function itself"
 
     def accept(value: object) -> Callable[..., Any] | None:
         if value is None or value is False:
             return None
-        if not callable(value):
-            raise Refused(f"must be callable, or False for no callback, got {got(value)}; give the function itself")
-        # Its return value becomes the result: a coroutine or generator would silently replace every result.
-        _refuse_coroutine(value, "await in 'task.function' instead")
-        _refuse_generator(value, "return the result")
-        return value
+        return _function(value, expected, fix, returns="return the result", awaits="await in 'task.function' instead")
 
     return Rule("callable or False", accept)
 
 
 def retryable() -> Rule:
     """Which failures are tried again: exception classes, kept as a tuple, or a plain function of the exception."""
+    expected = "exception classes, callable or None"
     fix = "give an exception class, a tuple of them, or a function of the exception"
 
     def accept(value: object) -> tuple[type[BaseException], ...] | Callable[..., Any] | None:
         if value is None:
             return None
-        if isinstance(value, tuple | list):
-            return _exception_classes(value, fix)
-        if isinstance(value, type):
-            return _exception_classes([value], fix)
-        if not callable(value):
-            raise Refused(f"must be exception classes, callable or None, got {got(value)}; {fix}")
+        if isinstance(value, tuple | list | type):
+            return _exception_classes([value] if isinstance(value, type) else value, fix)
         # A coroutine or generator is truthy: every failure would be tried again.
-        _refuse_coroutine(value, fix)
-        _refuse_generator(value, "return True or False")
-        return value
+        return _function(value, expected, fix, returns="return True or False", awaits=fix)
 
-    return Rule("exception classes, callable or None", accept)
+    return Rule(expected, accept)
 
 
 def items() -> Rule:
