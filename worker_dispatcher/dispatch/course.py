@@ -19,12 +19,13 @@ from worker_dispatcher.dispatch.books import nobody
 from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
-from worker_dispatcher.dispatch.sendable import check_sendable
+from worker_dispatcher.dispatch.sendable import pack_setup
 from worker_dispatcher.dispatch.stops import goes_on_from
 from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
 from worker_dispatcher.osproc.system import start_thread
+from worker_dispatcher.pools.base import Name, Pool
 from worker_dispatcher.records import Failure, Ledger
 from worker_dispatcher.tracebacks import part_from_frames
 from worker_dispatcher.units import counted
@@ -57,8 +58,7 @@ class Course:
         cycle = frequency.enabled and (frequency.duration is not None or frequency.stages is not None)
         self.tasks = task_list(config.task.list, config.worker.number or 4, cycle=cycle)
         self._plan = make_plan(config, self.tasks.total, self.anchor)
-        if self._plan.kind != "threads":
-            check_sendable(config)
+        self._packed = None if self._plan.kind == "threads" else pack_setup(config, self._plan.setup)
         workers, self.number = self._plan.workers, self._plan.number
         self.handover = None if keep_records else Handover(2 * workers)
         self.ledger = PassingLedger(self.anchor, self.handover, workers) if self.handover else Ledger(self.anchor)
@@ -167,9 +167,13 @@ class Course:
             self.bounded.fail(error)
 
     def _work(self) -> None:
-        self._until_it_is_over(lambda: self.bounded.run(lambda named: open_pool(self._plan, named)))
+        self._until_it_is_over(lambda: self.bounded.run(self._open_pool))
         if self.bounded.interrupted:
             self.bounded.fail(KeyboardInterrupt())
+
+    def _open_pool(self, named: Name) -> Pool:
+        packed, self._packed = self._packed, None  # it may be large: free once it is sent
+        return open_pool(self._plan, named, packed)
 
     def _pour(self) -> None:
         """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
@@ -325,7 +329,7 @@ class Course:
     def _end(self) -> None:
         """All is settled: from here on the run does not change."""
         self.ended = self.ended or now()
-        self.done = True
+        self.done, self._packed = True, None  # without tasks, no pool has taken it
         at_end, self._at_end = self._at_end, _nothing
         at_end()
         self.bounded.follow(nobody)

@@ -15,6 +15,7 @@ from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Name, Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
+from worker_dispatcher.wire import Packed
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.load import Load
@@ -151,8 +152,8 @@ def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[s
     return {name: limit for name in _BLAS if blas_threads or name not in os.environ}
 
 
-def open_pool(plan: Plan, named: Name) -> Pool:
-    """The pool of the plan's shape."""
+def open_pool(plan: Plan, named: Name, packed: Packed | None) -> Pool:
+    """The pool of the plan's shape. packed: the plan's setup, where it is sent to worker processes."""
     if plan.kind == "threads":
         from worker_dispatcher.pools.threads import ThreadPool
 
@@ -160,5 +161,12 @@ def open_pool(plan: Plan, named: Name) -> Pool:
     from worker_dispatcher.pools.processes import ProcessPool
 
     place = "worker process" if plan.kind == "processes" else "worker"
-    environment = dict(plan.environment)
-    return ProcessPool(plan.setup, plan.slots, method=plan.method, environment=environment, place=place, named=named)
+    return ProcessPool(
+        plan.setup,
+        plan.slots,
+        method=plan.method,
+        environment=dict(plan.environment),
+        place=place,
+        named=named,
+        packed=packed,
+    )

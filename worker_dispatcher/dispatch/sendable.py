@@ -1,44 +1,46 @@
-"""What of a config must be sent to worker processes, and whether it can be."""
+"""What worker processes are told of a config, and whether it can be sent to them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from worker_dispatcher import home
 from worker_dispatcher.config import Config, brief
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.execute import describe, guarded
-from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, is_shared_by_inheritance, pack_large
+from worker_dispatcher.pools.base import Setup
+from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, Packed, culprit, is_shared_by_inheritance, pack_large
 
-__all__ = ["check_sendable"]
+__all__ = ["pack_setup"]
 
 
-def check_sendable(config: Config) -> None:
-    """Refuse, before anything starts, what cannot be sent to a process. Names the part of task.config at fault."""
+def pack_setup(config: Config, setup: Setup) -> Packed | None:
+    """What each worker process is told, packed; None where a fork has it. Refuses, before anything starts, what cannot
+    be sent: only then it is looked which option, or which part of task.config, is at fault."""
     if config.worker.start_method == "fork":
-        return  # it is not sent: a fork has it
-    task = config.task
-    functions = {
+        return None
+    packed, error = guarded(pack_large, setup)
+    if error is None:
+        return cast(Packed, packed)
+    del error  # it holds this frame, and would hold itself
+    task, worker = config.task, config.worker
+    parts: dict[str, Any] = {
         "task.function": task.function,
         "task.callback.on_done": task.callback.on_done,
-        "worker.init": config.worker.init,
-        "worker.exit": config.worker.exit,
+        "worker.init": worker.init,
+        "worker.exit": worker.exit,
+        "task.retry_on": task.retry_on,
     }
-    reader = home.FRESH
-    if guarded(pack_large, (*functions.values(), task.config), reader)[1] is None:
-        return
-    parts: list[tuple[str, Any]] = [(path, function) for path, function in functions.items() if function is not None]
     if type(task.config) is dict:
-        parts += [(f"task.config[{brief(key) or type(key).__name__}]", value) for key, value in task.config.items()]
+        parts |= {f"task.config[{brief(key) or type(key).__name__}]": value for key, value in task.config.items()}
     else:
-        parts.append(("task.config", task.config))
-    problems = [(path, text) for path, value in parts if (text := _problem(value, reader)) is not None]
+        parts["task.config"] = task.config
+    problems = [(path, text) for path, value in parts.items() if (text := _problem(value)) is not None]
     raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])
 
 
-def _problem(value: Any, reader: home.Reader) -> str | None:
+def _problem(value: Any) -> str | None:
     """What keeps a value from being sent, and what to do; None if nothing does."""
-    _, error = guarded(pack_large, value, reader)
+    _, error = guarded(pack_large, value)
     if error is None:
         return None
     if (where := culprit(error)) is None:

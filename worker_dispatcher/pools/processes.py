@@ -91,7 +91,9 @@ class ProcessPool:
         environment: dict[str, str],
         place: str = "worker process",
         named: Name = nobody,
+        packed: Packed | None = None,
     ) -> None:
+        """packed: the setup as it is sent, where the caller has packed it."""
         self._setup, self._patience = setup, Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         self.place = place
@@ -99,7 +101,7 @@ class ProcessPool:
             try:
                 self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
                 undo.callback(os.close, self._wake)
-                self._open(slots, method, environment, named, undo)
+                self._open(slots, method, environment, named, packed, undo)
             except OSError as error:
                 raise no_worker(error) from error
             undo.pop_all()
@@ -113,7 +115,13 @@ class ProcessPool:
         self._full = False  # no worker had room when tasks were handed out last
 
     def _open(
-        self, slots: Sequence[int], method: str | None, environment: dict[str, str], named: Name, undo: ExitStack
+        self,
+        slots: Sequence[int],
+        method: str | None,
+        environment: dict[str, str],
+        named: Name,
+        packed: Packed | None,
+        undo: ExitStack,
     ) -> None:
         setup, self._many = self._setup, max(slots) > 1
         entry = GRID_ENTRY if self._many else WORKER_ENTRY
@@ -125,7 +133,7 @@ class ProcessPool:
             undo.callback(self._starter.close)
         else:
             self._reader = home.FRESH
-            packed = pack_large(setup, self._reader)
+            packed = packed or pack_large(setup)
             self._starter = ServerStarter(entry, method == "spawn", environment, _libraries(setup, packed))
             undo.callback(self._starter.close)
             parts, self._greeting_fds = to_parts(packed)
