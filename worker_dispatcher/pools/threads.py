@@ -6,10 +6,12 @@ import itertools
 import math
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
+from worker_dispatcher.execute import guarded
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import (
     LONGEST_INIT,
@@ -36,6 +38,10 @@ from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 __all__ = ["ThreadPool"]
 
 _HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
+_HOLD_BYTES = 8 << 20  # of results that may wait for the driver, which may have to write each to a journal
+_FORGETS = 0.9  # of the heaviest result seen, at each look
+_LIKE_THE_FIRST = 8  # items of a container that are weighed
+_OF_PYTHON = 1 << 9  # of the flags of a class
 _FEED_MOST = 1024  # tasks handed to the crew at once, unless it has more threads
 _AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
 _LOOK_AGAIN = 0.002  # seconds until a task that is to end, and was about to begin, is looked for again
@@ -62,7 +68,7 @@ class ThreadPool:
         self._numbers = 0
         self._held = Held()  # by the crew
         self._seq = 1
-        self._hold = 2 * size
+        self._hold, self._weight = 2 * size, 1.0
         self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
         self._full = False
         self._scan_at = math.inf
@@ -108,7 +114,7 @@ class ThreadPool:
         if self._full and len(self._held) < self._size and not self._one_by_one:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
-        hold = self._size if self._one_by_one else self._hold
+        hold = self._size if self._one_by_one else min(self._hold, max(self._size, int(_HOLD_BYTES / self._weight)))
         while (room := hold - len(self._held)) > 0:
             batch = source.take_alone() or source.take(min(room, max(self._size, _FEED_MOST)))
             if batch is None:
@@ -217,6 +223,7 @@ class ThreadPool:
         for ended in self._crew.harvest(all_there_is=all_there_is):
             if ended.seqs:
                 took = ended.ends[-1] - ended.starts[-1]
+                self._weight = max(guarded(_weight, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
                 self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
                 events += self._book(ended)
         for _ in range(len(bailed)):
@@ -354,3 +361,15 @@ class ThreadPool:
 def _lateness(task: Batch) -> Failure:
     late = TaskTimeout(task.first, task.timeout or 0.0)
     return Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
+
+
+def _weight(result: object) -> float:
+    """About how many bytes a result takes, from one look at it. Runs no code of the user: what his classes make is not
+    weighed."""
+    parts: Iterable[object] = ()
+    if type(result) is dict:
+        parts = result.values()
+    elif type(result) is list or type(result) is tuple:
+        parts = result
+    some = (result, *itertools.islice(parts, _LIKE_THE_FIRST))
+    return max(1, sum(sys.getsizeof(one) for one in some if not type(one).__flags__ & _OF_PYTHON))
