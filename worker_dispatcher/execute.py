@@ -24,8 +24,8 @@ from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
 
 __all__ = [
     "SMALL",
+    "AttemptResult",
     "Call",
-    "Ended",
     "Hooks",
     "Lanes",
     "Marks",
@@ -49,7 +49,7 @@ _HEAD = "Traceback (most recent call last):\n"
 CHAIN_LIMIT = 20  # causes shown: an exception chained thousands deep is cut
 
 
-class Ended(NamedTuple):
+class AttemptResult(NamedTuple):
     """How one attempt ended. started, ended: monotonic seconds of the task function alone."""
 
     started: float
@@ -58,21 +58,22 @@ class Ended(NamedTuple):
     failure: Failure | None
     metadata: dict[Any, Any] | None
 
-    def sealed(self, seal: Seal | None) -> Ended:
+    def sealed(self, seal: Seal | None) -> AttemptResult:
         """With its result and metadata made ready to be sent."""
         if seal is None:
             return self
         result, failure, _ = seal(self.result, self.metadata)
         # If it failed anyway, its metadata may be lost, its own error is not.
-        return Ended(self.started, self.ended, result, self.failure or failure, None)
+        return AttemptResult(self.started, self.ended, result, self.failure or failure, None)
 
 
 # (a result as it is sent, why it cannot be, whether it is heavy) for a result and its metadata; runs user code
 Seal: TypeAlias = Callable[[Any, dict[Any, Any] | None], tuple[Any, Failure | None, bool]]
 
 
-# Ended(...) goes through a function in Python: as long as all else that is done to note how a coroutine ended.
-_new_ended: Callable[[tuple[float, float, Any, Failure | None, Any]], Ended] = partial(tuple.__new__, Ended)
+# AttemptResult(...) goes through a function in Python: as long as all else that is done to note how a coroutine ended.
+_Fields: TypeAlias = tuple[float, float, Any, Failure | None, Any]
+_new_result: Callable[[_Fields], AttemptResult] = partial(tuple.__new__, AttemptResult)
 
 
 class Marks(Protocol):
@@ -93,7 +94,7 @@ class Lanes(Protocol):
     def notes(self, lane: Any) -> dict[Any, Any]:
         """The metadata, still empty, of the task that has just begun."""
 
-    def end(self, lane: Any, ended: Ended | None) -> None:
+    def end(self, lane: Any, ended: AttemptResult | None) -> None:
         """It has ended; None, or what has not begun but has metadata: it was cancelled."""
 
     def attempt(self, lane: Any) -> int:
@@ -303,7 +304,7 @@ async def attempt_async(
         else:
             result, ended, failure = None, ended or now(), failure_from(call, error)
     # Not in the handler: what the end of a task leads to is no consequence of its error.
-    how = _new_ended((started, ended, result, failure, metadata or None)) if started or metadata else None
+    how = _new_result((started, ended, result, failure, metadata or None)) if started or metadata else None
     del failure  # an exception that is kept holds this frame, and would hold itself
     lanes.end(lane, how)
     del how

@@ -114,7 +114,7 @@ def _set_last(of_thread: list[Run], run: Run) -> None:
 
 def _refused_here(config: Config) -> str:
     """Why processes cannot be had: a worker is loading the module that asks for them. Empty where they can."""
-    worker = sys.modules.get("worker_dispatcher.pools.loading")
+    worker = sys.modules.get("worker_dispatcher.pools.protocol.loading")
     if worker is None or not worker.is_loading():
         return ""
     if not (config.worker.use_processing or config.worker.parallel_processing.enabled):

@@ -12,7 +12,7 @@ from typing import Any
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.core.driver import Driver
 from worker_dispatcher.execute import Call
-from worker_dispatcher.pools.base import Batch, Ended, Finished, Pool, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Pool, Setup
 from worker_dispatcher.pools.processes import ProcessPool
 from worker_dispatcher.pools.threads import ThreadPool
 from worker_dispatcher.records import CANCELLED
@@ -97,14 +97,14 @@ class KeptPool:
         finally:
             self.driver.close()
 
-    def wait(self, event: Ended, attempts: int) -> None:
+    def wait(self, event: AttemptDone, attempts: int) -> None:
         """The retries: none."""
 
-    def finished(self, event: Finished, attempts: dict[int, int]) -> None:
+    def finished(self, event: BatchDone, attempts: dict[int, int]) -> None:
         for task_id, result in zip(event.task_ids, event.results, strict=True):
             self.futures.pop(task_id).set_result(result)
 
-    def ended(self, event: Ended, attempts: int) -> None:
+    def ended(self, event: AttemptDone, attempts: int) -> None:
         failure, future = event.failure, self.futures.pop(event.task_id)
         if failure is None:
             future.set_result(event.result)

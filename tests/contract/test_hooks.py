@@ -13,7 +13,8 @@ import pytest
 from staging import SHAPES
 
 import worker_dispatcher as wd
-from worker_dispatcher.pools import base, threads, watch
+from worker_dispatcher.pools import base, threads
+from worker_dispatcher.pools.parent import limits
 
 NUMBER = 4
 
@@ -200,7 +201,7 @@ def test_an_init_that_ends_its_process_ends_the_run_with_a_clear_error(process_s
 
 @pytest.mark.leaves_threads
 def test_an_init_that_does_not_return_ends_the_run_in_the_end(shape, start, notes, monkeypatch):
-    for module in (base, threads, watch):
+    for module in (base, threads, limits):
         monkeypatch.setattr(module, "LONGEST_INIT", 0.5)
 
     with pytest.raises(wd.RunError, match=r"worker.init has not returned after"):

@@ -18,7 +18,7 @@ import pytest
 import worker_dispatcher
 from worker_dispatcher.osproc.starter import Process
 from worker_dispatcher.osproc.system import exiting
-from worker_dispatcher.pools import roster, watch
+from worker_dispatcher.pools.parent import limits, supervisor
 
 COUNT, GUILTY = 12, 5
 HEAD = struct.Struct("<IHHQ")
@@ -72,7 +72,7 @@ async def write_on_a_loop(id: int, config: dict[str, Any]) -> int:
 
 @pytest.fixture
 def soon_noticed(monkeypatch):
-    monkeypatch.setattr(watch, "_LISTEN_EVERY", 0.7, raising=False)
+    monkeypatch.setattr(limits, "_LISTEN_EVERY", 0.7, raising=False)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def end_at_once(id: int, config: dict[str, Any]) -> int:
 @pytest.mark.parametrize("method", [None, "spawn", "fork"])
 def test_a_worker_whose_end_takes_a_while_is_dead_and_not_cut_off(method, guilty, monkeypatch):
     """Its channel is closed before its end can be seen; on a busy machine long before."""
-    monkeypatch.setattr(roster, "_SEVERED_GRACE", 0.0)
+    monkeypatch.setattr(supervisor, "_SEVERED_GRACE", 0.0)
     looks: Counter[Process] = Counter()
     ended = Process.ended.fget
 

@@ -58,8 +58,8 @@ def a_program(folder: Path, text: str) -> str:
 SILENT = """
 import time
 from worker_dispatcher.osproc import forkserver
-import worker_dispatcher.pools.roster
-forkserver.FIRST_WORD = worker_dispatcher.pools.roster.FIRST_WORD = 1.0
+import worker_dispatcher.pools.parent.supervisor
+forkserver.FIRST_WORD = worker_dispatcher.pools.parent.supervisor.FIRST_WORD = 1.0
 before = time.monotonic()
 if {ran_before}:
     run(len, [[1]])
@@ -77,7 +77,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     except OSError:
         pass  # it has ended
 sys.executable = {python!r}
-forkserver.FIRST_WORD = worker_dispatcher.pools.roster.FIRST_WORD = 10.0
+forkserver.FIRST_WORD = worker_dispatcher.pools.parent.supervisor.FIRST_WORD = 10.0
 tell([said, time.monotonic() - before, children, run(len, [[1]])])
 """
 

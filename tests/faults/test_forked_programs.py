@@ -144,8 +144,8 @@ def test_locks_that_another_thread_holds_at_a_fork_are_fresh_in_the_child(what, 
     code = f"""
 import threading
 from worker_dispatcher.journal import file
-from worker_dispatcher.pools import capture
-lock = {{"journal": file._HELD_LOCK, "capture": capture._mutex}}[{what!r}]
+from worker_dispatcher.pools.worker import output_capture
+lock = {{"journal": file._HELD_LOCK, "capture": output_capture._mutex}}[{what!r}]
 held, done = threading.Event(), threading.Event()
 def hold():
     with lock:
@@ -199,7 +199,7 @@ tell(len(set(found)))
     [
         "type('Bare', (), {'write': lambda self, text: len(text)})()",
         "open(os.devnull, 'w')",
-        "type('Broken', (), {'flush': lambda self: 1 / 0, 'write': lambda self, text: len(text)})()",
+        "type('PoolFailed', (), {'flush': lambda self: 1 / 0, 'write': lambda self, text: len(text)})()",
         "None",
     ],
 )

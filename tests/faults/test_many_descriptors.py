@@ -12,9 +12,9 @@ import pytest
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.osproc.starter import Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all
-from worker_dispatcher.pools import roster
-from worker_dispatcher.pools.logs import Incoming
-from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.pools.parent import supervisor
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
+from worker_dispatcher.pools.protocol.log_forwarding import Incoming
 
 CODE = """
 import logging, os, resource, sys
@@ -71,8 +71,8 @@ def test_a_host_with_more_descriptors_than_select_takes_runs_as_any_other(shape,
 @pytest.mark.parametrize(
     ("owner", "step"),
     [
-        (roster, "settle_after_exit"),
-        (Remote, "receive"),
+        (supervisor, "settle_after_exit"),
+        (WorkerHandle, "receive"),
         (Process, "close"),
         (Slate, "close"),
         (ServerStarter, "close"),

@@ -11,7 +11,7 @@ import pytest
 
 import worker_dispatcher as wd
 from worker_dispatcher.osproc import channel
-from worker_dispatcher.pools import frames
+from worker_dispatcher.pools.protocol import frames
 
 SHAPES = {
     "processes": {"use_processing": True},

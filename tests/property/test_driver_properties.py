@@ -14,8 +14,8 @@ from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.plan import make_plan
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
-from worker_dispatcher.pools.base import Batch, Ended, Finished, Returned
-from worker_dispatcher.pools.held import Held
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted
+from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Failure, Ledger
 
 
@@ -62,31 +62,31 @@ class ScriptedPool:
         ids = range(batch.first, batch.first + count)
         at = now()
         if kind == "returned":
-            return [Returned(batch._replace(alone=count == 1 and self.dice.draw(st.booleans())))]
+            return [NotStarted(batch._replace(alone=count == 1 and self.dice.draw(st.booleans())))]
         self.begun.update(ids)
         if kind == "finished":
-            return [Finished(batch.first, [at] * count, [at] * count, [("done", i) for i in ids], {}, 1)]
+            return [BatchDone(batch.first, [at] * count, [at] * count, [("done", i) for i in ids], {}, 1)]
         events = []
         for i, item in zip(ids, batch.items, strict=True):
             failure = None
             if kind == "failed":
                 status = self.dice.draw(st.sampled_from([ERROR, TIMEOUT, CRASHED]))
                 failure = Failure("Some", "text", retry=self.dice.draw(st.booleans()), status=status)
-            events.append(Ended(Batch(i, (item,)), at, at, ("done", i), failure, {"m": i}, 1))
+            events.append(AttemptDone(Batch(i, (item,)), at, at, ("done", i), failure, {"m": i}, 1))
         return events
 
     def stop_now(self) -> list:
         events: list = []
         for batch in self.held:
             if self.dice.draw(st.booleans()):
-                events.append(Returned(batch))
+                events.append(NotStarted(batch))
                 continue
             for i, item in enumerate(batch.items, batch.first):
                 self.begun[i] += 1
                 failure = self.dice.draw(
                     st.sampled_from([None, Failure("", "", status=CANCELLED), Failure("E", "late")])
                 )
-                events.append(Ended(Batch(i, (item,)), now(), now(), ("done", i), failure, None, 1))
+                events.append(AttemptDone(Batch(i, (item,)), now(), now(), ("done", i), failure, None, 1))
         self.held = []
         return events
 
@@ -157,7 +157,7 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     takes=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8)), max_size=20),
 )
 def test_what_a_worker_holds_is_taken_exactly_once_in_any_order(sizes, takes):
-    held, seq, ids = Held(), 1, {}
+    held, seq, ids = InFlight(), 1, {}
     for size in sizes:
         held.add(seq, Batch(100 + seq, list(range(seq, seq + size))))
         ids.update({n: 100 + n for n in range(seq, seq + size)})

@@ -8,13 +8,13 @@ import math
 
 from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, CallStyle, call_style
 from worker_dispatcher.execute import (
+    AttemptResult,
     Call,
-    Ended,
     attempt_run,
     describe,
     guarded,
 )
-from worker_dispatcher.pools.claims import Slot
+from worker_dispatcher.pools.runners.task_queue import Slot
 from worker_dispatcher.records import Stretch
 
 
@@ -31,13 +31,13 @@ def tried(function, task="item", **options):
 
 
 def attempt(call, caller, task_id, task):
-    """A run of one task, as `Ended`."""
+    """A run of one task, as `AttemptResult`."""
     went = Stretch()
     slot = Slot(1, [0], [0.0], [0.0], [0])
     limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [False]}
     attempt_run(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
     assert went.seqs == [1]
-    return Ended(went.starts[0], went.ends[0], went.results[0], *went.apart.get(0, (None, None)))
+    return AttemptResult(went.starts[0], went.ends[0], went.results[0], *went.apart.get(0, (None, None)))
 
 
 def raises(error):

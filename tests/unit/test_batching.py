@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from worker_dispatcher.home import FRESH
-from worker_dispatcher.pools.base import Batch, Ended, Finished
-from worker_dispatcher.pools.batching import Batching, pack_items
-from worker_dispatcher.pools.dealing import by_load, has_room, roomiest, unheard
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone
+from worker_dispatcher.pools.parent.batching import Batching, pack_items
+from worker_dispatcher.pools.parent.dealing import by_load, has_room, roomiest, unheard
 from worker_dispatcher.wire import LARGE, from_parts, unpack
 
 MANY = 10**9
 
 
-def finished(count: int, seconds: float) -> Finished:
+def finished(count: int, seconds: float) -> BatchDone:
     """A run of tasks that took so long in all, one after the other."""
     stamps = [seconds * nth / count for nth in range(count + 1)]
-    return Finished(1, stamps[:-1], stamps[1:], [None] * count, {}, 1)
+    return BatchDone(1, stamps[:-1], stamps[1:], [None] * count, {}, 1)
 
 
 def grown(batching: Batching, *, slots: int = 1, waiting: int = MANY) -> list[int]:
@@ -57,9 +57,9 @@ def test_what_goes_ahead_to_a_process_of_many_threads_shrinks_only_toward_the_en
 
 def test_tasks_side_by_side_and_tasks_that_failed_are_measured_each_by_its_own_time():
     batching = Batching()
-    batching.measure(Finished(1, array("d", [0.0] * 100), array("d", [0.5] * 100), [None] * 100, {}, [1] * 100))
+    batching.measure(BatchDone(1, array("d", [0.0] * 100), array("d", [0.5] * 100), [None] * 100, {}, [1] * 100))
     assert batching.per_task == 0.5
-    batching.measure(Ended(Batch(1, (None,)), 0.0, 1.5, None, None, None, 1))
+    batching.measure(AttemptDone(Batch(1, (None,)), 0.0, 1.5, None, None, None, 1))
     assert batching.per_task == pytest.approx(0.7 * 0.5 + 0.3 * 1.5)
 
 
@@ -100,8 +100,8 @@ def test_batches_of_quick_tasks_grow_by_steps_up_to_the_most():
 
 def test_tasks_that_took_no_time_at_all_break_nothing():
     batching = Batching()
-    batching.measure(Finished(1, [5.0], [5.0], [None], {}, 1))
-    batching.measure(Finished(2, [5.0], [4.0], [None], {}, 1))
+    batching.measure(BatchDone(1, [5.0], [5.0], [None], {}, 1))
+    batching.measure(BatchDone(2, [5.0], [4.0], [None], {}, 1))
     assert 1 <= batching.size(MANY, 1, 1, 0) <= 8
 
 
@@ -235,6 +235,6 @@ def test_each_batch_goes_to_the_worker_with_the_fewest_tasks_for_each_thread_of_
 
 
 def worker(dice: random.Random) -> SimpleNamespace:
-    """What is asked of a Remote, now and then one that must be given nothing."""
+    """What is asked of a WorkerHandle, now and then one that must be given nothing."""
     held, slots = range(dice.randrange(9)), dice.choice([1, 3, 4])
     return SimpleNamespace(held=held, slots=slots, ready=dice.random() < 0.9, open=dice.random() < 0.6)

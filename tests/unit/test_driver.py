@@ -8,7 +8,7 @@ import pytest
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.core.driver import Alarm, Driver
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Finished, Returned
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted, PoolFailed
 from worker_dispatcher.records import CANCELLED, Failure
 
 FAILED = Failure("ValueError", "no such order")
@@ -85,10 +85,10 @@ class Sink:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def finished(self, event: Finished, attempts: dict[int, int]) -> None:
+    def finished(self, event: BatchDone, attempts: dict[int, int]) -> None:
         self.told.append((*event.task_ids, "ok", attempts))
 
-    def ended(self, event: Ended, attempts: int) -> str | None:
+    def ended(self, event: AttemptDone, attempts: int) -> str | None:
         self.told.append((event.task_id, event.failure and event.failure.type, attempts))
         return "failures" if event.item == "fatal" else None
 
@@ -103,21 +103,21 @@ class Once:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
-    def wait(self, event: Ended, attempts: int) -> float | None:
+    def wait(self, event: AttemptDone, attempts: int) -> float | None:
         return self.seconds if attempts == 1 else None
 
 
 class Never:
-    def wait(self, event: Ended, attempts: int) -> float | None:
+    def wait(self, event: AttemptDone, attempts: int) -> float | None:
         return None
 
 
-def ended(task_id: int, failure: Failure | None = FAILED, item: Any = None) -> Ended:
-    return Ended(Batch(task_id, (item,)), 1.0, 2.0, None, failure, None, 1)
+def ended(task_id: int, failure: Failure | None = FAILED, item: Any = None) -> AttemptDone:
+    return AttemptDone(Batch(task_id, (item,)), 1.0, 2.0, None, failure, None, 1)
 
 
-def finished(first: int, count: int = 1) -> Finished:
-    return Finished(first, [1.0] * count, [2.0] * count, [None] * count, {}, 1)
+def finished(first: int, count: int = 1) -> BatchDone:
+    return BatchDone(first, [1.0] * count, [2.0] * count, [None] * count, {}, 1)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def sink() -> Sink:
 
 
 def test_ends_reach_the_sink_and_what_was_not_begun_the_source(source: Source, sink: Sink) -> None:
-    pool = Pool([finished(1, 2), ended(3)], [Returned(Batch(4, ["d"]))])
+    pool = Pool([finished(1, 2), ended(3)], [NotStarted(Batch(4, ["d"]))])
     driver = Driver(pool, source, sink, Never())
 
     driver.run(lambda: bool(pool.news))
@@ -154,7 +154,7 @@ def test_a_failed_task_waits_for_its_next_attempt_and_is_told_of_once(source: So
 
 def test_what_waits_for_another_attempt_when_the_driver_ends_has_failed(source: Source, sink: Sink) -> None:
     running = ended(2, Failure("", "", status=CANCELLED))
-    pool = Pool([ended(1), ended(2)], at_stop=(running, Returned(Batch(3, ["c"]))))
+    pool = Pool([ended(1), ended(2)], at_stop=(running, NotStarted(Batch(3, ["c"]))))
     driver = Driver(pool, source, sink, Once())
     driver.run(lambda: bool(pool.news))
 
@@ -179,7 +179,7 @@ def test_nothing_is_tried_again_once_the_driver_was_stopped(source: Source, sink
 
 def test_the_first_reason_to_stop_stands(source: Source, sink: Sink) -> None:
     error = RuntimeError("no workers")
-    pool = Pool([Broken(error), ended(1, item="fatal")])
+    pool = Pool([PoolFailed(error), ended(1, item="fatal")])
     driver = Driver(pool, source, sink, Never())
 
     driver.run(lambda: True)

@@ -10,7 +10,7 @@ import pytest
 from worker_dispatcher.clock import now
 from worker_dispatcher.config import CallStyle
 from worker_dispatcher.execute import Call
-from worker_dispatcher.pools.base import Batch, Ended, Finished, Returned, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted, Setup
 from worker_dispatcher.pools.threads import ThreadPool
 from worker_dispatcher.records import CANCELLED, TIMEOUT
 
@@ -30,7 +30,7 @@ class OneBatch:
 
 
 class HeldUp(deque):
-    """Where a crew says what has ended: it is held up there, before or after it has said so."""
+    """Where a runner says what has ended: it is held up there, before or after it has said so."""
 
     def __init__(self, before):
         super().__init__()
@@ -59,7 +59,7 @@ def pool_of_one():
 @pytest.mark.parametrize("timeout", [None, 60.0])
 def test_what_ends_as_the_run_is_stopped_is_told_once(before, timeout):
     pool = pool_of_one()
-    done = pool._crew.done = HeldUp(before)
+    done = pool._runner.done = HeldUp(before)
     try:
         pool.feed(OneBatch(["first", "second"], timeout))
         assert done.reached.wait(20)
@@ -70,26 +70,26 @@ def test_what_ends_as_the_run_is_stopped_is_told_once(before, timeout):
     finally:
         done.go_on.set()
         pool.close()
-    first, second = sorted(told, key=lambda event: isinstance(event, Returned))
-    assert isinstance(second, Returned)
+    first, second = sorted(told, key=lambda event: isinstance(event, NotStarted))
+    assert isinstance(second, NotStarted)
     assert list(second.batch.items) == ["second"]
     if before:
-        assert isinstance(first, Ended)
+        assert isinstance(first, AttemptDone)
         assert first.failure.status == CANCELLED
     else:
-        assert isinstance(first, Finished)
+        assert isinstance(first, BatchDone)
         assert first.results == ["first"]
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_what_ends_as_its_loop_is_left_behind_is_told_once(before):
     pool, told = pool_of_one(), []
-    crew = pool._crew
-    done = crew.done = HeldUp(before)
+    runner = pool._runner
+    done = runner.done = HeldUp(before)
     try:
         pool.feed(OneBatch(["first"], 0.05))
         assert done.reached.wait(20)
-        while pool._crew is crew:
+        while pool._runner is runner:
             told += pool.wait(now() + 20)
         done.go_on.set()
         assert done.said.wait(20)

@@ -14,7 +14,7 @@ from worker_dispatcher import execute
 from worker_dispatcher.config import TASK_NAMES, call_style
 from worker_dispatcher.execute import Call, attempt_run
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.pools.claims import Claims, Columns, Slot, forked
+from worker_dispatcher.pools.runners.task_queue import Columns, Slot, TaskQueue, forked
 from worker_dispatcher.records import Stretch
 
 
@@ -218,18 +218,18 @@ def run_on(slot, tasks):
 
 @pytest.mark.parametrize("items", [[5, 6, 7, 8, 9], (5, 6, 7, 8, 9), range(5, 10)])
 def test_claims_are_taken_one_by_one_or_by_the_rest_of_a_batch(items):
-    claims = Claims()
-    claims.add(1, Batch(100, items))
-    claims.add(6, Batch(300, [1, 2]))
-    first = claims.next()
+    queue = TaskQueue()
+    queue.add(1, Batch(100, items))
+    queue.add(6, Batch(300, [1, 2]))
+    first = queue.next()
     assert first.task == (1, 100, 5)
     assert next(first.rest) == (2, 101, 6)
-    third = claims.next()
+    third = queue.next()
     assert third.task == (3, 102, 7)
     assert list(third.rest) == [(4, 103, 8), (5, 104, 9)]
-    assert claims.next().task == (6, 300, 1)
-    assert claims.drop() == [7]
-    assert claims.next() is None
+    assert queue.next().task == (6, 300, 1)
+    assert queue.drop() == [7]
+    assert queue.next() is None
 
 
 def test_a_child_sees_that_it_was_forked_and_starts_afresh():

@@ -13,9 +13,9 @@ from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.execute import Call
 from worker_dispatcher.osproc.starter import Process
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.functions import KEPT, Function, Functions, Known
-from worker_dispatcher.pools.life import Life, State, Why
-from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.pools.parent.functions import KEPT, Function, Functions, Known
+from worker_dispatcher.pools.parent.life import Life, State, Why
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
 SETUP = Setup(Call(abs, CallStyle(positional=True)), max_tasks=2)
 ALLOWED = {
@@ -76,42 +76,42 @@ class Asked:
 
 
 @pytest.fixture
-def remote() -> Iterator[Remote]:
-    remote = Remote(Asked(), 1, 1, SETUP)  # type: ignore[arg-type]
-    yield remote
-    remote.close()
+def handle() -> Iterator[WorkerHandle]:
+    handle = WorkerHandle(Asked(), 1, 1, SETUP)  # type: ignore[arg-type]
+    yield handle
+    handle.close()
 
 
 @pytest.mark.parametrize("name", ["alone", "gone", "closing_at", "answered", "full"])
-def test_a_worker_is_not_open_in_a_special_state(remote: Remote, name: str) -> None:
-    assert remote.open
+def test_a_worker_is_not_open_in_a_special_state(handle: WorkerHandle, name: str) -> None:
+    assert handle.open
     match name:
         case "closing_at":
-            remote.closing_at = 5.0
+            handle.closing_at = 5.0
         case "answered":
-            remote.answered = False
+            handle.answered = False
         case "full":
-            remote.give(Batch(1, [1, 2]), Function(0, None), [b"", b"", b""], [])
+            handle.give(Batch(1, [1, 2]), Function(0, None), [b"", b"", b""], [])
         case _:
-            setattr(remote, name, True)
-    assert not remote.open
+            setattr(handle, name, True)
+    assert not handle.open
 
 
-def test_a_worker_that_drains_takes_nothing_and_leaves_when_it_holds_nothing(remote: Remote) -> None:
-    remote.life.move(State.READY)
-    remote.give(Batch(1, [1]), Function(0, None), [b"", b"", b""], [])
-    remote.drain(Why.RELEASED)
-    assert (remote.open, remote.life.state, remote.closing_at) == (False, State.DRAINING, math.inf)
-    remote.leave(1.0)
-    assert remote.closing_at == math.inf
-    remote.held.take_all()
-    remote.leave(1.0)
-    assert remote.closing_at < math.inf
+def test_a_worker_that_drains_takes_nothing_and_leaves_when_it_holds_nothing(handle: WorkerHandle) -> None:
+    handle.life.move(State.READY)
+    handle.give(Batch(1, [1]), Function(0, None), [b"", b"", b""], [])
+    handle.drain(Why.RELEASED)
+    assert (handle.open, handle.life.state, handle.closing_at) == (False, State.DRAINING, math.inf)
+    handle.leave(1.0)
+    assert handle.closing_at == math.inf
+    handle.held.take_all()
+    handle.leave(1.0)
+    assert handle.closing_at < math.inf
 
 
-def test_one_that_is_drained_before_it_is_ready_is_ended(remote: Remote) -> None:
-    remote.drain(Why.RELEASED)
-    assert (remote.life.state, remote.life.why, remote.life.killed) == (State.DYING, Why.RELEASED, True)
+def test_one_that_is_drained_before_it_is_ready_is_ended(handle: WorkerHandle) -> None:
+    handle.drain(Why.RELEASED)
+    assert (handle.life.state, handle.life.why, handle.life.killed) == (State.DYING, Why.RELEASED, True)
 
 
 def test_a_worker_is_told_a_call_once_and_forgets_what_was_used_longest_ago() -> None:

@@ -1,7 +1,7 @@
 """The core that every face shares: a Driver moves tasks from a Source through a Pool to a Sink; floor 4.
 
-    Source ── take ──▶ Pool ── Finished, Ended ──▶ Driver ──▶ Sink
-       ▲                 │ Returned                  │
+    Source ── take ──▶ Pool ── BatchDone, AttemptDone ──▶ Driver ──▶ Sink
+       ▲                 │ NotStarted                  │
        └──── put_back ◀──┴──────── put_back_at ◀─────┘   (Retries say whether, and when)
     Timers: each says when it is due, and is looked at then
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.pools import base
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Finished, Pool, Returned
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, Pool, PoolFailed
 from worker_dispatcher.records import CANCELLED
 
 __all__ = ["LONGEST_WAIT", "Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
@@ -38,10 +38,10 @@ class Sink(Protocol):
     """Where ends go: each task's once. Each method returns why the driver must stop, or None. Called in the driver's
     thread; raises nothing."""
 
-    def finished(self, event: Finished, attempts: dict[int, int]) -> str | None:
+    def finished(self, event: BatchDone, attempts: dict[int, int]) -> str | None:
         """Tasks have ended ok. attempts: how many each took, by id, where more than one."""
 
-    def ended(self, event: Ended, attempts: int) -> str | None:
+    def ended(self, event: AttemptDone, attempts: int) -> str | None:
         """A task has ended for good. attempts: how many have ended; one that was cancelled does not count."""
 
     def broken(self, error: BaseException) -> str | None:
@@ -51,7 +51,7 @@ class Sink(Protocol):
 class Retries(Protocol):
     """Whether a failed task is tried again. Called in the driver's thread; raises nothing."""
 
-    def wait(self, event: Ended, attempts: int) -> float | None:
+    def wait(self, event: AttemptDone, attempts: int) -> float | None:
         """Seconds until its next attempt, None if there is none. attempts: how many have failed."""
 
 
@@ -85,7 +85,7 @@ class Driver:
     def __init__(self, pool: Pool, source: Source, sink: Sink, retries: Retries, timers: Sequence[Timer] = ()) -> None:
         self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
         self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
-        self._waiting: dict[int, Ended] = {}  # the last attempt of tasks that will have, or have, another
+        self._waiting: dict[int, AttemptDone] = {}  # the last attempt of tasks that will have, or have, another
         self._reasons: list[str] = []  # to append is one step for all threads
         self._asked: deque[Callable[[], None]] = deque()  # so is to append here, and to take away
 
@@ -153,16 +153,16 @@ class Driver:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Finished():
+            case BatchDone():
                 self._finished(event)
-            case Ended():
+            case AttemptDone():
                 self._ended(event)
-            case Returned():
+            case NotStarted():
                 self._source.put_back(event.batch)
-            case Broken():
+            case PoolFailed():
                 self._mind(self._sink.broken(event.error))
 
-    def _finished(self, event: Finished) -> None:
+    def _finished(self, event: BatchDone) -> None:
         attempts: dict[int, int] = {}
         if self._waiting:
             for task_id in self._waiting.keys() & event.task_ids:
@@ -170,7 +170,7 @@ class Driver:
                 attempts[task_id] = self._tried.pop(task_id) + 1
         self._mind(self._sink.finished(event, attempts))
 
-    def _ended(self, event: Ended) -> None:
+    def _ended(self, event: AttemptDone) -> None:
         task_id, failure = event.task_id, event.failure
         cancelled = failure is not None and failure.status == CANCELLED
         tried = self._tried.pop(task_id, 0) + (not cancelled)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.clock import now, thread_time
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, Finished, neighbours
+from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, BatchDone, neighbours
 from worker_dispatcher.records import Failure, Ledger
 from worker_dispatcher.tracebacks import part_from_frames
 
@@ -49,7 +49,7 @@ class Books:
         self.ledger = ledger
         self.tell: Callable[[int, int], None] = nobody
 
-    def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:
+    def run(self, event: BatchDone, attempts: dict[int, int]) -> Mapping[int, BaseException]:
         """Book tasks that ended ok. attempts: by id, where more than one. Returns those that are not booked, each with
         what is wrong with its result."""
         self._settle_run(event, attempts)
@@ -74,7 +74,7 @@ class Books:
     def close(self) -> None:
         """Commit, and let the journal go. Idempotent; raises nothing."""
 
-    def _settle_run(self, event: Finished, attempts: dict[int, int]) -> None:
+    def _settle_run(self, event: BatchDone, attempts: dict[int, int]) -> None:
         if event.metadata:
             self.ledger.metadata.update(event.metadata)
         if attempts:
@@ -117,7 +117,7 @@ class JournalBooks(Books):
         self._journal, self.due = journal, math.inf
         journal.earlier = ledger.earlier
         journal.pids = ledger.pids
-        self._entries: list[tuple[Finished, dict[int, int]] | Outcome] = []
+        self._entries: list[tuple[BatchDone, dict[int, int]] | Outcome] = []
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
 
     def begin_load(self, max_workers: int | None) -> None:
@@ -153,13 +153,13 @@ class JournalBooks(Books):
             missing.append((first + at, items[at:]))
         return missing
 
-    def run(self, event: Finished, attempts: dict[int, int]) -> Mapping[int, BaseException]:
+    def run(self, event: BatchDone, attempts: dict[int, int]) -> Mapping[int, BaseException]:
         refused: dict[int, BaseException] = {}
         for part in event.runs():
             refused |= self._run(part, {one: attempts[one] for one in part.task_ids if one in attempts})
         return refused
 
-    def _run(self, event: Finished, attempts: dict[int, int]) -> dict[int, BaseException]:
+    def _run(self, event: BatchDone, attempts: dict[int, int]) -> dict[int, BaseException]:
         columns = event.first, event.starts, event.ends, event.results, event.worker, event.metadata, attempts
         refused: dict[int, BaseException] = self._attempt(self._journal.record_run, *columns) or {}
         for part in _without(event, refused) if refused else (event,):
@@ -187,7 +187,7 @@ class JournalBooks(Books):
             self._enter(outcome, 1, ended - started)
         return refused
 
-    def _enter(self, entry: tuple[Finished, dict[int, int]] | Outcome, count: int, took: float) -> None:
+    def _enter(self, entry: tuple[BatchDone, dict[int, int]] | Outcome, count: int, took: float) -> None:
         self._entries.append(entry)
         self.pending += count
         if self.error is not None:
@@ -244,7 +244,7 @@ def nobody(first: int, count: int) -> None:
     """Nobody follows."""
 
 
-def _without(event: Finished, refused: Mapping[int, BaseException]) -> Iterator[Finished]:
+def _without(event: BatchDone, refused: Mapping[int, BaseException]) -> Iterator[BatchDone]:
     """The tasks of a run, one by one, less those that are refused."""
     for nth, result in enumerate(event.results):
         task_id = event.first + nth
@@ -252,4 +252,4 @@ def _without(event: Finished, refused: Mapping[int, BaseException]) -> Iterator[
             notes = {task_id: event.metadata[task_id]} if task_id in event.metadata else {}
             worker = event.worker if isinstance(event.worker, int) else event.worker[nth]
             starts, ends = event.starts[nth : nth + 1], event.ends[nth : nth + 1]
-            yield Finished(task_id, starts, ends, [result], notes, worker)
+            yield BatchDone(task_id, starts, ends, [result], notes, worker)

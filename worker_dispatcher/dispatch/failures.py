@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
-from worker_dispatcher.pools.base import Ended, Pool
+from worker_dispatcher.pools.base import AttemptDone, Pool
 from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT, Ledger
 
 __all__ = ["AsConfigured", "dressed"]
@@ -21,7 +21,7 @@ class AsConfigured:
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self._plan, self._ledger = plan, ledger
 
-    def wait(self, event: Ended, attempts: int) -> float | None:
+    def wait(self, event: AttemptDone, attempts: int) -> float | None:
         if not self._plan.retry.again(attempts) or not self._may(event):
             return None
         due = self._ledger.due_of(event.task_id)  # what fails ahead of its time counts as failed then
@@ -29,7 +29,7 @@ class AsConfigured:
         spans.extend((max(event.started, due), max(event.ended, due)))
         return self._plan.retry.backoff.wait(attempts)
 
-    def _may(self, event: Ended) -> bool:
+    def _may(self, event: AttemptDone) -> bool:
         """What retry_on says: of an error in the worker, where the exception was; of a timeout or a death, here."""
         assert event.failure is not None
         if event.failure.status == ERROR:
@@ -37,7 +37,7 @@ class AsConfigured:
         return failure_from(self._plan.setup.call, _stand_in(event)).retry
 
 
-def _stand_in(event: Ended, worker: int | None = None) -> BaseException:
+def _stand_in(event: AttemptDone, worker: int | None = None) -> BaseException:
     """The exception that stands for a timeout or a death. worker: the process's number, where it has one."""
     assert event.failure is not None
     if event.failure.status == TIMEOUT:
@@ -48,7 +48,7 @@ def _stand_in(event: Ended, worker: int | None = None) -> BaseException:
 
 
 def dressed(
-    event: Ended, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, *, total: int | None, kept: str
+    event: AttemptDone, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, *, total: int | None, kept: str
 ) -> BaseException:
     """The exception of the task that ends a run, with notes on where and when, and its remote traceback. attempts: how
     many were made; pids: of workers, by number; total: tasks, None if unknown; kept: what is said of the records."""
@@ -70,7 +70,7 @@ def dressed(
 
 
 def _circumstances(
-    event: Ended, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, total: int | None
+    event: AttemptDone, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, total: int | None
 ) -> str:
     """Which task it was, what became of it where, and its input where that is a text or a number."""
     said = f"task #{event.task_id}" + ("" if total is None else f" of {total}") + f", attempt {attempts}"

@@ -8,7 +8,7 @@ from worker_dispatcher.dispatch.books import Books, Outcome
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.stops import cut_short
 from worker_dispatcher.execute import failure_from
-from worker_dispatcher.pools.base import Batch, Ended, Finished
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone
 from worker_dispatcher.records import CANCELLED, OK, Failure
 
 __all__ = ["Recorder"]
@@ -25,20 +25,20 @@ class Recorder:
     def __init__(self, books: Books, plan: Plan, allowed: float) -> None:
         self._books, self._plan, self._allowed = books, plan, allowed
         self._failed = 0
-        self.last_failed: tuple[Ended, int] | None = None
+        self.last_failed: tuple[AttemptDone, int] | None = None
         self.why_broken: BaseException | None = None
         self.why = "cancel"
 
-    def finished(self, event: Finished, attempts: dict[int, int]) -> str | None:
+    def finished(self, event: BatchDone, attempts: dict[int, int]) -> str | None:
         why = None
         for task_id, error in self._books.run(event, attempts).items():
             at = event.task_ids.index(task_id)
             worker = event.worker if isinstance(event.worker, int) else event.worker[at]
-            one = Ended(Batch(task_id, (None,)), event.starts[at], event.ends[at], None, None, None, worker)
+            one = AttemptDone(Batch(task_id, (None,)), event.starts[at], event.ends[at], None, None, None, worker)
             why = self._cannot_keep(one, attempts.get(task_id, 1), error) or why
         return why
 
-    def ended(self, event: Ended, attempts: int) -> str | None:
+    def ended(self, event: AttemptDone, attempts: int) -> str | None:
         failure = event.failure
         if failure is not None and failure.status == CANCELLED:
             failure = cut_short(self.why)
@@ -64,14 +64,14 @@ class Recorder:
         self.why_broken = self.why_broken or error  # the first one says why
         return "exception"
 
-    def _count(self, event: Ended, attempts: int) -> str | None:
+    def _count(self, event: AttemptDone, attempts: int) -> str | None:
         self._failed += 1
         if self._failed < self._allowed or self.last_failed is not None:
             return None
         self.last_failed = event, attempts
         return "failures"
 
-    def _cannot_keep(self, event: Ended, attempts: int, error: BaseException) -> str | None:
+    def _cannot_keep(self, event: AttemptDone, attempts: int, error: BaseException) -> str | None:
         """What a task that ended ok has to keep cannot be written to the journal: that is the task's error."""
         failure = failure_from(self._plan.setup.call, error)
         text = f"the result or its metadata cannot be kept in the journal: {failure.message}"

@@ -1,7 +1,7 @@
 """What a pool is, in words and types.
 
-A pool is given batches of tasks and says of every task in them, exactly once, how it ended: in a `Finished`
-run of tasks that ended ok, as one `Ended` task, or in a `Returned` batch that was not run and is nobody's
+A pool is given batches of tasks and says of every task in them, exactly once, how it ended: in a `BatchDone`
+run of tasks that ended ok, as one `AttemptDone` task, or in a `NotStarted` batch that was not run and is nobody's
 fault. It knows nothing of retries, results or records: those are the driver's.
 """
 
@@ -22,16 +22,16 @@ from worker_dispatcher.records import Failure
 __all__ = [
     "LONGEST_INIT",
     "ONE_BY_ONE_FROM",
+    "AttemptDone",
     "Batch",
-    "Broken",
+    "BatchDone",
     "Complaints",
-    "Ended",
     "Event",
-    "Finished",
     "Name",
+    "NotStarted",
     "Patience",
     "Pool",
-    "Returned",
+    "PoolFailed",
     "Setup",
     "Source",
     "neighbours",
@@ -86,7 +86,7 @@ class Batch(NamedTuple):
         return zip(range(seq, seq + len(self.items)), itertools.count(self.first), self.items)
 
 
-class Finished(NamedTuple):
+class BatchDone(NamedTuple):
     """Tasks first, first + 1, ... ended ok. starts, ends: monotonic seconds; metadata: by task id, where not empty;
     worker: its number, or one for each task. ids: of the tasks, where they are not neighbours. call: of their batch."""
 
@@ -103,7 +103,7 @@ class Finished(NamedTuple):
     def task_ids(self) -> Sequence[int]:
         return range(self.first, self.first + len(self.results)) if self.ids is None else self.ids
 
-    def runs(self) -> Iterator[Finished]:
+    def runs(self) -> Iterator[BatchDone]:
         """The same, neighbours by neighbours."""
         if self.ids is None:
             yield self
@@ -114,7 +114,7 @@ class Finished(NamedTuple):
             notes = {one: self.metadata[one] for one in ids[low:high] if one in self.metadata} if self.metadata else {}
             worker = self.worker if isinstance(self.worker, int) else self.worker[low:high]
             columns = self.starts[low:high], self.ends[low:high], self.results[low:high]
-            yield Finished(first, *columns, notes, worker, None, self.call)
+            yield BatchDone(first, *columns, notes, worker, None, self.call)
 
 
 def neighbours(ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -123,7 +123,7 @@ def neighbours(ids: Sequence[int]) -> list[tuple[int, int]]:
     return [(ids[low], high - low) for low, high in itertools.pairwise([0, *bounds, len(ids)])]
 
 
-class Ended(NamedTuple):
+class AttemptDone(NamedTuple):
     """One attempt of one task has ended; ok if failure is None. batch: of this task alone, for another attempt."""
 
     batch: Batch
@@ -143,19 +143,19 @@ class Ended(NamedTuple):
         return self.batch.items[0]
 
 
-class Returned(NamedTuple):
+class NotStarted(NamedTuple):
     """These tasks were not begun, or were lost through no fault of theirs. They count no attempt."""
 
     batch: Batch
 
 
-class Broken(NamedTuple):
+class PoolFailed(NamedTuple):
     """The pool cannot go on."""
 
     error: BaseException
 
 
-Event = Finished | Ended | Returned | Broken
+Event = BatchDone | AttemptDone | NotStarted | PoolFailed
 
 
 # Is told the number and the process id of each worker that begins; in any thread.
@@ -215,7 +215,7 @@ class Setup(NamedTuple):
         caller = call.with_state(state).caller()
         if not self.capture:
             return caller
-        from worker_dispatcher.pools.capture import capturing
+        from worker_dispatcher.pools.worker.output_capture import capturing
 
         return capturing(caller, coroutine=self.coroutine)
 
@@ -223,7 +223,7 @@ class Setup(NamedTuple):
         """Take hold of what is printed in this process, where that is wanted; returns what lets go of it again."""
         if not self.capture:
             return lambda: None
-        from worker_dispatcher.pools.capture import redirect
+        from worker_dispatcher.pools.worker.output_capture import redirect
 
         return redirect()
 
@@ -286,7 +286,7 @@ class Pool(Protocol):
         """What has happened; waits for it, but not past `until` (monotonic, may be infinite) nor a `wake`."""
 
     def pause(self) -> None:
-        """Begin nothing more, and take nothing more; what has not begun comes back as Returned."""
+        """Begin nothing more, and take nothing more; what has not begun comes back as NotStarted."""
 
     def resume(self) -> None:
         """Undo `pause`."""
@@ -296,9 +296,9 @@ class Pool(Protocol):
         once. Workers that are too many take nothing more, and leave once what they have begun has ended."""
 
     def kill(self, task_id: int) -> None:
-        """End a task that the pool has: if it has begun it comes as Ended with status CANCELLED, else it comes back as
-        Returned, with others. Its worker process is ended, its thread left behind, its coroutine cancelled. In a grid,
-        what runs beside it has a moment to end, and is Returned if it does not."""
+        """End a task that the pool has: if it has begun, it comes as AttemptDone with status CANCELLED, else it comes
+        back as NotStarted, with others. Its worker process is ended, its thread left behind, its coroutine cancelled.
+        In a grid, what runs beside it has a moment to end, and comes back if it does not."""
 
     def wake(self) -> None:
         """Make `wait` return. At any time, also once the pool is closed."""
@@ -307,7 +307,8 @@ class Pool(Protocol):
         """Make `wait` return, and `close` wait no longer for worker.exit: see Patience. At any time."""
 
     def stop(self) -> list[Event]:
-        """End everything now: a task that was running comes as Ended with status CANCELLED, the rest Returned."""
+        """End everything now: a task that was running comes as AttemptDone with status CANCELLED, the rest comes back
+        as NotStarted."""
 
     def close(self) -> None:
         """Release all workers and what belongs to them; returns when they are gone. Idempotent."""

@@ -25,27 +25,27 @@ from worker_dispatcher.osproc.system import close_all, given, no_worker
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 from worker_dispatcher.pools.base import (
     ONE_BY_ONE_FROM,
+    AttemptDone,
     Batch,
-    Broken,
+    BatchDone,
     Complaints,
-    Ended,
     Event,
-    Finished,
     Name,
     Patience,
+    PoolFailed,
     Setup,
     Source,
     nobody,
 )
-from worker_dispatcher.pools.batching import pack_items
-from worker_dispatcher.pools.deadlines import Deadlines
-from worker_dispatcher.pools.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
-from worker_dispatcher.pools.functions import Function, Functions
-from worker_dispatcher.pools.loading import flush, inherit, unsendable
-from worker_dispatcher.pools.logs import Incoming, levels
-from worker_dispatcher.pools.remote import Remote
-from worker_dispatcher.pools.roster import EXIT_GRACE, Roster
-from worker_dispatcher.pools.watch import Watch
+from worker_dispatcher.pools.parent.batching import pack_items
+from worker_dispatcher.pools.parent.deadlines import Deadlines
+from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
+from worker_dispatcher.pools.parent.functions import Function, Functions
+from worker_dispatcher.pools.parent.limits import Limits
+from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
+from worker_dispatcher.pools.protocol.loading import flush, inherit, unsendable
+from worker_dispatcher.pools.protocol.log_forwarding import Incoming, levels
 from worker_dispatcher.wire import (
     LARGE_PICKLE,
     Packed,
@@ -109,8 +109,8 @@ class ProcessPool:
         self._wakes.register(self._wake, select.POLLIN)
         self._functions = Functions()
         self._batching = self._functions.of(None).batching  # of what was given last
-        self._deadlines = Deadlines(self._roster)
-        self._watch = Watch(setup)
+        self._deadlines = Deadlines(self._supervisor)
+        self._limits = Limits(setup)
         self._paused = False
         self._full = False  # no worker had room when tasks were handed out last
 
@@ -147,9 +147,10 @@ class ProcessPool:
             fds = [*fds, self._logs.theirs]
             about_logs = levels(), len(fds), setup.forward_logging == "drop"
         manners = marshal.dumps((about_logs, about_main))
-        self._roster = Roster(setup, list(slots), self._starter, ([*parts, manners], fds), complaints, named)
-        self.pids, self.complaints = self._roster.pids, self._roster.complaints
-        self._remotes, self._events, self._poll = self._roster.remotes, self._roster.events, self._roster.poll
+        self._supervisor = Supervisor(setup, list(slots), self._starter, ([*parts, manners], fds), complaints, named)
+        self.pids, self.complaints = self._supervisor.pids, self._supervisor.complaints
+        self._handles, self._events = self._supervisor.handles, self._supervisor.events
+        self._poll = self._supervisor.poll
         self._poll.register(self._wake, select.POLLIN)
         if self._logs is not None:
             self._poll.register(self._logs, select.POLLIN)
@@ -157,74 +158,74 @@ class ProcessPool:
     # Feeding
 
     def prepare(self, workers: int) -> bool:
-        self._roster.grow(workers)
-        return all(remote.ready for remote in self._remotes) and bool(self._remotes)
+        self._supervisor.grow(workers)
+        return all(handle.ready for handle in self._handles) and bool(self._handles)
 
     def feed(self, source: Source) -> None:
         if self._paused:
             return
         waiting = source.waiting()
-        self._roster.grow(
-            wanted(source, self._remotes, self._task_time()) if self._setup.timed else waiting + source.alone_waiting()
+        self._supervisor.grow(
+            wanted(source, self._handles, self._task_time()) if self._setup.timed else waiting + source.alone_waiting()
         )
         reserved, self._full = self._feed_alone(source), False
-        remotes, slots = [r for r in self._remotes if r is not reserved], sum(r.slots for r in self._remotes)
-        loads = by_load(remotes) if waiting else []
+        handles, slots = [r for r in self._handles if r is not reserved], sum(r.slots for r in self._handles)
+        loads = by_load(handles) if waiting else []
         while waiting:
             batching = self._functions.of(source.call()).batching
             one_by_one = self._setup.timed or (self._setup.recorded and not 0 < batching.per_task < ONE_BY_ONE_FROM)
             ahead = 0 if one_by_one else batching.last
-            remote = roomiest(remotes, loads, ahead)
-            if remote is None:
+            handle = roomiest(handles, loads, ahead)
+            if handle is None:
                 self._full = reserved is None
                 return
-            free = max(0, remote.slots - len(remote.held))
+            free = max(0, handle.slots - len(handle.held))
             if self._setup.timed:
-                count = min(free, -(-source.crowd(SPAN) // len(self._remotes)))
+                count = min(free, -(-source.crowd(SPAN) // len(self._handles)))
             else:
-                count = batching.size(waiting, remote.slots, slots, free)
+                count = batching.size(waiting, handle.slots, slots, free)
                 count = min(count, free) if one_by_one else count
-            batch = source.take(min(count, remote.room))
+            batch = source.take(min(count, handle.room))
             if batch is None:
                 return
-            self._give(remote, batch)
+            self._give(handle, batch)
             waiting = max(0, waiting - len(batch.items)) or source.waiting()  # more may have come meanwhile
         self._rob()
 
-    def _feed_alone(self, source: Source) -> Remote | None:
+    def _feed_alone(self, source: Source) -> WorkerHandle | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
         while source.alone_waiting():
-            able = [r for r in self._remotes if r.open]
-            remote = min(able, key=lambda r: len(r.held), default=None)
-            if remote is None or len(remote.held):
-                return remote
+            able = [r for r in self._handles if r.open]
+            handle = min(able, key=lambda r: len(r.held), default=None)
+            if handle is None or len(handle.held):
+                return handle
             batch = source.take_alone()
             if batch is not None:
-                self._give(remote, batch)
+                self._give(handle, batch)
         return None
 
-    def _give(self, remote: Remote, batch: Batch) -> None:
+    def _give(self, handle: WorkerHandle, batch: Batch) -> None:
         function = self._functions.of(batch.call)
         sent, error = guarded(self._pack, function, batch)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):
-                    self._give(remote, batch.part(nth, nth + 1))
+                    self._give(handle, batch.part(nth, nth + 1))
                 return
             failure = failure_from(self._setup.call, error)
             said = unsendable(error, failure.message)
             failure = failure._replace(message=f"the task cannot be sent to a worker process: {said}")
             del error  # it holds this frame, and would hold itself
             at = now()
-            self._events.append(Ended(batch, at, at, None, failure, None, remote.number))
+            self._events.append(AttemptDone(batch, at, at, None, failure, None, handle.number))
             return
         size, parts, fds = sent
         self._batching = function.batching
         self._batching.sent(len(batch.items), size)
-        remote.give(batch, function, parts, fds)
+        handle.give(batch, function, parts, fds)
         if batch.timeout is not None:
             self._deadlines.expect(now() + batch.timeout)
-        self._roster.rewatch(remote)
+        self._supervisor.rewatch(handle)
 
     def _pack(self, function: Function, batch: Batch) -> tuple[int, list[bytes | memoryview], list[int]]:
         function.pack(self._reader)
@@ -235,13 +236,13 @@ class ProcessPool:
         if not self._has_room():
             return
         at = now()
-        for remote in self._remotes:
-            if len(remote.held) > remote.slots and not remote.revoking and at - remote.heard_at >= _STUCK_AFTER:
-                remote.revoke()
+        for handle in self._handles:
+            if len(handle.held) > handle.slots and not handle.revoking and at - handle.heard_at >= _STUCK_AFTER:
+                handle.revoke()
 
     def _has_room(self) -> bool:
         """True if a worker that is here, or could be started, would begin another task at once."""
-        return self._roster.could_grow or any(has_room(r, 0) for r in self._remotes)
+        return self._supervisor.could_grow or any(has_room(r, 0) for r in self._handles)
 
     # Waiting
 
@@ -256,9 +257,9 @@ class ProcessPool:
         self._keep_time()
         events = self._take_events()
         for event in events:
-            if isinstance(event, Finished):
+            if isinstance(event, BatchDone):
                 self._functions.of(event.call).batching.measure(event)
-            elif isinstance(event, Ended) and event.worker:
+            elif isinstance(event, AttemptDone) and event.worker:
                 self._functions.of(event.batch.call).batching.measure(event)
         return events
 
@@ -268,7 +269,7 @@ class ProcessPool:
         To wake us at each task costs a worker several times what it costs to say how the task ended.
         """
         if self._full and not self._setup.timed:
-            rest = min(unheard(self._remotes, self._batching.per_task), until - now())
+            rest = min(unheard(self._handles, self._batching.per_task), until - now())
             if (pause := int(rest * 1000)) > 0:
                 self._wakes.poll(pause)
 
@@ -278,13 +279,13 @@ class ProcessPool:
         return events
 
     def _next_due(self) -> float:
-        due = min(self._deadlines.due, self._watch.due, self._roster.due)
+        due = min(self._deadlines.due, self._limits.due, self._supervisor.due)
         room = not self._full and self._has_room()
-        for remote in self._remotes:
-            due = min(due, remote.closing_at, remote.settles_at, remote.tells_at)
-            if room and len(remote.held) > remote.slots and not remote.revoking:
-                due = min(due, remote.heard_at + _STUCK_AFTER)
-        return min(due, next_end(self._remotes, self._task_time())) if self._setup.timed else due
+        for handle in self._handles:
+            due = min(due, handle.closing_at, handle.settles_at, handle.tells_at)
+            if room and len(handle.held) > handle.slots and not handle.revoking:
+                due = min(due, handle.heard_at + _STUCK_AFTER)
+        return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due
 
     def _task_time(self) -> float:
         return self._batching.per_task + SPAN
@@ -296,32 +297,32 @@ class ProcessPool:
             self._poll.unregister(fd)  # from here on its own thread listens
             self._logs.hear()
         else:
-            self._roster.attend(fd)
+            self._supervisor.attend(fd)
 
     def _keep_time(self) -> None:
         at = now()
         self._deadlines.look(at)
-        if at >= self._roster.due:
-            self._roster.look_for_silence(at)
-        if at >= self._watch.due:
-            self._watch.look(self._roster)
+        if at >= self._supervisor.due:
+            self._supervisor.look_for_silence(at)
+        if at >= self._limits.due:
+            self._limits.look(self._supervisor)
 
     # What a pool that is kept can do
 
     def pause(self) -> None:
         self._paused = True
-        for remote in self._remotes:
-            remote.pause()
+        for handle in self._handles:
+            handle.pause()
 
     def resume(self) -> None:
         self._paused = False
-        for remote in self._remotes:
-            remote.resume()
+        for handle in self._handles:
+            handle.resume()
 
     def resize(self, slots: Sequence[int]) -> None:
         if max(slots) > 1 and not self._many:
             raise ValueError(f"each process of this pool has one slot, not {max(slots)}")
-        self._roster.resize(list(slots))
+        self._supervisor.resize(list(slots))
 
     def kill(self, task_id: int) -> None:
         self._deadlines.end_task(task_id)
@@ -340,16 +341,16 @@ class ProcessPool:
     def stop(self) -> list[Event]:
         if self._logs is not None:
             self._logs.hurry = True
-        for remote in self._remotes:
-            remote.slate.halt[0] = 1
+        for handle in self._handles:
+            handle.slate.halt[0] = 1
         self._listen_while(self._unreported, _LAST_WORDS)
-        for remote in list(self._remotes):
-            self._events += remote.receive()
-            remote.cancel_running()
-            remote.kill()
+        for handle in list(self._handles):
+            self._events += handle.receive()
+            handle.cancel_running()
+            handle.kill()
         self._await_ends(3.0)
         events = self._take_events()
-        return [e for e in events if not isinstance(e, Broken)]
+        return [e for e in events if not isinstance(e, PoolFailed)]
 
     def _listen_while(self, wanted: Callable[[], object], grace: float, patience: Patience | None = None) -> None:
         """Take in what comes while it is wanted, for so many seconds at most. Of a time in which all of us stand still
@@ -362,31 +363,31 @@ class ProcessPool:
             grace -= min(at - before, 2 * _STEP)
 
     def _unreported(self) -> bool:
-        return any(len(r.held) > len(r.slate.begun()) for r in self._remotes)
+        return any(len(r.held) > len(r.slate.begun()) for r in self._handles)
 
     def _workers_left(self) -> bool:
-        return bool(self._remotes or self._roster.dying)
+        return bool(self._handles or self._supervisor.dying)
 
     def _await_ends(self, grace: float) -> None:
         """Read on until every worker is reaped, or the time is over."""
         self._listen_while(self._workers_left, grace)
-        self._roster.finish_all()
+        self._supervisor.finish_all()
 
     def close(self) -> None:
-        if self._roster.closed:
+        if self._supervisor.closed:
             return
-        self._roster.closed = True
+        self._supervisor.closed = True
         with ExitStack() as steps:  # the last is taken first, and each whatever those before it raise
             steps.callback(self._close_descriptors)
             if self._logs is not None:
                 steps.callback(self._logs.close)
             steps.callback(self._starter.close)
-            steps.callback(self._roster.finish_all)
+            steps.callback(self._supervisor.finish_all)
             steps.callback(self._listen_while, self._workers_left, EXIT_GRACE)
-            steps.callback(self._roster.kill_all)
+            steps.callback(self._supervisor.kill_all)
             steps.callback(self._listen_while, self._workers_left, self._setup.exit_grace, self._patience)
-            for remote in self._remotes:
-                steps.callback(self._roster.let_go, remote)
+            for handle in self._handles:
+                steps.callback(self._supervisor.let_go, handle)
             steps.callback(self._functions.close)
 
     def _close_descriptors(self) -> None:

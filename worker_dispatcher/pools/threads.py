@@ -1,4 +1,4 @@
-"""The thread pool: one crew in this process, watched and fed by the driver's thread."""
+"""The thread pool: one runner in this process, watched and fed by the driver's thread."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import (
     LONGEST_INIT,
     ONE_BY_ONE_FROM,
+    AttemptDone,
     Batch,
-    Broken,
+    BatchDone,
     Complaints,
-    Ended,
     Event,
-    Finished,
     Name,
+    NotStarted,
     Patience,
-    Returned,
+    PoolFailed,
     Setup,
     Source,
     neighbours,
     nobody,
 )
-from worker_dispatcher.pools.claims import Columns, Slot
-from worker_dispatcher.pools.crew import breath, crew_kind
-from worker_dispatcher.pools.held import Held
+from worker_dispatcher.pools.in_flight import InFlight
+from worker_dispatcher.pools.runners.task_queue import Columns, Slot
+from worker_dispatcher.pools.runners.worker_threads import breath, runner_kind
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
@@ -42,7 +42,7 @@ _HOLD_BYTES = 8 << 20  # of results that may wait for the driver, which may have
 _FORGETS = 0.9  # of the heaviest result seen, at each look
 _LIKE_THE_FIRST = 8  # items of a container that are weighed
 _OF_PYTHON = 1 << 9  # of the flags of a class
-_FEED_MOST = 1024  # tasks handed to the crew at once, unless it has more threads
+_FEED_MOST = 1024  # tasks handed to the runner at once, unless it has more threads
 _AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
 _LOOK_AGAIN = 0.002  # seconds until a task that is to end, and was about to begin, is looked for again
 _SHORT = 4  # tasks of a run that take as long to be booked one by one as the run does
@@ -66,7 +66,7 @@ class ThreadPool:
         self._halt = [False]
         self._slots: list[Slot] = []
         self._numbers = 0
-        self._held = Held()  # by the crew
+        self._held = InFlight()  # by the runner
         self._seq = 1
         self._hold, self._weight = 2 * size, 1.0
         self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
@@ -79,11 +79,11 @@ class ThreadPool:
         self._patience = Patience()
         self._let_go_of_output = setup.redirected()
         self._breath, self._looked = breath(setup, size), 0.0
-        self._new_crew()
+        self._new_runner()
 
-    def _new_crew(self) -> None:
+    def _new_runner(self) -> None:
         self._slots = []
-        self._crew = crew_kind(self._setup)(self._setup, self._size, self._new_slot, self._halt, self.wake)
+        self._runner = runner_kind(self._setup)(self._setup, self._size, self._new_slot, self._halt, self.wake)
 
     def _new_slot(self) -> Slot:
         self._numbers += 1
@@ -103,11 +103,11 @@ class ThreadPool:
         self._news.put(None)
 
     def prepare(self, workers: int) -> bool:
-        self._crew.hire(workers)
-        return not self._crew.opening
+        self._runner.hire(workers)
+        return not self._runner.opening
 
     def feed(self, source: Source) -> None:
-        # One crew, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
+        # One runner, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
         # stays lazy, and more only when its threads run dry although there was more to hold.
         if self._paused:
             return
@@ -120,47 +120,48 @@ class ThreadPool:
             if batch is None:
                 return
             self._held.add(self._seq, batch)
-            self._crew.feed(self._seq, batch)
+            self._runner.feed(self._seq, batch)
             self._seq += len(batch.items)
             if batch.timeout is not None:
                 self._scan_at = min(self._scan_at, now() + batch.timeout)
         self._full = True
 
     def wait(self, until: float) -> list[Event]:
-        crew = self._crew
-        due = 0.0 if crew.done or crew.bailed or crew.short else min(until, self._scan_at, self._look_at, crew.look_at)
+        runner = self._runner
+        due = min(until, self._scan_at, self._look_at, runner.look_at)
+        due = 0.0 if runner.done or runner.bailed or runner.short else due
         due = min(due, now() + _LOOK_AGAIN if self._doomed else due, 0.0 if self._events else due)
         try:
             self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
         except queue.Empty:
             pass
-        crew.grow()
-        if not crew.short and (rest := self._looked + self._breath - now()) > 0:
+        runner.grow()
+        if not runner.short and (rest := self._looked + self._breath - now()) > 0:
             sleep(rest)
         self._looked = now()
         self._signalled = False
         if self._setup.timed:
-            self._crew.hire()
+            self._runner.hire()
         events, self._events = self._events + self._drain(), []
-        if (lost := self._crew.lost) is not None:
+        if (lost := self._runner.lost) is not None:
             why = f"the event loop of the coroutines cannot go on ({lost}): a task may have closed all descriptors"
-            events.append(Broken(RunError(f"{why}, with those that are not its own")))
+            events.append(PoolFailed(RunError(f"{why}, with those that are not its own")))
         if now() >= self._scan_at:
             events += self._watch()
         if self._setup.hooks is not None:
             events += self._watch_init()
-        if self._doomed or crew.left:
+        if self._doomed or runner.left:
             events += self._clear_up()
         return events
 
     def _clear_up(self) -> list[Event]:
         """End what is to end; forget threads that have left."""
-        for _ in range(len(left := self._crew.left)):
+        for _ in range(len(left := self._runner.left)):
             slot = left.popleft()
             if slot.thread is not None and not slot.thread.left:
                 left.append(slot)  # it runs worker.exit
                 continue
-            self._crew.forget(slot)
+            self._runner.forget(slot)
             self._slots.remove(slot)
             del self.pids[slot.number]
         return [event for task_id in list(self._doomed) for event in self._end_task(task_id)]
@@ -178,7 +179,7 @@ class ThreadPool:
     def resize(self, slots: Sequence[int]) -> None:
         self._size = sum(slots)
         self._breath = breath(self._setup, self._size)
-        self._crew.resize(self._size)
+        self._runner.resize(self._size)
 
     def kill(self, task_id: int) -> None:
         self._doomed.add(task_id)
@@ -187,11 +188,11 @@ class ThreadPool:
     def _end_task(self, task_id: int) -> list[Event]:
         """End a task that is to end, or take it back if it has not begun; try again where it is about to."""
         seq = self._held.seq_of(task_id)
-        if seq and not self._crew.cancel(seq):
+        if seq and not self._runner.cancel(seq):
             slot = next((s for s in self._slots if s.running[0] == seq and s.give_up(only=seq)), None)
             if slot is None:
                 return self._take_back()
-            self._crew.replace(slot)
+            self._runner.replace(slot)
             self._slots.remove(slot)
             self._doomed.discard(task_id)
             return self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
@@ -199,28 +200,28 @@ class ThreadPool:
         return []
 
     def _take_back(self) -> list[Event]:
-        """What no thread has claimed, out of the crew."""
-        return [event for seq in self._crew.drop() for event in self._give_back(seq)]
+        """What no thread has claimed, out of the runner."""
+        return [event for seq in self._runner.drop() for event in self._give_back(seq)]
 
     def _watch_init(self) -> list[Event]:
         """A worker.init that has raised, or has not returned for a very long time, ends the run."""
-        broken, at = self._crew.broken, now()
+        broken, at = self._runner.broken, now()
         events: list[Event] = []
         for _ in range(len(broken)):
             error = broken.popleft()
             error.add_note("  worker.init raised this in a worker thread, so the run was ended")
-            events.append(Broken(error))
+            events.append(PoolFailed(error))
         if at >= self._look_at:
             self._look_at = at + LONGEST_INIT / 10
             since = min((s.started[0] for s in self._slots if s.running[0] == IN_INIT), default=math.inf)
             if at - since >= LONGEST_INIT:
-                events.append(Broken(RunError(f"worker.init has not returned after {at - since:.0f} s")))
+                events.append(PoolFailed(RunError(f"worker.init has not returned after {at - since:.0f} s")))
         return events
 
     def _drain(self, *, all_there_is: bool = False) -> list[Event]:
-        bailed = self._crew.bailed
+        bailed = self._runner.bailed
         events: list[Event] = []
-        for ended in self._crew.harvest(all_there_is=all_there_is):
+        for ended in self._runner.harvest(all_there_is=all_there_is):
             if ended.seqs:
                 took = ended.ends[-1] - ended.starts[-1]
                 self._weight = max(guarded(_weight, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
@@ -239,7 +240,7 @@ class ThreadPool:
         failed = {at for at, (failure, _) in apart.items() if failure is not None}
         if not failed and len(seqs) < _SHORT * len(runs) and (taken := self._held.take_ids(runs)) is not None:
             ids, call = taken
-            yield Finished(ids[0], starts, ends, results, columns.notes(0, ids), number, ids, call)
+            yield BatchDone(ids[0], starts, ends, results, columns.notes(0, ids), number, ids, call)
             return
         bounds = {0, *itertools.accumulate(count for _, count in runs), *failed, *(at + 1 for at in failed)}
         for low, high in itertools.pairwise(sorted(bounds)):
@@ -247,16 +248,16 @@ class ThreadPool:
                 a, b = low + piece.seq - seqs[low], low + piece.end - seqs[low]
                 if a in failed:
                     how = starts[a], ends[a], results[a], *apart[a]
-                    yield Ended(piece.tasks(), *how, numbers[a])
+                    yield AttemptDone(piece.tasks(), *how, numbers[a])
                 else:
                     notes = columns.notes(a, range(piece.first_id, piece.first_id + b - a))
                     part = columns if b - a == len(seqs) else columns.part(a, b)
                     whose = number if isinstance(number, int) else part.numbers
                     went = part.starts, part.ends, part.results
-                    yield Finished(piece.first_id, *went, notes, whose, None, piece.batch.call)
+                    yield BatchDone(piece.first_id, *went, notes, whose, None, piece.batch.call)
 
     def _give_back(self, seq: int) -> list[Event]:
-        return [Returned(piece.tasks()) for piece in self._held.take(seq, seq + 1)]
+        return [NotStarted(piece.tasks()) for piece in self._held.take(seq, seq + 1)]
 
     def _watch(self) -> list[Event]:
         """Settle what is over its time. What ends in this very moment is heard of later, or given up: never both."""
@@ -264,12 +265,12 @@ class ThreadPool:
         events: list[Event] = []
         late = [slot for slot in self._slots if slot.deadline[0] <= at and slot.running[0]]
         if late and self._setup.coroutine:
-            self._crew.excuse(at)
+            self._runner.excuse(at)
             if late := [slot for slot in late if slot.deadline[0] <= at]:
                 return self._leave_loop(late)
         for slot in late:
             if seq := slot.give_up(at):
-                self._crew.replace(slot)
+                self._runner.replace(slot)
                 self._slots.remove(slot)
                 events += self._timed_out(seq, slot)
         soonest = min((slot.deadline[0] for slot in self._slots), default=math.inf)
@@ -283,23 +284,23 @@ class ThreadPool:
         """The end of a task with which a slot was given up; none if it has ended in that moment by itself."""
         how, notes = (slot.since, now(), None), slot.notes
         tasks = [piece.tasks() for piece in self._held.take(seq, seq + 1)]
-        return [Ended(task, *how, failure(task), notes, slot.number) for task in tasks]
+        return [AttemptDone(task, *how, failure(task), notes, slot.number) for task in tasks]
 
     def _leave_loop(self, late: list[Slot]) -> list[Event]:
         """A coroutine does not let go: leave loop and thread behind; the others begin again on a new one."""
         # Where one stands in the way of all, the others are late through no fault of theirs.
-        blocker = self._crew.blocked_by()
+        blocker = self._runner.blocked_by()
         blamed = [blocker] if blocker in late else late
         self._halt[0] = True
-        self._crew.drop()
+        self._runner.drop()
         given_up = self._give_up_all()
-        self._crew.leave()
+        self._runner.leave()
         events = self._drain()
         for slot, seq in given_up.items():
             events += self._timed_out(seq, slot) if slot in blamed else ()
-        events += [Returned(piece.tasks()) for piece in self._held.take_all()]
+        events += [NotStarted(piece.tasks()) for piece in self._held.take_all()]
         self._halt = [self._paused]
-        self._new_crew()
+        self._new_runner()
         self._scan_at = math.inf
         return events
 
@@ -311,14 +312,14 @@ class ThreadPool:
     def stop(self) -> list[Event]:
         self._halt_all()
         self._stopped = True
-        self._crew.drop()
+        self._runner.drop()
         running = self._give_up_all()
         events = self._events + self._drain(all_there_is=True)
         self._events = []
         for slot, seq in running.items():
             if slot.since < self._held.batch_of(seq).stop_at:  # else it was about to turn back
                 events += self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
-        return events + [Returned(piece.tasks()) for piece in self._held.take_all()]
+        return events + [NotStarted(piece.tasks()) for piece in self._held.take_all()]
 
     def _halt_all(self) -> None:
         """Nothing begins any more."""
@@ -331,20 +332,20 @@ class ThreadPool:
             return
         self._closed = True
         self._halt_all()
-        self._crew.close(orderly=not self._stopped)
-        hooks = self._setup.hooks is not None and not self._stopped and not self._crew.opening
+        self._runner.close(orderly=not self._stopped)
+        hooks = self._setup.hooks is not None and not self._stopped and not self._runner.opening
         if not self._await_ends() and hooks:
             self.complaints.add(self._setup.exit_late)
-        for text in self._crew.complaints:
+        for text in self._runner.complaints:
             self.complaints.add(text)
         self._let_go_of_output()
-        del self._crew  # it knows this pool
+        del self._runner  # it knows this pool
 
     def _await_ends(self) -> bool:
         """Wait for the threads that run no task to end; False if some have not in time."""
         until = now() + (_AFTER_STOP if self._stopped else self._setup.exit_grace)
         self._signalled = False
-        while not all(thread.left for thread in self._crew.ending()):
+        while not all(thread.left for thread in self._runner.ending()):
             if (left := min(until, self._patience.by) - now()) <= 0:
                 return False
             try:
@@ -352,7 +353,7 @@ class ThreadPool:
             except queue.Empty:
                 pass
             self._signalled = False
-        for thread in self._crew.ending():
+        for thread in self._runner.ending():
             if thread.left:
                 thread.join()
         return True

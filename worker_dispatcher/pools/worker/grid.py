@@ -1,4 +1,4 @@
-"""The worker process of a grid: its main thread feeds a crew of threads or coroutines, and reports for it."""
+"""The worker process of a grid: its main thread feeds a runner of threads or coroutines, and reports for it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import struct
 from typing import Any
 
 from worker_dispatcher.clock import now, sleep
-from worker_dispatcher.execute import Ended
+from worker_dispatcher.execute import AttemptResult
 from worker_dispatcher.osproc.channel import Channel, Frame
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Setup
-from worker_dispatcher.pools.claims import Columns, Slot
-from worker_dispatcher.pools.crew import breath, crew_kind
-from worker_dispatcher.pools.frames import DROP, DROPPED, FUNCTION, UNLOADABLE, open_head
-from worker_dispatcher.pools.hooks import complain, send_failed_init
-from worker_dispatcher.pools.loading import Calls, flush, load, unloadable
-from worker_dispatcher.pools.reporting import Reports, parts_to_add
-from worker_dispatcher.pools.worker import main as work
+from worker_dispatcher.pools.protocol.encode import Reports, parts_to_add
+from worker_dispatcher.pools.protocol.frames import DROP, DROPPED, FUNCTION, UNLOADABLE, open_head
+from worker_dispatcher.pools.protocol.hooks import complain, send_failed_init
+from worker_dispatcher.pools.protocol.loading import Calls, flush, load, unloadable
+from worker_dispatcher.pools.runners.task_queue import Columns, Slot
+from worker_dispatcher.pools.runners.worker_threads import breath, runner_kind
+from worker_dispatcher.pools.worker.single import main as work
 
-__all__ = ["Host", "main"]
+__all__ = ["GridWorker", "main"]
 
-_LOOK_EVERY = 0.006  # seconds from one report of a crew that has work ahead to the next: far less than what it is sent
+_LOOK_EVERY = 0.006  # seconds from one report of a runner with work ahead to the next: far less than what it is sent
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 0.02  # seconds from one look to the next
 _LOOK_ANYWAY = 1.0  # seconds from one report to a look for which nobody signals
 
 
-class Host:
-    """A worker of many slots: the main thread feeds a crew and reports for it.
+class GridWorker:
+    """A worker of many slots: the main thread feeds a runner and reports for it.
 
-    Waits: one poll over the channel and a wake-up descriptor that the crew writes to. As long as the crew has work
+    Waits: one poll over the channel and a wake-up descriptor that the runner writes to. As long as the runner has work
     ahead nobody waits for a report, and the main thread looks by the clock: to be woken in the midst of many threads
     that want to run, and to take its turn among them, costs it and them more than a task does.
     """
@@ -54,7 +54,8 @@ class Host:
         self._breath, self._reported = breath(setup, size), 0.0
         self._loader = size
         self._calls = Calls(setup)
-        self._crew = crew_kind(setup)(setup, size, self._new_slot, slate.halt, self._signal, self._reports.seal_value)
+        kind, seal = runner_kind(setup), self._reports.seal_value
+        self._runner = kind(setup, size, self._new_slot, slate.halt, self._signal, seal)
 
     def _new_slot(self) -> Slot:
         at, slate = self._next, self._slate
@@ -71,10 +72,10 @@ class Host:
     def leave(self) -> None:
         """Have the threads run worker.exit. The parent does not wait for ever, so this may."""
         if self._setup.hooks is not None:
-            self._crew.close()
-            for thread in self._crew.ending():
+            self._runner.close()
+            for thread in self._runner.ending():
                 thread.join()
-            complain(self._channel, self._crew.complaints)
+            complain(self._channel, self._runner.complaints)
 
     def _signal(self) -> None:
         if not self._signalled:
@@ -92,7 +93,7 @@ class Host:
         poll.register(self._wake, select.POLLIN)
         while True:
             if by_clock := self._look_at < math.inf:
-                sleep(0.0 if self._crew.short else max(0.0, self._look_at - now()))
+                sleep(0.0 if self._runner.short else max(0.0, self._look_at - now()))
                 self._report()
             for fd, _ in poll.poll(0 if by_clock else self._patience()):
                 if fd == self._wake:
@@ -103,12 +104,12 @@ class Host:
                 else:
                     for frame in self._channel.receive():
                         self.take(frame)
-            self._crew.grow()
-            if now() >= min(self._crew.look_at, self._unsignalled_at):
+            self._runner.grow()
+            if now() >= min(self._runner.look_at, self._unsignalled_at):
                 self._report()
             if self._setup.coroutine:
                 # The parent, which kills for what is on the slate, shall find the guilty one alone.
-                self._crew.excuse(now() + _LOOK_BEFORE)
+                self._runner.excuse(now() + _LOOK_BEFORE)
 
     @property
     def _unsignalled_at(self) -> float:
@@ -118,7 +119,7 @@ class Host:
     def _patience(self) -> float | None:
         """Milliseconds until something must be looked at that nobody signals: what threads may not have reported, or a
         coroutine's overtime, before the parent does."""
-        soonest = 0.0 if self._crew.short else self._crew.look_at
+        soonest = 0.0 if self._runner.short else self._runner.look_at
         if self._limited:
             soonest = max(self._slate.next_deadline() - _LOOK_BEFORE, now() + _LOOK_AGAIN)
         soonest = min(soonest, self._unsignalled_at)
@@ -126,7 +127,7 @@ class Host:
 
     def take(self, frame: Frame) -> None:
         if frame.kind == DROP:
-            self._drop(self._crew.drop())
+            self._drop(self._runner.drop())
             self._channel.send(DROPPED, [struct.pack("<QQ", 0, 0)])  # the answer, whether there was anything or not
             return
         if frame.kind == FUNCTION:
@@ -138,11 +139,11 @@ class Host:
             self._held += count
             self._limited = self._limited or (self._setup.coroutine and batch.timeout is not None)
             self._ahead = self._held > self._loader and batch.dues is None
-            self._crew.feed(seq, batch._replace(items=items, call=call))
+            self._runner.feed(seq, batch._replace(items=items, call=call))
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
-            failed = Ended(now(), now(), None, unloadable(self._setup, error), None)
+            failed = AttemptResult(now(), now(), None, unloadable(self._setup, error), None)
             self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
 
@@ -168,15 +169,15 @@ class Host:
             sleep(rest)
 
     def _report(self) -> None:
-        if self._crew.lost is not None:
+        if self._runner.lost is not None:
             self._slate.end_lost()
-        # What the crew has to say from here on is heard below, or by the last look at it. With due times it is to
+        # What the runner has to say from here on is heard below, or by the last look at it. With due times it is to
         # signal also that it wants threads.
         self._signalled = not self._setup.timed
         before, self._reported = self._reported, now()
         if self._setup.timed:
-            self._crew.hire()
-        bailed, reports, found = self._crew.bailed, self._reports, self._crew.harvest()
+            self._runner.hire()
+        bailed, reports, found = self._runner.bailed, self._reports, self._runner.harvest()
         for part in itertools.chain.from_iterable(map(parts_to_add, found)):
             reports.add(part)
             if reports.full:
@@ -184,8 +185,8 @@ class Host:
         reports.send()
         ended = sum(len(columns.seqs) for columns in found)
         self._held -= ended
-        for _ in range(len(self._crew.broken)):
-            send_failed_init(self._channel, self._crew.broken.popleft())
+        for _ in range(len(self._runner.broken)):
+            send_failed_init(self._channel, self._runner.broken.popleft())
         self._drop([bailed.popleft() for _ in range(len(bailed))])
         flush()
         self._look_on(ended, self._reported - before)
@@ -197,7 +198,7 @@ class Host:
             self._look_at = self._reported + _LOOK_EVERY
             return
         self._look_at, self._signalled = math.inf, False
-        if self._crew.done or self._crew.bailed or self._crew.broken:  # since we looked, while nobody signalled
+        if self._runner.done or self._runner.bailed or self._runner.broken:  # since we looked, while nobody signalled
             self._signal()
 
     def _drop(self, seqs: list[int]) -> None:
@@ -209,4 +210,4 @@ class Host:
 
 def main(socket_fd: int, slate_fd: int) -> None:
     """The life of a grid's worker, which may have one slot or many."""
-    work(socket_fd, slate_fd, Host)
+    work(socket_fd, slate_fd, GridWorker)

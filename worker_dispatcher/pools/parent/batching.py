@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.home import Reader
-from worker_dispatcher.pools.base import Ended, Finished
+from worker_dispatcher.pools.base import AttemptDone, BatchDone
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
 __all__ = ["Batching", "pack_items"]
@@ -53,8 +53,8 @@ class Batching:
         self.last = count if self._per_task else max(self.last, count)
         self._bytes_per_task = max(size / count, 1.0)
 
-    def measure(self, event: Finished | Ended) -> None:
-        if isinstance(event, Ended):
+    def measure(self, event: BatchDone | AttemptDone) -> None:
+        if isinstance(event, AttemptDone):
             count, spent = 1, event.ended - event.started
         elif isinstance(event.worker, int):  # one after the other
             count, spent = len(event.results), event.ends[-1] - event.starts[0]

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from worker_dispatcher.execute import Call
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.pools.base import Batch, Event, Returned
+from worker_dispatcher.pools.base import Batch, Event, NotStarted
 
-__all__ = ["Held", "Piece", "Revoked", "one_by_one"]
+__all__ = ["InFlight", "Piece", "Revoked", "one_by_one"]
 
 
 class Piece(NamedTuple):
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 def one_by_one(pieces: Iterable[Piece], alone: bool = False) -> list[Event]:
     """What hands the tasks back, each for a batch of its own. alone: each is to run without company."""
     tasks = [p.tasks() for p in pieces]
-    return [Returned(t.part(i, i + 1)._replace(alone=alone or t.alone)) for t in tasks for i in range(len(t.items))]
+    return [NotStarted(t.part(i, i + 1)._replace(alone=alone or t.alone)) for t in tasks for i in range(len(t.items))]
 
 
 class _Stock:
@@ -67,7 +67,7 @@ class _Stock:
         return pieces
 
 
-class Held:
+class InFlight:
     """What one worker holds, in order of sequence number. len() is the number of tasks.
 
     A batch is kept whole until its last task is taken: where many threads end their tasks in any order, cutting it up

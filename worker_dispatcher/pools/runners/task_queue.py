@@ -1,4 +1,4 @@
-"""What the threads of a crew share: which task is whose, and how each ended."""
+"""What the threads of a runner share: which task is whose, and how each ended."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Ended
+from worker_dispatcher.execute import AttemptResult
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.slate import IN_INIT
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Failure, Stretch
 
-__all__ = ["Claim", "Claims", "Columns", "Crew", "Done", "Slot", "TimedClaims", "WorkerThread", "forked"]
+__all__ = ["Claim", "Columns", "Done", "Runner", "Slot", "TaskQueue", "TimedTaskQueue", "WorkerThread", "forked"]
 
 _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thread of its own
 
 
 class WorkerThread(threading.Thread):
-    """A thread of a crew. left: it has nothing more to do; `wake` is called after that."""
+    """A thread of a runner. left: it has nothing more to do; `wake` is called after that."""
 
     def __init__(self, target: Callable[[], None], name: str, wake: Callable[[], None]) -> None:
         super().__init__(name=name, daemon=True)
@@ -202,7 +202,7 @@ class Columns(NamedTuple):
         self.results.extend(went.results[low:high])
 
 
-Done = tuple[int, int, Ended]  # seq, number of the slot, how it ended
+Done = tuple[int, int, AttemptResult]  # seq, number of the slot, how it ended
 
 
 def forked() -> list[bool]:
@@ -241,7 +241,7 @@ _NONE_LEFT: Iterator[Task] = iter(())
 _NOTHING = Batch(0, ()), _NONE_LEFT
 
 
-class Claims:
+class TaskQueue:
     """Batches of tasks from which any thread takes the next one, without a lock where it matters."""
 
     def __init__(self) -> None:
@@ -250,7 +250,7 @@ class Claims:
         self._mutex = threading.Lock()
 
     def add(self, seq: int, batch: Batch) -> None:
-        """Tasks seq, seq + 1, ... of a crew."""
+        """Tasks seq, seq + 1, ... of a runner."""
         with self._mutex:
             self._batches.append((batch._replace(items=()), batch.numbered(seq)))
 
@@ -279,7 +279,7 @@ class Claims:
         return dropped
 
 
-class TimedClaims(Claims):
+class TimedTaskQueue(TaskQueue):
     """The same for tasks with due times, in their order."""
 
     def __init__(self) -> None:
@@ -311,9 +311,9 @@ class TimedClaims(Claims):
         return count
 
 
-class Crew(Protocol):
-    """All methods are for the crew's driver, blocked_by and excuse also for whoever watches it; what has happened in
-    the crew's own threads stands in the attributes."""
+class Runner(Protocol):
+    """All methods are for the runner's driver, blocked_by and excuse also for whoever watches it; what has happened in
+    the runner's own threads stands in the attributes."""
 
     done: deque[Any]  # what `harvest` will find
     short: int  # how many workers `grow` has yet to start

@@ -8,8 +8,8 @@ from typing import Any
 from worker_dispatcher.errors import RemoteTraceback, RunError
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.pools.frames import COMPLAINT, INIT_FAILED, send_packed
-from worker_dispatcher.pools.reporting import exception_parts
+from worker_dispatcher.pools.protocol.encode import exception_parts
+from worker_dispatcher.pools.protocol.frames import COMPLAINT, INIT_FAILED, send_packed
 from worker_dispatcher.wire import from_parts, unpack
 
 __all__ = ["complain", "init_error", "load_error", "send_failed_init"]

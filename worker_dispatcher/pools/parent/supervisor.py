@@ -17,12 +17,12 @@ from worker_dispatcher.osproc.forkserver import FIRST_WORD
 from worker_dispatcher.osproc.slate import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all, no_worker, readable
-from worker_dispatcher.pools.base import Broken, Complaints, Event, Name, Setup
-from worker_dispatcher.pools.life import State, Why
-from worker_dispatcher.pools.remote import Remote
-from worker_dispatcher.pools.verdict import settle_after_exit
+from worker_dispatcher.pools.base import Complaints, Event, Name, PoolFailed, Setup
+from worker_dispatcher.pools.parent.life import State, Why
+from worker_dispatcher.pools.parent.verdict import settle_after_exit
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
-__all__ = ["EXIT_GRACE", "Roster"]
+__all__ = ["EXIT_GRACE", "Supervisor"]
 
 EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
@@ -33,11 +33,11 @@ _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
 
 
-class Roster:
+class Supervisor:
     """The workers of a pool, and the one poll over their channels, their sentinels and the starter.
 
     Owned by the pool's driving thread. slots: the number of threads or coroutines of each process wanted, in order.
-    remotes: those that work; dying: those that were killed or have ended, until they are reaped.
+    handles: those that work; dying: those that were killed or have ended, until they are reaped.
     events: what has happened; the pool takes from it and adds to it. closed: no death is a surprise any more.
     complaints: what went wrong and cost no task.
     """
@@ -52,8 +52,8 @@ class Roster:
         named: Name,
     ) -> None:
         self._setup, self.slots, self._starter, self._greeting = setup, slots, starter, greeting
-        self.remotes: list[Remote] = []
-        self.dying: list[Remote] = []
+        self.handles: list[WorkerHandle] = []
+        self.dying: list[WorkerHandle] = []
         self.events: list[Event] = []
         self.complaints, self._named = complaints, named
         self.pids: dict[int, int] = {}  # worker number -> process id
@@ -61,37 +61,38 @@ class Roster:
         self.poll = select.poll()
         if starter.fileno() >= 0:
             self.poll.register(starter.fileno(), select.POLLIN)
-        self._by_fd: dict[int, Remote] = {}
-        self._newcomers: deque[tuple[float, Remote]] = deque()  # until when each must have begun to be a worker
-        self._departed: deque[tuple[float, Remote]] = deque()  # until when it must have been heard how each has ended
+        self._by_fd: dict[int, WorkerHandle] = {}
+        # Until when each must have begun to be a worker; until when it must have been heard how each has ended.
+        self._newcomers: deque[tuple[float, WorkerHandle]] = deque()
+        self._departed: deque[tuple[float, WorkerHandle]] = deque()
         self._number = 1
         self._stillborn = 0
         self._try_at = 0.0  # no worker is asked for before (monotonic): the system has refused one
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
-        idle = sum(not len(r.held) and r.life.open for r in self.remotes)
+        idle = sum(not len(r.held) and r.life.open for r in self.handles)
         if waiting <= idle or not self.could_grow:
             return
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
-        for remote in self._wanted():
-            if remote.slots in missing:
-                missing.remove(remote.slots)
-        at = len(self.remotes)
+        for handle in self._wanted():
+            if handle.slots in missing:
+                missing.remove(handle.slots)
+        at = len(self.handles)
         for slots in missing[: waiting - idle]:
             if not self._start(slots):
                 break
         self._rewatch_starter()
         # Not one by one: after each fork all that this process touches is copied, and to greet touches much.
-        for remote in self.remotes[at:]:
-            if remote.process.sentinel is not None:
-                self._welcome(remote.process)
-            remote.greet(*self._greeting)
-            self.rewatch(remote)
+        for handle in self.handles[at:]:
+            if handle.process.sentinel is not None:
+                self._welcome(handle.process)
+            handle.greet(*self._greeting)
+            self.rewatch(handle)
 
-    def _wanted(self) -> list[Remote]:
+    def _wanted(self) -> list[WorkerHandle]:
         """Those that work, or whose place is not free before they have left."""
-        return [r for r in self.remotes if r.life.why is not Why.RELEASED]
+        return [r for r in self.handles if r.life.why is not Why.RELEASED]
 
     @property
     def could_grow(self) -> bool:
@@ -102,11 +103,11 @@ class Roster:
         """From now on, have processes of these sizes. Those that are too many drain, the least busy first."""
         self.slots = list(slots)
         room = Counter(slots)
-        for remote in sorted(self._wanted(), key=lambda r: (r.life.open, len(r.held), r.ready), reverse=True):
-            if room[remote.slots] > 0:
-                room[remote.slots] -= 1
+        for handle in sorted(self._wanted(), key=lambda r: (r.life.open, len(r.held), r.ready), reverse=True):
+            if room[handle.slots] > 0:
+                room[handle.slots] -= 1
             else:
-                self.let_go(remote)
+                self.let_go(handle)
 
     def _rewatch_starter(self) -> None:
         if self._starter.fileno() >= 0:
@@ -114,43 +115,43 @@ class Roster:
 
     def _start(self, slots: int) -> bool:
         try:
-            if self.remotes:
+            if self.handles:
                 self._leave_some_descriptors()
-            remote = Remote(self._starter, slots, self._number, self._setup)
+            handle = WorkerHandle(self._starter, slots, self._number, self._setup)
         except OSError as error:
             self._cannot_start(str(error))
             return False
         self._number += slots
-        self.remotes.append(remote)
-        self._by_fd[remote.channel.fileno()] = remote
-        self.poll.register(remote.channel.fileno(), select.POLLIN)
+        self.handles.append(handle)
+        self._by_fd[handle.channel.fileno()] = handle
+        self.poll.register(handle.channel.fileno(), select.POLLIN)
         return True
 
     def _leave_some_descriptors(self) -> None:
         """Raise OSError if another worker would take those that this process needs to receive what workers send."""
         ends = os.pipe()
         close_all(ends)
-        to_come = sum(r.process.sentinel is None for r in self.remotes)
+        to_come = sum(r.process.sentinel is None for r in self.handles)
         if max(ends) + to_come + _SPARE >= resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _cannot_start(self, why: str) -> None:
         """The system gives no more workers: go on with those there are, if there are any, and try again later."""
-        if self.remotes or self.dying:
+        if self.handles or self.dying:
             self._try_at = now() + _TRY_AGAIN
         else:
-            self.events.append(Broken(no_worker(why)))
+            self.events.append(PoolFailed(no_worker(why)))
 
     def _welcome(self, process: Process) -> None:
-        for remote in self.remotes + self.dying:
-            if remote.process is process and process.sentinel is not None and process.pid is not None:
-                self._by_fd[process.sentinel] = remote
+        for handle in self.handles + self.dying:
+            if handle.process is process and process.sentinel is not None and process.pid is not None:
+                self._by_fd[process.sentinel] = handle
                 self.poll.register(process.sentinel, select.POLLIN)
-                self._name(remote, process.pid)
-                self._newcomers.append((now() + FIRST_WORD, remote))
+                self._name(handle, process.pid)
+                self._newcomers.append((now() + FIRST_WORD, handle))
 
-    def _name(self, remote: Remote, pid: int) -> None:
-        for number in remote.numbers:
+    def _name(self, handle: WorkerHandle, pid: int) -> None:
+        for number in handle.numbers:
             self.pids[number] = pid
             self._named(number, pid)
 
@@ -158,27 +159,27 @@ class Roster:
         """A descriptor of the poll has something to say."""
         if fd == self._starter.fileno():
             self._hear_starter()
-        elif (remote := self._by_fd.get(fd)) is not None:
-            if fd == remote.process.sentinel:
-                if remote.process.ended:  # the number may be that of a descriptor closed a moment ago
-                    self._lost(remote)
+        elif (handle := self._by_fd.get(fd)) is not None:
+            if fd == handle.process.sentinel:
+                if handle.process.ended:  # the number may be that of a descriptor closed a moment ago
+                    self._lost(handle)
             else:
-                self.events += remote.receive(to_the_end=False)
-                if remote.pid is not None and remote.number not in self.pids:
-                    self._name(remote, remote.pid)
-                self.rewatch(remote)
+                self.events += handle.receive(to_the_end=False)
+                if handle.pid is not None and handle.number not in self.pids:
+                    self._name(handle, handle.pid)
+                self.rewatch(handle)
 
-    def rewatch(self, remote: Remote) -> None:
+    def rewatch(self, handle: WorkerHandle) -> None:
         """Watch a channel for what is wanted of it; one that has ended is only heard of through its sentinel."""
-        fd = remote.channel.fileno()
+        fd = handle.channel.fileno()
         if fd not in self._by_fd:
             return
-        if remote.gone:
+        if handle.gone:
             self.poll.unregister(fd)
             del self._by_fd[fd]
-            remote.closing_at = min(remote.closing_at, now() + _SEVERED_GRACE)
+            handle.closing_at = min(handle.closing_at, now() + _SEVERED_GRACE)
         else:
-            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if remote.channel.wanted else 0))
+            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if handle.channel.wanted else 0))
 
     def _hear_starter(self) -> None:
         try:
@@ -212,30 +213,30 @@ class Roster:
             self._hear_starter()
             if at >= self._starter.due:
                 self.poll.unregister(self._starter.fileno())
-                self.events.append(Broken(self._starter.give_up()))
+                self.events.append(PoolFailed(self._starter.give_up()))
         while self._departed and self._departed[0][0] <= at:
-            _, remote = self._departed.popleft()
-            if remote in self.dying:
-                self._bury(remote.process)
+            _, handle = self._departed.popleft()
+            if handle in self.dying:
+                self._bury(handle.process)
         while self._newcomers and self._newcomers[0][0] <= at:
-            _, remote = self._newcomers.popleft()
-            if remote in self.remotes and not remote.moves:
-                what = f"worker process {remote.process.pid} has not begun to work within {FIRST_WORD:g} s"
+            _, handle = self._newcomers.popleft()
+            if handle in self.handles and not handle.moves:
+                what = f"worker process {handle.process.pid} has not begun to work within {FIRST_WORD:g} s"
                 self.events.append(
-                    Broken(RunError(f"{what}: is sys.executable, {sys.executable!r}, a Python that starts?"))
+                    PoolFailed(RunError(f"{what}: is sys.executable, {sys.executable!r}, a Python that starts?"))
                 )
-                self.give_up(remote, Why.FROZEN)
+                self.give_up(handle, Why.FROZEN)
 
     def _starter_gone(self) -> None:
         """The fork server has died, and every worker with it: start over with a new one."""
         self.poll.unregister(self._starter.fileno())
-        if not any(remote.ready for remote in self.remotes + self.dying):
+        if not any(handle.ready for handle in self.handles + self.dying):
             self._count_stillborn("the fork server has ended")
-        for remote in self.remotes + self.dying:
-            remote.kill(Why.ORPHANED)
-            if remote.process.sentinel is not None:
-                readable(remote.process.sentinel, EXIT_GRACE)
-            self.finish(remote)
+        for handle in self.handles + self.dying:
+            handle.kill(Why.ORPHANED)
+            if handle.process.sentinel is not None:
+                readable(handle.process.sentinel, EXIT_GRACE)
+            self.finish(handle)
         assert isinstance(self._starter, ServerStarter)
         if self._stillborn >= _STILLBORN_MOST:
             self._starter.give_up()  # the run ends, and leaves none behind
@@ -244,90 +245,90 @@ class Roster:
         self.poll.register(self._starter.fileno(), select.POLLIN)
 
     def _refused(self, process: Process) -> None:
-        for remote in [r for r in self.remotes + self.dying if r.process is process]:
+        for handle in [r for r in self.handles + self.dying if r.process is process]:
             why = process.refused or ""
-            remote.kill(Why.ORPHANED)  # should it run nevertheless, its end is no task's fault
-            self.finish(remote)
+            handle.kill(Why.ORPHANED)  # should it run nevertheless, its end is no task's fault
+            self.finish(handle)
             self._cannot_start(why)
 
-    def _lost(self, remote: Remote) -> None:
+    def _lost(self, handle: WorkerHandle) -> None:
         """A worker has ended; how, is known when it has been reaped."""
-        if remote.process.sentinel is not None:
-            self.poll.unregister(remote.process.sentinel)
-            self._by_fd.pop(remote.process.sentinel, None)
-        if remote in self.remotes:
-            self.remotes.remove(remote)
-            self.dying.append(remote)
-            remote.life.end()
-        self._departed.append((now() + _REAPED_WITHIN, remote))
+        if handle.process.sentinel is not None:
+            self.poll.unregister(handle.process.sentinel)
+            self._by_fd.pop(handle.process.sentinel, None)
+        if handle in self.handles:
+            self.handles.remove(handle)
+            self.dying.append(handle)
+            handle.life.end()
+        self._departed.append((now() + _REAPED_WITHIN, handle))
         if isinstance(self._starter, ForkStarter):
             self._hear_starter()
 
     def _bury(self, process: Process) -> None:
-        for remote in [r for r in self.remotes + self.dying if r.process is process]:
-            self.events += remote.receive()
-            if remote.life.why in (Why.RELEASED, Why.SPENT):
-                self._judge_exit(remote)
-            elif remote.stillborn and not (remote.verdicts or remote.life.why is Why.TOLD or self.closed):
-                self._count_stillborn(f"the last one {remote.cause}", during=" in worker.init" * remote.in_init)
-            elif remote.ready:
+        for handle in [r for r in self.handles + self.dying if r.process is process]:
+            self.events += handle.receive()
+            if handle.life.why in (Why.RELEASED, Why.SPENT):
+                self._judge_exit(handle)
+            elif handle.stillborn and not (handle.verdicts or handle.life.why is Why.TOLD or self.closed):
+                self._count_stillborn(f"the last one {handle.cause}", during=" in worker.init" * handle.in_init)
+            elif handle.ready:
                 self._stillborn = 0
-            self.finish(remote)
+            self.finish(handle)
 
-    def _judge_exit(self, remote: Remote) -> None:
+    def _judge_exit(self, handle: WorkerHandle) -> None:
         """What a worker that was told to end has made of worker.exit."""
         hooks = self._setup.hooks
-        returned = remote.slate.end[0] == LEFT
-        if not remote.ready or returned or remote.process.status == 0:
+        returned = handle.slate.end[0] == LEFT
+        if not handle.ready or returned or handle.process.status == 0:
             return
         if hooks is not None and hooks.exit is not None:
-            ended = f"worker.exit ended its process, which {remote.process.cause}"
-            self.complaints.add(self._setup.exit_late if remote.life.killed else ended)
+            ended = f"worker.exit ended its process, which {handle.process.cause}"
+            self.complaints.add(self._setup.exit_late if handle.life.killed else ended)
 
     def _count_stillborn(self, why: str, during: str = "") -> None:
         self._stillborn += 1
         if self._stillborn >= _STILLBORN_MOST:
-            self.events.append(Broken(RunError(f"worker processes end{during} before they begin a task: {why}")))
+            self.events.append(PoolFailed(RunError(f"worker processes end{during} before they begin a task: {why}")))
 
-    def finish(self, remote: Remote) -> None:
+    def finish(self, handle: WorkerHandle) -> None:
         """Settle what it held, and forget it: its process has ended, or will be heard of no more."""
-        for fd in (remote.channel.fileno(), remote.process.sentinel):
+        for fd in (handle.channel.fileno(), handle.process.sentinel):
             if fd is not None and self._by_fd.pop(fd, None) is not None:
                 self.poll.unregister(fd)
-        for group in (self.remotes, self.dying):
-            if remote in group:
-                group.remove(remote)
+        for group in (self.handles, self.dying):
+            if handle in group:
+                group.remove(handle)
         try:
-            self.events += remote.receive()
-            remote.life.move(State.REAPED)
-            self.events += settle_after_exit(remote)
-            for text in remote.complaints:
+            self.events += handle.receive()
+            handle.life.move(State.REAPED)
+            self.events += settle_after_exit(handle)
+            for text in handle.complaints:
                 self.complaints.add(text)
-            for number in remote.numbers:
+            for number in handle.numbers:
                 self.pids.pop(number, None)
         finally:
-            remote.close()
+            handle.close()
 
     def finish_all(self) -> None:
         with ExitStack() as each:
-            for remote in self.remotes + self.dying:
-                each.callback(self.finish, remote)
+            for handle in self.handles + self.dying:
+                each.callback(self.finish, handle)
 
     def kill_all(self) -> None:
-        for remote in self.remotes + self.dying:
-            remote.kill()
+        for handle in self.handles + self.dying:
+            handle.kill()
 
-    def give_up(self, remote: Remote, why: Why | None = None) -> None:
+    def give_up(self, handle: WorkerHandle, why: Why | None = None) -> None:
         """Kill it."""
-        self.remotes.remove(remote)
-        self.dying.append(remote)
-        remote.kill(why)
-        if remote.process.unkillable:
-            text = f"worker process {remote.process.pid} cannot be ended: the system does not permit it to this process"
-            self.events.append(Broken(RunError(f"{text}, which may have changed its user, or that worker may")))
+        self.handles.remove(handle)
+        self.dying.append(handle)
+        handle.kill(why)
+        if handle.process.unkillable:
+            text = f"worker process {handle.process.pid} cannot be ended: the system does not permit it to this process"
+            self.events.append(PoolFailed(RunError(f"{text}, which may have changed its user, or that worker may")))
 
-    def let_go(self, remote: Remote, why: Why = Why.RELEASED) -> None:
+    def let_go(self, handle: WorkerHandle, why: Why = Why.RELEASED) -> None:
         """Have it end what it has begun, and leave."""
-        if remote.life.open:
-            remote.drain(why)
-        remote.leave(self._setup.exit_grace)
+        if handle.life.open:
+            handle.drain(why)
+        handle.leave(self._setup.exit_grace)

@@ -1,6 +1,6 @@
-"""A crew: the threads of one process that claim tasks and run them.
+"""A runner: the threads of one process that claim tasks and run them.
 
-The same crew works for a thread pool (in the user's process) and inside each process of a grid; so does the crew of
+The same runner works for a thread pool (in the user's process) and inside each process of a grid; so does the runner of
 coroutines in loop.py.
 """
 
@@ -22,42 +22,53 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claim, Claims, Columns, Crew, Slot, TimedClaims, WorkerThread, forked
+from worker_dispatcher.pools.runners.task_queue import (
+    Claim,
+    Columns,
+    Runner,
+    Slot,
+    TaskQueue,
+    TimedTaskQueue,
+    WorkerThread,
+    forked,
+)
 from worker_dispatcher.records import Stretch
 
-__all__ = ["ThreadCrew", "breath", "crew_kind"]
+__all__ = ["ThreadRunner", "breath", "runner_kind"]
 
-_BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the crew
+_BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the runner
 _BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
 _STRETCH = 0.001  # seconds from the beginning of a thread's first unreported task in which others may begin
 _MANY = 64  # tasks of a stretch that are worth a step of their own for those who hear of them
 _ROUSED = 2  # idle threads that are woken at once; each wakes as many when it has come to run
-_GROW = 0.002  # seconds of starting threads after which the crew's driver looks at what else there is to do
+_GROW = 0.002  # seconds of starting threads after which the runner's driver looks at what else there is to do
 _TRY_AGAIN = 1.0  # seconds from one thread that the system refuses to the next one that is asked for
 _LOOK_AFTER = 0.01  # seconds from a report until it is looked for what may never be reported
 
 
-def crew_kind(setup: Setup) -> Callable[..., Crew]:
-    """The crew that runs the setup's function."""
+def runner_kind(setup: Setup) -> Callable[..., Runner]:
+    """The runner that runs the setup's function."""
     if setup.coroutine:
-        from worker_dispatcher.pools.loop import LoopCrew  # and with it asyncio, which takes 25 ms to load
+        from worker_dispatcher.pools.runners.coroutines import (
+            CoroutineRunner,  # and with it asyncio, which takes 25 ms to load
+        )
 
-        return LoopCrew
-    return ThreadCrew
+        return CoroutineRunner
+    return ThreadRunner
 
 
 def breath(setup: Setup, size: int) -> float:
-    """Seconds that whoever hears a crew of so many workers lets pass from one look at what has ended to the next.
+    """Seconds that whoever hears a runner of so many workers lets pass from one look at what has ended to the next.
 
     To wake for every task, in the midst of many threads that want to run, costs more than the task itself.
     """
     return 0.0 if setup.timed else min(_BREATH_EACH * size, _BREATH_MOST)
 
 
-class ThreadCrew:
+class ThreadRunner:
     """Up to `size` daemon threads, started as tasks come.
 
-    Shared: claims (its own lock), done, bailed, broken and complaints (appends only), _idle,
+    Shared: queue (its own lock), done, bailed, broken and complaints (appends only), _idle,
     _early, _alive and opening (_mutex).
     Waits: an idle thread on a lock of its own, which feed or close releases; one that has claimed a task before it
     is due, on another until then, which close releases.
@@ -90,7 +101,7 @@ class ThreadCrew:
         self._last = self._claimed = 0  # seq of the last task fed; of one that is claimed, as are all before it
         self._slots: list[Slot] = []
         self.bailed: deque[int] = deque()
-        self._claims = TimedClaims() if setup.timed else Claims()
+        self._queue = TimedTaskQueue() if setup.timed else TaskQueue()
         self._mutex = threading.Lock()
         self._idle: list[Any] = []
         self._early: set[Any] = set()  # locks of threads whose tasks are not due yet
@@ -107,7 +118,7 @@ class ThreadCrew:
 
     def feed(self, seq: int, batch: Batch) -> None:
         count = len(batch.items)
-        self._claims.add(seq, batch)
+        self._queue.add(seq, batch)
         with self._mutex:
             self._last = seq + count - 1
             self._fed += 1
@@ -143,7 +154,7 @@ class ThreadCrew:
     def hire(self, least: int = 0) -> None:
         """Start threads for the tasks that are due next and that no waiting thread will take, or so many at least.
         Grows on demand: a thread whose task will have ended by then is not counted."""
-        crowd = self._claims.crowd()
+        crowd = self._queue.crowd()
         with self._mutex:
             short = max(crowd - len(self._early) - len(self._idle) - self.opening, least - self._alive)
             fresh = min(short, self._size - self._alive) if now() >= self._try_at else 0
@@ -219,7 +230,7 @@ class ThreadCrew:
                 stop_at=min(batch.stop_at, until), until=until, forked=in_child, attempt=batch.attempt,
             )  # fmt: skip
             if in_child[0]:
-                os._exit(0)  # the task forked and its child came back here: it is not one of this crew
+                os._exit(0)  # the task forked and its child came back here: it is not one of this runner
             fresh, ahead = Stretch(), went.unbegun
             heard = slot.settle(self.done, (slot.number, went), fresh)
             went = fresh  # a waiting thread must not keep a result alive
@@ -267,7 +278,7 @@ class ThreadCrew:
         """A task, at its time; waits for one; None if the thread of this slot is to end."""
         while not self._leaves(slot):
             fed = self._fed
-            if (claim := self._claims.next()) is not None:
+            if (claim := self._queue.next()) is not None:
                 if claim.due:
                     self._await(claim.due)
                 elif self._idle and claim.task[0] < self._last:
@@ -342,7 +353,7 @@ class ThreadCrew:
         self.close(orderly=False)
 
     def drop(self) -> list[int]:
-        return self._claims.drop()
+        return self._queue.drop()
 
     def close(self, *, orderly: bool = True) -> None:
         """Let idle threads go; those that run a task go when it ends. orderly: they run worker.exit."""

@@ -14,8 +14,8 @@ import weakref
 
 import pytest
 
-from worker_dispatcher.pools import timers
-from worker_dispatcher.pools.timers import TimerLoop, new_loop
+from worker_dispatcher.pools.runners import event_loop
+from worker_dispatcher.pools.runners.event_loop import TimerLoop, new_loop
 
 pytestmark = pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="asyncio's own loop serves there")
 
@@ -179,7 +179,7 @@ def test_descriptors_are_heard_while_a_timer_is_awaited_also_where_select_cannot
         return said
 
     assert loop.run_until_complete(echo()) == b"hello"
-    monkeypatch.setattr(timers, "_SELECT_MOST", 0)
+    monkeypatch.setattr(event_loop, "_SELECT_MOST", 0)
     assert loop.run_until_complete(echo()) == b"hello"
 
 

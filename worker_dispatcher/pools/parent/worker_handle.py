@@ -13,23 +13,23 @@ from worker_dispatcher.execute import guarded
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.slate import SETTLE, Slate
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.pools import frames
-from worker_dispatcher.pools.base import Batch, Broken, Ended, Event, Returned, Setup
-from worker_dispatcher.pools.functions import Function, Known
-from worker_dispatcher.pools.held import Held, Revoked, one_by_one
-from worker_dispatcher.pools.hooks import init_error, load_error
-from worker_dispatcher.pools.life import Life, State, Why
-from worker_dispatcher.pools.reported import Report
+from worker_dispatcher.pools.base import AttemptDone, Batch, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.in_flight import InFlight, Revoked, one_by_one
+from worker_dispatcher.pools.parent.functions import Function, Known
+from worker_dispatcher.pools.parent.life import Life, State, Why
+from worker_dispatcher.pools.protocol import frames
+from worker_dispatcher.pools.protocol.decode import Report
+from worker_dispatcher.pools.protocol.hooks import init_error, load_error
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, inlined, unpack
 
-__all__ = ["Remote"]
+__all__ = ["WorkerHandle"]
 
 _EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
 _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nobody reads
 
 
-class Remote:
+class WorkerHandle:
     """A worker process with `slots` threads or coroutines (one: its main thread).
 
     Owned by the pool's driving thread. number: of its first slot, for the records. pid: what it has said itself, which
@@ -48,7 +48,7 @@ class Remote:
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
         self.slots, self.number = slots, number
-        self.life, self.held = Life(), Held()
+        self.life, self.held = Life(), InFlight()
         self.alone = self.gone = self.garbled = self.terse = False
         self.answered = True
         self.pid: int | None = None
@@ -61,7 +61,7 @@ class Remote:
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._known = Known()
         self._done = 0
-        self._failed: dict[int, Ended] = {}  # by seq: tasks whose exception object is still to come
+        self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
         self._paused = self._leaving = self._wholly = False
         self._revoked_at = math.inf
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
@@ -178,7 +178,7 @@ class Remote:
         pieces = self.held.take(begun + 1, self.given + 1)
         self._revoked.add(pieces)
         self._lift()
-        return [Returned(p.tasks()) for p in pieces]
+        return [NotStarted(p.tasks()) for p in pieces]
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
@@ -273,7 +273,7 @@ class Remote:
             return self._exception(frame)
         if frame.kind == frames.INIT_FAILED:
             self.life.because(Why.TOLD)
-            return [Broken(init_error(frame, self.number))]
+            return [PoolFailed(init_error(frame, self.number))]
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
             return []
@@ -283,7 +283,7 @@ class Remote:
         if frame.kind != frames.BROKEN:
             raise ValueError(f"no worker says {frame.kind}")
         self.life.because(Why.TOLD)
-        return [Broken(load_error(frame))]
+        return [PoolFailed(load_error(frame))]
 
     def _exception(self, frame: Frame) -> list[Event]:
         (seq,) = struct.unpack("<Q", frame.parts[0])
@@ -304,7 +304,7 @@ class Remote:
 
     def _dropped(self, a: int, b: int) -> list[Event]:
         self._revoked.drop(a, b)
-        events: list[Event] = [Returned(p.tasks()) for p in self.held.take(a, b)]
+        events: list[Event] = [NotStarted(p.tasks()) for p in self.held.take(a, b)]
         self._revoked_at = math.inf
         self._lift()
         return events

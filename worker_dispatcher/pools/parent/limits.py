@@ -6,20 +6,20 @@ import math
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
-from worker_dispatcher.pools.base import LONGEST_INIT, Broken, Setup
-from worker_dispatcher.pools.life import Why
-from worker_dispatcher.pools.remote import Remote
-from worker_dispatcher.pools.roster import Roster
+from worker_dispatcher.pools.base import LONGEST_INIT, PoolFailed, Setup
+from worker_dispatcher.pools.parent.life import Why
+from worker_dispatcher.pools.parent.supervisor import Supervisor
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.units import size_text
 
-__all__ = ["Watch"]
+__all__ = ["Limits"]
 
 _MEMORY_EVERY = 0.1  # seconds from one look at the memory of all workers to the next
 _LISTEN_EVERY = 10.0  # seconds; a worker of which there is no sign from one look to the next is lost
 _SHARE = 50  # and no look sooner after one than so many times what that took: 20 us for each worker
 
 
-class Watch:
+class Limits:
     """Looks at a pool's workers for silence, for too much memory, and for a worker.init that does not return. Used by
     the pool's driving thread.
 
@@ -28,7 +28,7 @@ class Watch:
 
     def __init__(self, setup: Setup) -> None:
         self._limit = setup.memory_limit
-        self._silent: dict[Remote, float] = {}  # at the last look: since when
+        self._silent: dict[WorkerHandle, float] = {}  # at the last look: since when
         self._listen_at = now() + _LISTEN_EVERY
         self._every = _LISTEN_EVERY if setup.hooks is None else min(_LISTEN_EVERY, LONGEST_INIT / 10)
         if self._limit is not None:
@@ -37,41 +37,41 @@ class Watch:
             self._psutil, self._every = psutil, _MEMORY_EVERY
         self.due = now() + self._every
 
-    def look(self, roster: Roster) -> None:
+    def look(self, supervisor: Supervisor) -> None:
         """Kill who is over the limit; end the run where a worker.init hangs."""
         at = now()
-        since, number = min(((r.slate.in_init_since(), r.number) for r in roster.remotes), default=(math.inf, 0))
+        since, number = min(((r.slate.in_init_since(), r.number) for r in supervisor.handles), default=(math.inf, 0))
         if at - since >= LONGEST_INIT:
             text = f"worker.init has not returned after {at - since:.0f} s in worker process {number}"
-            roster.events.append(Broken(RunError(text)))
+            supervisor.events.append(PoolFailed(RunError(text)))
         if at >= self._listen_at:
-            self._listen(roster)
+            self._listen(supervisor)
             self._listen_at = at + _LISTEN_EVERY
         if self._limit is not None:
-            self._look_at_memory(roster, self._limit)
+            self._look_at_memory(supervisor, self._limit)
         self.due = now() + max(self._every, _SHARE * (now() - at))
 
-    def _listen(self, roster: Roster) -> None:
+    def _listen(self, supervisor: Supervisor) -> None:
         """Give up who has tasks, runs none, and says nothing: it is stopped, or a task has taken the words of it."""
         # Twice, since all of us may have stood still, with the clock going on.
-        silent = {r: since for r in roster.remotes if (since := r.silent_since()) < math.inf}
-        for remote, since in silent.items():
-            if self._silent.get(remote) == since:
-                roster.give_up(remote, Why.SEVERED)
+        silent = {r: since for r in supervisor.handles if (since := r.silent_since()) < math.inf}
+        for handle, since in silent.items():
+            if self._silent.get(handle) == since:
+                supervisor.give_up(handle, Why.SEVERED)
         self._silent = silent
 
-    def _look_at_memory(self, roster: Roster, limit: int) -> None:
-        for remote in list(roster.remotes):
-            used = self._resident(remote)
-            if used > limit and not remote.process.ended:  # else its number may be another's by now
-                remote.over = f"used {size_text(used)} of memory, over the worker.memory_limit of {size_text(limit)}"
-                roster.give_up(remote, Why.MEMORY)
+    def _look_at_memory(self, supervisor: Supervisor, limit: int) -> None:
+        for handle in list(supervisor.handles):
+            used = self._resident(handle)
+            if used > limit and not handle.process.ended:  # else its number may be another's by now
+                handle.over = f"used {size_text(used)} of memory, over the worker.memory_limit of {size_text(limit)}"
+                supervisor.give_up(handle, Why.MEMORY)
 
-    def _resident(self, remote: Remote) -> int:
+    def _resident(self, handle: WorkerHandle) -> int:
         """Bytes of memory that a worker holds, shared pages included; 0 where it has not started, or has ended."""
-        if remote.process.pid is None:
+        if handle.process.pid is None:
             return 0
         try:
-            return int(self._psutil.Process(remote.process.pid).memory_info().rss)
+            return int(self._psutil.Process(handle.process.pid).memory_info().rss)
         except self._psutil.Error:
             return 0

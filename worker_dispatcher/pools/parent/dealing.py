@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.pools.base import Source
-from worker_dispatcher.pools.remote import Remote
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
 __all__ = ["SPAN", "by_load", "has_room", "next_end", "roomiest", "unheard", "wanted"]
 
@@ -17,14 +17,14 @@ _REST = 0.01  # seconds that what the workers say may wait for us
 _REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may be shorter than those before
 
 
-def by_load(remotes: Sequence[Remote]) -> list[tuple[float, int]]:
-    """(tasks held for each slot, place in remotes): a heap, for `roomiest`."""
-    loads = [(len(remote.held) / remote.slots, nth) for nth, remote in enumerate(remotes)]
+def by_load(handles: Sequence[WorkerHandle]) -> list[tuple[float, int]]:
+    """(tasks held for each slot, place in handles): a heap, for `roomiest`."""
+    loads = [(len(handle.held) / handle.slots, nth) for nth, handle in enumerate(handles)]
     heapq.heapify(loads)
     return loads
 
 
-def roomiest(remotes: Sequence[Remote], loads: list[tuple[float, int]], ahead: int) -> Remote | None:
+def roomiest(handles: Sequence[WorkerHandle], loads: list[tuple[float, int]], ahead: int) -> WorkerHandle | None:
     """The worker with the most room, None if there is none with any. ahead: tasks it may hold beyond its slots.
 
     loads: as they were, or less than they are by now. To look at all workers before each batch would be most of what
@@ -32,41 +32,41 @@ def roomiest(remotes: Sequence[Remote], loads: list[tuple[float, int]], ahead: i
     """
     while loads:
         load, nth = loads[0]
-        remote = remotes[nth]
-        if not has_room(remote, ahead):
+        handle = handles[nth]
+        if not has_room(handle, ahead):
             heapq.heappop(loads)
-        elif load < (held := len(remote.held) / remote.slots):
+        elif load < (held := len(handle.held) / handle.slots):
             heapq.heapreplace(loads, (held, nth))
         else:
-            return remote
+            return handle
     return None
 
 
-def has_room(remote: Remote, ahead: int) -> bool:
+def has_room(handle: WorkerHandle, ahead: int) -> bool:
     """It may be given another task."""
-    return len(remote.held) < remote.slots + (ahead if remote.ready else 0) and remote.open
+    return len(handle.held) < handle.slots + (ahead if handle.ready else 0) and handle.open
 
 
-def unheard(remotes: Sequence[Remote], task: float) -> float:
+def unheard(handles: Sequence[WorkerHandle], task: float) -> float:
     """For how many seconds nobody need listen to any worker: each has several times as much work ahead, and what it
     says meanwhile waits for us, whatever becomes of it. task: seconds."""
-    ahead = _REST * _REST_SHARE if remotes else 0.0
-    for r in remotes:
+    ahead = _REST * _REST_SHARE if handles else 0.0
+    for r in handles:
         if not (r.terse and r.open) or r.channel.wanted:
             return 0.0
         ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
     return ahead / _REST_SHARE
 
 
-def wanted(source: Source, remotes: Sequence[Remote], task: float) -> int:
+def wanted(source: Source, handles: Sequence[WorkerHandle], task: float) -> int:
     """How many idle workers the next timed tasks need. A worker whose task will have ended by then counts as idle, as
     long as there is no sign that it takes longer. task: seconds."""
     at, due = now(), source.due()
-    free = sum(1 for r in remotes if len(r.held) and at < r.due + task < due)
+    free = sum(1 for r in handles if len(r.held) and at < r.due + task < due)
     return source.crowd(task) - free + source.alone_waiting()
 
 
-def next_end(remotes: Sequence[Remote], task: float) -> float:
+def next_end(handles: Sequence[WorkerHandle], task: float) -> float:
     """When the next timed task should have ended (monotonic); if it has not, `wanted` has another answer."""
     at = now()
-    return min((end for r in remotes if len(r.held) and (end := r.due + task) > at), default=math.inf)
+    return min((end for r in handles if len(r.held) and (end := r.due + task) > at), default=math.inf)

@@ -11,8 +11,8 @@ from typing import Any
 from worker_dispatcher.execute import describe, guarded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Frame
-from worker_dispatcher.pools.base import Ended, Event, Finished
-from worker_dispatcher.pools.held import Held
+from worker_dispatcher.pools.base import AttemptDone, BatchDone, Event
+from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import from_parts, unpack
 
@@ -44,7 +44,7 @@ class Report(NamedTuple):
             report._load(at, _unpacked, frame.parts[1 + 3 * nth : 4 + 3 * nth], frame.fds)
         return report
 
-    def settle(self, held: Held) -> tuple[list[Event], dict[int, Ended]]:
+    def settle(self, held: InFlight) -> tuple[list[Event], dict[int, AttemptDone]]:
         """(what has ended, the failed tasks whose exception objects come in frames of their own, by seq), out of what
         the worker holds."""
         runs, failures = self.runs, self.failures
@@ -52,9 +52,9 @@ class Report(NamedTuple):
             ids, call = taken
             notes = {ids[at]: found for at, found in self.metadata.items() if found}
             columns = self.starts, self.ends, self.results
-            return [Finished(ids[0], *columns, notes, self.numbers, ids, call)], {}
+            return [BatchDone(ids[0], *columns, notes, self.numbers, ids, call)], {}
         events: list[Event] = []
-        failed: dict[int, Ended] = {}
+        failed: dict[int, AttemptDone] = {}
         low = 0
         for seq, count in runs:
             if failures and any(at in failures for at in range(low, low + count)):
@@ -65,7 +65,7 @@ class Report(NamedTuple):
             low += count
         return events, failed
 
-    def _one(self, held: Held, seq: int, at: int, failed: dict[int, Ended]) -> list[Event]:
+    def _one(self, held: InFlight, seq: int, at: int, failed: dict[int, AttemptDone]) -> list[Event]:
         """The task of a seq, which stands at a place in the columns."""
         failure, follows = None, False  # follows: its exception object, in a frame of its own
         if at in self.failures:
@@ -75,14 +75,14 @@ class Report(NamedTuple):
         for piece in held.take(seq, seq + 1):
             number = self.numbers if isinstance(self.numbers, int) else self.numbers[at]
             times, notes = (self.starts[at], self.ends[at]), self.metadata.get(at)
-            ended = Ended(piece.tasks(), *times, self.results[at], failure, notes, number)
+            ended = AttemptDone(piece.tasks(), *times, self.results[at], failure, notes, number)
             if follows:
                 failed[seq] = ended
             else:
                 events.append(ended)
         return events
 
-    def _run(self, held: Held, seq: int, low: int, count: int) -> list[Event]:
+    def _run(self, held: InFlight, seq: int, low: int, count: int) -> list[Event]:
         """`count` tasks from a seq on, which stand from a place on in the columns; all ended ok."""
         events: list[Event] = []
         for piece in held.take(seq, seq + count):
@@ -96,7 +96,7 @@ class Report(NamedTuple):
             if a or b < len(results):
                 starts, ends, results = starts[a:b], ends[a:b], results[a:b]
             numbers = self.numbers if isinstance(self.numbers, int) else self.numbers[a:b]
-            events.append(Finished(piece.first_id, starts, ends, results, notes, numbers, None, piece.batch.call))
+            events.append(BatchDone(piece.first_id, starts, ends, results, notes, numbers, None, piece.batch.call))
         return events
 
     def _load(self, at: int, load: Callable[..., Any], *packed: Any) -> None:

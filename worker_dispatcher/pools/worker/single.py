@@ -1,7 +1,7 @@
 """What runs in a worker process: load the setup once, then run batches and report.
 
-    parent ── SETUP, WORK ──▶ main thread ─▶ Solo: runs each task itself
-                                          └▶ Host: feeds a crew of threads or coroutines (grid)
+    parent ── SETUP, WORK ──▶ main thread ─▶ SingleWorker: runs each task itself
+                                          └▶ GridWorker: feeds a runner of threads or coroutines (grid)
     parent ◀── READY | BROKEN | INIT_FAILED, REPORT, DROPPED, UNLOADABLE, EXCEPTION, COMPLAINT ──
 
 Before a slot begins a task it names it on the slate, and a report is sent before the slot is idle again, so
@@ -24,8 +24,8 @@ from typing import Any, Protocol
 from worker_dispatcher import home
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import (
+    AttemptResult,
     Call,
-    Ended,
     attempt_run,
     describe,
     exit_text,
@@ -38,9 +38,8 @@ from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.slate import IN_INIT, LEFT, Slate
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Columns, forked
-from worker_dispatcher.pools.ending import end_in_order, note_what_is_here
-from worker_dispatcher.pools.frames import (
+from worker_dispatcher.pools.protocol.encode import Reports
+from worker_dispatcher.pools.protocol.frames import (
     BROKEN,
     DROPPED,
     FUNCTION,
@@ -49,13 +48,14 @@ from worker_dispatcher.pools.frames import (
     WORK,
     open_head,
 )
-from worker_dispatcher.pools.hooks import complain, send_failed_init
-from worker_dispatcher.pools.loading import Calls, flush, load, load_setup, unloadable
-from worker_dispatcher.pools.logs import Outgoing
-from worker_dispatcher.pools.reporting import Reports
+from worker_dispatcher.pools.protocol.hooks import complain, send_failed_init
+from worker_dispatcher.pools.protocol.loading import Calls, flush, load, load_setup, unloadable
+from worker_dispatcher.pools.protocol.log_forwarding import Outgoing
+from worker_dispatcher.pools.runners.task_queue import Columns, forked
+from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
 from worker_dispatcher.records import Stretch
 
-__all__ = ["Solo", "Worker", "main"]
+__all__ = ["SingleWorker", "Worker", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: what a kill of the worker makes run again
@@ -64,12 +64,12 @@ _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker coun
 
 
 def _awaiter(slate: Slate) -> Callable[..., Any]:
-    from worker_dispatcher.pools.timers import awaiter  # 25 ms, for those who need asyncio anyway
+    from worker_dispatcher.pools.runners.event_loop import awaiter  # 25 ms, for those who need asyncio anyway
 
     return awaiter(slate.end_lost)
 
 
-class Solo:
+class SingleWorker:
     """A worker of one slot: the main thread runs the tasks, as user code expects to be run."""
 
     def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
@@ -151,7 +151,8 @@ class Solo:
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
-            self._reports.add(Columns.of([(seq, 0, Ended(at, now(), None, unloadable(self._setup, error), None))]))
+            failed = AttemptResult(at, now(), None, unloadable(self._setup, error), None)
+            self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
         slate.running[0] = 0
         slate.deadline[0] = math.inf
@@ -222,7 +223,7 @@ class Worker(Protocol):
         """Run worker.exit."""
 
 
-def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], Worker] = Solo) -> None:
+def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], Worker] = SingleWorker) -> None:
     """A worker's life. Returns when the parent has closed the channel. many: who works in many slots."""
     channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
     logs: Outgoing | None = None
@@ -247,7 +248,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
             type_name, message, traceback = describe(error)
             channel.send(BROKEN, [f"{type_name}: {message}".encode(), traceback.encode()])
             return
-        kind = Solo if len(slate.running) == 1 else many
+        kind = SingleWorker if len(slate.running) == 1 else many
         setup.redirected()
         worker = kind(channel, slate, setup)
         if (error := worker.open()) is not None:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from worker_dispatcher.execute import Call
 from worker_dispatcher.home import Reader
 from worker_dispatcher.osproc.system import close_all
-from worker_dispatcher.pools.batching import Batching
+from worker_dispatcher.pools.parent.batching import Batching
 from worker_dispatcher.wire import pack_large, to_parts
 
 __all__ = ["KEPT", "Function", "Functions", "Known"]

@@ -19,10 +19,10 @@ from worker_dispatcher.home import FRESH
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.osproc.slate import Slate
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.batching import pack_items
-from worker_dispatcher.pools.claims import Slot
-from worker_dispatcher.pools.frames import DROP, DROPPED, REPORT, WORK, head_of
-from worker_dispatcher.pools.host import Host
+from worker_dispatcher.pools.parent.batching import pack_items
+from worker_dispatcher.pools.protocol.frames import DROP, DROPPED, REPORT, WORK, head_of
+from worker_dispatcher.pools.runners.task_queue import Slot
+from worker_dispatcher.pools.worker.grid import GridWorker
 
 THREADS = 8
 
@@ -38,7 +38,7 @@ class Parent:
         self.slate.clear()
         setup = Setup(Call(time.sleep, CallStyle(positional=True)))
         self._theirs = Channel(theirs, blocking=True)
-        self.host = Host(self._theirs, self.slate, setup)
+        self.host = GridWorker(self._theirs, self.slate, setup)
         self._thread = threading.Thread(target=guarded, args=(self.host.serve,))
         self._thread.start()
         self._seq = 1
@@ -69,7 +69,7 @@ class Parent:
     def close(self) -> None:
         self._channel.close()
         self._thread.join()
-        self.host._crew.close()
+        self.host._runner.close()
         slots: list[Slot] = self.host._slots
         for slot in slots:
             if slot.thread is not None:
@@ -124,13 +124,13 @@ def test_what_waits_can_be_had_back_while_the_host_looks_by_the_clock(parent):
 
 
 def test_what_ends_while_a_report_is_sent_is_reported_too(parent, monkeypatch):
-    reports, crew = parent.host._reports, parent.host._crew
+    reports, runner = parent.host._reports, parent.host._runner
     send, waited = reports.send, []
 
     def send_until_another_has_ended():
         one_is_left = len(reports.seqs) == 1  # unless all stood still for longer than the task takes
         send()
-        while one_is_left and not waited and not crew.done:
+        while one_is_left and not waited and not runner.done:
             time.sleep(0.001)
         waited.append(True)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.pools.held import Held
+from worker_dispatcher.pools.in_flight import InFlight
 
 given_out = st.tuples(st.just("add"), st.integers(1, 6), st.integers(0, 3))
 taken_back = st.tuples(st.just("take"), st.integers(0, 50), st.integers(-1, 9))
@@ -14,7 +14,7 @@ taken_back = st.tuples(st.just("take"), st.integers(0, 50), st.integers(-1, 9))
 
 @given(steps=st.lists(st.one_of(given_out, taken_back), max_size=25))
 def test_a_worker_holds_what_it_was_given_and_not_yet_taken(steps):
-    held, expected, seq = Held(), {}, 1
+    held, expected, seq = InFlight(), {}, 1
     for nth, (what, one, two) in enumerate(steps):
         if what == "add":
             seq += two
@@ -33,7 +33,7 @@ def test_a_worker_holds_what_it_was_given_and_not_yet_taken(steps):
 
 @given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=6), data=st.data())
 def test_runs_of_a_report_are_taken_all_at_once_or_not_at_all(counts, data):
-    held, other, seq = Held(), Held(), 1
+    held, other, seq = InFlight(), InFlight(), 1
     for nth, count in enumerate(counts):
         for one in (held, other):
             one.add(seq, Batch(1000 * nth, list(range(count))))

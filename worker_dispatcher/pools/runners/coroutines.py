@@ -1,4 +1,4 @@
-"""A crew of coroutines: the same as the threads of crew.py, for coroutine functions, on one event loop."""
+"""A runner of coroutines: the same as worker_threads.py, for coroutine functions, on one event loop."""
 
 from __future__ import annotations
 
@@ -14,14 +14,31 @@ from typing import Any, TypeVar
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import branch, renewal
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import Call, Ended, Seal, attempt_async, exit_text, failure_from, guarded, guarded_async
+from worker_dispatcher.execute import (
+    AttemptResult,
+    Call,
+    Seal,
+    attempt_async,
+    exit_text,
+    failure_from,
+    guarded,
+    guarded_async,
+)
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.pools.claims import Claims, Columns, Done, Slot, TimedClaims, WorkerThread, forked
-from worker_dispatcher.pools.timers import keep_running, new_loop
+from worker_dispatcher.pools.runners.event_loop import keep_running, new_loop
+from worker_dispatcher.pools.runners.task_queue import (
+    Columns,
+    Done,
+    Slot,
+    TaskQueue,
+    TimedTaskQueue,
+    WorkerThread,
+    forked,
+)
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
-__all__ = ["LoopCrew"]
+__all__ = ["CoroutineRunner"]
 
 T = TypeVar("T")
 
@@ -29,10 +46,10 @@ _LOOP_GRACE = 0.3  # seconds a cancelled coroutine may take to end before its lo
 _EXCUSED = 1.0  # seconds beyond its timeout that a coroutine gets anew when another one has blocked the loop
 
 
-class LoopCrew:
+class CoroutineRunner:
     """Up to `size` coroutines at once on one event loop in one daemon thread, each as an asyncio task of its own.
 
-    The loop's thread owns everything but claims; feed and close hand over with call_soon_threadsafe.
+    The loop's thread owns everything but queue; feed and close hand over with call_soon_threadsafe.
     A coroutine over its time is cancelled by the loop; one that does not let go for _LOOP_GRACE seconds more
     shows in its row's deadline, for whoever watches the rows.
     """
@@ -52,11 +69,11 @@ class LoopCrew:
         self.bailed: deque[int] = deque()
         self.look_at = math.inf
         self.short = 0
-        self._claims = TimedClaims() if setup.timed else Claims()
-        self._free: list[_Lane] = []
-        self._running: dict[_Lane, asyncio.Task[None]] = {}
-        self._fresh: list[_Lane] = []  # where tasks were made since the last look
-        self._young: list[_Lane] = []  # and before it
+        self._queue = TimedTaskQueue() if setup.timed else TaskQueue()
+        self._free: list[_CoroutineSlot] = []
+        self._running: dict[_CoroutineSlot, asyncio.Task[None]] = {}
+        self._fresh: list[_CoroutineSlot] = []  # where tasks were made since the last look
+        self._young: list[_CoroutineSlot] = []  # and before it
         self._limited = False  # some task has had a timeout
         self._watch_at = math.inf  # when `_watch` looks at the times of what runs
         self._closing = False
@@ -129,12 +146,12 @@ class LoopCrew:
         self._state = state
         self._caller = self._setup.caller(self._call, state)
         self._renew = renewal(self._context)
-        self._free.append(_Lane(slot))
+        self._free.append(_CoroutineSlot(slot))
         self._loop.call_soon(self._fill, context=self._context)
         return True
 
     def feed(self, seq: int, batch: Batch) -> None:
-        self._claims.add(seq, batch)
+        self._queue.add(seq, batch)
         self._limited = self._limited or batch.timeout is not None
         self._post(self._fill)  # it is closed where worker.init has raised; the run is about to hear of it
 
@@ -149,14 +166,14 @@ class LoopCrew:
         if self.opening:
             return  # it fills itself when worker.init has run
         while len(self._running) < self._size and not self._closing:
-            lane = self._free.pop() if self._free else _Lane(self._new_slot())
+            lane = self._free.pop() if self._free else _CoroutineSlot(self._new_slot())
             if not self._next(lane):
                 self._free.append(lane)
                 break
 
-    def _next(self, lane: _Lane) -> bool:
+    def _next(self, lane: _CoroutineSlot) -> bool:
         """Begin another task in a free lane; False if there is none."""
-        claim = self._claims.next()
+        claim = self._queue.next()
         if claim is None:
             return False
         (lane.seq, lane.task_id, item), due, batch, _ = claim
@@ -190,10 +207,10 @@ class LoopCrew:
         if self._young:
             self._loop.call_soon(self._look_after, context=self._context)
 
-    def _work(self, lane: _Lane, item: Any) -> Coroutine[Any, Any, None]:
+    def _work(self, lane: _CoroutineSlot, item: Any) -> Coroutine[Any, Any, None]:
         return attempt_async(lane.call, lane.caller, lane.task_id, item, self, lane)
 
-    async def _when_due(self, lane: _Lane, item: Any, due: float) -> None:
+    async def _when_due(self, lane: _CoroutineSlot, item: Any, due: float) -> None:
         try:
             await asyncio.sleep(due - now())
         except asyncio.CancelledError:
@@ -202,7 +219,7 @@ class LoopCrew:
             return
         await self._work(lane, item)
 
-    def begin(self, lane: _Lane) -> float:
+    def begin(self, lane: _CoroutineSlot) -> float:
         slot, timeout = lane.slot, lane.batch.timeout
         at: float
         at = slot.started[0] = now()
@@ -217,13 +234,13 @@ class LoopCrew:
             self._look_at(at + timeout)
         return at
 
-    def notes(self, lane: _Lane) -> dict[Any, Any]:
+    def notes(self, lane: _CoroutineSlot) -> dict[Any, Any]:
         notes = lane.slot.coroutines_notes = {}
         return notes
 
-    def end(self, lane: _Lane, ended: Ended | None) -> None:
+    def end(self, lane: _CoroutineSlot, ended: AttemptResult | None) -> None:
         if self._forked[0]:
-            os._exit(0)  # the task forked and its child came back here: it is not one of this crew
+            os._exit(0)  # the task forked and its child came back here: it is not one of this runner
         if ended is None or lane.late or lane.killed or not ended.started:
             ended = self._cut_short(lane, None if ended is None else ended.metadata)
         slot = lane.slot
@@ -236,10 +253,10 @@ class LoopCrew:
         slot.deadline[0] = math.inf
         self._over(lane)
 
-    def attempt(self, lane: _Lane) -> int:
+    def attempt(self, lane: _CoroutineSlot) -> int:
         return lane.batch.attempt
 
-    def _over(self, lane: _Lane) -> None:
+    def _over(self, lane: _CoroutineSlot) -> None:
         """The lane is free: its next task takes up what its last one leaves, in this very turn of the loop.
 
         Where many end together and only then as many begin, the garbage collector takes each of them for a growth
@@ -273,7 +290,7 @@ class LoopCrew:
         self._watch_at = due
         self._loop.call_later(due - now(), self._watch, context=self._context)
 
-    def _cut_short(self, lane: _Lane, metadata: dict[Any, Any] | None) -> Ended:
+    def _cut_short(self, lane: _CoroutineSlot, metadata: dict[Any, Any] | None) -> AttemptResult:
         """A coroutine over its time, whatever it made of its cancellation, or one that was cancelled by other code."""
         if lane.killed:
             failure = Failure("", "", status=CANCELLED)
@@ -285,7 +302,7 @@ class LoopCrew:
                 lane.call,
                 asyncio.CancelledError("the task was cancelled by itself or by other code of the program"),
             )
-        return Ended(lane.slot.started[0], now(), None, failure, metadata)
+        return AttemptResult(lane.slot.started[0], now(), None, failure, metadata)
 
     def blocked_by(self) -> Slot | None:
         """The slot whose coroutine runs at this moment. From any thread: for a loop that stands still."""
@@ -311,7 +328,7 @@ class LoopCrew:
         return [Columns.of([done.popleft() for _ in range(len(done))])]
 
     def drop(self) -> list[int]:
-        return self._claims.drop()
+        return self._queue.drop()
 
     def resize(self, size: int) -> None:
         """From now on, so many at once; those that run now end."""
@@ -328,7 +345,7 @@ class LoopCrew:
             self._post(partial(self._cancel, lane, seq))
         return lane is not None
 
-    def _cancel(self, lane: _Lane, seq: int) -> None:
+    def _cancel(self, lane: _CoroutineSlot, seq: int) -> None:
         task = self._running.get(lane)
         if task is not None and lane.seq == seq:
             lane.killed = True
@@ -363,7 +380,7 @@ class LoopCrew:
         self._loop.stop()
 
 
-class _Lane:
+class _CoroutineSlot:
     """Where one coroutine runs after the other. seq, task_id, batch, call, caller: of the one that runs, or is about
     to; late: the loop has told it that its time is over; killed: that it is to end."""
 

@@ -17,13 +17,13 @@ from worker_dispatcher.home import PARENT
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
-from worker_dispatcher.pools.claims import Columns
-from worker_dispatcher.pools.frames import EXCEPTION, REPORT, send_packed
-from worker_dispatcher.pools.loading import unsendable
+from worker_dispatcher.pools.protocol.frames import EXCEPTION, REPORT, send_packed
+from worker_dispatcher.pools.protocol.loading import unsendable
+from worker_dispatcher.pools.runners.task_queue import Columns
 from worker_dispatcher.records import Failure, Stretch
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
-__all__ = ["Reports", "Sealed", "exception_parts", "parts_to_add"]
+__all__ = ["EncodedResult", "Reports", "exception_parts", "parts_to_add"]
 
 _PLAIN = SMALL | {str, bytes}  # of these, what is left to be sent is not packed
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
@@ -31,7 +31,7 @@ _HEAVY = 4096  # bytes of a result that are counted before the next task begins
 _EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
 
 
-class Sealed(NamedTuple):
+class EncodedResult(NamedTuple):
     """A result and its metadata, packed, in place of the result: a pickle, or where that is large or has buffers of
     its own, parts of a frame. fds: to be sent and closed."""
 
@@ -40,15 +40,15 @@ class Sealed(NamedTuple):
     fds: Sequence[int] = ()
 
     @staticmethod
-    def of(value: Any) -> Sealed:
+    def of(value: Any) -> EncodedResult:
         """Runs user code. Test-loaded here, where a load that raises, exits or kills hurts only this task."""
         large = type(value[0]) in (bytes, bytearray, str) and len(value[0]) >= LARGE_PICKLE
         packed = pack_large(value, PARENT) if large else pack(value, PARENT)
         if not packed.plain:
             unpack(packed.head + b"".join(packed.rest), packed.buffers)
         if not packed.buffers and packed.head_size < LARGE_PICKLE:
-            return Sealed(packed.head)
-        return Sealed(b"", *to_parts(packed))
+            return EncodedResult(packed.head)
+        return EncodedResult(b"", *to_parts(packed))
 
 
 class Reports:
@@ -81,7 +81,7 @@ class Reports:
         kind = type(result)
         if not metadata and (kind in SMALL or ((kind is str or kind is bytes) and len(result) < _HEAVY)):
             return result, None, False
-        sealed, error = guarded(Sealed.of, (result, metadata or None))
+        sealed, error = guarded(EncodedResult.of, (result, metadata or None))
         if error is None:
             return sealed, None, len(sealed.head) > _HEAVY or bool(sealed.parts)
         failure = failure_from(self._setup.call, error)
@@ -106,7 +106,7 @@ class Reports:
 
     def _place(self, at: int, result: Any) -> Any:
         """What stands in a place of the results for a sealed one."""
-        if type(result) is not Sealed:
+        if type(result) is not EncodedResult:
             self._bytes += len(result) if isinstance(result, (str, bytes)) else 0
             return result
         if result.head:
@@ -189,7 +189,7 @@ def _as_bytes(columns: tuple[Any, ...]) -> bytes:
 
 def parts_to_add(ended: Columns) -> Iterator[Columns]:
     """Ended tasks in parts, each of which `Reports.add` can take in before it is looked whether the report is full."""
-    heavy = [at + 1 for at, one in enumerate(ended.results) if type(one) is Sealed and one.parts]
+    heavy = [at + 1 for at, one in enumerate(ended.results) if type(one) is EncodedResult and one.parts]
     return itertools.starmap(ended.part, itertools.pairwise([0, *heavy, len(ended.seqs)])) if heavy else iter((ended,))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.pools.held import Held, Piece
+from worker_dispatcher.pools.in_flight import InFlight, Piece
 
 
-def held_of(*runs: tuple[int, Batch]) -> Held:
-    held = Held()
+def held_of(*runs: tuple[int, Batch]) -> InFlight:
+    held = InFlight()
     for seq, batch in runs:
         held.add(seq, batch)
     return held
@@ -20,7 +20,7 @@ def shown(pieces) -> list[tuple[int, int, list]]:
 
 
 @pytest.fixture
-def held() -> Held:
+def held() -> InFlight:
     """Sequence numbers 1 to 4 are tasks 101 to 104, then 5 to 7 are tasks 11 to 13."""
     return held_of((1, Batch(101, "abcd")), (5, Batch(11, "xyz")))
 
@@ -86,6 +86,6 @@ def test_added_after_taking_counts_on():
 
 
 def test_an_empty_worker_holds_nothing():
-    held = Held()
+    held = InFlight()
     assert len(held) == 0
     assert held.take(0, 10) == held.take_all() == []
