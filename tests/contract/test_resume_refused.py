@@ -314,8 +314,7 @@ def test_what_could_not_be_written_is_not_told(path, kept, monkeypatch):
     run = wd.launch({"task": {"list": 3000, "function": lambda id: "x" * 50}, "journal": path, "verbose": False})
     told = set()
     with pytest.raises(JournalError, match="the disk is full"):
-        for log in run:
-            told.add(log["task_id"])
+        told.update(log["task_id"] for log in run)
     with pytest.raises(JournalError, match="the disk is full"):
         run.wait(10)
     assert told == set(kept())
