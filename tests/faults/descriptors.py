@@ -27,6 +27,6 @@ def descriptors_of(kind: str) -> list[int]:
 
 def _locals_of_worker() -> dict[str, Any]:
     frame = sys._current_frames()[threading.main_thread().ident or 0]
-    while frame.f_back is not None and not {"channel", "worker"} <= frame.f_locals.keys():
+    while frame.f_back is not None and not {"channel", "worker"} <= set(frame.f_locals):
         frame = frame.f_back
     return frame.f_locals
