@@ -136,9 +136,9 @@ def test_a_result_that_cannot_be_kept_is_its_tasks_error(path, kept, recwarn):
     other = path.with_name("other.db")
     with pytest.raises(TypeError, match="lock") as caught:
         start(other, notes_lock, 3, {"number": 1}, on_error="raise")
-    said, where, _ = caught.value.__notes__[-3:]  # from 3.14 on Python has some of its own before them
+    said = "\n".join(caught.value.__notes__)
     assert "the result or its metadata cannot be kept in the journal" in said
-    assert "task #2 of 3, attempt 1" in where
+    assert "task #2 of 3, attempt 1" in said
 
 
 @pytest.mark.parametrize("text", ["", "# not a journal\n", "SQLite format 3\0" + "x" * 5000])

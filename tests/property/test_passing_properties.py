@@ -129,7 +129,7 @@ def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_fai
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
 
-    bounded.run(lambda: pool)
+    bounded.run(lambda named: pool)
 
     ledger.check()
 
