@@ -14,7 +14,7 @@ from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.plan import make_plan
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Complaints, NotStarted
 from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Failure, Ledger
 
@@ -27,7 +27,7 @@ class ScriptedPool:
     def __init__(self, dice: st.DataObject, room: int, stop_after: int | None) -> None:
         self.dice, self.room, self.stop_after = dice, room, stop_after
         self.pids = {1: 100}
-        self.complaints: list[str] = []
+        self.complaints = Complaints()
         self.held: list[Batch] = []
         self.begun: Counter[int] = Counter()
         self.waits = 0
@@ -67,12 +67,14 @@ class ScriptedPool:
         if kind == "finished":
             return [BatchDone(batch.first, [at] * count, [at] * count, [("done", i) for i in ids], {}, 1)]
         events = []
-        for i, item in zip(ids, batch.items, strict=True):
+        for i in ids:
             failure = None
             if kind == "failed":
                 status = self.dice.draw(st.sampled_from([ERROR, TIMEOUT, CRASHED]))
                 failure = Failure("Some", "text", retry=self.dice.draw(st.booleans()), status=status)
-            events.append(AttemptDone(Batch(i, (item,)), at, at, ("done", i), failure, {"m": i}, 1))
+            events.append(
+                AttemptDone(batch.part(i - batch.first, i - batch.first + 1), at, at, ("done", i), failure, {"m": i}, 1)
+            )
         return events
 
     def stop_now(self) -> list:
@@ -81,12 +83,12 @@ class ScriptedPool:
             if self.dice.draw(st.booleans()):
                 events.append(NotStarted(batch))
                 continue
-            for i, item in enumerate(batch.items, batch.first):
+            for nth, i in enumerate(range(batch.first, batch.first + len(batch.items))):
                 self.begun[i] += 1
                 failure = self.dice.draw(
                     st.sampled_from([None, Failure("", "", status=CANCELLED), Failure("E", "late")])
                 )
-                events.append(AttemptDone(Batch(i, (item,)), now(), now(), ("done", i), failure, None, 1))
+                events.append(AttemptDone(batch.part(nth, nth + 1), now(), now(), ("done", i), failure, None, 1))
         self.held = []
         return events
 

@@ -8,7 +8,7 @@ import pytest
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.core.driver import Alarm, Driver
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted, PoolFailed
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Complaints, NotStarted, PoolFailed
 from worker_dispatcher.records import CANCELLED, Failure
 
 FAILED = Failure("ValueError", "no such order")
@@ -22,7 +22,7 @@ class Pool:
     def __init__(self, *news: list[Any], at_stop: tuple[Any, ...] = ()) -> None:
         self.news, self.at_stop = list(news), at_stop
         self.pids: dict[int, int] = {}
-        self.complaints: list[str] = []
+        self.complaints = Complaints()
         self.woken = self.hurried = self.fed = 0
 
     def prepare(self, workers: int) -> bool:
