@@ -85,7 +85,7 @@ def stand_still(program: subprocess.Popen[str], seconds: float, meanwhile: Path)
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_worker_has_logged_last_is_handled(shape, method, tmp_path, wait_until):
     with running(tmp_path, LOGGING, {**SHAPES[shape], "start_method": method}) as program:
-        wait_until((tmp_path / "begun").exists)
+        wait_until((tmp_path / "begun").exists, within=40)
         stand_still(program, 2.3, tmp_path / "go on")
         assert program.wait(60) == 0
         assert program.stderr is not None
@@ -96,7 +96,7 @@ def test_what_a_worker_has_logged_last_is_handled(shape, method, tmp_path, wait_
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_worker_has_its_time_to_leave(shape, tmp_path, wait_until):
     with running(tmp_path, LEAVING, SHAPES[shape]) as program:
-        wait_until((tmp_path / "begun").exists)
+        wait_until((tmp_path / "begun").exists, within=40)
         stand_still(program, 5.5, tmp_path / "go on")
         assert program.wait(60) == 0
         assert program.stderr is not None
