@@ -127,7 +127,7 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     told: Counter[int] = Counter()
     bounded.follow(lambda first, count: told.update(range(first, first + count)))
 
-    bounded.run(lambda: pool)
+    bounded.run(lambda named: pool)
 
     assert OPEN not in ledger.status
     assert ledger.settled == len(ledger)
