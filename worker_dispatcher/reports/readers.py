@@ -10,25 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker_dispatcher.doubles import attempts_before
-from worker_dispatcher.records import (
-    DROPPED,
-    NOT_RUN,
-    OK,
-    OPEN,
-    RESUMED,
-    ROUNDING,
-    STATUS_NAMES,
-    Ledger,
-)
+from worker_dispatcher.records import DROPPED, NOT_RUN, OK, OPEN, RESUMED, ROUNDING, STATUS_NAMES, Ledger
 from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
-from worker_dispatcher.reports.rows import Earlier, Floats, Rows, well_formed
-from worker_dispatcher.reports.verdict import cause_of_log, successes, successes_in_1x
+from worker_dispatcher.reports.rows import Earlier, Floats, Rows, judged, mappings, well_formed
+from worker_dispatcher.reports.verdict import successes, successes_in_1x
 from worker_dispatcher.reports.wording import shown
 
 __all__ = ["LedgerReader", "LogReader", "Reader"]
@@ -73,16 +64,20 @@ class LogReader:
 
     def statuses(self) -> Counter[str]:
         """Logs by status, in order of appearance, as `phases` are."""
-        said = (log.get("status", "ok") if isinstance(log, Mapping) else "malformed" for log in self.logs)
-        return Counter(shown(one, 40) for one in said)
+        said = [log.get("status", "ok") if isinstance(log, dict | Mapping) else "malformed" for log in self.logs]
+        found: Counter[str] = Counter()
+        for text, count in Counter(said if set(map(type, said)) <= {str} else [shown(one, 40) for one in said]).items():
+            found[shown(text, 40)] += count
+        return found
 
     def phases(self) -> Counter[str]:
-        given = (log.get("phase", "main") for log in self.logs if isinstance(log, Mapping))
+        given = [log.get("phase", "main") for log in self.logs if isinstance(log, dict | Mapping)]
         return Counter(phase for phase in given if isinstance(phase, str))
 
     def without_success(self) -> int:
         """How many ended ok, and are no success."""
-        return sum(1 for log in self.logs if isinstance(log, Mapping) and cause_of_log(log))
+        ok = [log for log in mappings(self.logs) if log.get("status", "ok") == "ok"]
+        return judged(ok, [log.get("result") for log in ok]).count(False)
 
 
 class LedgerReader:
@@ -198,21 +193,7 @@ class LedgerReader:
         return successes(list(compress(self._ledger.results, ended_ok))).count(False)
 
 
-class Reader(Protocol):
-    """What both give."""
-
-    @property
-    def logs(self) -> Sequence[Mapping[str, Any]]: ...
-    def __len__(self) -> int: ...
-    def log(self, place: int) -> Mapping[str, Any]: ...
-    def rows(self) -> Rows: ...
-    def rows_of_all_phases(self) -> Rows: ...
-    def attempts(self, places: _Places) -> NDArray[np.int_]: ...
-    def workers(self, places: _Places) -> list[Any]: ...
-    def failed(self, places: _Places) -> Iterator[Failed]: ...
-    def statuses(self) -> Counter[str]: ...
-    def phases(self) -> Counter[str]: ...
-    def without_success(self) -> int: ...
+Reader: TypeAlias = LogReader | LedgerReader
 
 
 def _copied(column: Any, kind: Any) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.failures import Failed, group_errors, raised_of_log
 from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
-__all__ = ["Earlier", "Floats", "Rows", "well_formed"]
+__all__ = ["Earlier", "Floats", "Rows", "judged", "mappings", "well_formed"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -123,7 +123,7 @@ class Rows:
             raise TypeError(f"logs must be a list or another sequence of dicts, got {type(logs).__name__}")
         kept = _measured(logs)
         left = iter(logs if kept is None else [logs[place] for place in kept.tolist()])
-        judge = _judged_as_in_1x if as_in_1x else _judged
+        judge = _judged_as_in_1x if as_in_1x else judged
         pieces = [_Columns.of(list(islice(left, _CHUNK)), judge)]
         while chunk := list(islice(left, _CHUNK)):
             pieces.append(_Columns.of(chunk, judge))
@@ -186,20 +186,33 @@ class Rows:
 
 def _measured(logs: Sequence[Any]) -> NDArray[np.intp] | None:
     """Where the rows stand that are to be measured; None if that is all of them."""
-    phases = [log.get("phase") if type(log) is dict else None for log in logs]
-    left_out = {place for place, phase in enumerate(phases) if phase.__class__ is str and phase != "main"}
-    if not left_out:
+    if not _any_has([log for log in logs if type(log) is dict], "phase"):
         return None
-    return np.array([place for place in range(len(logs)) if place not in left_out], np.intp)
+    phases = [log.get("phase") if type(log) is dict else None for log in logs]
+    kept = [place for place, phase in enumerate(phases) if phase.__class__ is not str or phase == "main"]
+    return None if len(kept) == len(logs) else np.array(kept, np.intp)
+
+
+def _any_has(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
+    """Whether a key that few logs have is to be read at all: to look for it takes a third of the time."""
+    return bool([None for row in rows if key in row])
+
+
+def mappings(logs: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+    """The logs, an empty one in the place of each that is none."""
+    return logs if set(map(type, logs)) <= {dict} else [log if isinstance(log, Mapping) else {} for log in logs]
 
 
 _Judge = Callable[[Sequence[Mapping[str, Any]], list[Any]], list[bool]]
 """Of logs and their results: which of the results are a success."""
 
 
-def _judged(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
-    good, saved = successes(results), _values(rows, NO_SUCCESS, "")
-    return [one and not why for one, why in zip(good, saved, strict=True)] if any(saved) else good
+def judged(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
+    """Of logs that ended ok: which are a success, by our rule."""
+    good = successes(results)
+    if not _any_has(rows, NO_SUCCESS):
+        return good
+    return [one and not row.get(NO_SUCCESS) for one, row in zip(good, rows, strict=True)]
 
 
 def _judged_as_in_1x(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
@@ -217,7 +230,7 @@ class _Columns(NamedTuple):
 
     @staticmethod
     def of(logs: Sequence[Any], judge: _Judge) -> _Columns:
-        rows = logs if set(map(type, logs)) <= {dict} else [log if isinstance(log, Mapping) else {} for log in logs]
+        rows = mappings(logs)
         starts, ends = _numbers(_values(rows, "started_at")), _numbers(_values(rows, "ended_at"))
         results = _values(rows, "result")
         starts[_flags([result is _ABSENT for result in results])] = math.nan  # no result, no row
@@ -226,10 +239,13 @@ class _Columns(NamedTuple):
         times = _times(_values(rows, "duration"), starts, ends)
         failed = np.flatnonzero(well_formed(starts, ends, times) & ~ok)
         errors = [error for index in failed.tolist() if (error := raised_of_log(rows[index])) is not None]
-        waits = _numbers(_values(rows, "response_time")), _numbers(_values(rows, "queue_delay"))
-        known = [(row, given) for row, given in enumerate(_values(rows, "earlier_attempts", None)) if given]
-        earlier = [(row, *span) for row, given in known for span in _spans(given, float(starts[row]))]
+        waits = [_numbers(_values(rows, key) if _any_has(rows, key) else [_ABSENT] * len(rows)) for key in _WAITS]
+        known = enumerate(_values(rows, _EARLIER, None) if _any_has(rows, _EARLIER) else ())
+        earlier = [(row, *span) for row, given in known if given for span in _spans(given, float(starts[row]))]
         return _Columns((starts, ends, times, *waits), ok, errors, earlier)
+
+
+_WAITS, _EARLIER = ("response_time", "queue_delay"), "earlier_attempts"
 
 
 def _spans(given: Any, until: float) -> list[tuple[float, float]]:
