@@ -152,8 +152,9 @@ class ProcessPool:
         self._handles, self._events = self._supervisor.handles, self._supervisor.events
         self._poll = self._supervisor.poll
         self._poll.register(self._wake, select.POLLIN)
+        self._logs_fd = -1 if self._logs is None else self._logs.fileno()
         if self._logs is not None:
-            self._poll.register(self._logs, select.POLLIN)
+            self._poll.register(self._logs_fd, select.POLLIN)
 
     # Feeding
 
@@ -164,14 +165,15 @@ class ProcessPool:
     def feed(self, source: Source) -> None:
         if self._paused:
             return
-        waiting = source.waiting()
-        self._supervisor.grow(
-            wanted(source, self._handles, self._task_time()) if self._setup.timed else waiting + source.alone_waiting()
-        )
-        reserved, self._full = self._feed_alone(source), False
-        handles, slots = [r for r in self._handles if r is not reserved], sum(r.slots for r in self._handles)
-        loads = by_load(handles) if waiting else []
-        while waiting:
+        waiting, alone, handles = source.waiting(), source.alone_waiting(), self._handles
+        self._supervisor.grow(wanted(source, handles, self._task_time()) if self._setup.timed else waiting + alone)
+        self._full = False
+        reserved = self._feed_alone(source) if alone else None
+        if reserved is not None:
+            handles = [handle for handle in handles if handle is not reserved]
+        if waiting:
+            slots, loads = sum(handle.slots for handle in self._handles), by_load(handles)
+        while waiting > 0:
             batching = self._functions.of(source.call()).batching
             one_by_one = self._setup.timed or (self._setup.recorded and not 0 < batching.per_task < ONE_BY_ONE_FROM)
             ahead = 0 if one_by_one else batching.last
@@ -189,7 +191,7 @@ class ProcessPool:
             if batch is None:
                 return
             self._give(handle, batch)
-            waiting = max(0, waiting - len(batch.items)) or source.waiting()  # more may have come meanwhile
+            waiting -= len(batch.items)
         self._rob()
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:
@@ -233,11 +235,10 @@ class ProcessPool:
 
     def _rob(self) -> None:
         """Nothing is left to hand out: what waits behind long tasks goes to a worker with a thread to spare."""
-        if not self._has_room():
-            return
         at = now()
-        for handle in self._handles:
-            if len(handle.held) > handle.slots and not handle.revoking and at - handle.heard_at >= _STUCK_AFTER:
+        stuck = [handle for handle in self._handles if handle.has_waiting and at - handle.heard_at >= _STUCK_AFTER]
+        if stuck and self._has_room():
+            for handle in stuck:
                 handle.revoke()
 
     def _has_room(self) -> bool:
@@ -280,11 +281,13 @@ class ProcessPool:
 
     def _next_due(self) -> float:
         due = min(self._deadlines.due, self._limits.due, self._supervisor.due)
-        room = not self._full and self._has_room()
+        stuck_at = math.inf
         for handle in self._handles:
             due = min(due, handle.closing_at, handle.settles_at, handle.tells_at)
-            if room and len(handle.held) > handle.slots and not handle.revoking:
-                due = min(due, handle.heard_at + _STUCK_AFTER)
+            if handle.has_waiting:
+                stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
+        if stuck_at < due and not self._full and self._has_room():
+            due = stuck_at
         return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due
 
     def _task_time(self) -> float:
@@ -293,7 +296,7 @@ class ProcessPool:
     def _attend(self, fd: int) -> None:
         if fd == self._wake:
             os.eventfd_read(fd)
-        elif self._logs is not None and fd == self._logs.fileno():
+        elif fd == self._logs_fd and self._logs is not None:
             self._poll.unregister(fd)  # from here on its own thread listens
             self._logs.hear()
         else:

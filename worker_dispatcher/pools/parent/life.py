@@ -49,18 +49,15 @@ class Life:
     """Where one worker is in its life. Owned by the pool's driving thread.
 
     why: the first reason that was given for its end, or None. was_ready: it has been READY. killed: it was made to end.
+    open: it may be given tasks.
     """
 
     def __init__(self) -> None:
         self.state = State.STARTING
         self.why: Why | None = None
         self.was_ready = self.killed = False
+        self.open = True
         self._story: list[tuple[float, str]] = [(now(), State.STARTING.value)]
-
-    @property
-    def open(self) -> bool:
-        """It may be given tasks."""
-        return self.state is State.STARTING or self.state is State.READY
 
     def because(self, why: Why | None) -> None:
         """Give a reason for its end, if it has none yet."""
@@ -74,7 +71,8 @@ class Life:
             raise RuntimeError(f"a worker process cannot go from {self.state.value} to {to.value}: {self.story()}")
         self.because(why)
         self.state = to
-        self.was_ready = self.was_ready or to is State.READY
+        self.open = to is State.READY
+        self.was_ready = self.was_ready or self.open
         self._story.append((now(), to.value))
 
     def end(self, why: Why | None = None, *, killed: bool = False) -> None:

@@ -67,12 +67,15 @@ class Supervisor:
         self._departed: deque[tuple[float, WorkerHandle]] = deque()
         self._number = 1
         self._stillborn = 0
+        self._resized = False
         self._try_at = 0.0  # no worker is asked for before (monotonic): the system has refused one
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
-        idle = sum(not len(r.held) and r.life.open for r in self.handles)
-        if waiting <= idle or not self.could_grow:
+        if not self.could_grow:
+            return
+        idle = sum(not len(handle.held) and handle.life.open for handle in self.handles)
+        if waiting <= idle:
             return
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
         for handle in self._wanted():
@@ -92,7 +95,7 @@ class Supervisor:
 
     def _wanted(self) -> list[WorkerHandle]:
         """Those that work, or whose place is not free before they have left."""
-        return [r for r in self.handles if r.life.why is not Why.RELEASED]
+        return [r for r in self.handles if r.life.why is not Why.RELEASED] if self._resized else self.handles
 
     @property
     def could_grow(self) -> bool:
@@ -101,7 +104,7 @@ class Supervisor:
 
     def resize(self, slots: list[int]) -> None:
         """From now on, have processes of these sizes. Those that are too many drain, the least busy first."""
-        self.slots = list(slots)
+        self.slots, self._resized = list(slots), True
         room = Counter(slots)
         for handle in sorted(self._wanted(), key=lambda r: (r.life.open, len(r.held), r.ready), reverse=True):
             if room[handle.slots] > 0:
@@ -110,8 +113,8 @@ class Supervisor:
                 self.let_go(handle)
 
     def _rewatch_starter(self) -> None:
-        if self._starter.fileno() >= 0:
-            self.poll.modify(self._starter.fileno(), select.POLLIN | (select.POLLOUT if self._starter.wanted else 0))
+        if (fd := self._starter.fileno()) >= 0:
+            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if self._starter.wanted else 0))
 
     def _start(self, slots: int) -> bool:
         try:
@@ -123,8 +126,8 @@ class Supervisor:
             return False
         self._number += slots
         self.handles.append(handle)
-        self._by_fd[handle.channel.fileno()] = handle
-        self.poll.register(handle.channel.fileno(), select.POLLIN)
+        self._by_fd[handle.fd] = handle
+        self.poll.register(handle.fd, select.POLLIN)
         return True
 
     def _leave_some_descriptors(self) -> None:
@@ -157,21 +160,22 @@ class Supervisor:
 
     def attend(self, fd: int) -> None:
         """A descriptor of the poll has something to say."""
-        if fd == self._starter.fileno():
-            self._hear_starter()
-        elif (handle := self._by_fd.get(fd)) is not None:
-            if fd == handle.process.sentinel:
-                if handle.process.ended:  # the number may be that of a descriptor closed a moment ago
-                    self._lost(handle)
-            else:
-                self.events += handle.receive(to_the_end=False)
-                if handle.pid is not None and handle.number not in self.pids:
-                    self._name(handle, handle.pid)
-                self.rewatch(handle)
+        handle = self._by_fd.get(fd)
+        if handle is None:
+            if fd == self._starter.fileno():
+                self._hear_starter()
+        elif fd == handle.process.sentinel:
+            if handle.process.ended:  # the number may be that of a descriptor closed a moment ago
+                self._lost(handle)
+        else:
+            self.events += handle.receive(to_the_end=False)
+            if handle.pid is not None and handle.number not in self.pids:
+                self._name(handle, handle.pid)
+            self.rewatch(handle)
 
     def rewatch(self, handle: WorkerHandle) -> None:
         """Watch a channel for what is wanted of it; one that has ended is only heard of through its sentinel."""
-        fd = handle.channel.fileno()
+        fd = handle.fd
         if fd not in self._by_fd:
             return
         if handle.gone:
@@ -292,7 +296,7 @@ class Supervisor:
 
     def finish(self, handle: WorkerHandle) -> None:
         """Settle what it held, and forget it: its process has ended, or will be heard of no more."""
-        for fd in (handle.channel.fileno(), handle.process.sentinel):
+        for fd in (handle.fd, handle.process.sentinel):
             if fd is not None and self._by_fd.pop(fd, None) is not None:
                 self.poll.unregister(fd)
         for group in (self.handles, self.dying):

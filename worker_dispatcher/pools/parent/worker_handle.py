@@ -32,8 +32,8 @@ _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nob
 class WorkerHandle:
     """A worker process with `slots` threads or coroutines (one: its main thread).
 
-    Owned by the pool's driving thread. number: of its first slot, for the records. pid: what it has said itself, which
-    may be before the starter does.
+    Owned by the pool's driving thread. fd: of its channel. number: of its first slot, for the records.
+    pid: what it has said itself, which may be before the starter does.
     held: the tasks that it has; given: the seq of the last of all that it was given; alone: it runs one that must have
     no company; due: when its last task may start, or has started if that is past.
     closing_at: when it will be killed, or infinite. verdicts: seq -> how the tasks end for which it is killed.
@@ -43,7 +43,8 @@ class WorkerHandle:
     it. answered: a grid process has, since `revoke` asked it.
     heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
     terse: what was read of it last is under _TERSE, so that several times as much fits into the channel.
-    tells_at: when `tell_failed` is due: an exception object may not let itself be brought here.
+    settles_at: when the slate may be believed after `revoke`. tells_at: when `tell_failed` is due: an exception object
+    may not let itself be brought here.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
@@ -63,13 +64,14 @@ class WorkerHandle:
         self._done = 0
         self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
         self._paused = self._leaving = self._wholly = False
-        self._revoked_at = math.inf
+        self.settles_at = math.inf
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
         try:
             self.slate = Slate.shared(slots if slots == 1 else slots + 1)  # and one row for the loading of tasks
             self.channel = Channel(ours, blocking=False)
-            self.process: Process = starter.start(theirs, self.slate.fd, ours.fileno())
+            self.fd = ours.fileno()
+            self.process: Process = starter.start(theirs, self.slate.fd, self.fd)
         except BaseException:
             ours.close()
             if hasattr(self, "slate"):
@@ -145,23 +147,23 @@ class WorkerHandle:
     @property
     def spent(self) -> bool:
         """It has run all the tasks it may, and can go."""
-        return self._done >= self._most and not len(self.held) and self.life.state is State.READY
+        return self._done >= self._most and self.life.state is State.READY and not len(self.held)
 
     @property
     def revoking(self) -> bool:
-        return self._revoked_at < math.inf or bool(self._revoked) or not self.answered
+        return self.settles_at < math.inf or bool(self._revoked) or not self.answered
 
     @property
-    def settles_at(self) -> float:
-        """When the slate may be believed after `revoke`."""
-        return self._revoked_at + SETTLE
+    def has_waiting(self) -> bool:
+        """It holds more tasks than can run at once, and nobody asks for them."""
+        return len(self.held) > self.slots and not self.revoking
 
     def revoke(self, *, wholly: bool = False) -> None:
         """Ask for what it has not begun. wholly: also where it is about to begin."""
         self._wholly = wholly
         if self.slots == 1:
             self.slate.halt[0] = 1
-            self._revoked_at = now()
+            self.settles_at = now() + SETTLE
         else:
             self.answered = False
             self._send(frames.DROP, [], [])
@@ -169,7 +171,7 @@ class WorkerHandle:
 
     def take_back(self) -> list[Event]:
         """After `revoke` has settled: what a single worker has certainly not begun."""
-        self._revoked_at = math.inf
+        self.settles_at = math.inf
         begun = max(self.slate.begun(), default=0)
         if begun < 0 or (begun == 0 and not self._paused and not self._wholly):
             self._lift()
@@ -182,7 +184,7 @@ class WorkerHandle:
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
-        if self._revoked_at == math.inf and not (self._revoked or len(self.held) or self._paused):
+        if self.settles_at == math.inf and not (self._revoked or len(self.held) or self._paused):
             self.slate.halt[0] = 0
 
     def pause(self) -> None:
@@ -305,7 +307,7 @@ class WorkerHandle:
     def _dropped(self, a: int, b: int) -> list[Event]:
         self._revoked.drop(a, b)
         events: list[Event] = [NotStarted(p.tasks()) for p in self.held.take(a, b)]
-        self._revoked_at = math.inf
+        self.settles_at = math.inf
         self._lift()
         return events
 
