@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "members_of",
     "place_of",
     "slots_of",
+    "told_by_value",
     "walk",
     "without_slots",
 ]
@@ -66,13 +67,16 @@ def walk(name: str, start: Any) -> Any:
     return found
 
 
-def is_by_value(module: str) -> bool:
-    """The user has told cloudpickle to send what is in that module."""
+def told_by_value() -> Set[str]:
+    """The modules of which the user has told cloudpickle to send what is in them."""
     library = sys.modules.get("cloudpickle.cloudpickle")
-    if library is None or not (told := library.list_registry_pickle_by_value()):
-        return False
-    parts = module.split(".")
-    return any(".".join(parts[: at + 1]) in told for at in range(len(parts)))
+    return library.list_registry_pickle_by_value() if library is not None else frozenset()
+
+
+def is_by_value(module: str) -> bool:
+    """The user has told cloudpickle to send what is in that module, or in a package around it."""
+    told, parts = told_by_value(), module.split(".")
+    return bool(told) and any(".".join(parts[: at + 1]) in told for at in range(len(parts)))
 
 
 def place_of(obj: Any, main: types.ModuleType) -> tuple[str, str] | None:

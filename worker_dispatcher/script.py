@@ -19,7 +19,7 @@ import marshal
 import pickle
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from worker_dispatcher import home
@@ -36,18 +36,11 @@ from worker_dispatcher.kinds import (
     members_of,
     place_of,
     slots_of,
+    told_by_value,
     walk,
     without_slots,
 )
-from worker_dispatcher.uses import (
-    annotations_of,
-    looks_up,
-    names_annotated,
-    names_annotated_inside,
-    names_used,
-    submodules,
-    texts,
-)
+from worker_dispatcher.uses import annotations_of, names_annotated, submodules, uses_of
 
 __all__ = ["ScriptPickler"]
 
@@ -80,8 +73,9 @@ class ScriptPickler(pickle.Pickler):
         self._begun: set[int] = set()  # ids of classes that are written, or being written
         self._trials: dict[int, bool] = {}
         self._spaces: dict[int, dict[str, Any]] = {}  # the globals of functions that are not the script's, by id
+        self._by_value = bool(told_by_value())
         self._singles: dict[int, str] | None = None
-        self._plain: set[type] = set()  # what pickle can do alone
+        self._plain: set[type] = {types.BuiltinFunctionType}  # what pickle can do alone
 
     def where(self) -> str | None:
         """After an error: the name that stands for what cannot be sent."""
@@ -96,12 +90,15 @@ class ScriptPickler(pickle.Pickler):
         kind = type(obj)
         if kind in self._plain:
             return NotImplemented
-        if kind is types.FunctionType:
-            return self._function(obj)
         if kind is _Mark:
             return self._pass(obj)
-        if issubclass(kind, type):
-            return self._class(obj)
+        if kind is types.FunctionType or kind is _CACHE or issubclass(kind, type):
+            known, name = self._known_as(obj)
+            if known:
+                return NotImplemented
+            if kind is types.FunctionType:
+                return self._function(obj, name)
+            return self._cache(obj, name) if kind is _CACHE else self._class(obj, name)
         if kind is types.CodeType:
             return _code(obj)
         if issubclass(kind, types.ModuleType):
@@ -110,8 +107,6 @@ class ScriptPickler(pickle.Pickler):
             return self._cell(obj)
         if kind is types.MethodType:
             return types.MethodType, (obj.__func__, obj.__self__)
-        if kind is _CACHE:
-            return self._cache(obj)
         if kind in _ONE_OF_A_KIND or issubclass(kind, _thread._local):
             return self._single(obj, kind)
         return self._rare(obj, kind)
@@ -132,12 +127,18 @@ class ScriptPickler(pickle.Pickler):
             found += _Mark(name, 0 if found else 1, owner, value), value
         return [*found, _Mark("", -1)] if found else found
 
-    def _name_of(self, obj: Any) -> str | None:
-        """The name under which it stands in the script, if it stands there under its own."""
+    def _known_as(self, obj: Any) -> tuple[bool, str | None]:
+        """Whether the reader finds it under its own name; and that name, if it stands in the script under it."""
         name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
-        if getattr(obj, "__module__", None) not in self._names or not isinstance(name, str) or "<" in name:
-            return None
-        return name if walk(name, self._main) is obj else None
+        module = getattr(obj, "__module__", None)
+        if not isinstance(name, str):
+            return False, None
+        if module in self._names and "<" not in name and walk(name, self._main) is obj:
+            return self._is_shared(name), name
+        found = sys.modules.get(module or "")
+        if found is None or found is self._main or walk(name, found) is not obj:
+            return False, None
+        return not (self._by_value and is_by_value(obj.__module__)), None
 
     def _is_shared(self, name: str | None) -> bool:
         """The reader has the same under that name."""
@@ -145,39 +146,31 @@ class ScriptPickler(pickle.Pickler):
         shared = self._reader.shared
         return root is not None and root in shared and shared[root] is vars(self._main).get(root, NO_VALUE)
 
-    def _is_importable(self, obj: Any) -> bool:
-        name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
-        found = sys.modules.get(getattr(obj, "__module__", None) or "")
-        if found is None or found is self._main or not isinstance(name, str) or is_by_value(obj.__module__):
-            return False
-        return walk(name, found) is obj
-
     def _kept(self, name: str | None) -> str | None:
         return name if self._reader.keeps else None
 
     # Functions
 
-    def _function(self, function: types.FunctionType) -> Any:
-        name = self._name_of(function)
-        if self._is_shared(name) or (name is None and self._is_importable(function)):
-            return NotImplemented
+    def _function(self, function: types.FunctionType, name: str | None) -> Any:
+        """name: its own in the script, None elsewhere."""
         if function.__globals__ is vars(functools) and hasattr(function, "registry"):
             return self._dispatcher(function, self._kept(name))
         here = function.__globals__ is vars(self._main)
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        closure = self._named(function, cells) if function.__closure__ is not None else None
+        cells, closure, annotations = function.__closure__, None, annotations_of(function)
+        if cells is not None:
+            closure = self._named(function, dict(zip(function.__code__.co_freevars, cells, strict=True)))
         arguments = function.__code__, None if here else self._space(function), function.__name__, closure
-        uses = self._uses(function, here)
+        uses, kept = self._uses(function, annotations, here), self._kept(name)
         state = (
-            self._kept(name),
+            kept,
             self._named(function, vars(function)),
-            self._named(function, _slots(function)),
+            self._named(function, _slots(function, annotations)),
             self._named(function, uses),
             self._reader.keeps,
             home.lines_of(function),
-            [*submodules(function.__code__, [*uses.values()]), *self._around(name)],
+            [*submodules(function.__code__, uses.values()), *self._around(kept)],
         )
-        return home.take, (self._kept(name), home.function, *arguments), state, None, None, home.finish_function
+        return home.take, (kept, home.function, *arguments), state, None, None, home.finish_function
 
     def _space(self, function: types.FunctionType) -> dict[str, Any]:
         """The globals, to begin with, of functions that are not the script's: one for all that share theirs here."""
@@ -185,18 +178,16 @@ class ScriptPickler(pickle.Pickler):
         globals_ = function.__globals__
         return self._spaces.setdefault(id(globals_), {name: globals_[name] for name in about if name in globals_})
 
-    def _uses(self, function: types.FunctionType, here: bool) -> dict[str, Any]:
+    def _uses(self, function: types.FunctionType, annotations: Mapping[str, Any], here: bool) -> dict[str, Any]:
         """The globals that a function names; and those that it may look up, as far as they can be sent."""
-        globals_, code = function.__globals__, function.__code__
-        found = {
-            name: globals_[name] for name in names_used(code) if name in globals_ and not (here and self._has(name))
-        }
+        globals_, uses = function.__globals__, uses_of(function.__code__)
+        found = {name: globals_[name] for name in uses.names if name in globals_ and not (here and self._has(name))}
         if here and self._reader.keeps:
-            wanted = set(names_annotated(annotations_of(function).values()))
-            wanted.update(names_annotated_inside(code))
-            if looks_up(code):
-                wanted |= texts(code) | self._defined()
-            found |= self._that_can_go(wanted.difference(found))
+            wanted = uses.annotated.union(names_annotated(annotations.values()))
+            if uses.looked_up is not None:
+                wanted |= uses.looked_up | self._defined()
+            if wanted := wanted.difference(found):
+                found |= self._that_can_go(wanted)
         return found
 
     def _has(self, name: str) -> bool:
@@ -208,7 +199,7 @@ class ScriptPickler(pickle.Pickler):
         own = vars(self._main).items()
         return {name for name, one in own if issubclass(type(one), _DEFINED) and one.__module__ in self._names}
 
-    def _that_can_go(self, names: set[str]) -> dict[str, Any]:
+    def _that_can_go(self, names: Set[str]) -> dict[str, Any]:
         """Tried apart: what is perhaps looked up must not keep the rest from being sent."""
         main = vars(self._main)
         found = {name: main[name] for name in sorted(names) if name in main and not self._has(name)}
@@ -230,8 +221,8 @@ class ScriptPickler(pickle.Pickler):
         return True
 
     def _around(self, name: str | None) -> list[Any]:
-        """The class that holds what is named, since a name with dots is found through it."""
-        if name is None or "." not in name or not self._reader.keeps:
+        """The class that holds what is kept under a name, since a name with dots is found through it."""
+        if name is None or "." not in name:
             return []
         outer = walk(name.rpartition(".")[0], self._main)
         return [outer] if id(outer) in self._begun or self._trials.get(id(outer)) or self._goes([outer]) else []
@@ -245,14 +236,11 @@ class ScriptPickler(pickle.Pickler):
 
     # What functools makes of functions
 
-    def _cache(self, cache: Any) -> Any:
-        name = self._name_of(cache)
-        if self._is_shared(name) or (name is None and self._is_importable(cache)):
-            return NotImplemented
+    def _cache(self, cache: Any, name: str | None) -> Any:
         terms = cache.cache_parameters()
         left = {key: value for key, value in vars(cache).items() if key not in ("cache_parameters", "__annotate__")}
         arguments = cache.__wrapped__, terms["maxsize"], terms["typed"]
-        state = self._kept(name), left, self._around(name)
+        state = self._kept(name), left, self._around(self._kept(name))
         return home.take, (self._kept(name), home.cache, *arguments), state, None, None, home.finish
 
     def _dispatcher(self, function: Any, name: str | None) -> Any:
@@ -274,10 +262,7 @@ class ScriptPickler(pickle.Pickler):
 
     # Classes and modules
 
-    def _class(self, cls: type) -> Any:
-        name = self._name_of(cls)
-        if self._is_shared(name) or (name is None and self._is_importable(cls)):
-            return NotImplemented
+    def _class(self, cls: type, name: str | None) -> Any:
         reduced = cloudpickle()._class_reduce(cls) if name is None else cloudpickle()._dynamic_class_reduce(cls)
         if reduced is NotImplemented or len(reduced) < 6:
             return reduced
@@ -302,7 +287,7 @@ class ScriptPickler(pickle.Pickler):
             self._named(cls, members),
             self._named(cls, self._that_can_go(written) if cls.__module__ in self._names else {}),
             self._reader.keeps,
-            self._around(name),
+            self._around(self._kept(name)),
         )
         return home.class_, (self._kept(name), where, make, arguments), state, None, None, home.finish_class
 
@@ -356,8 +341,8 @@ class ScriptPickler(pickle.Pickler):
 
     def _rare(self, obj: Any, kind: type) -> Any:
         if kind.__module__ == "typing" and kind.__name__ in OF_TYPING:
-            name = self._name_of(obj)
-            if self._is_shared(name) or (name is None and self._is_importable(obj)):
+            known, name = self._known_as(obj)
+            if known:
                 return NotImplemented
             if name is not None or kind.__name__ != "TypeVar":
                 terms = kind.__name__, obj.__module__, *OF_TYPING[kind.__name__](obj)
@@ -392,10 +377,12 @@ def _code(code: types.CodeType) -> Any:
         return home.code, (arguments, code.co_filename)
 
 
-def _slots(function: types.FunctionType) -> dict[str, Any]:
+def _slots(function: types.FunctionType, annotations: Mapping[str, Any]) -> dict[str, Any]:
     """What a function has beside its code and its dict, as far as it differs from what a new one has."""
-    slots = {name: getattr(function, name) for name in ("__qualname__", "__doc__", "__defaults__", "__kwdefaults__")}
-    slots["__annotations__"] = annotations_of(function) or None
+    slots = {name: getattr(function, name) for name in ("__doc__", "__defaults__", "__kwdefaults__")}
+    slots["__annotations__"] = annotations or None
+    if function.__qualname__ != function.__code__.co_qualname:
+        slots["__qualname__"] = function.__qualname__
     if function.__module__ != function.__globals__.get("__name__"):
         slots["__module__"] = function.__module__
     return {name: value for name, value in slots.items() if value is not None}

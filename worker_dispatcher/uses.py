@@ -7,19 +7,13 @@ import opcode
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = [
-    "annotations_of",
-    "looks_up",
-    "names_annotated",
-    "names_annotated_inside",
-    "names_used",
-    "submodules",
-    "texts",
-]
+from worker_dispatcher.named_tuple import NamedTuple
+
+__all__ = ["Uses", "annotations_of", "names_annotated", "submodules", "uses_of"]
 
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]
@@ -29,17 +23,48 @@ _OTHERS = {opcode.opmap[name] for name in _READS if name in opcode.opmap}
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _LATE = sys.version_info >= (3, 14)  # annotations are evaluated when they are asked for
 
+
+class Uses(NamedTuple):
+    """What code uses, that of functions inside it included.
+
+    names: the global names that it reads, sets or deletes, in order; attributes: all names in it, these included.
+    annotated: the names in annotations, as texts, in the bodies of classes inside it.
+    looked_up: the names that stand in it as texts, or as attributes, if it may look up names of the script that it is
+    told (in `globals()`, in `__main__`, in a pickle); None if it does not.
+    """
+
+    names: tuple[str, ...]
+    attributes: Set[str]
+    annotated: frozenset[str]
+    looked_up: Set[str] | None
+
+
 _BY_NAME = frozenset(("globals", "eval", "exec", "__main__", "pickle"))
 
-_known: WeakKeyDictionary[types.CodeType, tuple[str, ...]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[types.CodeType, Uses] = WeakKeyDictionary()
 
 
-def names_used(code: types.CodeType) -> tuple[str, ...]:
-    """The global names that code reads, sets or deletes, that of functions inside it included."""
+def uses_of(code: types.CodeType) -> Uses:
+    """What code uses: read once."""
     found = _known.get(code)
     if found is None:
-        found = _known[code] = tuple(dict.fromkeys(name for one in _all_code(code) for name in _globals_of(one)))
+        found = _known[code] = _read(code)
     return found
+
+
+def _read(code: types.CodeType) -> Uses:
+    names: dict[str, None] = {}  # in order
+    attributes, texts, annotated = set[str](), set[str](), set[str]()
+    looks_up = False
+    for one in _all_code(code):
+        words = [text for text in one.co_consts if type(text) is str]
+        names |= dict.fromkeys(_globals_of(one))
+        attributes.update(one.co_names)
+        texts.update(word for word in words if word.isidentifier())
+        looks_up = looks_up or not _BY_NAME.isdisjoint(one.co_names) or "__main__" in words
+        if "__annotations__" in one.co_names:
+            annotated.update(names_annotated(words))
+    return Uses(tuple(names), frozenset(attributes), frozenset(annotated), attributes | texts if looks_up else None)
 
 
 def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -58,19 +83,6 @@ def _globals_of(code: types.CodeType) -> Iterator[str]:
             yield code.co_names[argument >> 1]  # the last bit is of the call that follows
         elif operation in _OTHERS:
             yield code.co_names[argument]
-
-
-def looks_up(code: types.CodeType) -> bool:
-    """True if it may look up names of the script that it is told: in `globals()`, in `__main__`, in a pickle."""
-    return any(not _BY_NAME.isdisjoint(one.co_names) or "__main__" in one.co_consts for one in _all_code(code))
-
-
-def texts(code: types.CodeType) -> set[str]:
-    """The names that stand in code as texts, or as attributes."""
-    found: set[str] = set()
-    for one in _all_code(code):
-        found.update(one.co_names, (text for text in one.co_consts if type(text) is str and text.isidentifier()))
-    return found
 
 
 def annotations_of(obj: Any) -> dict[str, Any]:
@@ -95,18 +107,10 @@ def names_annotated(annotations: Iterable[Any]) -> Iterator[str]:
             yield from names_annotated(inner)
 
 
-def names_annotated_inside(code: types.CodeType) -> Iterator[str]:
-    """The names in annotations, as texts, in the bodies of classes inside a function."""
-    for one in _all_code(code):
-        if "__annotations__" in one.co_names:
-            yield from names_annotated(text for text in one.co_consts if type(text) is str)
-
-
 def submodules(code: types.CodeType, values: Iterable[Any]) -> list[types.ModuleType]:
     """The modules that code reaches as attributes of packages among values: `import a.b` loads more than `a`."""
     packages = [one.__name__ for one in values if isinstance(one, types.ModuleType) and hasattr(one, "__path__")]
-    names = {name for one in _all_code(code) for name in one.co_names} if packages else ()
-    found = []
+    names, found = uses_of(code).attributes if packages else (), []
     while packages:
         package = packages.pop()
         for name in names:

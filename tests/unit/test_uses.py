@@ -13,7 +13,7 @@ import xml.dom.minidom
 import pytest
 
 import worker_dispatcher.script
-from worker_dispatcher.uses import annotations_of, names_annotated, names_used, submodules
+from worker_dispatcher.uses import annotations_of, names_annotated, submodules, uses_of
 
 
 def codes_of(module: types.ModuleType) -> list[types.CodeType]:
@@ -33,13 +33,13 @@ def as_dis_reads(code: types.CodeType) -> set[str]:
 )
 def test_the_names_that_code_uses_are_those_that_dis_finds(module):
     for code in codes_of(module):
-        assert set(names_used(code)) == as_dis_reads(code), code
+        assert set(uses_of(code).names) == as_dis_reads(code), code
 
 
 def test_more_names_than_fit_a_byte_are_all_found():
     space: dict[str, object] = {}
     exec("def f():\n    return " + "+".join(f"n{at}" for at in range(700)), space)
-    assert names_used(space["f"].__code__) == tuple(f"n{at}" for at in range(700))  # type: ignore[attr-defined]
+    assert uses_of(space["f"].__code__).names == tuple(f"n{at}" for at in range(700))  # type: ignore[attr-defined]
 
 
 def test_the_body_of_a_class_inside_a_function_uses_names_too():
@@ -52,7 +52,7 @@ def test_the_body_of_a_class_inside_a_function_uses_names_too():
 
         return Local
 
-    assert {"LIMIT", "OTHER"} <= set(names_used(f.__code__))
+    assert {"LIMIT", "OTHER"} <= set(uses_of(f.__code__).names)
 
 
 def test_names_are_found_in_annotations_that_are_texts():
