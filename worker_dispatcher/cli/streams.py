@@ -50,7 +50,7 @@ def watch_outputs() -> None:
 
 def _stream(fd: int, *, absent: bool, **ways: Any) -> io.TextIOWrapper:
     if absent:
-        from worker_dispatcher.osproc.starter import fill_standard_descriptors
+        from worker_dispatcher.osproc.system import fill_standard_descriptors
 
         fill_standard_descriptors()  # or the next file that is opened takes the number, and whatever is printed
     return io.TextIOWrapper(io.BufferedWriter(_Watched(fd, absent=absent)), **ways)

@@ -19,37 +19,41 @@ def usable_cores() -> int:
 def cpu_quota() -> int | None:
     """CPUs, rounded up, of the least quota that this process's control group or one above it has (version 2, else 1);
     None where there is none."""
-    pairs = [_text(f"{group}/cpu.max").split() for group in _groups("")]
-    if not any(len(pair) == 2 for pair in pairs):
-        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        pairs = [[_text(f"{group}/{name}").strip() for name in files] for group in _groups("cpu")]
-    known = [(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and all(map(str.isdigit, pair))]
-    return min((math.ceil(quota / period) for quota, period in known if quota > 0 and period > 0), default=None)
+    known = []
+    for quota, period in _settings("cpu.max", "cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        if quota.isdigit() and period.isdigit() and int(quota) and int(period):
+            known.append(math.ceil(int(quota) / int(period)))
+    return min(known, default=None)
 
 
 def memory_limit() -> int | None:
     """Bytes that this process's control group and those above it may use (version 2, else 1); None without a limit."""
-    texts = [_text(f"{group}/memory.max").strip() for group in _groups("")]
-    if not any(texts):
-        texts = [_text(f"{group}/memory.limit_in_bytes").strip() for group in _groups("memory")]
+    texts = [text for (text,) in _settings("memory.max", "memory", "memory.limit_in_bytes")]
     return min((int(text) for text in texts if text.isdigit() and int(text) < _NO_LIMIT), default=None)
 
 
-def _groups(controller: str) -> list[str]:
-    """Folders of the control groups above this process, the outermost first, and of its own.
-
-    controller: of version 1; empty for version 2. From inside a container some are not there to be read.
-    """
-    path = "/"
-    for line in _text("/proc/self/cgroup").splitlines():
-        names, _, found = line.partition(":")[2].partition(":")
-        if controller in names.split(","):
-            path = found
-    folders = [f"/sys/fs/cgroup/{controller}".rstrip("/")]
-    for part in path.split("/"):
-        if part not in ("", ".."):
-            folders.append(f"{folders[-1]}/{part}")
-    return folders
+def _settings(file: str, controller: str, *files: str) -> list[list[str]]:
+    """What the control groups of this process say, the outermost first: the words in a file of version 2, else those in
+    files of version 1, one in each. From inside a container some groups are not there to be read."""
+    groups = _text("/proc/self/cgroup").splitlines()
+    for of, names in (("", (file,)), (controller, files)):
+        path = "/"
+        for line in groups:
+            controllers, _, found = line.partition(":")[2].partition(":")
+            if of in controllers.split(","):
+                path = found
+        folder, told = f"/sys/fs/cgroup/{of}".rstrip("/"), []
+        for part in (None, *path.split("/")):  # first the outermost itself
+            if part not in ("", ".."):
+                folder = f"{folder}/{part}" if part else folder
+                words: list[str] = []
+                for name in names:
+                    words += _text(f"{folder}/{name}").split()
+                if len(words) == len(files):
+                    told.append(words)
+        if told:
+            return told
+    return []
 
 
 def _text(path: str) -> str:

@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.named_tuple import NamedTuple
@@ -63,6 +63,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
         self._sock, self._blocking = sock, blocking
+        self.fileno: Callable[[], int] = sock.fileno  # who waits for many asks often
         self.garbled = False  # what came are no frames
         sock.setblocking(blocking)
         self._out: deque[tuple[memoryview, list[int]]] = deque()
@@ -72,9 +73,6 @@ class Channel:
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False
         self._watch: select.poll | None = None  # for the other end's end alone
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
 
     @property
     def wanted(self) -> bool:
@@ -105,7 +103,8 @@ class Channel:
                 sleep(_MOMENT)
 
     def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
-        self.flush()
+        if self._out:
+            self.flush()
         if not self._out and len(data):  # most of the time all of it goes at once, and nothing is duplicated
             try:
                 sent = self._write(data, fds)
@@ -168,8 +167,9 @@ class Channel:
                 raise Gone
 
     def _read(self) -> bool:
-        missing = self._missing()
-        data: bytes | memoryview
+        missing, data = 0, b""  # type: int, bytes | memoryview
+        if len(self._buffer) >= _HEAD.size:
+            missing = _HEAD.size + _HEAD.unpack_from(self._buffer)[3] - len(self._buffer)
         try:
             if missing > _CHUNK:
                 data, ancillary, cut, _ = self._sock.recvmsg(min(missing, 1 << 24), _SPACE, _CLOEXEC)
@@ -189,11 +189,6 @@ class Channel:
                 self._fds.append(list(found))
         self._buffer += data
         return bool(data)
-
-    def _missing(self) -> int:
-        if len(self._buffer) < _HEAD.size:
-            return 0
-        return int(_HEAD.size + _HEAD.unpack_from(self._buffer)[3] - len(self._buffer))
 
     def _parse(self) -> list[Frame]:
         frames: list[Frame] = []

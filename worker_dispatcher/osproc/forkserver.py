@@ -16,7 +16,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, status_of_this_thread
-from worker_dispatcher.osproc.system import no_worker, readable
+from worker_dispatcher.osproc.system import make_ready, no_worker, readable
 
 __all__ = ["FIRST_WORD", "connect", "give_up", "warm_up"]
 
@@ -50,6 +50,7 @@ class _ForkServer:
         with self._lock:
             if not self._is_here():
                 try:
+                    make_ready()
                     self._launch(module, identity_of(status_of_this_thread()))
                 except (OSError, RunError):
                     pass

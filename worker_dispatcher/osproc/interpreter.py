@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RunError
 
@@ -38,13 +38,17 @@ def flags() -> list[str]:
     told = sys.flags
     counts = {"d": told.debug, "O": told.optimize, "B": told.dont_write_bytecode, "s": told.no_user_site}
     counts |= {"v": told.verbose, "b": told.bytes_warning, "q": told.quiet, "P": told.safe_path}
-    letters = ["-" + letter * int(count) for letter, count in counts.items() if count]
-    options = {name: "" if value is True else f"={value}" for name, value in sys._xoptions.items()}
+    options: dict[str, Any] = {**sys._xoptions}
     for name, wanted in (("dev", told.dev_mode), ("utf8", told.utf8_mode)):
         if wanted:
-            options.setdefault(name, "")
-    extra = [part for name, value in options.items() for part in ("-X", name + value)]
-    return ["-S", *letters, *extra]
+            options.setdefault(name, True)
+    found = ["-S"]
+    for letter, count in counts.items():
+        if count:
+            found.append("-" + letter * int(count))
+    for name, value in options.items():
+        found += "-X", name if value is True else f"{name}={value}"
+    return found
 
 
 def hash_seed() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import marshal
 import os
 import resource
@@ -58,7 +59,7 @@ def order_for(
         "folder": folder,
         "ids": (os.getresgid(), os.getresuid()),
         "umask": int(status.get("Umask", "022"), 8),
-        "limits": {name: resource.getrlimit(number) for name, number in _LIMITS.items()},
+        "limits": dict(zip(_LIMITS, map(resource.getrlimit, _LIMITS.values()), strict=True)),
         "affinity": list(os.sched_getaffinity(0)),
         "argv": list(map(str, getattr(sys, "argv", ()))),
         "bytecode": (sys.dont_write_bytecode, sys.pycache_prefix),
@@ -77,7 +78,11 @@ def status_of_this_thread() -> dict[str, str]:
             told = lines.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return {}
-    return {name: value.strip() for name, _, value in [line.partition(":") for line in told]}
+    status = {}
+    for line in told:
+        name, _, value = line.partition(":")
+        status[name] = value.strip()
+    return status
 
 
 def identity_of(status: Mapping[str, str]) -> Identity:
@@ -88,13 +93,14 @@ def identity_of(status: Mapping[str, str]) -> Identity:
             sacrifice = file.read()
     except OSError:
         sacrifice = b""
+    _, hard = zip(*map(resource.getrlimit, _LIMITS.values()), strict=True)
     return (
-        *(status.get(name) for name in _WHO),
+        *map(status.get, _WHO),
         (root.st_dev, root.st_ino),
         os.getpriority(os.PRIO_PROCESS, 0),
         (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority),
         sacrifice,
-        tuple(resource.getrlimit(number)[1] for number in _LIMITS.values()),
+        hard,
     )
 
 
@@ -116,9 +122,11 @@ def _needs_site() -> bool:
     """True if something has been installed that is there only where `site` has run; it takes some milliseconds."""
     if sys.flags.no_site:
         return False
-    finders = (str(getattr(finder, "__module__", "")) for finder in sys.meta_path)
-    unusual = any(name not in _OF_PYTHON and not name.startswith(_NEEDLESS) for name in finders)
-    return unusual or "sitecustomize" in sys.modules or "usercustomize" in sys.modules
+    for finder in sys.meta_path:
+        name = str(getattr(finder, "__module__", ""))
+        if name not in _OF_PYTHON and not name.startswith(_NEEDLESS):
+            return True
+    return "sitecustomize" in sys.modules or "usercustomize" in sys.modules
 
 
 def _warning_filters() -> list[Any] | None:
@@ -126,16 +134,24 @@ def _warning_filters() -> list[Any] | None:
     module = sys.modules.get("warnings")
     if module is None:
         return None
-    return [told for one in module.filters if (told := _told(one)) is not None]
-
-
-def _told(one: Any) -> Any:
-    """A filter; None for what `warnings` could not use either."""
+    filters = tuple(module.filters)
     try:
-        action, message, category, where, line = one
-        return action, _pattern(message), _name(category), _pattern(where), line
-    except (AttributeError, TypeError, ValueError):
-        return None
+        return _told(filters)
+    except TypeError:  # one of them cannot be hashed
+        return _told.__wrapped__(filters)
+
+
+@functools.lru_cache(maxsize=1)
+def _told(filters: tuple[Any, ...]) -> list[Any]:
+    """Those that `warnings` could use, too. They are the same from call to call, most of the time."""
+    told: list[Any] = []
+    for one in filters:
+        try:
+            action, message, category, where, line = one
+            told.append((action, _pattern(message), _name(category), _pattern(where), line))
+        except (AttributeError, TypeError, ValueError):
+            continue
+    return told
 
 
 def _name(category: Any) -> Any:

@@ -17,9 +17,9 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.order import Identity, as_file, identity_of, order_for, status_of_this_thread
-from worker_dispatcher.osproc.system import check_watching, close_all, exiting, given, readable
+from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
 
-__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "fill_standard_descriptors", "warm_up"]
+__all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "warm_up"]
 
 METHODS = ("forkserver", "spawn", "fork")
 # The frame kinds of server.py, which the parent never imports.
@@ -98,28 +98,11 @@ def warm_up(entry: str) -> None:
 
     Returns at once. From any thread.
     """
-    try:
-        _make_ready()
-    except (OSError, RunError):
-        return  # who wants a worker will hear it
     forkserver.warm_up(_module_of(entry))
-
-
-def _make_ready() -> None:
-    check_watching()
-    fill_standard_descriptors()
 
 
 def _module_of(entry: str) -> str:
     return entry.partition(":")[0]
-
-
-def fill_standard_descriptors() -> None:
-    """Put /dev/null where the host program has closed descriptors 0 to 2, as a daemon does: otherwise the next
-    socket of ours takes the number, and whatever is printed goes into it."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
-        os.set_inheritable(fd, True)
-    os.close(fd)
 
 
 class ServerStarter:
@@ -130,7 +113,7 @@ class ServerStarter:
     """
 
     def __init__(self, entry: str, fresh: bool, environment: dict[str, str], imports: Sequence[str]) -> None:
-        _make_ready()
+        make_ready()
         self._module = _module_of(entry)
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
@@ -146,11 +129,9 @@ class ServerStarter:
     def _connect(self, identity: Identity) -> None:
         sock, self._server = forkserver.connect(self._module, self._letter, identity)
         self._channel = Channel(sock, blocking=False)
+        self.fileno = self._channel.fileno
         self._unheard = 1  # how many answers are awaited: to the opening, and to each start
         self.due = now() + forkserver.FIRST_WORD
-
-    def fileno(self) -> int:
-        return self._channel.fileno()
 
     @property
     def wanted(self) -> bool:
@@ -236,7 +217,7 @@ class ForkStarter:
         before_fork: Callable[[], None],
         in_child: Callable[[], None],
     ) -> None:
-        _make_ready()
+        make_ready()
         from worker_dispatcher.osproc import child  # as what the entry needs: once here, not in every fork
 
         importlib.import_module(_module_of(entry))

@@ -14,7 +14,18 @@ from typing import TypeVar
 
 from worker_dispatcher.errors import RunError
 
-__all__ = ["check_watching", "close_all", "exiting", "given", "no_worker", "readable", "start_thread", "writable"]
+__all__ = [
+    "check_watching",
+    "close_all",
+    "exiting",
+    "fill_standard_descriptors",
+    "given",
+    "make_ready",
+    "no_worker",
+    "readable",
+    "start_thread",
+    "writable",
+]
 
 _T = TypeVar("_T")
 _FLAGS, _PF_EXITING = 6, 4  # of /proc/PID/stat: the field, counted from what follows the name, and the bit
@@ -37,6 +48,20 @@ def given(name: str, call: Callable[[], _T]) -> _T:
             "later provide it, unless a seccomp profile, such as a container has, forbids it; allow it there, or use "
             "threads (without use_processing and parallel_processing)"
         ) from None
+
+
+def make_ready() -> None:
+    """Before the first descriptor of ours is made. Raises RunError where no worker can be had on this system."""
+    check_watching()
+    fill_standard_descriptors()
+
+
+def fill_standard_descriptors() -> None:
+    """Put /dev/null where the host program has closed descriptors 0 to 2, as a daemon does: otherwise the next
+    socket of ours takes the number, and whatever is printed goes into it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 @functools.cache
