@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from worker_dispatcher.config import merged, parse
-from worker_dispatcher.config.declare import Option, members, options, walk
+from worker_dispatcher.config.declare import Option, options, walk
 from worker_dispatcher.config.legacy import LEGACY
 from worker_dispatcher.config.options import NOT_YET, BackoffOptions, Config
 from worker_dispatcher.config.table import option_table
@@ -64,7 +64,7 @@ def test_a_name_is_either_an_option_or_not_there_yet_or_old() -> None:
 
 def test_the_backoff_options_are_those_of_the_backoff_itself() -> None:
     assert Backoff(**vars(BackoffOptions())) == Backoff()
-    assert list(members(BackoffOptions)) == list(Backoff._fields)
+    assert list(BackoffOptions.declared) == list(Backoff._fields)
 
 
 def test_a_config_is_frozen() -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, dataclass_transform
 from worker_dispatcher.config.rules import Rule
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["Option", "Options", "Section", "members", "option", "options", "section", "walk"]
+__all__ = ["Option", "Options", "Section", "option", "options", "section", "walk"]
 
 
 class Option(NamedTuple):
@@ -34,7 +34,7 @@ class Option(NamedTuple):
 
     def fresh_default(self) -> Any:
         """The default; a new one each time where it could be changed."""
-        return self.default if self.lasting else self.default.copy()
+        return self.default.copy() if isinstance(self.default, list | dict) else self.default
 
     def fresh(self) -> Any:
         """The default in the form that the rule keeps."""
@@ -53,7 +53,7 @@ class Section(NamedTuple):
     @property
     def lasting(self) -> bool:
         """As of an option: sections are fixed once made."""
-        return all(member.lasting for member in members(self.options).values())
+        return all(member.lasting for member in self.options.declared.values())
 
     def fresh(self) -> Any:
         """The section with its defaults."""
@@ -74,7 +74,7 @@ def section(declares: type[Options], *, made: Callable[..., Any] | None = None, 
 class Options:
     """Base of a section: what its body declares are its fields. Made by keyword, with defaults; fixed once made."""
 
-    declared: ClassVar[dict[str, Option | Section]] = {}
+    declared: ClassVar[dict[str, Option | Section]] = {}  # by name, in the order in which they stand there
     _defaults: ClassVar[dict[str, Any]] = {}  # of this section, those that last; worked out for the first that is made
 
     def __init_subclass__(cls) -> None:
@@ -109,14 +109,9 @@ class Options:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def members(declares: type[Options]) -> dict[str, Option | Section]:
-    """The options and sections of one section, by name, in the order they were declared."""
-    return declares.declared
-
-
 def walk(declares: type[Options], prefix: str = "") -> Iterator[tuple[str, Option | Section]]:
     """All options and sections in and below one section, with their dotted paths."""
-    for name, member in members(declares).items():
+    for name, member in declares.declared.items():
         yield prefix + name, member
         if isinstance(member, Section):
             yield from walk(member.options, f"{prefix}{name}.")

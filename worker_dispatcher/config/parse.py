@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
-from worker_dispatcher.config.declare import Option, Section, members, options, walk
+from worker_dispatcher.config.declare import Section, options, walk
 from worker_dispatcher.config.describe import Refused, brief, got, named
 from worker_dispatcher.config.options import NOT_YET, Config
 from worker_dispatcher.config.signature import (
@@ -90,14 +90,13 @@ class Reading:
         self.problems: list[tuple[str, str]] = []
         self.looks: dict[str, Any] = {}  # fields of Styles
 
-    def attempt(self, path: str, read: Callable[..., None], *values: Any) -> None:
-        try:
-            read(*values)
-        except Refused as refusal:
-            self.problems.append((path, str(refusal)))
-        except Exception as error:
-            if is_foreign(error):
-                raise
+    def refuse(self, path: str, error: Exception) -> None:
+        """Note a problem: what was raised where something was read, be it by code of the user's."""
+        if isinstance(error, Refused):
+            self.problems.append((path, str(error)))
+        elif is_foreign(error):
+            raise error
+        else:
             # Looking at an odd object ran code of its own, and that failed. Its message may hold the payload.
             self.problems.append((path, f"could not be looked at: that raised {named(type(error))}"))
 
@@ -105,17 +104,19 @@ class Reading:
         """Read a dict of options in the user's order, which is the order of the problems."""
         if not isinstance(raw, Mapping):
             raise Refused(_not_a_section(raw, declared))
-        known = members(declared.options)
         for key, value in raw.items():
             if isinstance(key, str):
                 name = str.__str__(key)
-                self.attempt(prefix + _shown(name), self.member, known.get(name), prefix, name, value)
+                try:
+                    self.member(declared, prefix, name, value)
+                except Exception as error:
+                    self.refuse(prefix + _shown(name), error)
             else:
                 where = prefix.rstrip(".") or "config"
                 self.problems.append((f"{where}[{_label(key)}]", f"option names are strings, got {got(key)}"))
 
-    def member(self, declared: Option | Section | None, prefix: str, name: str, value: object) -> None:
-        path = prefix + name
+    def member(self, section: Section, prefix: str, name: str, value: object) -> None:
+        path, declared = prefix + name, section.options.declared.get(name)
         if isinstance(declared, Section):
             self.section(declared, path + ".", value)
         elif declared is not None:
@@ -153,8 +154,11 @@ class Reading:
     def _look(self, path: str, ask: Callable[..., CallStyle], *about: Any) -> None:
         if (function := self.kept.get(path)) is None:
             return
-        old = next((name for name, one in self.meant.items() if path in one.means(function)), path)
-        self.attempt(old, lambda: self.looks.update({path.rpartition(".")[2]: ask(function, *about)}))
+        try:
+            self.looks[path.rpartition(".")[2]] = ask(function, *about)
+        except Exception as error:
+            old = next((name for name, one in self.meant.items() if path in one.means(function)), path)
+            self.refuse(old, error)
 
     def translate(self) -> None:
         """Add what the old names mean; a new name that is there too goes before its old one."""
@@ -171,25 +175,21 @@ class Reading:
         in them are the user's own objects.
         """
         values = {path: option.fresh_default() for path, option in options(Config).items()}
-        nested: dict[str, Any] = {}
-        for path, value in (values | self.given | self.legacy).items():
-            *sections, name = path.split(".")
-            place = nested
-            for step in sections:
-                place = place.setdefault(step, {})
-            place[name] = value
-        return nested
+        return _nested(values | self.given | self.legacy)
 
 
 def _read(raw: object) -> Reading:
     reading = Reading()
-    reading.attempt("config", reading.section, ROOT, "", {} if raw is None else raw)
+    try:
+        reading.section(ROOT, "", {} if raw is None else raw)
+    except Exception as error:
+        reading.refuse("config", error)
     reading.translate()
     reading.look_at_functions()
     styles = Styles(**reading.looks)
     if problems := reading.problems or conflicts(reading.kept, styles.coroutine):
         raise ConfigError(problems)
-    reading.config = Config(styles, **_values(ROOT, "", reading.kept))
+    reading.config = Config(styles, **_values(ROOT, _nested(reading.kept)))
     return reading
 
 
@@ -200,14 +200,26 @@ def _first_item(tasks: object) -> object:
     return 0 if isinstance(tasks, int | range) else NO_ITEM
 
 
-def _values(section: Section, prefix: str, kept: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands under dotted paths, as dicts in dicts."""
+    nested: dict[str, Any] = {}
+    for path, value in values.items():
+        *sections, name = path.split(".")
+        place = nested
+        for step in sections:
+            place = place.setdefault(step, {})
+        place[name] = value
+    return nested
+
+
+def _values(section: Section, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What a section is made of, the sections in it included; old names are left out."""
     values: dict[str, Any] = {}
-    for name, member in members(section.options).items():
-        path = prefix + name
-        if path in kept:
-            values[name] = kept[path]
-        elif isinstance(member, Section) and any(one.startswith(path + ".") for one in kept):
-            values[name] = member.made(**_values(member, path + ".", kept))
+    for name, member in section.options.declared.items():
+        if name in kept:
+            values[name] = kept[name]
+            if isinstance(member, Section):
+                values[name] = member.made(**_values(member, kept[name]))
     return values
 
 
@@ -215,7 +227,7 @@ def _not_a_section(raw: object, declared: Section) -> str:
     """Says the type only: a whole section may well hold the payload."""
     kind = "None" if raw is None else named(type(raw))
     fix = declared.hint or "leave it out for the defaults"
-    if isinstance(raw, bool) and "enabled" in members(declared.options):
+    if isinstance(raw, bool) and "enabled" in declared.options.declared:
         fix = f"write {{'enabled': {raw}}}"
     return f"must be a dict of options, got {kind}; {fix}"
 

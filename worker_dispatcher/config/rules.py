@@ -272,9 +272,10 @@ def items() -> Rule:
 
 
 def _items(value: Any) -> Iterable[Any] | int | None:
+    if value is None or type(value) in (list, tuple, range):
+        tasks: Iterable[Any] | None = value
+        return tasks  # whether None makes sense is seen together with other options
     fix = "give an iterable of tasks, or how many tasks to make"
-    if value is None:
-        return None  # whether that makes sense is seen together with other options
     if isinstance(value, str | bytes | bytearray):
         # Its characters would become the tasks. The text may be the payload itself, so it is not shown.
         raise Refused(f"must be an iterable of tasks, got {type(value).__name__}; write [value] to make it one task")

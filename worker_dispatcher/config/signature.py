@@ -48,16 +48,26 @@ class Styles(NamedTuple):
     exit: CallStyle = CallStyle()
 
 
-def call_style(function: Callable[..., Any], names: Sequence[str], item: object = NO_ITEM) -> CallStyle:
+def call_style(
+    function: Callable[..., Any], names: Sequence[str], item: object = NO_ITEM, *, depth: int = 0
+) -> CallStyle:
     """How to call `function` when `names` (TASK_NAMES or CALLBACK_NAMES) are on offer.
 
     Parameters with one of the names get that by keyword, `**kwargs` gets all of them. A function that needs exactly
     one other parameter, or whose signature cannot be read, gets the subject positionally. A decorator that takes
     `**kwargs` is asked for what the function inside it takes. What a partial has bound stays bound.
     Raises Refused where no such call can work, with a hint that goes by an item of the list. The function is not
-    called.
+    called. depth: how many decorators are around it.
     """
-    return _style(function, tuple(names), 0, item)
+    own = _parameters(function)
+    inside = _inside(function) if depth < DEEPEST else None
+    if inside is not None and (own is None or _only_passes_on(own)):
+        return call_style(inside, names, depth=depth + 1)
+    if own is None:
+        return CallStyle(positional=True)
+    takes_all = bool(own) and own[-1].kind == "VAR_KEYWORD"  # it is always the last
+    rest = _rest(own, inside, names, depth) if takes_all else ()
+    return _Choice(own, names, rest, _bound(function), depth > 0, item).style()
 
 
 def hook_style(function: Callable[..., Any], name: str) -> CallStyle:
@@ -110,26 +120,12 @@ def _is_or_calls(kind: Callable[[Any], bool], function: Any) -> bool:
     return kind(function) or kind(type(function).__call__)
 
 
-def _style(function: Callable[..., Any], names: tuple[str, ...], depth: int, item: object = NO_ITEM) -> CallStyle:
-    own = _parameters(function)
-    inside = _inside(function) if depth < DEEPEST else None
-    if inside is not None and (own is None or _only_passes_on(own)):
-        return _style(inside, names, depth + 1)
-    if own is None:
-        return CallStyle(positional=True)
-    return _Choice(own, names, _rest(own, inside, names, depth), _bound(function), depth > 0, item).style()
-
-
-def _rest(
-    own: list[_Parameter], inside: Callable[..., Any] | None, names: tuple[str, ...], depth: int
-) -> tuple[str, ...]:
+def _rest(own: list[_Parameter], inside: Callable[..., Any] | None, names: Sequence[str], depth: int) -> Sequence[str]:
     """The names that may go into the function's `**kwargs`: all, or what the function inside it takes."""
-    if not any(p.kind == "VAR_KEYWORD" for p in own):
-        return ()
     plain = tuple(name for name in names if name != STATE_NAME or len(names) == 1)
     if inside is None:
         return plain
-    wanted = _style(inside, names, depth + 1).names
+    wanted = call_style(inside, names, depth=depth + 1).names
     return wanted or (plain if len(own) == 1 else ())  # `**kwargs` alone can be given nothing but names
 
 
@@ -150,32 +146,30 @@ class _Choice(NamedTuple):
     """
 
     parameters: list[_Parameter]
-    names: tuple[str, ...]
-    rest: tuple[str, ...]
+    names: Sequence[str]
+    rest: Sequence[str]
     bound: frozenset[str]
     lenient: bool
     item: object
 
     def style(self) -> CallStyle:
-        known = [p.name for p in self.parameters if self._known(p)]
-        strangers = [p for p in self.parameters if self._stranger(p)]
+        known, strangers = [], []
+        for p in self.parameters:
+            by_keyword = p.kind in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+            if by_keyword and p.name in self.names and p.name not in self.bound:
+                known.append(p.name)
+            elif p.required:
+                strangers.append(p)
         if not self.lenient and "task" in self.names and any(p.name == STATE_NAME for p in strangers):
             raise Refused(_NO_STATE)
         if strangers and not known and len(strangers) == 1 and _takes_position(strangers[0]):
             return self._positional(strangers[0])
         offered = tuple(n for n in self.names if n in known or (n in self.rest and n not in self.bound))
         if strangers and not self.lenient:
-            raise Refused(self._about(strangers))
+            raise Refused(self._about(strangers, known))
         if offered:
             return CallStyle(names=offered)
         return self._positional(next((p for p in self.parameters if _takes_position(p)), None))
-
-    def _known(self, p: _Parameter) -> bool:
-        by_keyword = p.kind in ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
-        return by_keyword and p.name in self.names and p.name not in self.bound
-
-    def _stranger(self, p: _Parameter) -> bool:
-        return p.required and not self._known(p)
 
     def _positional(self, p: _Parameter | None) -> CallStyle:
         subject = self.names[min(2, len(self.names) - 1)]
@@ -188,7 +182,7 @@ class _Choice(NamedTuple):
             raise Refused(f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name")
         return CallStyle(positional=True)
 
-    def _about(self, strangers: list[_Parameter]) -> str:
+    def _about(self, strangers: list[_Parameter], known: list[str]) -> str:
         for p in strangers:
             if p.name in self.names and p.kind == "POSITIONAL_ONLY":
                 return f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name"
@@ -198,7 +192,6 @@ class _Choice(NamedTuple):
         if not others:
             fix = f"{fix}: rename it, or give it a default" if fix else "rename it, or give it a default"
             return f"parameter {which} is not one of {on_offer} and has no default; {fix}"
-        known = any(self._known(p) for p in self.parameters)
         if fix and not known and (stars := self._stars(strangers)):
             # Of any function, since it may have no name of its own.
             fix += f": to spread it over parameters, write lambda {self.names[2]}: f({stars}{self.names[2]})"
@@ -249,17 +242,14 @@ def _declared(code: types.CodeType, defaults: Sequence[object], by_name: Mapping
     """The parameters of a function with this code and these defaults, in order."""
     named = code.co_argcount + code.co_kwonlyargcount
     names, extra = code.co_varnames[:named], iter(code.co_varnames[named:])
-    found = [
-        _Parameter(
-            name,
-            "POSITIONAL_ONLY" if at < code.co_posonlyargcount else "POSITIONAL_OR_KEYWORD",
-            at < code.co_argcount - len(defaults),
-        )
-        for at, name in enumerate(names[: code.co_argcount])
-    ]
+    found = []
+    for at, name in enumerate(names[: code.co_argcount]):
+        kind = "POSITIONAL_ONLY" if at < code.co_posonlyargcount else "POSITIONAL_OR_KEYWORD"
+        found.append(_Parameter(name, kind, at < code.co_argcount - len(defaults)))
     if code.co_flags & _VARARGS:
         found.append(_Parameter(next(extra), "VAR_POSITIONAL", required=False))
-    found += [_Parameter(name, "KEYWORD_ONLY", name not in by_name) for name in names[code.co_argcount :]]
+    for name in names[code.co_argcount :]:
+        found.append(_Parameter(name, "KEYWORD_ONLY", name not in by_name))
     if code.co_flags & _VARKEYWORDS:
         found.append(_Parameter(next(extra), "VAR_KEYWORD", required=False))
     return found

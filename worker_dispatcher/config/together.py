@@ -18,7 +18,7 @@ def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]
     task's function is a coroutine function."""
     on = bool(kept.get(_FREQUENCY + "enabled"))
     found = {name.removeprefix(_FREQUENCY): value for name, value in kept.items() if name.startswith(_FREQUENCY)}
-    problems = _load(found, kept.get("worker.number")) if on else _idle(found)
+    problems = _load(found, kept.get("worker.number")) if on else _idle(found) if found else []
     if "task.list" in kept and kept["task.list"] is None and not (on and _ends(found)):
         fix = "give an iterable of tasks, or how many to make, or leave it out for none"
         text = f"None makes tasks without end, and needs frequency_mode with duration or stages; {fix}"
@@ -29,7 +29,11 @@ def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]
     if kept.get("journal") is not None and isinstance(kept.get("task.list"), set | frozenset):
         text = "a set has another order each time, and a journal knows tasks by their place; sort it: sorted(...)"
         problems.append(("task.list", text))
-    return problems + ([] if coroutine else _coroutine_hooks(kept)) + _processes_only(kept)
+    for path in ("worker.init", "worker.exit"):
+        if not coroutine and kept.get(path) is not None and is_coroutine_function(kept[path]):
+            text = "a coroutine function needs a loop to run on, and there is one only where task.function is one too"
+            problems.append((path, f"{text}; make it a plain function"))
+    return problems + _processes_only(kept)
 
 
 def _processes_only(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -38,12 +42,6 @@ def _processes_only(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     fix = "needs worker processes; set worker.use_processing or worker.parallel_processing.enabled, or leave it out"
     return [(path, fix) for path in _PROCESSES_ONLY if kept.get(path) is not None]
-
-
-def _coroutine_hooks(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
-    text = "a coroutine function needs a loop to run on, and there is one only where task.function is one too"
-    hooks = [path for path in ("worker.init", "worker.exit") if kept.get(path) is not None]
-    return [(path, f"{text}; make it a plain function") for path in hooks if is_coroutine_function(kept[path])]
 
 
 def _idle(load: Mapping[str, Any]) -> list[tuple[str, str]]:
