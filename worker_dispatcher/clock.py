@@ -50,7 +50,7 @@ class Anchor(NamedTuple):
 
     @staticmethod
     def take() -> Anchor:
-        return Anchor(wall(), now())
+        return Anchor(time.time(), now())  # as `wall` reads it
 
     def wall_at(self, stamp: float) -> float:
         """Unix time, in seconds, of a monotonic stamp."""

@@ -105,8 +105,12 @@ class Packed(NamedTuple):
     @property
     def libraries(self) -> list[str]:
         """What loading it imports, and packing what comes of it: there are functions or classes by value in it."""
-        pieces = () if self.plain else (self.head, *self.rest)
-        return [name for mark, name in _BY_VALUE.items() if any(mark in piece for piece in pieces)]
+        found: dict[str, None] = {}
+        for piece in () if self.plain else (self.head, *self.rest):
+            for mark, name in _BY_VALUE.items():
+                if mark in piece:
+                    found[name] = None
+        return list(found)
 
 
 def is_plain(values: Sequence[Any]) -> bool:
@@ -130,7 +134,7 @@ def pack(value: Any, reader: Reader = FRESH) -> Packed:
         into = io.BytesIO()
         _dump(into, value, reader, buffers)
         head = into.getvalue()
-    return Packed(head, [b.raw() for b in buffers] if buffers else (), plain)
+    return Packed(head, list(map(pickle.PickleBuffer.raw, buffers)) if buffers else (), plain)
 
 
 class _Pieces(list[Any]):
@@ -156,7 +160,7 @@ def pack_large(value: Any, reader: Reader = FRESH) -> Packed:
     if not portable:
         buffers, pieces = [], _Pieces()
         _dump(pieces, value, reader, buffers)
-    return Packed(pieces[0], [b.raw() for b in buffers], plain, pieces[1:])
+    return Packed(pieces[0], list(map(pickle.PickleBuffer.raw, buffers)), plain, pieces[1:])
 
 
 def _dump(into: Any, value: Any, reader: Reader, buffers: list[pickle.PickleBuffer]) -> None:
@@ -183,8 +187,10 @@ def culprit(error: BaseException) -> str | None:
 def _names_what_stays_here(pieces: Sequence[bytes]) -> bool:
     """True if a pickle may name what a worker cannot import, or is not to: what lives in the script, or anything at
     all once the user has told cloudpickle to send some module by value."""
-    if any(mark in piece for piece in pieces for mark in _MARKS):
-        return True
+    for piece in pieces:
+        for mark in _MARKS:
+            if mark in piece:
+                return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
@@ -328,7 +334,7 @@ def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
                 raise
             aside = False, False
     head = b"" if aside[0] else b"".join(pickled)
-    return [head, sizes, b"" if aside[1] else _join(packed.buffers)], fds
+    return [head, sizes, b"" if aside[1] or not lengths else _join(packed.buffers)], fds
 
 
 def inlined(parts: Sequence[bytes | memoryview], fds: Sequence[int]) -> list[bytes | memoryview]:

@@ -48,7 +48,8 @@ class Presses:
         # Nothing is raised before the call is inside `raising`, or after: what is put here is taken away again.
         if self._main:
             hosts.begin()
-            if _is_pythons_own(signal.getsignal(signal.SIGINT)):
+            handler = signal.getsignal(signal.SIGINT)
+            if handler is signal.default_int_handler or handler is _loops:  # Python's own, or what stands for it
                 signal.signal(signal.SIGINT, self)
         return self
 
@@ -189,10 +190,6 @@ class _Loops:
 
 
 _loops = _Loops()
-
-
-def _is_pythons_own(handler: object) -> bool:
-    return handler is signal.default_int_handler or handler is _loops
 
 
 def _nothing() -> None:
