@@ -70,6 +70,9 @@ class End:
     def setblocking(self, blocking: bool) -> None:
         assert not blocking
 
+    def fileno(self) -> int:
+        return -1
+
     def send(self, data: memoryview, flags: int) -> int:
         assert flags == socket.MSG_NOSIGNAL
         return self.stream.write(data, [])
