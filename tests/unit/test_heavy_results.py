@@ -9,7 +9,7 @@ import pytest
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.execute import Call
-from worker_dispatcher.pools.base import Batch, Ended, Finished, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Setup
 from worker_dispatcher.pools.threads import ThreadPool
 
 WORKERS, MANY = 4, 8192
@@ -45,7 +45,7 @@ def most_that_wait(result, rounds=16):
                 time.sleep(0.001)
             while heard < source.given:
                 for event in pool.wait(math.inf):
-                    heard += len(event.results) if isinstance(event, Finished) else isinstance(event, Ended)
+                    heard += len(event.results) if isinstance(event, BatchDone) else isinstance(event, AttemptDone)
     finally:
         pool.close()
     return most
