@@ -136,7 +136,9 @@ class ScriptPickler(pickle.Pickler):
         if module in self._names and "<" not in name and walk(name, self._main) is obj:
             return self._is_shared(name), name
         found = sys.modules.get(module or "")
-        if found is None or found is self._main or walk(name, found) is not obj:
+        if found is None or found is self._main:
+            return False, None
+        if getattr(found, "__dict__", {}).get(name) is not obj and walk(name, found) is not obj:
             return False, None
         return not (self._by_value and is_by_value(obj.__module__)), None
 

@@ -170,7 +170,7 @@ def test_frames_arrive_as_sent_however_the_stream_cuts_them(steps, files):
 
     stream.room, stream.ready, stream.refusals = 1 << 20, 1 << 20, 0
     sender.flush()
-    assert not sender.wanted
+    assert not sender.unsent
     assert not take(receiver, received)
     assert received == sent
 

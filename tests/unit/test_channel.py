@@ -66,7 +66,7 @@ def told(frames) -> list[tuple[int, list[bytes]]]:
 def pumped(sender: Channel, receiver: Channel) -> list:
     """All that is queued and its frames."""
     frames = []
-    while sender.wanted:
+    while sender.unsent:
         sender.flush()
         frames += receiver.receive()
     while more := receiver.receive():
@@ -138,17 +138,17 @@ def test_nothing_there_is_no_frame(ends):
 def test_what_does_not_fit_waits_and_keeps_its_order(ends):
     left, right = ends
     sent = 0
-    while not left.wanted:
+    while not left.unsent:
         left.send(sent, [b"x" * 10_000])
         sent += 1
     for kind in (sent, sent + 1):
         left.send(kind, [b"y", BIG])
-    assert left.wanted
+    assert left.unsent
     frames = pumped(left, right)
     assert [frame.kind for frame in frames] == list(range(sent + 2))
     assert told(frames[sent:]) == [(sent, [b"y", BIG]), (sent + 1, [b"y", BIG])]
     assert {bytes(frame.parts[0]) for frame in frames[:sent]} == {b"x" * 10_000}
-    assert not left.wanted
+    assert not left.unsent
 
 
 def test_a_frame_that_comes_byte_by_byte_is_given_when_it_is_whole(sockets):
@@ -182,7 +182,7 @@ def test_a_blocking_end_waits_for_a_whole_frame_and_writes_to_the_end(sockets):
     thread.start()
     for kind, parts in ((1, [b"a"]), (3, [BIG, b"b"]), (5, [])):
         left.send(kind, parts)
-        assert not left.wanted
+        assert not left.unsent
         assert told(left.receive()) == [(kind + 1, parts)]
     thread.join()
     assert told(got) == [(1, [b"a"]), (3, [BIG, b"b"]), (5, [])]
@@ -226,7 +226,7 @@ def test_each_frame_has_its_own_descriptors(ends, files):
 def test_descriptors_of_a_frame_that_waits_are_the_channel_s_own(ends):
     left, right = ends
     before = open_descriptors()
-    while not left.wanted:
+    while not left.unsent:
         left.send(0, [b"x" * 10_000])
     expected = []
     for nth in range(1, 30):
@@ -273,7 +273,7 @@ def test_descriptors_that_could_not_be_opened_are_not_made_up_for_by_the_next_fr
 
 def test_a_frame_that_cannot_wait_for_want_of_descriptors_leaves_nothing_behind(ends, files):
     left, right = ends
-    while not left.wanted:
+    while not left.unsent:
         left.send(0, [b"x" * 10_000])
     before = open_descriptors()
     with only_so_many_more_descriptors(2), pytest.raises(OSError, match="Too many open files") as caught:
@@ -337,7 +337,7 @@ def test_writing_to_who_is_gone_is_gone(ends, files):
 def test_what_waits_for_who_is_gone_is_let_go(ends, files):
     left, right = ends
     before = open_descriptors()
-    while not left.wanted:
+    while not left.unsent:
         left.send(0, [b"x" * 10_000])
     left.send(1, [b"a"], files[:3])
     right.close()
@@ -347,7 +347,7 @@ def test_what_waits_for_who_is_gone_is_let_go(ends, files):
         left.send(1, [b"a"], files[:3])
     left.close()
     assert len(open_descriptors()) == len(before) - 2
-    assert not left.wanted
+    assert not left.unsent
 
 
 def test_a_socket_closed_under_the_channel_is_gone(ends, sockets):

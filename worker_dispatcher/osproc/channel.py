@@ -56,7 +56,7 @@ class Frame(NamedTuple):
 
 
 class Channel:
-    """One end of a socket pair. Used by one thread at a time; `wanted` tells whether a queued write waits.
+    """One end of a socket pair. Used by one thread at a time. unsent: what is queued until there is room to write.
 
     Owns its socket and the descriptors in frames not yet taken; `close` is idempotent.
     """
@@ -66,17 +66,13 @@ class Channel:
         self.fileno: Callable[[], int] = sock.fileno  # who waits for many asks often
         self.garbled = False  # what came are no frames
         sock.setblocking(blocking)
-        self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self.unsent: deque[tuple[memoryview, list[int]]] = deque()
         # What is read comes here first: memory that is new for each read costs several times what the read does.
         self._inbox = memoryview(mmap.mmap(-1, _CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._buffer = bytearray()
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
         self._closed = False
         self._watch: select.poll | None = None  # for the other end's end alone
-
-    @property
-    def wanted(self) -> bool:
-        return bool(self._out)
 
     def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
         """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone,
@@ -103,9 +99,9 @@ class Channel:
                 sleep(_MOMENT)
 
     def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
-        if self._out:
+        if self.unsent:
             self.flush()
-        if not self._out and len(data):  # most of the time all of it goes at once, and nothing is duplicated
+        if not self.unsent and len(data):  # most of the time all of it goes at once, and nothing is duplicated
             try:
                 sent = self._write(data, fds)
             except Crowded:
@@ -114,7 +110,7 @@ class Channel:
                 sent = 0
             data, fds = data[sent:], () if sent else fds
         if len(data):
-            self._out.append((data, _duplicates(fds)))
+            self.unsent.append((data, _duplicates(fds)))
             self.flush()
 
     def _write(self, data: memoryview, fds: Sequence[int]) -> int:
@@ -132,8 +128,8 @@ class Channel:
 
     def flush(self) -> None:
         """Write what is queued, as far as it goes without blocking (to the end on a blocking channel)."""
-        while self._out:
-            data, fds = self._out[0]
+        while self.unsent:
+            data, fds = self.unsent[0]
             try:
                 sent = self._write(data, fds)
             except Crowded:
@@ -146,9 +142,9 @@ class Channel:
                 continue
             close_all(fds)
             if sent == len(data):
-                self._out.popleft()
+                self.unsent.popleft()
             else:
-                self._out[0] = (data[sent:], [])
+                self.unsent[0] = (data[sent:], [])
 
     def receive(self) -> list[Frame]:
         """Every whole frame that is there (a blocking channel waits for one). Raises Gone at the end of the stream
@@ -234,7 +230,7 @@ class Channel:
         """Let go of everything and close nothing: what the numbers stand for is not ours."""
         self._closed = True
         self._sock.detach()
-        self._out.clear()
+        self.unsent.clear()
         self._fds.clear()
 
     def close(self) -> None:
@@ -244,9 +240,9 @@ class Channel:
         try:
             self._sock.close()
         finally:
-            for fds in (*(fds for _, fds in self._out), *self._fds):
+            for fds in (*(fds for _, fds in self.unsent), *self._fds):
                 close_all(fds)
-            self._out.clear()
+            self.unsent.clear()
             self._fds.clear()
 
 

@@ -113,7 +113,7 @@ class _ForkServer:
         assert self._control is not None
         try:
             self._control.send_soon(kind, parts, fds, _LAST_BREATH)
-            if not self._control.wanted:
+            if not self._control.unsent:
                 return True
         except Gone:
             pass

@@ -124,7 +124,7 @@ class _Server:
         pool = self._pools[fd]
         try:
             pool.channel.flush()
-            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.wanted else 0))
+            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.unsent else 0))
             while frames := pool.channel.receive():
                 for frame in frames:
                     self._start(fd, pool, frame)

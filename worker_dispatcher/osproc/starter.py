@@ -108,7 +108,7 @@ def _module_of(entry: str) -> str:
 class ServerStarter:
     """Starts the workers of one pool through the fork server; its connection is their life-line.
 
-    Used by the pool's driving thread only. fileno() is readable when `pump` has news.
+    Used by the pool's driving thread only. fileno() is readable when `pump` has news; unsent: of its channel.
     due: when the server must have said what is awaited of it (monotonic); infinite while nothing is.
     """
 
@@ -129,13 +129,9 @@ class ServerStarter:
     def _connect(self, identity: Identity) -> None:
         sock, self._server = forkserver.connect(self._module, self._letter, identity)
         self._channel = Channel(sock, blocking=False)
-        self.fileno = self._channel.fileno
+        self.fileno, self.unsent = self._channel.fileno, self._channel.unsent
         self._unheard = 1  # how many answers are awaited: to the opening, and to each start
         self.due = now() + forkserver.FIRST_WORD
-
-    @property
-    def wanted(self) -> bool:
-        return self._channel.wanted
 
     def start(self, sock: socket.socket, slate_fd: int, ours: int) -> Process:
         """A new worker with this socket and slate. Returns at once; `pump` says when it runs. ours: this process's
@@ -224,7 +220,7 @@ class ForkStarter:
         self._steps, self._entry = child, entry
         self._environment, self._before_fork, self._in_child = environment, before_fork, in_child
         self._processes: dict[Process, tuple[int, int]] = {}  # to the descriptors that we keep for it
-        self.wanted, self.due = False, math.inf
+        self.unsent, self.due = (), math.inf
 
     def fileno(self) -> int:
         return -1

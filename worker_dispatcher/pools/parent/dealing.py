@@ -52,7 +52,7 @@ def unheard(handles: Sequence[WorkerHandle], task: float) -> float:
     says meanwhile waits for us, whatever becomes of it. task: seconds."""
     ahead = _REST * _REST_SHARE if handles else 0.0
     for r in handles:
-        if not (r.terse and r.open) or r.channel.wanted:
+        if not (r.terse and r.open) or r.channel.unsent:
             return 0.0
         ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
     return ahead / _REST_SHARE

@@ -114,7 +114,7 @@ class Supervisor:
 
     def _rewatch_starter(self) -> None:
         if (fd := self._starter.fileno()) >= 0:
-            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if self._starter.wanted else 0))
+            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if self._starter.unsent else 0))
 
     def _start(self, slots: int) -> bool:
         try:
@@ -183,7 +183,7 @@ class Supervisor:
             del self._by_fd[fd]
             handle.closing_at = min(handle.closing_at, now() + _SEVERED_GRACE)
         else:
-            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if handle.channel.wanted else 0))
+            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if handle.channel.unsent else 0))
 
     def _hear_starter(self) -> None:
         try:
