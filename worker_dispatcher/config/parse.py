@@ -162,7 +162,7 @@ class Reading:
 
     def translate(self) -> None:
         """Add what the old names mean; a new name that is there too goes before its old one."""
-        known = options(Config) if self.meant else {}
+        known = options(Config)
         for old, meant in self.meant.items():
             for path, value in meant.means(self.kept[old]).items():
                 if path not in self.given:
@@ -184,7 +184,8 @@ def _read(raw: object) -> Reading:
         reading.section(ROOT, "", {} if raw is None else raw)
     except Exception as error:
         reading.refuse("config", error)
-    reading.translate()
+    if reading.meant:
+        reading.translate()
     reading.look_at_functions()
     styles = Styles(**reading.looks)
     if problems := reading.problems or conflicts(reading.kept, styles.coroutine):

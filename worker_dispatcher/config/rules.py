@@ -12,6 +12,7 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from worker_dispatcher.config.describe import Refused, brief, got
@@ -225,7 +226,7 @@ def task_function() -> Rule:
         "give the function itself, or leave it out for the sample",
         "return its values, as in `return list(...)`",
     )
-    return Rule("callable", lambda value: _function(value, "callable", fix, returns=returns))
+    return Rule("callable", partial(_function, expected="callable", fix=fix, returns=returns))
 
 
 def hook() -> Rule:
