@@ -56,6 +56,7 @@ FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("call_style", "named_tuple"): "what travels is a named tuple",
     ("clock", "named_tuple"): "as above",
     ("home", "named_tuple"): "as above",
+    ("uses", "named_tuple"): "as above",
     ("wire", "script"): "the pickler for what is of the script, loaded where there is something of it",
     ("worker_died", "errors"): "one tree of errors, in two files because one base class is slow to import",
     ("tracebacks", "errors"): "an error that is told to the user shows no frames of ours, a fault of ours all",
