@@ -10,7 +10,7 @@ from worker_dispatcher.config.signature import is_coroutine_function
 __all__ = ["conflicts"]
 
 _FREQUENCY = "worker.frequency_mode."
-_PROCESSES_ONLY = ("worker.max_tasks_per_worker", "worker.memory_limit")
+_PROCESSES_ONLY = ("worker.max_tasks_per_worker", "worker.memory_limit")  # threads cannot be ended
 
 
 def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]:
@@ -33,15 +33,12 @@ def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]
         if not coroutine and kept.get(path) is not None and is_coroutine_function(kept[path]):
             text = "a coroutine function needs a loop to run on, and there is one only where task.function is one too"
             problems.append((path, f"{text}; make it a plain function"))
-    return problems + _processes_only(kept)
-
-
-def _processes_only(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What threads cannot do, since they cannot be ended."""
-    if kept.get("worker.use_processing") or kept.get("worker.parallel_processing.enabled"):
-        return []
-    fix = "needs worker processes; set worker.use_processing or worker.parallel_processing.enabled, or leave it out"
-    return [(path, fix) for path in _PROCESSES_ONLY if kept.get(path) is not None]
+    if not (kept.get("worker.use_processing") or kept.get("worker.parallel_processing.enabled")):
+        fix = "needs worker processes; set worker.use_processing or worker.parallel_processing.enabled, or leave it out"
+        for path in _PROCESSES_ONLY:
+            if kept.get(path) is not None:
+                problems.append((path, fix))
+    return problems
 
 
 def _idle(load: Mapping[str, Any]) -> list[tuple[str, str]]:
