@@ -238,3 +238,18 @@ print(wd.start({"task": {"list": 3, "function": task}, "verbose": False,
                 "worker": {"number": 2, "use_processing": True, "start_method": "fork"}}))
 """
     assert script("-c", code).stdout == "[True, True, True]\n"
+
+
+def test_a_function_that_was_given_another_name_has_it_in_workers(holds):
+    holds("""
+def made():
+    def inner(task): return task * 3
+    inner.__qualname__ = "known as"
+    return inner
+inner = made()
+
+def plain(task): return task
+def task(id): return inner(id), inner.__qualname__, inner.__name__, plain.__qualname__, made.__qualname__
+
+assert run(task, 1) == [(3, "known as", "inner", "plain", "made")], run(task, 1)
+""")

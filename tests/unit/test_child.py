@@ -7,6 +7,7 @@ import marshal
 import os
 import resource
 import sys
+import warnings
 
 import pytest
 
@@ -28,6 +29,19 @@ def test_an_order_can_be_marshalled(monkeypatch):
     assert marshal.loads(marshal.dumps(made)) == made
     assert made["path"] == sys.path
     assert made["argv"] == ["script", "-v"]
+
+
+def test_an_order_tells_the_filters_of_warnings_as_they_are_now_also_odd_ones():
+    before = order()["warnings"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "told.*", UserWarning)
+        added = order()["warnings"]
+        warnings.filters[:0] = [["ignore", None, UserWarning, None, 7], "no filter"]  # a list cannot be hashed
+        odd = order()["warnings"]
+    assert added[1:] == before
+    assert added[0][0] == "error"
+    assert odd == [("ignore", None, ("builtins", "UserWarning"), None, 7), *added]
+    assert order()["warnings"] == before
 
 
 def test_an_order_tells_the_environment_with_what_is_set_on_top(monkeypatch):
