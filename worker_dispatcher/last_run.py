@@ -86,7 +86,7 @@ def launch(
     from worker_dispatcher.dispatch.interrupt import Presses
 
     with FewFrames(), Presses() as presses, presses.raising:
-        expect_one_dict("launch()", config, others, options)
+        expect_one_dict("launch()", config, others, options, ["keep_records"])
         reading = read(config)
         if line := _refused_here(reading.config):
             raise RunError(line)

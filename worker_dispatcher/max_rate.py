@@ -110,7 +110,8 @@ def find_max_rate(
     Raises what `start` raises, and ValueError for a rate, duration, precision or check that is none.
     """
     with FewFrames(), Presses() as presses, presses.raising:
-        expect_one_dict("find_max_rate(, ['p99<300ms'])", config, others, options)
+        own = ("slo", "start", "most", "duration", "precision")
+        expect_one_dict("find_max_rate(, ['p99<300ms'])", config, others, options, own)
         return _find(config, slo, start=start, most=most, duration=duration, precision=precision)
 
 

@@ -60,6 +60,8 @@ def check(source: object, expressions: str | Iterable[str] | None = None) -> Ver
         from worker_dispatcher.reports.check import check as hold
 
         return hold(source, expressions)
+    if expressions is None and _is_of_checks(source):
+        raise ValueError(f"the run comes first: check(None, {source!r}) holds the last one against these")
     return report(source).check(expressions)
 
 
@@ -77,6 +79,13 @@ def _last_run() -> Run:
             "or name what is meant: a Run, a list of logs, or the path of a log or a journal"
         )
     return run
+
+
+def _is_of_checks(source: object) -> bool:
+    texts = [source] if isinstance(source, str) else source
+    if not isinstance(texts, list | tuple) or not texts:
+        return False
+    return all(isinstance(text, str) and any(sign in text for sign in "<>=") for text in texts)
 
 
 def _called(source: object) -> str:

@@ -299,6 +299,15 @@ def test_an_unknown_argument_is_answered_with_the_nearest_of_its_command(
     assert said.err.endswith(text)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("reprot", "report"), ("Run", "run"), ("xyz", "one of run, load, report,")]
+)
+def test_a_command_that_is_none_is_answered_with_the_nearest(call: Call, given: str, meant: str) -> None:
+    said = call(given, "run.jsonl")
+    assert said.code == 2
+    assert f"there is no command {given}; did you mean {meant}" in said.err
+
+
 def test_every_option_is_listed_within_80_columns(call: Call) -> None:
     said = call("options")
     assert said.code == 0

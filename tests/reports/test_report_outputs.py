@@ -149,6 +149,15 @@ def test_raw_fields_are_columns_of_the_csv_and_of_the_page_too(form: str, tmp_pa
     assert "<td></td><td>KeyError: &#x27;code&#x27;</td><td></td>" in cells
 
 
+def test_a_raw_field_that_is_named_as_another_column_stands_beside_it_under_a_name_of_its_own(tmp_path: Path) -> None:
+    made = report([log(1, 0, 1, metadata={"status": 503, "worker": "k"})])
+    fields = ["status", "worker"]
+    (row,) = csv.DictReader(made.to_csv(tmp_path / "a.csv", raw_fields=fields).read_text().splitlines())
+    assert (row["status"], row["metadata.status"], row["metadata.worker"]) == ("ok", "503", "k")
+    names, *_ = sheets(made.to_xlsx(tmp_path / "a.xlsx", raw_fields=fields))["Raw Logs"]
+    assert names[-2:] == ["metadata.status", "metadata.worker"]
+
+
 @pytest.mark.parametrize("form", ["to_csv", "to_html", "to_xlsx"])
 @pytest.mark.parametrize("given", ["code", 3])
 def test_raw_fields_that_are_none_are_refused_before_the_file_is_touched(form: str, given: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_logs import MIXED, ONE, log
 
-from worker_dispatcher import report
+from worker_dispatcher import check, compare, report
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.journal import Journal
 
@@ -51,6 +51,20 @@ def test_check_without_checks_holds_the_run_against_those_of_the_report() -> Non
     assert [finding.holds for finding in made.check().findings] == [True, False]
     with pytest.raises(ValueError, match="nothing to check: give checks"):
         report(ONE).check()
+
+
+@pytest.mark.parametrize("given", ["p99<1s", ["p99<1s", "failed==0"], ("total==2",)])
+def test_checks_in_the_place_of_the_run_are_told_that_the_run_comes_first(given: object) -> None:
+    with pytest.raises(ValueError, match=r"the run comes first: check\(None, ") as caught:
+        check(given)
+    assert repr(given) in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [[3, 4], [None], ("a", True)])
+def test_results_are_no_logs_and_are_refused_with_the_name_of_what_gives_them(given: object) -> None:
+    for ask in (report, compare, lambda results: check(results, "failed==0")):
+        with pytest.raises(TypeError, match=r"get_logs\(\) gives the logs"):
+            ask(given)
 
 
 @pytest.mark.parametrize(

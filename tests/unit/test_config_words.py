@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -151,6 +152,30 @@ def test_a_call_that_gives_no_one_dict_is_shown_the_call_that_was_meant(call: Ca
     assert text in problem
 
 
+@pytest.mark.parametrize(
+    ("call", "keyword", "text"),
+    [
+        (lambda: worker_dispatcher.start({}, timeout=3), "timeout", "start takes one dict; .* lives at 'task.timeout'"),
+        (lambda: worker_dispatcher.start({}, verbose=False), "verbose", r"one dict: start\({..., 'verbose': ...}\)$"),
+        (lambda: worker_dispatcher.start({}, n_jobs=3), "n_jobs", "did you mean 'worker.number'"),
+        (lambda: worker_dispatcher.launch({}, number=3), "number", "launch takes one dict; .* at 'worker.number'"),
+        (lambda: worker_dispatcher.launch({}, keep_record=False), "keep_record", "did you mean keep_records=\\?$"),
+        (
+            lambda: worker_dispatcher.find_max_rate({}, "p99<1s", verbose=False),
+            "verbose",
+            r"one dict: find_max_rate\({..., 'verbose': ...}, \['p99<300ms'\]\)$",
+        ),
+        (lambda: worker_dispatcher.find_max_rate({}, "p99<1s", duraton=3), "duraton", "did you mean duration="),
+    ],
+)
+def test_a_keyword_beside_a_config_is_told_where_it_belongs(call: Callable[[], Any], keyword: str, text: str) -> None:
+    with pytest.raises(worker_dispatcher.ConfigError) as caught:
+        call()
+    ((path, problem),) = caught.value.problems
+    assert path == keyword
+    assert re.search(text, problem)
+
+
 def test_how_functions_are_called_is_asked_once_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
@@ -192,6 +217,8 @@ def test_a_callback_is_told_what_the_result_is_called() -> None:
         ({"threads": 3}, "worker.number"),
         ({"n_jobs": 3}, "worker.number"),
         ({"tasks": [1]}, "task.list"),
+        ({"worker": {"frequency_mode": {"enabled": True, "rps": 3}}}, "worker.frequency_mode.rate"),
+        ({"qps": 3}, "worker.frequency_mode.rate"),
         ({"task": {"items": [1]}}, "task.list"),
         ({"task": {"func": add}}, "task.function"),
         ({"workers": {"number": 3}}, "worker"),

@@ -50,6 +50,7 @@ def test_the_share_of_successes_is_what_errors_leave(typed: str, holds: bool) ->
     [
         ("peek>3", "did you mean peak?"),
         ("p(95) < 300", "no unit; perhaps 300ms is meant"),
+        ("p99<=0.3", "no unit; perhaps 0.3s is meant"),
         ("eror_rate<1%", "error_rate"),
     ],
 )

@@ -75,6 +75,7 @@ def _code(arguments: Sequence[str] | None, given: argparse.Namespace, presses: P
 
 def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
     parser, commands = _parsers()
+    _expect_command(parser, sys.argv[1:] if arguments is None else arguments)
     _, strange = parser.parse_known_args(arguments, given)
     if strange:
         _refuse(strange[0], given.command, commands.get(given.command, parser), commands)
@@ -107,6 +108,16 @@ def _refuse(strange: str, command: str | None, parser: argparse.ArgumentParser, 
     elif near := difflib.get_close_matches(name, _options_of(parser), 1, cutoff=0.8 if owners else 0.6):
         text += f"; did you mean {near[0]}?"
     parser.error(text)
+
+
+def _expect_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """End with the command that is most like the one given, where there is none of its name."""
+    if not arguments or arguments[0].startswith("-") or arguments[0] in COMMANDS:
+        return
+    import difflib  # 2 ms, and only a wrong command line needs it
+
+    near = difflib.get_close_matches(arguments[0], COMMANDS, 1) or [f"one of {', '.join(COMMANDS)}"]
+    parser.error(f"there is no command {arguments[0]}; did you mean {near[0]}?")
 
 
 def _options_of(parser: argparse.ArgumentParser) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
@@ -62,9 +62,14 @@ def read(raw: Mapping[str, Any] | None = None) -> Reading:
     return reading
 
 
-def expect_one_dict(call: str, config: object, others: tuple[object, ...], options: Mapping[str, object]) -> None:
-    """Raise ConfigError for a call that gives more than a config, or none. call: as it is meant, less its config."""
+def expect_one_dict(
+    call: str, config: object, others: tuple[object, ...], options: Mapping[str, object], own: Sequence[str] = ()
+) -> None:
+    """Raise ConfigError for a call that gives more than a config, or none. call: as it is meant, less its config.
+    own: the keywords that it has."""
     name, _, rest = call.partition("(")
+    if options and not others and isinstance(config, Mapping):
+        raise ConfigError([(one, f"{name} takes one dict{_place(call, one, options[one], own)}") for one in options])
     if others or options:
         named = ", ".join(f"{one!r}: ..." for one in options)
         meant = f"{{{named}}}" if options.keys() <= Config.declared.keys() and not others and config is None else _CALL
@@ -72,6 +77,25 @@ def expect_one_dict(call: str, config: object, others: tuple[object, ...], optio
     if config is None:
         fix = f"give one dict, as in {name}({_CALL}{rest}, or {{}} for the sample"
         raise ConfigError([("config", f"is None, so there is nothing to run; {fix}")])
+
+
+def _place(call: str, keyword: str, value: object, own: Sequence[str]) -> str:
+    """Where a keyword beside a config belongs."""
+    import difflib  # only a wrong call needs it
+
+    name, _, rest = call.partition("(")
+    if keyword in Config.declared:
+        return f": {name}({{..., {keyword!r}: ...}}{rest}"
+    if near := difflib.get_close_matches(keyword, own, 1, 0.7):
+        return f"; there is no keyword of this name; did you mean {near[0]}=?"
+    return f"; {_unknown('', keyword, value)}"
+
+
+def _unknown(prefix: str, name: str, value: object) -> str:
+    from worker_dispatcher.config.spelling import unknown  # here, since most configs have no such name
+
+    known = {path: "" if isinstance(one, Section) else one.description for path, one in walk(Config)}
+    return unknown(prefix, name, known, NOT_YET, a_dict=isinstance(value, Mapping))
 
 
 class Reading:
@@ -126,16 +150,13 @@ class Reading:
             self.undeclared(prefix, name, value)
 
     def undeclared(self, prefix: str, name: str, value: object) -> None:
-        # Here, since most configs have no such name.
-        from worker_dispatcher.config.legacy import LEGACY
-        from worker_dispatcher.config.spelling import unknown
+        from worker_dispatcher.config.legacy import LEGACY  # here, since most configs have no such name
 
         path = prefix + name
         if path in NOT_YET:
             raise Refused("not available yet in this version; leave it out")
         if path not in LEGACY:
-            known = {path: "" if isinstance(one, Section) else one.description for path, one in walk(Config)}
-            raise Refused(unknown(prefix, name, known, NOT_YET, a_dict=isinstance(value, Mapping)))
+            raise Refused(_unknown(prefix, name, value))
         self.kept[path] = LEGACY[path].rule.accept(value)
         self.legacy[path], self.meant[path] = value, LEGACY[path]
 

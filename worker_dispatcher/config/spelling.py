@@ -20,6 +20,7 @@ _MEANT = {
     **dict.fromkeys(("func", "fn", "target"), "task.function"),
     **dict.fromkeys(("args", "kwargs", "params"), "task.config"),
     **dict.fromkeys(("initializer", "setup"), "worker.init"),
+    **dict.fromkeys(("rps", "qps", "tps"), "worker.frequency_mode.rate"),
     "max_tasks_per_child": "worker.max_tasks_per_worker",
 }
 # Names of options elsewhere, by which people mean something else here.

@@ -174,7 +174,8 @@ def _parse(text: str) -> _Check:
     name, unit = _metric(text, found)
     factor = _UNITS[unit].get(found["unit"])
     if factor is None:
-        missing = "it has no unit" + (f"; perhaps {found['limit']}ms is meant" if unit == "s" else "")
+        likely = "ms" if Fraction(found["limit"]) >= 1 else "s"
+        missing = "it has no unit" + (f"; perhaps {found['limit']}{likely} is meant" if unit == "s" else "")
         raise _refusal(text, f"{name} is not measured in {found['unit']}" if found["unit"] else missing)
     limit = float(Fraction(found["limit"]) * factor)
     if unit == "share" and (limit > 1 or (limit == 1 and not found["unit"])):

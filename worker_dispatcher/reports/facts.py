@@ -56,6 +56,11 @@ def facts_of(source: object) -> Facts:
         logs = run.logs if ledger is None else LedgerReader(ledger, lambda: run.logs)
         return Facts(logs, run.info, run.config, getattr(run, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
+        if source and not any(isinstance(one, Mapping) for one in source):
+            raise TypeError(
+                f"a report is made of logs, and in this list is none, but {type(source[0]).__name__}; "
+                "results are none: get_logs() gives the logs of a run"
+            )
         known = {
             name: getattr(source, name, None) for name in ("total", "sessions")
         }  # what read_journal gives has them

@@ -44,7 +44,12 @@ def fields_of(given: RawFields | None, facts: Facts) -> Fields:
         raise TypeError(f"raw_fields must be a dict or a list of keys of metadata, got {given!r}")
     named: Mapping[str, Any] = given if isinstance(given, Mapping) else {key: key for key in given}
     _warn_of_unknown({wanted for wanted in named.values() if not callable(wanted)}, facts)
-    return {str(name): wanted if callable(wanted) else _getter(wanted) for name, wanted in named.items()}
+    return {_apart(str(name)): wanted if callable(wanted) else _getter(wanted) for name, wanted in named.items()}
+
+
+def _apart(name: str) -> str:
+    """The name of a column of notes: who reads a row as a dict would lose one of two columns of one name."""
+    return f"metadata.{name}" if name in COLUMNS else name
 
 
 def _warn_of_unknown(keys: set[Any], facts: Facts) -> None:
