@@ -137,7 +137,7 @@ class TaskFailure:
     error: {'type', 'message', 'traceback'}, or None for a task that did not run; attempts: how many were made.
     task: the item that the task was given, the same object; None where it is not known any more: that of a task behind
     the last one that started, or an item of an iterator whose task failed in on_all_done.
-    input: the item as text, where it is a short text or a number and task.show_input allows it; else ''.
+    input: the item as text, where it is a short text, a path or a number, and task.show_input allows it; else ''.
     """
 
     __module__ = PACKAGE

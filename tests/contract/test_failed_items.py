@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 import weakref
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -169,6 +170,23 @@ def test_text_shows_a_short_item_and_none_where_that_is_not_wanted(shown, capsys
 def test_a_long_text_is_shown_nowhere(capsys):
     wd.start({"task": {"list": ["x" * 81], "function": fail}, "progress": False})
     assert "xxx" not in capsys.readouterr().out
+
+
+class Secret(type(Path())):
+    """A path whose text is made by code of the user's."""
+
+    def __str__(self):
+        raise AssertionError
+
+    __fspath__ = __repr__ = __str__
+
+
+def test_a_path_is_shown_as_a_text_is_and_one_of_a_class_of_the_users_is_not(shape, run):
+    items = [Path("pics/a.png"), PureWindowsPath("C:/b.png"), Path("x" * 81)]
+    results = run(shape, fail, items)
+    assert [result.input for result in results] == ["'pics/a.png'", r"'C:\\b.png'", ""]
+    assert repr(results[0]) == "<TaskFailure #1 'pics/a.png' error: ValueError: no such order>"
+    assert wd.start({"task": {"list": [Secret("a")], "function": fail}, "progress": False})[0].input == ""
 
 
 @pytest.mark.parametrize("item", ["plain", threading.Lock()])

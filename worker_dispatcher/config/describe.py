@@ -1,12 +1,14 @@
 """How a refused value is spoken of: its type, and its own text only where that is short and safe.
 
-No user code runs here: only numbers, strings, None and classes show themselves, by the methods of the builtin types;
-of everything else the type is named. So a broken `__repr__` cannot spoil a message, and no payload leaks into one.
+No user code runs here: only numbers, strings, None and classes show themselves, by the methods of the builtin types,
+and paths, of the standard library's classes alone; of everything else the type is named. So a broken `__repr__` cannot
+spoil a message, and no payload leaks into one.
 """
 
 from __future__ import annotations
 
 import numbers
+import sys
 
 __all__ = ["Refused", "brief", "got", "input_text", "named"]
 
@@ -52,7 +54,10 @@ def brief(value: object) -> str:
 
 
 def input_text(item: object) -> str:
-    """What is shown of a task's item: a short text, whole, or a number; "" for all else."""
+    """What is shown of a task's item: a short text or path, whole, or a number; "" for all else."""
+    paths = sys.modules.get("pathlib")  # who gives paths has loaded it
+    if paths and type(item) in (paths.PosixPath, paths.PurePosixPath, paths.WindowsPath, paths.PureWindowsPath):
+        item = str(item)  # not of a class of the user's, whose code that would run
     if isinstance(item, str):
         return repr(str.__str__(item)) if str.__len__(item) <= LONGEST_INPUT else ""
     return brief(item) if isinstance(item, numbers.Number) else ""

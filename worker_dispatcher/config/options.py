@@ -125,7 +125,7 @@ class TaskOptions(Options):
     show_input: bool = option(
         True,
         flag(),
-        "A failed task's item is shown where it is a short text or a number; False keeps it out of all text.",
+        "A failed task's item is shown where it is a short text, a path or a number; False keeps it out of all text.",
     )
     callback: CallbackOptions = section(
         CallbackOptions, hint="the function to run goes in 'task.function', one for its results in 'on_done'"
