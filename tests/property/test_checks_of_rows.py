@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worker_dispatcher.reports import check as checks
 from worker_dispatcher.reports.check import check
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.tps import tps_of_rows
+from worker_dispatcher.reports.tps import get_tps
 
 ASKED = [
     *("tps>1", "steady_tps>1", "peak>1", "peak_rate>1", "peak_rate(1s)>1", "p50<1s", "p99.9<1s", "queue.p90<1s"),
@@ -28,14 +28,14 @@ def test_a_check_of_rows_is_that_of_their_report(spans: list[tuple[float, float,
     starts, ends = np.array([one[0] for one in spans]), np.array([one[0] + one[1] for one in spans])
     waits = {"queue_delays": starts, "response_times": ends} if load else {}
     rows = Rows.from_columns(starts, ends, [one[2] for one in spans], **waits)
-    report = tps_of_rows(rows, percentiles=[50, 90, 99.9])
+    report = get_tps(rows, percentiles=[50, 90, 99.9])
     assert [one.observed for one in check(rows, ASKED).findings] == [
         one.observed for one in check(report, ASKED).findings
     ]
 
 
 def test_a_check_of_a_percentile_does_not_look_for_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(checks, "tps_of_rows")
+    monkeypatch.delattr(checks, "get_tps")
     monkeypatch.delattr(checks, "peak_rate")
     asked = [one for one in ASKED if not re.match("peak", one)]
     assert len(check(Rows.from_columns([0.0, 1.0], [0.5, 1.5], [True, True]), asked).findings) == len(asked)

@@ -24,7 +24,6 @@ from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs import workbook
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.tps import tps_of_rows
 
 RUNS = {"empty": EMPTY, "one": ONE, "instant": INSTANT, "all failed": ALL_FAILED, "mixed": MIXED}
 every_run = pytest.mark.parametrize("logs", RUNS.values(), ids=RUNS.keys())
@@ -39,7 +38,7 @@ def tps_as_reported(logs: list[dict[str, Any]]) -> dict[str, Any]:
     """What get_tps says, but for a rest of an interval, which is not listed on its own."""
     tps = get_tps(logs, display_intervals=True)
     if len(tps["intervals"]) > 1 and tps["intervals"][-1]["duration"] < tps["intervals"][0]["duration"] / 2:
-        tps["intervals"] = tps_of_rows(Rows.from_logs(logs), display_intervals=True, whole=True)["intervals"]
+        tps["intervals"] = get_tps(Rows.from_logs(logs), display_intervals=True, whole=True)["intervals"]
     return tps
 
 

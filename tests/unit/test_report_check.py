@@ -10,7 +10,7 @@ from worker_dispatcher.max_rate import MaxRate
 from worker_dispatcher.reports.check import GRAMMAR, Finding, check
 from worker_dispatcher.reports.compare import compare
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.tps import tps_of_rows
+from worker_dispatcher.reports.tps import get_tps
 
 # A hundred tasks, one each tenth of a second, of 0.01 to 1 s; every tenth fails; answered 0.1 s later than they took.
 TOOK = [n / 100 for n in range(1, 101)]
@@ -21,7 +21,7 @@ ROWS = Rows.from_columns(
     times=TOOK,
     response_times=[took + 0.1 for took in TOOK],
 )
-REPORT = tps_of_rows(ROWS)
+REPORT = get_tps(ROWS)
 
 
 @pytest.mark.parametrize("source", [ROWS, REPORT], ids=["rows", "report"])
@@ -124,7 +124,7 @@ def test_silence_is_no_proof() -> None:
 
 def test_a_peak_that_was_not_found_is_the_average() -> None:
     rows = Rows.from_columns([0.0], [2.0], [True])
-    assert tps_of_rows(rows)["peak"] == {}
+    assert get_tps(rows)["peak"] == {}
     assert check(rows, "peak==0.5")
 
 

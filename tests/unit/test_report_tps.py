@@ -12,7 +12,7 @@ import pytest
 
 import worker_dispatcher
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.tps import get_tps, tps_of_rows
+from worker_dispatcher.reports.tps import get_tps
 
 
 def log(task_id: int, start: float, end: float, result: Any = True, **more: Any) -> dict[str, Any]:
@@ -166,13 +166,13 @@ def test_columns_give_the_report_that_their_logs_give() -> None:
     columns = zip(starts.tolist(), took.tolist(), ok.tolist(), strict=True)
     logs = [log(n, s, s + t, good) for n, (s, t, good) in enumerate(columns)]
     rows = Rows.from_columns(starts, starts + took, ok, times=(starts + took) - starts)
-    assert tps_of_rows(rows, display_intervals=True, reverse_interval=True) == get_tps(logs, True, 0, True)
+    assert get_tps(rows, display_intervals=True, reverse_interval=True) == get_tps(logs, True, 0, True)
 
 
 def test_errors_of_columns_are_in_the_report() -> None:
     errors = {"ValueError": {"count": 1, "message": "no", "task_ids": [4]}}
     rows = Rows.from_columns([0.0], [1.0], [False], errors=errors)
-    assert tps_of_rows(rows)["errors"] == errors
+    assert get_tps(rows)["errors"] == errors
 
 
 def test_numpy_numbers_and_ids_leave_as_plain_ones() -> None:

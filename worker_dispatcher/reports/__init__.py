@@ -1,6 +1,6 @@
 """reports: what a run's records say, as pure functions; floor 2.
 
-    logs (dicts) ──── LogReader ────┐            ┌── tps_of_rows ── a dict of plain numbers ── check ── Verdict
+    logs (dicts) ──── LogReader ────┐            ┌── get_tps ── a dict of plain numbers ── check ── Verdict
                                     ├──── Rows ──┤
     a Run's columns ─ LedgerReader ─┘            └── compare (two Rows) ── Comparison
 

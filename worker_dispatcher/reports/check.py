@@ -15,7 +15,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.summary import percentile_name, percentile_tables, summary_of_run
-from worker_dispatcher.reports.tps import tps_of_rows
+from worker_dispatcher.reports.tps import get_tps
 from worker_dispatcher.units import MICROSECONDS
 
 __all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
@@ -247,7 +247,7 @@ class _OfRows(dict[str, Any]):
         super().__init__(summary_of_run(rows))
         self._parts: Mapping[str, Callable[[], Any]] = {
             "percentiles": lambda: percentile_tables(rows, percents),
-            "peak": lambda: tps_of_rows(rows)["peak"],
+            "peak": lambda: get_tps(rows)["peak"],
             "peak_rate": lambda: peak_rate(rows),
             "steady_tps": lambda: steady_tps(rows),
             "in_flight": lambda: in_flight(rows),

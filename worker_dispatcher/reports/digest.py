@@ -15,7 +15,7 @@ from worker_dispatcher.reports.health import Health, generator_health
 from worker_dispatcher.reports.rate import notable_peak
 from worker_dispatcher.reports.summary import PERCENTILES, percentile_name, percentiles_of
 from worker_dispatcher.reports.timeline import Bins, bins_of
-from worker_dispatcher.reports.tps import tps_of_rows
+from worker_dispatcher.reports.tps import get_tps
 from worker_dispatcher.reports.wording import printable, shown
 from worker_dispatcher.units import count_text, counted, rate_text, seconds_text, share_text
 
@@ -68,7 +68,7 @@ class Digest:
     def _joined(self) -> dict[str, Any]:
         """The same, with the moments that charts go by: without the pauses between sessions."""
         percents = {*PERCENTILES, *SHOWN_PERCENTILES}
-        return tps_of_rows(
+        return get_tps(
             self.facts.rows,
             display_intervals=True,
             interval=self.interval,

@@ -16,7 +16,7 @@ from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run, summary_of_window
 
-__all__ = ["Emit", "get_tps", "tps_of_rows"]
+__all__ = ["Emit", "get_tps"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -25,7 +25,7 @@ Emit = Callable[[str], None]
 
 
 def get_tps(
-    logs: Sequence[Mapping[str, Any]] | Ledger,
+    source: Sequence[Mapping[str, Any]] | Ledger | Rows,
     display_intervals: bool = False,
     interval: float = 0,
     reverse_interval: bool = False,
@@ -33,59 +33,25 @@ def get_tps(
     verbose: bool = False,
     debug: bool = False,
     *,
-    percentiles: Iterable[float] = PERCENTILES,
-    window: float = 1.0,
-    emit: Emit | None = None,
-) -> dict[str, Any]:
-    """Rates, times and the peak of a list of logs, as plain dicts, lists and numbers (json.dumps takes it).
-
-    logs: a sequence of dicts as from get_logs(), or the columns that they are made of; malformed rows are counted in
-    count.invalidity (Rows.from_logs says which). interval: seconds, 0 to choose one; reverse_interval: cut from the end
-    of the run. use_processing: only names another worker in the debug lines. verbose, debug: `emit` is given the lines
-    of the steps, of every detail. percentiles: of 100, nearest rank; window: least seconds of a `peak_rate`.
-
-    Keys, in this order: tps, started_at, ended_at, duration, metrics, count, peak ({} if nothing beats the average),
-    with display_intervals: intervals; then percentiles, peak_rate, steady_tps, errors, in_flight.
-    TypeError if logs is no sequence; ValueError for an interval, percentile or window that is none.
-    Cost: 1e6 dicts in about 1.5 s, most of it reading them; tps_of_rows skips that.
-    """
-    if isinstance(logs, Ledger):
-        rows = LedgerReader(logs, logs.logs).rows(as_in_1x=True)
-    else:
-        rows = Rows.from_logs(logs, as_in_1x=True)
-    sessions = Sessions.of(getattr(logs, "sessions", None))  # what read_journal gives has them
-    if sessions is not None and not isinstance(logs, Ledger):
-        rows = sessions.joined(rows, (logs[place].get("session") for place in rows.places.tolist()))
-    report = tps_of_rows(
-        rows,
-        display_intervals=display_intervals,
-        interval=interval,
-        reverse_interval=reverse_interval,
-        use_processing=use_processing,
-        verbose=verbose,
-        debug=debug,
-        percentiles=percentiles,
-        window=window,
-        emit=emit,
-    )
-    return report if sessions is None else sessions.told(report)
-
-
-def tps_of_rows(
-    rows: Rows,
-    *,
-    display_intervals: bool = False,
-    interval: float = 0,
-    reverse_interval: bool = False,
-    use_processing: bool = False,
-    verbose: bool = False,
-    debug: bool = False,
     percentiles: Iterable[float] = PERCENTILES,
     window: float = 1.0,
     whole: bool = False,
     emit: Emit | None = None,
 ) -> dict[str, Any]:
-    """get_tps of columns that are there already. whole: see Intervals.of. Cost: about 0.7 s for 1e6 rows."""
+    """Rates, times and the peak of a run, as plain dicts, lists and numbers (json.dumps takes it).
+
+    source: a sequence of dicts as from get_logs(), or the columns that they are made of, by the rule of 1.x for what is
+    a success; malformed rows are counted in count.invalidity (Rows.from_logs says which). Or Rows, as they were read.
+    interval: seconds, 0 to choose one; reverse_interval: cut from the end of the run; whole: see Intervals.of.
+    use_processing: only names another worker in the debug lines. verbose, debug: `emit` is given the lines of the
+    steps, of every detail. percentiles: of 100, nearest rank; window: least seconds of a `peak_rate`.
+
+    Keys, in this order: tps, started_at, ended_at, duration, metrics, count, peak ({} if nothing beats the average),
+    with display_intervals: intervals; then percentiles, peak_rate, steady_tps, errors, in_flight.
+    TypeError if source is no sequence; ValueError for an interval, percentile or window that is none.
+    Cost: 1e6 dicts in about 1.5 s, half of it reading them.
+    """
+    rows, sessions = (source, None) if isinstance(source, Rows) else _read(source)
     length = checked_interval(interval)
     lines = _Lines(emit if verbose or debug else None, debug, use_processing)
     report = summary_of_run(rows)
@@ -94,7 +60,17 @@ def tps_of_rows(
     report["peak"] = _peak(rows, report["tps"], cut, lines)
     if display_intervals:
         report["intervals"] = [cut.summary(position) for position in cut.order()] if cut else []
-    return report | _additions(rows, percentiles, window)
+    report |= _additions(rows, percentiles, window)
+    return report if sessions is None else sessions.told(report)
+
+
+def _read(logs: Sequence[Mapping[str, Any]] | Ledger) -> tuple[Rows, Sessions | None]:
+    if isinstance(logs, Ledger):
+        return LedgerReader(logs, logs.logs).rows(as_in_1x=True), None
+    rows, sessions = Rows.from_logs(logs, as_in_1x=True), Sessions.of(getattr(logs, "sessions", None))
+    if sessions is None:  # what read_journal gives may have them
+        return rows, None
+    return sessions.joined(rows, (logs[place].get("session") for place in rows.places.tolist())), sessions
 
 
 def _additions(rows: Rows, percentiles: Iterable[float], window: float) -> dict[str, Any]:

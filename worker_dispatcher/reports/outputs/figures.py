@@ -27,7 +27,7 @@ from worker_dispatcher.reports.timeline import (
 from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
-__all__ = ["COLORS", "Figure", "Unit", "figures_of"]
+__all__ = ["COLORS", "Figure", "Unit", "charts_of", "figures_of"]
 
 COLORS = {
     "succeeded": "#2f8f6b",
@@ -76,9 +76,18 @@ def figures_of(digest: Digest) -> list[Figure]:
     """All charts, in the order of the page; none for a run without a well-formed log."""
     if not len(digest.facts.rows):
         return []
-    time = Unit.of_run(digest.facts.ended - digest.facts.began)
-    workers = [_workers(digest, time)] if digest.facts.workers[1] else []
-    return [_rates(digest, time), _percentiles(digest, time), _spread(digest), _in_flight(digest, time), *workers]
+    workers = [_workers(digest, _unit_of(digest))] if digest.facts.workers[1] else []
+    return [*charts_of(digest), *workers]
+
+
+def charts_of(digest: Digest) -> list[Figure]:
+    """The four that every run with a well-formed log has."""
+    time = _unit_of(digest)
+    return [_rates(digest, time), _percentiles(digest, time), _spread(digest), _in_flight(digest, time)]
+
+
+def _unit_of(digest: Digest) -> Unit:
+    return Unit.of_run(digest.facts.ended - digest.facts.began)
 
 
 def _rates(digest: Digest, time: Unit) -> Figure:

@@ -1,9 +1,10 @@
-"""A report as one PNG picture: the headline and four charts, in the units of the page."""
+"""A report as one PNG picture: the headline and four charts of the page."""
 
 from __future__ import annotations
 
 import textwrap
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,15 +12,13 @@ import numpy as np
 from worker_dispatcher.reports.check import Verdict
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
-from worker_dispatcher.reports.outputs.figures import COLORS, Unit
-from worker_dispatcher.reports.timeline import histogram, in_flight_over_time, percentiles_over_time, round_lengths
+from worker_dispatcher.reports.outputs.figures import COLORS, Figure, charts_of
 from worker_dispatcher.reports.wording import printable
 from worker_dispatcher.units import count_text, counted, round_seconds_text
 
 __all__ = ["write_picture"]
 
 _INCHES = (12.8, 9.0)
-_PERCENTS = (50, 95, 99)
 _SENTENCE = 170  # characters that fit in a line of the headline
 
 
@@ -33,9 +32,9 @@ def write_picture(digest: Digest, file: BinaryIO) -> None:
         if len(digest.facts.rows):
             axes = figure.subplots(2, 2, gridspec_kw={"top": 0.735, "bottom": 0.06, "left": 0.06, "right": 0.98})
             figure.subplots_adjust(hspace=0.4, wspace=0.16)
-            time = Unit.of_run(digest.facts.ended - digest.facts.began)
-            for draw, place in zip((_rates, _percentiles, _spread, _in_flight), axes.flat, strict=True):
-                draw(digest, place, time)
+            step = round_seconds_text(digest.bins.step)
+            for drawn, place in zip(charts_of(digest), axes.flat, strict=True):
+                _draw(drawn, place, step)
                 place.spines[["top", "right"]].set_visible(False)
                 place.grid(alpha=0.25)
                 place.set_axisbelow(True)
@@ -75,66 +74,50 @@ def _say(figure: Any, x: float, y: float, text: str, **look: Any) -> None:
     figure.text(x, y, text, parse_math=False, **look)  # a dollar sign is no formula
 
 
-def _rates(digest: Digest, place: Any, time: Unit) -> None:
-    bins, peak = digest.bins, digest.peak
-    edges = bins.edges * time.factor
-    good, bad = bins.succeeded / bins.step, bins.failed / bins.step
-    place.stairs(good, edges, fill=True, color=COLORS["succeeded"], label="succeeded")
-    if bad.any():
-        place.stairs(good + bad, edges, baseline=good, fill=True, color=COLORS["failed"], label="failed")
-    if digest.facts.rows.queue_delays is not None:
-        place.stairs(bins.offered / bins.step, edges, color=COLORS["offered"], label="offered")
-    if peak:
-        low = max(0.0, peak["started_at"] - digest.facts.began)
-        high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
-        look = {"color": COLORS["p95"], "alpha": 0.18, "zorder": 0}
-        place.axvspan(low * time.factor, high * time.factor, label="peak", **look)
-    _name(place, f"Tasks per second (per {round_seconds_text(bins.step)})", _since(time))
+_TITLES = {
+    "rates": "Tasks per second",
+    "percentiles": "Latency",
+    "spread": "Tasks by latency",
+    "in-flight": "In flight",
+}
 
 
-def _percentiles(digest: Digest, place: Any, time: Unit) -> None:
-    facts, bins = digest.facts, digest.bins
-    columns = [(facts.rows.times, "-", "")]
-    if facts.rows.response_times is not None:
-        columns.append((facts.rows.response_times, ":", " due"))
-    lines = [percentiles_over_time(facts, column, bins, _PERCENTS) for column, _, _ in columns]
-    unit = Unit.of_latency(float(np.nanmax(lines, initial=0)))
-    middles = (bins.edges[:-1] + bins.step / 2) * time.factor
-    for (_, dash, suffix), found in zip(columns, lines, strict=True):
-        for percent, line in zip(_PERCENTS, found, strict=True):
-            look = {"marker": ".", "ms": 3, "color": COLORS[f"p{percent}"], "label": f"p{percent}{suffix}"}
-            place.plot(middles, line * unit.factor, dash, **look)
-    place.set_xlim(0, bins.edges[-1] * time.factor)
-    place.set_ylim(bottom=0)
-    _name(place, f"Latency ({unit.name})", _since(time))
+def _draw(figure: Figure, place: Any, step: str) -> None:
+    """A chart of the page. step: the length of a bin."""
+    below: Any = 0.0  # the bars so far: they stand on each other
+    for trace in figure.data:
+        x, y = (np.array(trace[axis], np.float64) for axis in "xy")
+        if trace["type"] == "bar":
+            place.bar(x, y, trace["width"], below, color=trace["marker"]["color"], label=trace["name"])
+            below += y
+            continue
+        line, level = trace["line"], trace["line"].get("shape") == "hv"
+        look = {"color": line["color"], "label": trace["name"], "lw": line["width"], "ls": _LINES[line.get("dash")]}
+        look |= {"marker": ".", "ms": 3} if "marker" in trace else {}
+        place.plot(x, y, drawstyle="steps-post" if level else "default", **look)
+        if "fill" in trace:
+            place.fill_between(x, y, step="post" if level else None, color=line["color"], alpha=0.5, lw=0)
+    for shade in figure.layout.get("shapes", ()):
+        place.axvspan(shade["x0"], shade["x1"], label="peak", color=COLORS["p95"], alpha=0.18, zorder=0)
+    place.margins(x=0)
+    _scale(place.set_xscale, place.xaxis, figure.layout["xaxis"])
+    _scale(place.set_yscale, place.yaxis, figure.layout["yaxis"])
+    unit = {"rates": f"per {step}", "percentiles": figure.layout["yaxis"]["title"]["text"]}.get(figure.name)
+    below = figure.layout["xaxis"]["title"]["text"] or "logarithmic scale"
+    _name(place, _TITLES[figure.name] + (f" ({unit})" if unit else ""), below)
 
 
-def _spread(digest: Digest, place: Any, time: Unit) -> None:
-    rows = digest.facts.rows
-    columns = [(digest.from_start, rows.times, COLORS["p50"])]
-    if rows.response_times is not None:
-        columns.append(("from due time", rows.response_times, COLORS["p95"]))
-    found = histogram(*(column for _, column, _ in columns))
-    for (label, _, color), counts in zip(columns, found.counts, strict=True):
-        place.stairs(counts, found.edges, fill=True, color=color, alpha=0.5, label=label)
-    place.set_xscale("log")
-    ticks = round_lengths(float(found.edges[0]), float(found.edges[-1]))
-    place.set_xticks([], minor=True)
-    place.set_xticks(ticks, [round_seconds_text(length) for length in ticks])
-    _name(place, "Tasks by latency", "logarithmic scale")
-    place.yaxis.get_major_locator().set_params(integer=True)
+_LINES = {"solid": "-", "dot": ":", None: "-"}
 
 
-def _in_flight(digest: Digest, place: Any, time: Unit) -> None:
-    mean, most = in_flight_over_time(digest.facts, digest.bins)
-    edges = digest.bins.edges * time.factor
-    place.stairs(mean, edges, fill=True, color=COLORS["p50"], alpha=0.6, label="mean")
-    place.stairs(most.astype(np.float64), edges, color=COLORS["p95"], label="most")
-    _name(place, "Tasks in flight", _since(time))
-
-
-def _since(time: Unit) -> str:
-    return f"{time.name} since the start"
+def _scale(set_scale: Callable[[str], object], axis: Any, said: Mapping[str, Any]) -> None:
+    if said.get("type") == "log":
+        set_scale("log")
+        axis.set_ticks([], minor=True)
+        axis.set_ticks(said["tickvals"], said["ticktext"])
+    elif said.get("rangemode") == "tozero":
+        axis.axes.set_ylim(bottom=0)
+        axis.get_major_locator().set_params(integer=said["title"]["text"] == "tasks")
 
 
 def _name(place: Any, title: str, below: str) -> None:
