@@ -13,8 +13,7 @@ from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.reports.outputs.json_lines import write_json, write_jsonl
-from worker_dispatcher.reports.outputs.notebook import notebook_html
-from worker_dispatcher.reports.outputs.page import page_text
+from worker_dispatcher.reports.outputs.page import notebook_html, page_text
 from worker_dispatcher.reports.outputs.picture import write_picture
 from worker_dispatcher.reports.outputs.table import fields_of, write_csv
 from worker_dispatcher.reports.outputs.text import report_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker_dispatcher.reports.change import read_changes
+from worker_dispatcher.reports.change import judge_changes, read_changes
 from worker_dispatcher.reports.compare import compare
 from worker_dispatcher.reports.rows import Rows
 
@@ -74,8 +74,8 @@ def test_a_server_that_refuses_everything_quickly_is_no_better() -> None:
         "b has no success, so its times and rates say nothing",
         "1 clear difference: error_rate",
     ]
-    assert not read_changes(["p95>+10%"]).of(found)
-    assert not read_changes(["tps<-99%"]).of(found)
+    assert not judge_changes(read_changes(["p95>+10%"]), found)
+    assert not judge_changes(read_changes(["tps<-99%"]), found)
 
 
 def test_an_empty_run_and_rows_left_out_are_named() -> None:

@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from worker_dispatcher.reports.change import read_changes
+    from worker_dispatcher.reports.change import judge_changes, read_changes
     from worker_dispatcher.reports.compare import compare
 
     try:
@@ -60,7 +60,7 @@ def _compare(given: argparse.Namespace) -> int:
         raise Refused("only one of the two can be standard input")
     compared = compare(read(given.base).rows, read(given.new).rows, names=(given.base, given.new))
     say(str(compared))
-    verdict = changes.of(compared)
+    verdict = judge_changes(changes, compared)
     if verdict.findings:
         say("\n" + "\n".join(line for one in verdict.findings for line in wrapped(str(one), text_width(None), " " * 6)))
     return OK if verdict else CHECK_FAILED

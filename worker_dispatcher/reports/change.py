@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.check import Finding, Verdict
+from worker_dispatcher.reports.check import COMPARE, NUMBER, SECONDS, Asked, Verdict, judge
 from worker_dispatcher.reports.compare import Comparison, Difference
 
-__all__ = ["GRAMMAR", "Changes", "read_changes"]
+__all__ = ["GRAMMAR", "judge_changes", "read_changes"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -22,48 +19,21 @@ GRAMMAR = """a change is NAME OPERATOR CHANGE[UNIT], for example p95>+10%; new -
             error_rate                               % of the base, or a plain number: +0.01 is one in a hundred
   operators < <= > >="""
 
-_CHANGE = re.compile(
-    r"\s*(?P<name>[a-z][\w.]*)\s*(?P<compare>[<>]=?)\s*(?P<limit>[-+]?(?:\d+\.?\d*|\.\d+))\s*(?P<unit>[a-z/%]*)\s*"
-)
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_CHANGE = re.compile(rf"\s*(?P<name>[a-z][\w.]*)\s*(?P<compare>[<>]=?)\s*(?P<limit>{NUMBER})\s*(?P<unit>[a-z/%]*)\s*")
 
 
-class _Change(NamedTuple):
-    """unit: '%' for a share of the base; else that of the name: 's', '/s' or ''. limit: in percent, or in that unit;
-    asked, scale: the unit that it is written in, and what one of it is in `unit`."""
-
-    text: str
-    name: str
-    compare: Callable[[float, float], bool]
-    limit: float
-    unit: str
-    asked: str = ""
-    scale: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What makes a comparison fail, checked."""
-
-    asked: tuple[_Change, ...]
-
-    def of(self, comparison: Comparison) -> Verdict:
-        """What became of each. One that cannot be told, for want of data, fails: silence is no proof."""
-        return Verdict(tuple(_judge(change, comparison) for change in self.asked))
-
-
-def read_changes(expressions: str | Iterable[str]) -> Changes:
+def read_changes(expressions: str | Iterable[str]) -> tuple[Asked, ...]:
     """GRAMMAR says how they are written. ValueError, with the grammar, for what is none."""
-    return Changes(tuple(map(_parse, [expressions] if isinstance(expressions, str) else expressions)))
+    return tuple(map(_parse, [expressions] if isinstance(expressions, str) else expressions))
 
 
-def _parse(text: str) -> _Change:
+def judge_changes(changes: Iterable[Asked], comparison: Comparison) -> Verdict:
+    """What became of each. One that cannot be told, for want of data, fails: silence is no proof."""
+    return Verdict(tuple(judge(one, _observed(one, comparison), fails=True) for one in changes))
+
+
+def _parse(text: str) -> Asked:
+    """unit: '%' for a share of the base; else that of the name: 's', '/s' or ''."""
     found = _CHANGE.fullmatch(text)
     if not found:
         raise _refusal(text, "it cannot be read")
@@ -74,10 +44,11 @@ def _parse(text: str) -> _Change:
     if name == "error_rate" and not unit and abs(limit) >= 1:
         raise _refusal(text, f"a share changes by less than 1; perhaps {found['limit']}% is meant")
     if unit == "%" or (own == unit and own not in ("s", "tasks")):
-        return _Change(text, name, _COMPARE[found["compare"]], limit, unit)
-    if own != "s" or unit not in _SECONDS:
+        return Asked(text, name, COMPARE[found["compare"]], limit, unit)
+    if own != "s" or unit not in SECONDS:
         raise _refusal(text, f"{name} does not change by {unit!r}" if unit else "it has no unit")
-    return _Change(text, name, _COMPARE[found["compare"]], limit * _SECONDS[unit], "s", unit, _SECONDS[unit])
+    scale = float(SECONDS[unit])
+    return Asked(text, name, COMPARE[found["compare"]], limit * scale, "s", unit, scale)
 
 
 def _unit_of(name: str) -> str | None:
@@ -90,16 +61,11 @@ def _refusal(text: str, why: str) -> ValueError:
     return ValueError(f"change {text!r}: {why}\n{GRAMMAR}")
 
 
-def _judge(asked: _Change, comparison: Comparison) -> Finding:
+def _observed(asked: Asked, comparison: Comparison) -> float | None:
     try:
-        observed = _observed(asked, comparison[asked.name])
+        difference: Difference = comparison[asked.name]
     except KeyError:  # response times of runs that have none
-        observed = None
-    holds = observed is not None and not asked.compare(observed, asked.limit)
-    return Finding(asked.text, observed, asked.limit, asked.unit, holds, asked.asked, asked.scale)
-
-
-def _observed(asked: _Change, difference: Difference) -> float | None:
+        return None
     if asked.unit != "%" or difference.change is None:
         return difference.change
     if not difference.a:  # of nothing, anything is infinitely more

@@ -18,7 +18,7 @@ from worker_dispatcher.reports.summary import percentile_name, percentile_tables
 from worker_dispatcher.reports.tps import get_tps
 from worker_dispatcher.units import MICROSECONDS
 
-__all__ = ["GRAMMAR", "Finding", "Verdict", "check"]
+__all__ = ["COMPARE", "GRAMMAR", "NUMBER", "SECONDS", "Asked", "Finding", "Verdict", "check", "judge"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -94,18 +94,21 @@ def check(
     """
     asked = [_parse(text) for text in ([expressions] if isinstance(expressions, str) else expressions)]
     known = _Known(source, asked, counts or {})
-    return Verdict(tuple(_judge(one, known.value(one)) for one in asked))
+    return Verdict(tuple(judge(one, known.value(one)) for one in asked))
 
 
-class _Check(NamedTuple):
+class Asked(NamedTuple):
+    """One expression, read. limit: in `unit`; asked: the unit that it is written in; scale: what one of that is in
+    `unit`; argument: of peak_rate(10s), seconds."""
+
     text: str
     name: str
-    argument: float | None  # of peak_rate(10s), seconds
     compare: Callable[[float, float], bool]
     limit: float
     unit: str
-    asked: str  # the unit that it is written in
-    scale: float
+    asked: str = ""
+    scale: float = 1.0
+    argument: float | None = None
 
     @property
     def percent(self) -> float | None:
@@ -114,12 +117,12 @@ class _Check(NamedTuple):
 
 
 _PERCENTILE = re.compile(r"(?:(?P<of>execution|response|queue|task)\.)?p(?P<percent>\d+(?:\.\d+)?)")
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _CHECK = re.compile(
-    rf"\s*(?P<name>[a-z][\w.]*)\s*(?:\(\s*(?P<argument>{_NUMBER})\s*(?P<of>us|ms|s|min|m)?\s*\))?"
-    rf"\s*(?P<compare>[<>]=?|[=!]=)\s*(?P<limit>{_NUMBER})\s*(?P<unit>us|ms|s|min|m|%|/s|/min|/m)?\s*"
+    rf"\s*(?P<name>[a-z][\w.]*)\s*(?:\(\s*(?P<argument>{NUMBER})\s*(?P<of>us|ms|s|min|m)?\s*\))?"
+    rf"\s*(?P<compare>[<>]=?|[=!]=)\s*(?P<limit>{NUMBER})\s*(?P<unit>us|ms|s|min|m|%|/s|/min|/m)?\s*"
 )
-_COMPARE = {
+COMPARE = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -129,12 +132,12 @@ _COMPARE = {
 }
 # What a limit's unit makes of its number, by the unit that the metric is observed in.
 # Fractions, so that 700ms is 0.7 and not 0.7000000000000001.
-_SECONDS: Mapping[str | None, Fraction] = {
+SECONDS: Mapping[str | None, Fraction] = {
     unit: Fraction(MICROSECONDS[unit], 10**6) for unit in ("us", "ms", "s", "min", "m")
 }
 _UNITS: Mapping[str, Mapping[str | None, Fraction]] = {
-    "s": _SECONDS,
-    "/s": {None: Fraction(1), **{f"/{unit}": 1 / _SECONDS[unit] for unit in ("s", "min", "m")}},
+    "s": SECONDS,
+    "/s": {None: Fraction(1), **{f"/{unit}": 1 / SECONDS[unit] for unit in ("s", "min", "m")}},
     "share": {"%": Fraction(1, 100), None: Fraction(1)},
     "": {None: Fraction(1)},
 }
@@ -167,7 +170,7 @@ _ALSO_CALLED: Mapping[str, str] = {
 _OUTCOMES = ("ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 
 
-def _parse(text: str) -> _Check:
+def _parse(text: str) -> Asked:
     found = _CHECK.fullmatch(_in_our_words(text)) if isinstance(text, str) else None
     if not found:
         raise _refusal(text, "it cannot be read")
@@ -182,7 +185,7 @@ def _parse(text: str) -> _Check:
         raise _refusal(text, f"a share is below 1, or at most 100%; perhaps {found['limit']}% is meant")
     shown = "" if unit == "share" else unit
     asked = found["unit"] or shown
-    parsed = _Check(text, name, _window(text, found), _COMPARE[found["compare"]], limit, shown, asked, float(factor))
+    parsed = Asked(text, name, COMPARE[found["compare"]], limit, shown, asked, float(factor), _window(text, found))
     if parsed.percent is not None and not 0 < parsed.percent <= 100:
         raise _refusal(text, "a percentile is over 0 and at most 100")
     return parsed
@@ -235,8 +238,9 @@ def _refusal(text: object, why: str) -> ValueError:
     return ValueError(f"check {text!r}: {why}\n{GRAMMAR}")
 
 
-def _judge(asked: _Check, observed: float | None) -> Finding:
-    holds = observed is not None and asked.compare(observed, asked.limit)
+def judge(asked: Asked, observed: float | None, *, fails: bool = False) -> Finding:
+    """fails: the expression says what must not be. Without data it does not hold either."""
+    holds = observed is not None and bool(asked.compare(observed, asked.limit)) is not fails
     return Finding(asked.text, observed, asked.limit, asked.unit, holds, asked.asked, asked.scale)
 
 
@@ -261,13 +265,13 @@ class _OfRows(dict[str, Any]):
 class _Known:
     """Where the observed values come from."""
 
-    def __init__(self, source: Mapping[str, Any] | Rows, asked: list[_Check], counts: Mapping[str, int]) -> None:
+    def __init__(self, source: Mapping[str, Any] | Rows, asked: list[Asked], counts: Mapping[str, int]) -> None:
         self.rows = source if isinstance(source, Rows) else None
         percents = {one.percent for one in asked if one.percent is not None}
         self.report = _OfRows(source, percents) if isinstance(source, Rows) else source
         self.counts = counts
 
-    def value(self, asked: _Check) -> float | None:
+    def value(self, asked: Asked) -> float | None:
         if asked.percent is not None:
             return self._percentile(asked)
         if asked.name in _OUTCOMES:
@@ -292,7 +296,7 @@ class _Known:
             return self._from_due(asked)
         return self._at(_PATHS[asked.name])
 
-    def _from_due(self, asked: _Check) -> float:
+    def _from_due(self, asked: Asked) -> float:
         if "response_time" not in self.report["percentiles"]:
             return self._at(_PATHS[f"execution.{asked.name}"])
         if self.rows is None or self.rows.response_times is None:
@@ -308,7 +312,7 @@ class _Known:
             found = found[key] if isinstance(found, _OfRows) else found.get(key, 0)  # the peak_rate of no success is {}
         return float(found)
 
-    def _percentile(self, asked: _Check) -> float | None:
+    def _percentile(self, asked: Asked) -> float | None:
         match = _PERCENTILE.fullmatch(asked.name)
         tables = self.report["percentiles"]
         of = (match["of"] if match else None) or ("response" if "response_time" in tables else "execution")
@@ -319,7 +323,7 @@ class _Known:
             raise _refusal(asked.text, f"the report has only {', '.join(table)}: give Rows, or ask get_tps for more")
         return float(table[name]) if table else None
 
-    def _peak_rate(self, asked: _Check, window: float) -> float:
+    def _peak_rate(self, asked: Asked, window: float) -> float:
         found = peak_rate(self.rows, window) if self.rows is not None else self.report["peak_rate"]
         if found.get("window", window) != window:
             raise _refusal(asked.text, f"the report has a window of {found['window']:g} s: give Rows instead")

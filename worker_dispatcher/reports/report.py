@@ -17,8 +17,7 @@ from worker_dispatcher.reports.facts import Facts, facts_of
 from worker_dispatcher.reports.health import Health
 from worker_dispatcher.reports.outputs import expect_name
 from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
-from worker_dispatcher.reports.outputs.notebook import notebook_html
-from worker_dispatcher.reports.outputs.page import page_text
+from worker_dispatcher.reports.outputs.page import notebook_html, page_text
 from worker_dispatcher.reports.outputs.picture import write_picture
 from worker_dispatcher.reports.outputs.table import RawFields, fields_of, write_csv
 from worker_dispatcher.reports.outputs.text import report_text

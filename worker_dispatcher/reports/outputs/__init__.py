@@ -2,9 +2,9 @@
 
     text      for a terminal                      json_lines   a report as one document; logs, a line each
     table     CSV, a row per task                 workbook     xlsx, with charts (extra [xlsx])
-    page      HTML, one offline file              picture      PNG (extra [report])
-    figures   the page's charts as plain data     page.css, page.js: the page's looks
-    notebook  a piece of HTML without scripts
+    page      HTML: one offline file; or a piece  picture      PNG, the page's charts (extra [report])
+              for a notebook, without scripts     page.css, page.js: the page's looks
+    figures   the page's charts as plain data
 
 Every text that came from a task goes through `wording.printable` and then through the form's own rule: HTML escapes,
 no `</script>` in a script, no formula in a cell, no control character on a terminal.

@@ -12,12 +12,12 @@ from typing import Any
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
-from worker_dispatcher.reports.outputs.figures import Figure, figures_of
+from worker_dispatcher.reports.outputs.figures import COLORS, Figure, figures_of
 from worker_dispatcher.reports.outputs.table import NO_FIELDS, Fields, values_of
 from worker_dispatcher.reports.wording import printable, shown
-from worker_dispatcher.units import count_text, counted, seconds_text, share_text
+from worker_dispatcher.units import count_text, counted, round_seconds_text, seconds_text, share_text
 
-__all__ = ["page_text"]
+__all__ = ["notebook_html", "page_text"]
 
 # Nothing is loaded and nothing is sent, whatever a task's text may try.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
@@ -248,3 +248,50 @@ def _heading(name: str, kind: Any) -> str:
 def _cell(text: str, kind: str) -> str:
     shown = "<wbr>".join(map(_safe, _SEAM.split(text))) if kind == "word" else _safe(text)
     return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"
+
+
+_WIDTH, _HEIGHT = 640, 90  # pixels of the picture
+_MOST_GROUPS = 5
+
+
+def notebook_html(digest: Digest) -> str:
+    """A piece of HTML for a notebook, a few KB without a script: headline, tasks per second, latencies and the most
+    frequent failures."""
+    parts = ['<div style="font-size:0.92em;max-width:60em">']
+    if digest.health is not None and not digest.health.ok:
+        parts.append(f'<p style="color:{COLORS["failed"]}"><b>{_safe(digest.health.sentence)}</b></p>')
+    parts += _plain([name for name, _, _ in digest.headline], [[value for _, value, _ in digest.headline]])
+    parts += [f"<p>{_safe(remark)}</p>" for remark in digest.remarks]
+    if len(digest.facts.rows):
+        parts.append(_picture(digest))
+    if digest.latencies:
+        rows = [[row.of, *map(seconds_text, row.values.values())] for row in digest.latencies]
+        parts += _plain(["latency", *digest.latencies[0].values], rows)
+    if groups := digest.facts.failures[:_MOST_GROUPS]:
+        found = [[count_text(one.count), one.type[:60], one.place, one.message[:120]] for one in groups]
+        parts += _plain(["failures", "type", "line", "first message"], found)
+    return "".join([*parts, "</div>"])
+
+
+def _plain(names: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    return _rows(names, [[(text, "") for text in row] for row in rows])
+
+
+def _picture(digest: Digest) -> str:
+    """Bars of what succeeded and failed per bin, as SVG."""
+    bins = digest.bins
+    top = int((bins.succeeded + bins.failed).max()) or 1
+    width = _WIDTH / len(bins)
+    bars = []
+    for at, (good, bad) in enumerate(zip(bins.succeeded.tolist(), bins.failed.tolist(), strict=True)):
+        low = _HEIGHT * (1 - good / top)
+        bars.append(_bar(at * width, low, width, _HEIGHT * good / top, COLORS["succeeded"]) if good else "")
+        height = _HEIGHT * bad / top
+        bars.append(_bar(at * width, low - height, width, height, COLORS["failed"]) if bad else "")
+    title = f"tasks ended per {round_seconds_text(bins.step)}, up to {top}"
+    view = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
+    return f'<svg {view} style="max-width:100%"><title>{title}</title>{"".join(bars)}</svg>'
+
+
+def _bar(x: float, y: float, width: float, height: float, color: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.2f}" height="{height:.1f}" fill="{color}"/>'
