@@ -12,7 +12,7 @@ import math
 import sys
 from array import array
 from collections.abc import Iterator, Sequence, Set
-from typing import Any
+from typing import Any, TypeAlias
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.doubles import attempts_before, doubles
@@ -35,8 +35,11 @@ __all__ = [
     "TIMEOUT",
     "Failure",
     "Ledger",
+    "Scheduled",
     "Stretch",
     "TaskFailure",
+    "Times",
+    "Workers",
     "phase_of",
     "unpacked_notes",
 ]
@@ -68,6 +71,17 @@ def phase_of(due: float, measured_from: float, measured_until: float) -> str:
     if due < measured_from - ROUNDING:
         return "warmup"
     return "cooldown" if due >= measured_until - ROUNDING else "main"
+
+
+Times: TypeAlias = Sequence[float]
+"""Monotonic seconds, one for each task."""
+
+Workers: TypeAlias = int | Sequence[int]
+"""The number of the worker that ran some tasks, or one for each task."""
+
+
+Scheduled: TypeAlias = tuple[float, int] | None
+"""Of a task: its due time (monotonic) and its interval; None with fixed workers."""
 
 
 class Failure(NamedTuple):
@@ -184,18 +198,8 @@ class Ledger:
         """How many more tasks may be drawn now."""
         return _NO_END
 
-    def settle_run(
-        self,
-        first: int,
-        starts: Sequence[float],
-        ends: Sequence[float],
-        results: list[Any],
-        worker: int | Sequence[int],
-    ) -> None:
-        """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python.
-
-        worker: the number of the worker that ran them, or one for each task.
-        """
+    def settle_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
+        """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
         low, high = first - 1, first - 1 + len(results)
         self._expect_open(low, high)
         self.status[low:high] = bytes([OK]) * (high - low)
@@ -208,12 +212,7 @@ class Ledger:
         self.outcomes[OK] += high - low
 
     def settle_each(
-        self,
-        ids: Sequence[int],
-        starts: Sequence[float],
-        ends: Sequence[float],
-        results: Sequence[Any],
-        worker: int | Sequence[int],
+        self, ids: Sequence[int], starts: Times, ends: Times, results: Sequence[Any], worker: Workers
     ) -> None:
         """`settle_run` for tasks that are not neighbours."""
         status, kept, started, ended, numbers = self.status, self.results, self.started, self.ended, self.worker
@@ -231,7 +230,7 @@ class Ledger:
         """Say when tasks first, first + 1, ..., drawn before, are meant to start (monotonic)."""
         self.due[first - 1 : first - 1 + len(dues)] = dues
 
-    def settle_resumed(self, first: int, starts: Sequence[float], ends: Sequence[float], results: list[Any]) -> None:
+    def settle_resumed(self, first: int, starts: Times, ends: Times, results: list[Any]) -> None:
         """Settle tasks first, first + 1, ... as an earlier run did: as ok. No worker of this run had them."""
         self.settle_run(first, starts, ends, results, RESUMED)
         self.resumed += len(results)
@@ -275,16 +274,10 @@ class Ledger:
 
     def _task_failure(self, task_id: int, status: int, item: Any = None) -> TaskFailure:
         """item: of a task that has no failure."""
-        attempts, shown = self._attempts(task_id, status), ""
+        attempts, shown = self.attempts.get(task_id, 0 if status in _WITHOUT_LOG else 1), ""
         if (failure := self.failures.get(task_id)) is not None:
             item, shown = failure.item, failure.input
         return TaskFailure(task_id, STATUS_NAMES[status], self._error(task_id), attempts, item, shown)
-
-    def attempts_of(self, task_id: int) -> int:
-        return self._attempts(task_id, self.status[task_id - 1])
-
-    def _attempts(self, task_id: int, status: int) -> int:
-        return self.attempts.get(task_id, 0 if status in _WITHOUT_LOG else 1)
 
     def due_of(self, task_id: int) -> float:
         """When a task is meant to start (monotonic); 0 with fixed workers."""
@@ -331,16 +324,8 @@ class Ledger:
         return self._entry(task_id, self.status[at], *times, self.results[at], self.worker[at], scheduled)
 
     def _entry(
-        self,
-        task_id: int,
-        status: int,
-        started: float,
-        ended: float,
-        result: Any,
-        worker: int,
-        scheduled: tuple[float, int] | None,
+        self, task_id: int, status: int, started: float, ended: float, result: Any, worker: int, scheduled: Scheduled
     ) -> dict[str, Any]:
-        """scheduled: due time (monotonic) and interval, None with fixed workers."""
         notes, output, added = unpacked_notes(self.metadata.get(task_id, {}))
         earlier = attempts_before(started, self.earlier[task_id]) if task_id in self.earlier else ()
         entry = {

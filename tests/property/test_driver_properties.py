@@ -141,11 +141,11 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
         assert pool.begun[task_id] <= retries + 1
         if status == OK:
             assert ledger.results[task_id - 1] == ("done", task_id)
-            assert ledger.attempts_of(task_id) == pool.begun[task_id]
+            assert ledger.attempts.get(task_id, 1) == pool.begun[task_id]
         else:
             assert not ledger.results[task_id - 1]
         if status in (ERROR, TIMEOUT, CRASHED):
-            assert 1 <= ledger.attempts_of(task_id) <= retries + 1
+            assert 1 <= ledger.attempts.get(task_id, 1) <= retries + 1
     failed = sum(status in (ERROR, TIMEOUT, CRASHED) for status in ledger.status)
     allowed = max_failures or (1 if on_error == "raise" else None)
     if on_error == "raise" and failed >= allowed and failed:

@@ -12,7 +12,7 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
-from worker_dispatcher.records import NOT_RUN, OK, Failure, Ledger
+from worker_dispatcher.records import NOT_RUN, OK, Failure, Ledger, Scheduled, Times, Workers
 from worker_dispatcher.reports.verdict import no_success, successes
 from worker_dispatcher.units import counted
 
@@ -134,7 +134,7 @@ class PassingLedger(Ledger):
         del self._interval_firsts, self._interval_numbers
         self._handover = handover
         self._most = max(_MOST, 2 * workers)
-        self._open: dict[int, tuple[float, int] | None] = {}  # id -> due time and interval, if there are any
+        self._open: dict[int, Scheduled] = {}
         self._drawn = 0
         self._number = 0  # of the interval that the tasks drawn next belong to
         self._not_run: list[int] = []
@@ -164,23 +164,11 @@ class PassingLedger(Ledger):
             if (scheduled := self._open.get(task_id)) is not None:
                 self._open[task_id] = scheduled[0], number
 
-    def settle_run(
-        self,
-        first: int,
-        starts: Sequence[float],
-        ends: Sequence[float],
-        results: list[Any],
-        worker: int | Sequence[int],
-    ) -> None:
+    def settle_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
         self.settle_each(range(first, first + len(results)), starts, ends, results, worker)
 
     def settle_each(
-        self,
-        ids: Sequence[int],
-        starts: Sequence[float],
-        ends: Sequence[float],
-        results: Sequence[Any],
-        worker: int | Sequence[int],
+        self, ids: Sequence[int], starts: Times, ends: Times, results: Sequence[Any], worker: Workers
     ) -> None:
         workers = [worker] * len(ids) if isinstance(worker, int) else worker
         schedules = [self._settled(task_id) for task_id in ids]
@@ -218,7 +206,7 @@ class PassingLedger(Ledger):
         self._handover.put((self._entry(task_id, status, started, ended, result, worker, scheduled),))
         self._forget(task_id)
 
-    def _settled(self, task_id: int) -> tuple[float, int] | None:
+    def _settled(self, task_id: int) -> Scheduled:
         """Close an open task; its due time and interval."""
         if task_id not in self._open:
             known = 0 < task_id <= self._drawn

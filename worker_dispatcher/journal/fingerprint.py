@@ -43,20 +43,21 @@ def digests(items: Iterable[Any]) -> bytes:
     found: list[bytes] = []
     parts: list[Any] = []
     buffers: list[pickle.PickleBuffer] = []
-    pickler = _memoless(pickle.Pickler, parts, buffers)
+    pickler = _pickler(pickle.Pickler, parts, buffers)
     empty_set, frozen_set = _SETS
     for item in items:
         try:
-            pickler.dump(item)
-            head = parts[0]
-            if len(parts) > 1 or buffers or empty_set in head or frozen_set in head:
-                one = _hash(parts, buffers) if not _may_hold_sets(parts) else _canonical(item)
-            else:
-                one = blake2b(head, digest_size=DIGEST_SIZE).digest()
-        except (ValueError, RecursionError):  # it holds itself; no other error may change how an item is told
-            one = _with_memo(item, len(found))
-            parts, buffers = [], []
-            pickler = _memoless(pickle.Pickler, parts, buffers)
+            try:
+                pickler.dump(item)
+                head = parts[0]
+                if len(parts) > 1 or buffers or empty_set in head or frozen_set in head:
+                    one = _hash(parts, buffers) if not _may_hold_sets(parts) else _digest(_Canonical, item)
+                else:
+                    one = blake2b(head, digest_size=DIGEST_SIZE).digest()
+            except (ValueError, RecursionError):  # it holds itself; no other error may change how an item is told
+                parts, buffers = [], []
+                pickler = _pickler(pickle.Pickler, parts, buffers)
+                one = _digest(_Atomless, item, fast=False, person=b"memo")
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever the item's classes raise
@@ -69,14 +70,24 @@ def digests(items: Iterable[Any]) -> bytes:
     return b"".join(found)
 
 
-def _memoless(kind: type[pickle.Pickler], parts: list[Any], buffers: list[pickle.PickleBuffer]) -> pickle.Pickler:
+def _pickler(
+    kind: type[pickle.Pickler], parts: list[Any], buffers: list[pickle.PickleBuffer], *, fast: bool = True
+) -> pickle.Pickler:
+    """fast: without the memo."""
     pickler = kind(types.SimpleNamespace(write=parts.append), 5, buffer_callback=buffers.append)
-    pickler.fast = True
+    pickler.fast = fast
     return pickler
 
 
 def _may_hold_sets(parts: Sequence[Any]) -> bool:
     return any(mark in part for part in parts for mark in _SETS)
+
+
+def _digest(kind: type[pickle.Pickler], item: Any, *, fast: bool = True, person: bytes = b"") -> bytes:
+    parts: list[Any] = []
+    buffers: list[pickle.PickleBuffer] = []
+    _pickler(kind, parts, buffers, fast=fast).dump(item)
+    return _hash(parts, buffers, person)
 
 
 def _hash(parts: Sequence[Any], buffers: Sequence[pickle.PickleBuffer], person: bytes = b"") -> bytes:
@@ -88,27 +99,6 @@ def _hash(parts: Sequence[Any], buffers: Sequence[pickle.PickleBuffer], person: 
             state.update(len(view).to_bytes(8, "little"))
             state.update(view)
     return state.digest()
-
-
-def _canonical(item: Any) -> bytes:
-    parts: list[Any] = []
-    buffers: list[pickle.PickleBuffer] = []
-    _memoless(_Canonical, parts, buffers).dump(item)
-    return _hash(parts, buffers)
-
-
-def _with_memo(item: Any, index: int) -> bytes:
-    parts: list[Any] = []
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        _Atomless(types.SimpleNamespace(write=parts.append), 5, buffer_callback=buffers.append).dump(item)
-        return _hash(parts, buffers, b"memo")
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        if is_foreign(error):
-            raise
-        raise NoDigest(index, error) from None
 
 
 class _Canonical(pickle.Pickler):

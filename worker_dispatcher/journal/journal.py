@@ -26,12 +26,12 @@ from worker_dispatcher.journal.rows import (
     pack_facts,
     pack_failure,
     pieces_of,
-    read_content,
     read_facts,
+    read_row,
     seal,
     seal_holds,
 )
-from worker_dispatcher.records import OK, STATUS_NAMES, Failure
+from worker_dispatcher.records import OK, STATUS_NAMES, Failure, Times, Workers
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
 
@@ -234,15 +234,15 @@ class Journal:
         assert db is not None
         try:
             row = db.execute(f"{SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
-            facts = read_facts(row) if row is not None and seal_holds(self._key, row) else None
-            found = read_content(db, facts, row[5], row[6]) if facts is not None else None
+            found = read_row(db, self._key, row)
         except sqlite3.Error as error:
             raise trouble(self.path, error, "read") from None
-        if facts is None or found is None:
+        if found is None:
             self.damaged.add(seq)
             return None
+        facts, content = found
         try:
-            return facts, unpack(*found)
+            return facts, unpack(*content)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the results' classes may raise anything
@@ -256,10 +256,10 @@ class Journal:
     def record_run(
         self,
         first: int,
-        starts: Sequence[float],
-        ends: Sequence[float],
+        starts: Times,
+        ends: Times,
         results: list[Any],
-        worker: int | Sequence[int],
+        worker: Workers,
         metadata: dict[int, dict[Any, Any]] | None = None,
         attempts: dict[int, int] | None = None,
     ) -> dict[int, BaseException]:
@@ -317,9 +317,9 @@ class Journal:
         self,
         first: int,
         status: int,
-        times: tuple[Sequence[float], Sequence[float]],
+        times: tuple[Times, Times],
         content: tuple[list[Any], dict[int, dict[Any, Any]], dict[Any, Any], Any],
-        worker: int | Sequence[int],
+        worker: Workers,
     ) -> None:
         count, db = len(content[0]), self._writable()
         if not count:

@@ -14,7 +14,7 @@ from worker_dispatcher.doubles import attempts_before
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
-from worker_dispatcher.journal.rows import EARLIER, SELECT_ALL, Facts, LoadFacts, read_content, read_facts, seal_holds
+from worker_dispatcher.journal.rows import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, unpacked_notes
 from worker_dispatcher.wire import unpack
@@ -186,10 +186,9 @@ def _lengthen(spans: dict[float, tuple[float, float]], shift: float, logs: Seque
 
 def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, row: Any) -> Facts | None:
     """The row's facts; None if it is damaged."""
-    facts = read_facts(row) if seal_holds(key, row) else None
-    content = read_content(db, facts, row[5], row[6]) if facts is not None else None
-    if facts is None or content is None:
+    if (read := read_row(db, key, row)) is None:
         return None
+    facts, content = read
     try:
         results, metadata, attempts, failure = _loaded(*content)
     except KeyboardInterrupt:

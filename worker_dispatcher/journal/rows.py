@@ -22,7 +22,7 @@ import types
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
 from worker_dispatcher.named_tuple import NamedTuple
@@ -43,8 +43,8 @@ __all__ = [
     "pack_facts",
     "pack_failure",
     "pieces_of",
-    "read_content",
     "read_facts",
+    "read_row",
     "seal",
     "seal_holds",
 ]
@@ -284,10 +284,19 @@ def seal_holds(key: bytes, row: tuple[Any, ...]) -> bool:
         return False
 
 
-def read_content(
-    db: sqlite3.Connection, facts: Facts, sealed: bytes, payload: Any
-) -> tuple[Any, list[memoryview]] | None:
-    """(pickle, its buffers), None where they are not what was written: nothing of it may be loaded then.
+Content: TypeAlias = tuple[Any, list[memoryview]]
+"""A pickle, and its buffers."""
+
+
+def read_row(db: sqlite3.Connection, key: bytes, row: Any) -> tuple[Facts, Content] | None:
+    """A row as SELECT_ALL gives it; None if it is not there or is damaged. Raises sqlite3.Error."""
+    facts = read_facts(row) if row is not None and seal_holds(key, row) else None
+    content = None if facts is None else _read_content(db, facts, row[5], row[6])
+    return None if facts is None or content is None else (facts, content)
+
+
+def _read_content(db: sqlite3.Connection, facts: Facts, sealed: bytes, payload: Any) -> Content | None:
+    """None where it is not what was written: nothing of it may be loaded then.
 
     Each buffer is filled piece by piece: there is never a second copy. Raises sqlite3.Error.
     """

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
+from worker_dispatcher.reports.rate import peak_rate
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.summary import percentile_name, percentile_tables, summary_of_run
-from worker_dispatcher.reports.tps import get_tps
+from worker_dispatcher.reports.summary import percentile_name, summary_of_run
+from worker_dispatcher.reports.tps import additions, get_tps
 from worker_dispatcher.units import MICROSECONDS
 
 __all__ = ["COMPARE", "GRAMMAR", "NUMBER", "SECONDS", "Asked", "Finding", "Verdict", "check", "judge"]
@@ -249,13 +249,7 @@ class _OfRows(dict[str, Any]):
 
     def __init__(self, rows: Rows, percents: Iterable[float]) -> None:
         super().__init__(summary_of_run(rows))
-        self._parts: Mapping[str, Callable[[], Any]] = {
-            "percentiles": lambda: percentile_tables(rows, percents),
-            "peak": lambda: get_tps(rows)["peak"],
-            "peak_rate": lambda: peak_rate(rows),
-            "steady_tps": lambda: steady_tps(rows),
-            "in_flight": lambda: in_flight(rows),
-        }
+        self._parts = additions(rows, percents) | {"peak": lambda: get_tps(rows)["peak"]}
 
     def __missing__(self, key: str) -> Any:
         made = self[key] = self._parts[key]()

@@ -90,6 +90,11 @@ class Intervals:
             lows, highs = bounds[:-1], np.minimum(bounds[1:], ended_at)
             if whole and len(lows) > 1 and ended_at - lows[-1] < step / 2:
                 lows, highs = lows[:-1], np.append(highs[:-2], ended_at)
+        return cls.between(rows, lows, highs, newest_first)
+
+    @classmethod
+    def between(cls, rows: Rows, lows: Floats, highs: Floats, newest_first: bool = False) -> Intervals:
+        """Those of given bounds."""
         row, place = _places(rows, lows, highs)
         good = rows.ok[row]
         return cls(
@@ -111,10 +116,13 @@ class Intervals:
         return range(len(self))[::-1] if self.newest_first else range(len(self))
 
     def summary(self, position: int) -> dict[str, Any]:
-        """The same dict as summary_of_window on this interval's bounds."""
+        """Rows that fit into the interval as a whole; `start` and `end` count what began and ended in it.
+
+        A task that starts at the very end, or ends at the very beginning, belongs to the neighbouring interval.
+        """
         return render_summary(
-            float(self.lows[position]),
-            float(self.highs[position]),
+            self.lows[position].item(),
+            self.highs[position].item(),
             _span(self.every, position, self.total),
             _span(self.good, position, self.success),
             success=int(self.success[position]),

@@ -22,7 +22,6 @@ __all__ = [
     "rate_of",
     "render_summary",
     "summary_of_run",
-    "summary_of_window",
 ]
 
 
@@ -66,25 +65,6 @@ def render_summary(
         "metrics": {"execution_time": every.render(), "success_execution_time": good.render()},
         "count": {"success": success, "total": total, "start": start, "end": end},
     }
-
-
-def summary_of_window(rows: Rows, started_at: float, ended_at: float) -> dict[str, Any]:
-    """Rows that fit into [started_at, ended_at] as a whole; `start` and `end` count what began and ended in it.
-
-    A task that starts at the very end, or ends at the very beginning, belongs to the neighbouring window.
-    """
-    inside = (rows.starts >= started_at) & (rows.ends <= ended_at)
-    good = inside & rows.ok
-    return render_summary(
-        started_at,
-        ended_at,
-        Span.of(rows.times[inside]),
-        Span.of(rows.times[good]),
-        success=int(np.count_nonzero(good)),
-        total=int(np.count_nonzero(inside)),
-        start=int(np.count_nonzero((rows.starts >= started_at) & (rows.starts < ended_at))),
-        end=int(np.count_nonzero((rows.ends > started_at) & (rows.ends <= ended_at))),
-    )
 
 
 def summary_of_run(rows: Rows) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from worker_dispatcher.records import Ledger
 from worker_dispatcher.reports.intervals import Intervals, checked_interval, default_interval
 from worker_dispatcher.reports.peak import Peak, find_peak, scan_peaks
@@ -14,9 +16,9 @@ from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.readers import LedgerReader
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.sessions import Sessions
-from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run, summary_of_window
+from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run
 
-__all__ = ["Emit", "get_tps"]
+__all__ = ["Emit", "additions", "get_tps"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -60,7 +62,7 @@ def get_tps(
     report["peak"] = _peak(rows, report["tps"], cut, lines)
     if display_intervals:
         report["intervals"] = [cut.summary(position) for position in cut.order()] if cut else []
-    report |= _additions(rows, percentiles, window)
+    report |= {name: make() for name, make in additions(rows, percentiles, window).items()}
     return report if sessions is None else sessions.told(report)
 
 
@@ -73,13 +75,14 @@ def _read(logs: Sequence[Mapping[str, Any]] | Ledger) -> tuple[Rows, Sessions | 
     return sessions.joined(rows, (logs[place].get("session") for place in rows.places.tolist())), sessions
 
 
-def _additions(rows: Rows, percentiles: Iterable[float], window: float) -> dict[str, Any]:
+def additions(rows: Rows, percentiles: Iterable[float], window: float = 1.0) -> dict[str, Callable[[], Any]]:
+    """What makes the keys beside those of a summary."""
     return {
-        "percentiles": percentile_tables(rows, percentiles),
-        "peak_rate": peak_rate(rows, window),
-        "steady_tps": steady_tps(rows),
-        "errors": deepcopy(dict(rows.errors)),
-        "in_flight": in_flight(rows),
+        "percentiles": lambda: percentile_tables(rows, percentiles),
+        "peak_rate": lambda: peak_rate(rows, window),
+        "steady_tps": lambda: steady_tps(rows),
+        "errors": lambda: deepcopy(dict(rows.errors)),
+        "in_flight": lambda: in_flight(rows),
     }
 
 
@@ -106,7 +109,8 @@ def _peak(rows: Rows, average: float, cut: Intervals | None, lines: _Lines) -> d
     lines.peaks(rows, threshold)
     found = find_peak(rows, threshold)
     if found is not None:
-        return summary_of_window(rows, found.started_at, found.started_at + found.length)
+        begin = np.array([found.started_at])  # whole seconds stay whole
+        return Intervals.between(rows, begin, begin + found.length).summary(0)
     return cut.summary(list(peaks)[-1]) if cut and peaks else {}
 
 
