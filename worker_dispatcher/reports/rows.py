@@ -168,20 +168,20 @@ class Rows:
         """
         begun, ended = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
         took = _lengths(begun, ended) if times is None else np.asarray(times, np.float64)
-        good = np.asarray(ok, np.bool_)
-        response, queue = _optional(response_times), _optional(queue_delays)
-        columns = [begun, ended, took, good, *(c for c in (response, queue) if c is not None)]
-        if any(column.shape != (len(begun),) for column in columns):
-            raise ValueError(f"columns must have one length, got {[column.shape for column in columns]}")
+        waits = [None if one is None else np.asarray(one, np.float64) for one in (response_times, queue_delays)]
+        columns: list[Any] = [begun, ended, took, np.asarray(ok, np.bool_), *waits]
+        if any(column is not None and column.shape != (len(begun),) for column in columns):
+            shapes = [column.shape for column in columns if column is not None]
+            raise ValueError(f"columns must have one length, got {shapes}")
         valid = well_formed(begun, ended, took)
         dropped = int(len(valid) - np.count_nonzero(valid))
         if dropped:
-            begun, ended, took, good = begun[valid], ended[valid], took[valid], good[valid]
-            response = None if response is None else response[valid]
-            queue = None if queue is None else queue[valid]
+            columns = [None if column is None else column[valid] for column in columns]
             earlier = None if earlier is None else earlier.kept(valid)
-        places, waits = np.flatnonzero(valid), (_or_none(response), _or_none(queue))
-        return cls(begun, ended, took, good, *waits, errors or {}, dropped, places, earlier=earlier)
+        begun, ended, took, good, *waits = columns
+        response, queue = (None if one is None or not np.isfinite(one).any() else one for one in waits)
+        places = np.flatnonzero(valid)
+        return cls(begun, ended, took, good, response, queue, errors or {}, dropped, places, earlier=earlier)
 
 
 def _measured(logs: Sequence[Any]) -> NDArray[np.intp] | None:
@@ -304,11 +304,3 @@ def well_formed(starts: Floats, ends: Floats, times: Floats) -> NDArray[np.bool_
     """Which rows have times that make sense; see Rows.from_logs."""
     known = (np.abs(starts) <= _LATEST) & (np.abs(ends) <= _LATEST) & (np.abs(times) <= _LATEST)
     return known & (ends >= starts)
-
-
-def _optional(values: ArrayLike | None) -> Floats | None:
-    return None if values is None else np.asarray(values, np.float64)
-
-
-def _or_none(column: Floats | None) -> Floats | None:
-    return None if column is None or not np.isfinite(column).any() else column

@@ -83,36 +83,27 @@ class _Book:
             yield "Stopped early", digest.stopped
         yield from (("Note", remark) for remark in digest.remarks)
         yield from _summary_rows(tps)
-        yield ("",)
-        yield ("Outcomes",)
-        yield from digest.outcomes
-        if digest.facts.phases:
-            yield ("Phases",)
-            yield from digest.facts.phases.items()
-        if digest.peak:
-            peak = tps["peak_rate"]
-            yield ("",)
-            yield ("Peak",)
-            yield "TPS", peak["tps"]
-            yield "Started at", _Moment(peak["started_at"])
-            yield "Ended at", _Moment(peak["ended_at"])
-            yield "Duration (sec)", peak["duration"]
-            yield "Successes", peak["count"]
-        if digest.latencies:
-            yield ("",)
-            yield ("Latency (sec)",)
-            yield ("", *digest.latencies[0].values)
-            yield from ((row.of, *row.values.values()) for row in digest.latencies)
-        if digest.verdict is not None:
-            yield ("",)
-            yield ("Checks",)
-            for one in digest.verdict.findings:
-                yield one.expression, "holds" if one.holds else "FAILS", one.observed
-        if digest.facts.failures:
-            yield ("",)
-            yield ("Failures",)
-            for group in digest.facts.failures:
-                yield printable(group.type, 80), group.place, group.count, printable(group.message, 1000)
+        peak = tps["peak_rate"] if digest.peak else None
+        latencies = [("", *digest.latencies[0].values)] if digest.latencies else []
+        sections: dict[str, Iterable[tuple[Any, ...]]] = {
+            "Outcomes": digest.outcomes,
+            "Phases": digest.facts.phases.items(),
+            "Peak": [("TPS", peak["tps"]), *_time_rows(peak), ("Successes", peak["count"])] if peak else (),
+            "Latency (sec)": [*latencies, *((row.of, *row.values.values()) for row in digest.latencies)],
+            "Checks": [
+                (one.expression, "holds" if one.holds else "FAILS", one.observed)
+                for one in (digest.verdict.findings if digest.verdict is not None else ())
+            ],
+            "Failures": [
+                (printable(group.type, 80), group.place, group.count, printable(group.message, 1000))
+                for group in digest.facts.failures
+            ],
+        }
+        for name, rows in sections.items():
+            if rows:
+                yield from [("",)] * (name != "Phases")
+                yield (name,)
+                yield from rows
 
     def timeline(self) -> None:
         """What the charts show: the run in bins."""
@@ -262,9 +253,7 @@ def _ranges(column: int, last: int) -> dict[str, Any]:
 def _summary_rows(summary: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     count, metrics = summary["count"], summary["metrics"]
     yield "TPS", summary["tps"]
-    yield "Started at", _Moment(summary["started_at"])
-    yield "Ended at", _Moment(summary["ended_at"])
-    yield "Duration (sec)", summary["duration"]
+    yield from _time_rows(summary)
     yield "Tasks", count["total"]
     yield "Successes", count["success"]
     yield "Success rate", _Share(count["success"] / count["total"] if count["total"] else 0)
@@ -273,6 +262,12 @@ def _summary_rows(summary: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for prefix, name in (("", "execution_time"), ("Success ", "success_execution_time")):
         for word, key in (("average", "avg"), ("maximum", "max"), ("minimum", "min")):
             yield f"{prefix}{word} execution time (sec)".capitalize(), metrics[name][key]
+
+
+def _time_rows(window: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    yield "Started at", _Moment(window["started_at"])
+    yield "Ended at", _Moment(window["ended_at"])
+    yield "Duration (sec)", window["duration"]
 
 
 def _utc_offset(wall: float) -> float:
