@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Protocol
+from typing import TypeAlias
 
 from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.plan import Plan
@@ -41,24 +41,6 @@ class View(NamedTuple):
         return text
 
 
-class Figures(Protocol):
-    """Used by the driver's thread."""
-
-    def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
-        """Read the ledger. at: now (monotonic); of a load: overdue: tasks that are due, and not taken; asking: some are
-        still to be taken."""
-
-    def view(self, at: float, left: int | None = None) -> View:
-        """What has been seen. left: the run was stopped, and so many of its tasks were never drawn."""
-
-
-def figures_of(plan: Plan, ledger: Ledger, began: float) -> Figures:
-    """began: when the run began (monotonic)."""
-    if plan.load is None or not ledger.keeps:  # where records pass by, it is not known which tasks run
-        return WorkFigures(ledger, plan.tasks, began)
-    return LoadFigures(ledger, plan.load, plan.tasks, began)
-
-
 class Pace:
     """Tasks per second of late.
 
@@ -88,17 +70,20 @@ class Pace:
 
 
 class WorkFigures:
-    """Of a run with fixed workers. total: tasks, None if unknown."""
+    """Of a run with fixed workers. total: tasks, None if unknown. Used by the driver's thread, as LoadFigures."""
 
     def __init__(self, ledger: Ledger, total: int | None, began: float) -> None:
         self._ledger, self._total, self._began = ledger, total, began
         self._pace, self._tally, self._without = Pace(began, ledger.settled), Tally(ledger), 0
 
     def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
+        """Read the ledger. at: now (monotonic); of a load: overdue: tasks that are due, and not taken; asking: some are
+        still to be taken."""
         self._pace.take(at, _done(self._ledger))
         self._without = self._tally.count()
 
     def view(self, at: float, left: int | None = None) -> View:
+        """What has been seen. left: the run was stopped, and so many of its tasks were never drawn."""
         done, total, rate = _done(self._ledger), self._total, self._pace.rate
         elapsed = at - self._began
         parts = [(0, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
@@ -185,6 +170,16 @@ class LoadFigures:
         if self._overdue and not self._load.drops:  # else they are about to be dropped
             parts.append((3, f"late {self._overdue:,}"))
         return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, left, ok=6, others=0)))
+
+
+Figures: TypeAlias = WorkFigures | LoadFigures
+
+
+def figures_of(plan: Plan, ledger: Ledger, began: float) -> Figures:
+    """began: when the run began (monotonic)."""
+    if plan.load is None or not ledger.keeps:  # where records pass by, it is not known which tasks run
+        return WorkFigures(ledger, plan.tasks, began)
+    return LoadFigures(ledger, plan.load, plan.tasks, began)
 
 
 def _done(ledger: Ledger) -> int:

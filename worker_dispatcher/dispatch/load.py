@@ -17,7 +17,7 @@ import itertools
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from worker_dispatcher.dispatch.schedule import Schedule
 from worker_dispatcher.named_tuple import NamedTuple
@@ -50,23 +50,6 @@ _PIECE = 4096  # dues worked out at a time: the driver, who waits for them, hear
 _LAST_TICK = 1e15  # the number of an interval that a float can still hold
 
 
-class Curve(Protocol):
-    """How many tasks are due by when: a count that never falls."""
-
-    def span(self, tick: int, length: float) -> tuple[float, float] | None:
-        """(count at the start, count at the end) of interval `tick` of so many seconds; None after the last one."""
-
-    def moment(self, count: float) -> float:
-        """The moment at which the count is reached, give or take an interval; infinite if it never is."""
-
-    def end(self, count: int, length: float) -> float:
-        """The moment up to which a list of so many tasks reaches, in intervals of so many seconds: when the next one
-        would be due, or its interval would begin; infinite if the curve has fewer."""
-
-    def when(self, tick: int, length: float, count: float) -> float:
-        """The moment, in seconds, at which the count is reached; it lies in interval `tick`."""
-
-
 class Growing(NamedTuple):
     """`number` tasks in the first interval, then as many more each time as `accumulated` says (rounded down, may be
     negative; never fewer than one task)."""
@@ -75,15 +58,19 @@ class Growing(NamedTuple):
     accumulated: float = 0
 
     def span(self, tick: int, length: float) -> tuple[int, int]:
+        """(count at the start, count at the end) of interval `tick` of so many seconds; None after the last one."""
         step = math.floor(self.accumulated)
         falling = tick if step >= 0 else min(tick, -(-(self.number - 1) // -step))  # intervals of more than one task
         low = falling * self.number + step * (falling * (falling - 1) // 2) + tick - falling
         return low, low + self.size(tick)
 
     def moment(self, count: float) -> float:
+        """The moment at which the count is reached, give or take an interval; infinite if it never is."""
         return 0.0  # no interval is without a task
 
     def end(self, count: int, length: float) -> float:
+        """The moment up to which a list of so many tasks reaches, in intervals of so many seconds: when the next one
+        would be due, or its interval would begin; infinite if the curve has fewer."""
         tick = 0
         while count > 0:
             count, tick = count - self.size(tick), tick + 1
@@ -94,6 +81,7 @@ class Growing(NamedTuple):
         return max(1, self.number + tick * math.floor(self.accumulated))
 
     def when(self, tick: int, length: float, count: float) -> float:
+        """The moment, in seconds, at which the count is reached; it lies in interval `tick`."""
         # A multiple, not a running sum: the thousandth interval begins as exactly as the first.
         return (tick + count / self.size(tick)) * length
 
@@ -181,6 +169,10 @@ class Stages:
     def _when(self, due: float) -> float:
         at = min(bisect.bisect_right(self._counts, due), len(self.stages)) - 1
         return self._times[at] + self.stages[at].seconds(due - self._counts[at])
+
+
+Curve: TypeAlias = Growing | Steady | Stages
+"""How many tasks are due by when: a count that never falls. The methods are told of where they come first."""
 
 
 class Paced(NamedTuple):

@@ -9,7 +9,7 @@ import select
 import sys
 import threading
 from importlib import import_module
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
@@ -29,30 +29,6 @@ _row = threading.Lock()
 os.register_at_fork(after_in_child=_row._at_fork_reinit)  # type: ignore[attr-defined]
 
 
-class Screen(Protocol):
-    """Used by the driver's thread. every: seconds from one look to the next. May raise anything; who shows gives up."""
-
-    every: float
-
-    def show(self, view: View) -> None:
-        """This is how the run stands."""
-
-    def close(self, view: View, *, keep: bool) -> None:
-        """The run has ended. keep: leave its last state in sight."""
-
-    def give_up(self) -> None:
-        """Leave everything as it was, as far as that goes."""
-
-
-def open_screen() -> Screen | None:
-    """Where progress goes now; None if nobody looks. Loads what drawing takes, which may be 50 ms."""
-    if sys.stderr is None:
-        return None
-    if "ipykernel.zmqshell" in sys.modules:
-        return NotebookBar()
-    return LastRow.of(sys.stderr) or PlainLines(sys.stderr)
-
-
 class LastRow:
     """A bar in the last row of a terminal; all else scrolls above it.
 
@@ -60,6 +36,9 @@ class LastRow:
     by programs they start, needs no help from us and cannot meet the bar. Each frame sets the region anew, draws, and
     puts the cursor back, in one write. A terminal that stands still (Ctrl-S) loses frames, and holds up nobody.
     Killed with SIGKILL, the region stays; `reset` undoes it.
+
+    As of every screen: used by the driver's thread; every: seconds from one look to the next. May raise anything; who
+    shows gives up.
     """
 
     every = 0.1
@@ -95,6 +74,7 @@ class LastRow:
         atexit.register(self.give_up)  # a launched run may be under way when the program ends
 
     def show(self, view: View) -> None:
+        """This is how the run stands."""
         with self._mutex:
             if self._closed or not _in_front(self._fd) or not _has_room(self._fd) or not self._send():
                 return
@@ -130,6 +110,7 @@ class LastRow:
         return not self._unsent
 
     def close(self, view: View, *, keep: bool) -> None:
+        """The run has ended. keep: leave its last state in sight."""
         self.give_up()
         if keep and _takes(_descriptor(self._stream)):
             say(view.within(_columns(self._stream)), file=self._stream)
@@ -212,6 +193,18 @@ class PlainLines:
 
     def give_up(self) -> None:
         """The same."""
+
+
+Screen: TypeAlias = LastRow | NotebookBar | PlainLines
+
+
+def open_screen() -> Screen | None:
+    """Where progress goes now; None if nobody looks. Loads what drawing takes, which may be 50 ms."""
+    if sys.stderr is None:
+        return None
+    if "ipykernel.zmqshell" in sys.modules:
+        return NotebookBar()
+    return LastRow.of(sys.stderr) or PlainLines(sys.stderr)
 
 
 def _descriptor(stream: TextIO) -> int:
