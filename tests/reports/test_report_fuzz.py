@@ -65,7 +65,7 @@ def test_every_output_can_be_written(logs: list[Any]) -> None:
     assert notebook_html(digest)
     json.dumps([[figure.data, figure.layout] for figure in figures_of(digest)], allow_nan=False)
     lines, document, table = io.StringIO(), io.StringIO(), io.StringIO()
-    write_jsonl(digest.facts, lines)
+    write_jsonl(lines, digest.facts.logs, digest.facts.info, digest.facts.dropped)
     write_json(digest, document)
     write_csv(digest.facts, table)
     for line in [*lines.getvalue().splitlines(), document.getvalue()]:

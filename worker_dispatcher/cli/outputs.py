@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.cli.streams import reason_lost
-from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.outputs import FORMS, expect_name, load
 
 if TYPE_CHECKING:
@@ -111,20 +110,12 @@ class Written:
         from worker_dispatcher.reports.outputs.json_lines import write_jsonl
         from worker_dispatcher.zipped import open_to_write
 
-        logged = _Logged(run.each_log(), run.info, run.dropped)
+        logged = run.each_log(), run.info, run.dropped  # no more of its logs are there at a time than one
         if self._output is None:
             with open_to_write(path) as file:
-                write_jsonl(logged, file)
+                write_jsonl(file, *logged)
             return
-        write_jsonl(logged, self._output)
+        write_jsonl(self._output, *logged)
         self._output.flush()
         if reason := reason_lost(self._output):
             raise OSError(reason)
-
-
-class _Logged(NamedTuple):
-    """A run as it is written: no more of its logs are there at a time than one."""
-
-    logs: Iterable[Mapping[str, Any]]
-    info: Mapping[str, Any]
-    dropped: Sequence[Mapping[str, Any]]

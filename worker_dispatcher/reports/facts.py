@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.zipped import lines_of
 
-__all__ = ["Facts", "RunLike", "facts_of", "facts_of_lines"]
+__all__ = ["Facts", "facts_of", "facts_of_lines"]
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -30,40 +30,27 @@ _MOST_FAILURES_SHOWN = 50
 _LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says something else
 
 
-class RunLike(Protocol):
-    """What is asked of a run. logs, info, config: as get_logs(), get_result_info() and get_last_config() give them. One
-    with `columns`, a Ledger that does not change any more, is read from there."""
-
-    @property
-    def logs(self) -> list[dict[str, Any]]: ...
-    @property
-    def info(self) -> dict[str, Any]: ...
-    @property
-    def config(self) -> dict[str, Any]: ...
-
-
-def facts_of(source: object) -> Facts:
+def facts_of(source: Any) -> Facts:
     """Read a run, a list or tuple of logs, or a file of logs as JSON lines; Facts come back. TypeError for anything
-    else."""
+    else. A run has `logs`, `info` and `config`, as get_logs(), get_result_info() and get_last_config() give them; one
+    with `columns`, a Ledger that does not change any more, is read from there."""
     if isinstance(source, Facts):
         return source
     if isinstance(source, str | os.PathLike):
         return _read(Path(source))
     # By its class: asking an instance for an attribute would make the logs once more.
     if hasattr(type(source), "logs") and hasattr(type(source), "info"):
-        run = cast(RunLike, source)
-        ledger: Ledger | None = getattr(run, "columns", None)
-        logs = run.logs if ledger is None else LedgerReader(ledger, lambda: run.logs)
-        return Facts(logs, run.info, run.config, getattr(run, "dropped", ()))
+        ledger: Ledger | None = getattr(source, "columns", None)
+        logs = source.logs if ledger is None else LedgerReader(ledger, lambda: source.logs)
+        return Facts(logs, source.info, source.config, getattr(source, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         if source and not any(isinstance(one, Mapping) for one in source):
             raise TypeError(
                 f"a report is made of logs, and in this list is none, but {type(source[0]).__name__}; "
                 "results are none: get_logs() gives the logs of a run"
             )
-        known = {
-            name: getattr(source, name, None) for name in ("total", "sessions")
-        }  # what read_journal gives has them
+        # What read_journal gives has them.
+        known = {name: getattr(source, name, None) for name in ("total", "sessions")}
         return Facts(source, {name: value for name, value in known.items() if isinstance(value, int | list)})
     raise TypeError(
         f"a report is made of a run, a list of logs or the path of a .jsonl file, got {type(source).__name__}"

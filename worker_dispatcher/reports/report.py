@@ -154,7 +154,7 @@ class Report:
         """The logs, one JSON object a line, compressed if the name ends in .gz; `report(path)` reads them again."""
         expect_name("jsonl", path)
         with open_to_write(path) as file:
-            write_jsonl(self._digest.facts, file)
+            write_jsonl(file, self.facts.logs, self.facts.info, self.facts.dropped)
         return Path(path)
 
     def to_csv(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from worker_dispatcher.reports.verdict import NO_SUCCESS, Kept, cause_of_log, row_is_success, row_is_success_in_1x
 from worker_dispatcher.reports.wording import shown
@@ -14,7 +14,7 @@ from worker_dispatcher.reports.wording import shown
 if TYPE_CHECKING:  # a log can be written whatever cannot be loaded
     from worker_dispatcher.reports.digest import Digest
 
-__all__ = ["Logged", "report_as_data", "write_json", "write_jsonl"]
+__all__ = ["report_as_data", "write_json", "write_jsonl"]
 
 _LONGEST = 10_000  # characters of the text that stands for a value that JSON cannot hold
 
@@ -52,29 +52,20 @@ def write_json(digest: Digest, file: TextIO) -> None:
     file.write("\n")
 
 
-class Logged(Protocol):
-    """What is written of a run, or of Facts."""
-
-    @property
-    def logs(self) -> Iterable[Mapping[str, Any]]: ...
-    @property
-    def info(self) -> Mapping[str, Any]: ...
-    @property
-    def dropped(self) -> Sequence[Mapping[str, Any]]: ...
-
-
-def write_jsonl(run: Logged, file: TextIO) -> None:
+def write_jsonl(
+    file: TextIO, logs: Iterable[Mapping[str, Any]], info: Mapping[str, Any], dropped: Iterable[Mapping[str, Any]]
+) -> None:
     """A line per log, then a line of what else is known of the run. `report(path)` reads it.
 
     A value that JSON cannot hold is written as text, so each line has the verdict too: `success`, and in `no_success`
     why a task that ended ok is none. If the text would make a success of what get_tps counts as none (an empty array
     is not true, its text is), `result` is null and the text stands in `result_text`.
     """
-    for log in run.logs:
+    for log in logs:
         if isinstance(log, Mapping):
             file.write(_line_text(log) + "\n")
-    if run.info:
-        rest = {"run": _plain(run.info), "dropped": [_plain(one) for one in run.dropped]}
+    if info:
+        rest = {"run": _plain(info), "dropped": [_plain(one) for one in dropped]}
         file.write(json.dumps(rest, allow_nan=False) + "\n")
 
 
