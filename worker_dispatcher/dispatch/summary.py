@@ -39,7 +39,8 @@ def summary_lines(ledger: Ledger, info: Mapping[str, Any], width: int | None = N
         return []
     rows = _measured(ledger) if ledger.keeps else []
     parts = [
-        _first_words(info) + _start_words(ledger, rows, info),
+        f"{'stopped after' if info['stopped'] else 'done in'} {seconds_text(info['duration'])}"
+        + _start_words(ledger, rows, info),
         *_count_texts(info["counts"], Tally(ledger).count(), ledger.resumed),
     ]
     if ledger.retries:
@@ -67,10 +68,6 @@ def _folded(parts: Sequence[str], width: int | None) -> Iterator[str]:
         else:
             line += f"   {part}"
     yield line
-
-
-def _first_words(info: Mapping[str, Any]) -> str:
-    return f"{'stopped after' if info['stopped'] else 'done in'} {seconds_text(info['duration'])}"
 
 
 def _start_words(ledger: Ledger, rows: Sequence[int], info: Mapping[str, Any]) -> str:

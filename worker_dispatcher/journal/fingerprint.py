@@ -51,7 +51,8 @@ def digests(items: Iterable[Any]) -> bytes:
                 pickler.dump(item)
                 head = parts[0]
                 if len(parts) > 1 or buffers or empty_set in head or frozen_set in head:
-                    one = _hash(parts, buffers) if not _may_hold_sets(parts) else _digest(_Canonical, item)
+                    sets = any(mark in part for part in parts for mark in _SETS)
+                    one = _digest(_Canonical, item) if sets else _hash(parts, buffers)
                 else:
                     one = blake2b(head, digest_size=DIGEST_SIZE).digest()
             except (ValueError, RecursionError):  # it holds itself; no other error may change how an item is told
@@ -77,10 +78,6 @@ def _pickler(
     pickler = kind(types.SimpleNamespace(write=parts.append), 5, buffer_callback=buffers.append)
     pickler.fast = fast
     return pickler
-
-
-def _may_hold_sets(parts: Sequence[Any]) -> bool:
-    return any(mark in part for part in parts for mark in _SETS)
 
 
 def _digest(kind: type[pickle.Pickler], item: Any, *, fast: bool = True, person: bytes = b"") -> bytes:

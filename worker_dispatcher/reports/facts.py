@@ -243,7 +243,9 @@ class Facts:
     def workers(self) -> tuple[NDArray[np.intp], list[str]]:
         """(which worker ran each row, their names in order); -1 where the log names none."""
         given = self.reader.workers(self.rows.places)
-        numbers = sorted({one for one in set(map(_worker_key, given)) if one is not None}, key=_by_number)
+        known = set(map(_worker_key, given)) - {None}
+        named = sorted(one for one in known if isinstance(one, str))
+        numbers = [*sorted(one for one in known if not isinstance(one, str)), *named]
         code = {number: index for index, number in enumerate(numbers)}
         codes = np.fromiter((code.get(_worker_key(one), -1) for one in given), np.intp, len(given))
         return codes, [shown(number, 40) for number in numbers]
@@ -270,7 +272,3 @@ def _is_moment(at: object) -> TypeGuard[float]:
 
 def _worker_key(worker: Any) -> Any:
     return worker if worker is None or isinstance(worker, int | str) else shown(worker, 40)
-
-
-def _by_number(worker: Any) -> tuple[bool, float, str]:
-    return (True, 0.0, worker) if isinstance(worker, str) else (False, float(worker), "")

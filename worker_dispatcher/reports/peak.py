@@ -106,8 +106,9 @@ class _Search:
     def __init__(self, a: Ints, b: Ints) -> None:
         self.starts, self.begun = np.unique(a, return_counts=True)
         self.ends = np.unique(np.concatenate([b, self.starts + 1]))
-        points = np.sort(a[a == b])
-        self.most = self.begun + _count_equal(points, self.starts + 1)
+        points, next_second = np.sort(a[a == b]), self.starts + 1
+        lasting = np.searchsorted(points, next_second, "right") - np.searchsorted(points, next_second, "left")
+        self.most = self.begun + lasting
         order = np.argsort(a, kind="stable")
         self.a, self.b = a[order], b[order]
         self.place = np.searchsorted(self.ends, self.b)
@@ -139,10 +140,6 @@ class _Search:
         busiest = self.windows(int(np.argmax(self.most))).best()
         chord = steepest(self.starts.astype(np.float64), low, self.ends.astype(np.float64), high, allowed, busiest.rate)
         return busiest if chord is None else max(busiest, self.windows(chord[0]).best(), key=lambda peak: peak.rate)
-
-
-def _count_equal(ordered: Ints, values: Ints) -> NDArray[np.intp]:
-    return np.searchsorted(ordered, values, "right") - np.searchsorted(ordered, values, "left")
 
 
 class _Node(NamedTuple):

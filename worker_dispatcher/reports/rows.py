@@ -123,7 +123,7 @@ class Rows:
             raise TypeError(f"logs must be a list or another sequence of dicts, got {type(logs).__name__}")
         kept = _measured(logs)
         left = iter(logs if kept is None else [logs[place] for place in kept.tolist()])
-        judge = _judged_as_in_1x if as_in_1x else judged
+        judge: _Judge = (lambda _, results: successes_in_1x(results)) if as_in_1x else judged
         pieces = [_Columns.of(list(islice(left, _CHUNK)), judge)]
         while chunk := list(islice(left, _CHUNK)):
             pieces.append(_Columns.of(chunk, judge))
@@ -213,10 +213,6 @@ def judged(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
     if not _any_has(rows, NO_SUCCESS):
         return good
     return [one and not row.get(NO_SUCCESS) for one, row in zip(good, rows, strict=True)]
-
-
-def _judged_as_in_1x(rows: Sequence[Mapping[str, Any]], results: list[Any]) -> list[bool]:
-    return successes_in_1x(results)
 
 
 class _Columns(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from worker_dispatcher.records import Ledger
 from worker_dispatcher.reports.intervals import Intervals, checked_interval, default_interval
-from worker_dispatcher.reports.peak import Peak, find_peak, scan_peaks
+from worker_dispatcher.reports.peak import find_peak, scan_peaks
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.readers import LedgerReader
 from worker_dispatcher.reports.rows import Rows
@@ -156,11 +156,8 @@ class _Lines:
                 f"Current TPS Threshold: {scan.threshold}, Worker: {1 if self.use_processing else 'MainProcess'}"
             )
             for peak in scan.found:
-                self._beaten(self._bounds(peak))
-
-    @staticmethod
-    def _bounds(peak: Peak) -> str:
-        return f"TPS: {peak.rate}, Started at: {peak.started_at}, Ended at: {peak.started_at + peak.length}"
+                ended = peak.started_at + peak.length
+                self._beaten(f"TPS: {peak.rate}, Started at: {peak.started_at}, Ended at: {ended}")
 
     def _beaten(self, by: str) -> None:
         self._detail(f"    * Peak detected above the current TPS threshold - {by}")

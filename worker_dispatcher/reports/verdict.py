@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 __all__ = [
@@ -97,15 +98,11 @@ def _cause_for(kind: type) -> _Cause | None:
     if kind in _PLAIN:
         return _cause_of_bool if kind is bool else None
     if kind is Kept:
-        return _cause_of_kept
+        return attrgetter("no_success")
     if (kind.__module__, kind.__name__) in _NUMPY_BOOLS:
         return _cause_of_bool
     rule = _http_rule(kind)
     return None if rule is None else partial(_cause_of_response, attribute=rule[0])
-
-
-def _cause_of_kept(result: Kept) -> str:
-    return result.no_success
 
 
 def _cause_of_bool(result: object) -> str:

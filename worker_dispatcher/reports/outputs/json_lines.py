@@ -34,7 +34,9 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
         "tps": digest.tps,
         "latencies": {row.of: dict(row.values) for row in digest.latencies},
         "generator": None if health is None else {"ok": health.ok, "verdict": health.sentence},
-        "checks": None if verdict is None else [_finding(finding) for finding in verdict.findings],
+        "checks": None
+        if verdict is None
+        else [{"check": one.expression} | {key: getattr(one, key) for key in _OF_CHECKS} for one in verdict.findings],
         "failures": [asdict(group) for group in facts.failures],
         "slowest": [asdict(slow) for slow in digest.slowest],
         "config": dict(digest.settings),
@@ -42,8 +44,7 @@ def report_as_data(digest: Digest) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Any) -> dict[str, Any]:
-    return {"check": finding.expression, "observed": finding.observed, "limit": finding.limit, "holds": finding.holds}
+_OF_CHECKS = ("observed", "limit", "holds")
 
 
 def write_json(digest: Digest, file: TextIO) -> None:
@@ -93,10 +94,9 @@ def _plain(value: Any) -> Any:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         if type(value) is dict and len(value) <= 1000:
-            return {shown(key): shown(one, _LONGEST) if not _is_plain(one) else one for key, one in value.items()}
+            return {
+                shown(key): one if one is None or type(one) in (str, int, bool) else shown(one, _LONGEST)
+                for key, one in value.items()
+            }
         return shown(value, _LONGEST)
     return value
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or type(value) in (str, int, bool)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
@@ -33,21 +32,14 @@ def page_text(digest: Digest, fields: Fields = NO_FIELDS) -> str:
     parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn, fields)]
     if drawn:
         data = [{"name": figure.name, "data": figure.data, "layout": figure.layout} for figure in drawn]
+        # Nothing in it ends a script or starts a comment; json.dumps makes it ASCII.
+        plain = json.dumps(data, allow_nan=False).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
         parts += [
-            f'<script type="application/json" id="figures">{_in_script(json.dumps(data, allow_nan=False))}</script>',
-            f"<script>{_closed_nowhere(library)}</script>",
+            f'<script type="application/json" id="figures">{plain}</script>',
+            "<script>" + library.replace("</script", "<\\/script") + "</script>",
             f"<script>{_source('page.js')}</script>",
         ]
     return "\n".join([*parts, "</body>", "</html>", ""])
-
-
-def _in_script(text: str) -> str:
-    """JSON with nothing in it that ends a script or starts a comment; json.dumps has made it ASCII already."""
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _closed_nowhere(code: str) -> str:
-    return code.replace("</script", "<\\/script")
 
 
 def _source(name: str) -> str:
@@ -235,19 +227,15 @@ def _rows(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Iterator[str]
     yield '<div class="scroll"><table>'
     if names:
         kinds = [" ".join({"number", "aside"} & set(kind.split())) for _, kind in rows[0]]
-        yield f"<tr>{''.join(map(_heading, names, kinds))}</tr>"
+        yield f"<tr>{''.join(_cell(name, kind, 'th') for name, kind in zip(names, kinds, strict=False))}</tr>"
     for row in rows:
         yield f"<tr>{''.join(_cell(text, kind) for text, kind in row)}</tr>"
     yield "</table></div>"
 
 
-def _heading(name: str, kind: Any) -> str:
-    return f'<th class="{kind}">{_safe(name)}</th>' if kind else f"<th>{_safe(name)}</th>"
-
-
-def _cell(text: str, kind: str) -> str:
+def _cell(text: str, kind: str, tag: str = "td") -> str:
     shown = "<wbr>".join(map(_safe, _SEAM.split(text))) if kind == "word" else _safe(text)
-    return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"
+    return f'<{tag} class="{kind}">{shown}</{tag}>' if kind else f"<{tag}>{shown}</{tag}>"
 
 
 _WIDTH, _HEIGHT = 640, 90  # pixels of the picture

@@ -6,6 +6,7 @@ import csv
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import methodcaller
 from typing import Any, TextIO, TypeAlias
 
 from worker_dispatcher.reports.facts import Facts
@@ -44,7 +45,9 @@ def fields_of(given: RawFields | None, facts: Facts) -> Fields:
         raise TypeError(f"raw_fields must be a dict or a list of keys of metadata, got {given!r}")
     named: Mapping[str, Any] = given if isinstance(given, Mapping) else {key: key for key in given}
     _warn_of_unknown({wanted for wanted in named.values() if not callable(wanted)}, facts)
-    return {_apart(str(name)): wanted if callable(wanted) else _getter(wanted) for name, wanted in named.items()}
+    return {
+        _apart(str(name)): wanted if callable(wanted) else methodcaller("get", wanted) for name, wanted in named.items()
+    }
 
 
 def _apart(name: str) -> str:
@@ -68,10 +71,6 @@ def _warn_of_unknown(keys: set[Any], facts: Facts) -> None:
         text = f"raw_fields: no task has noted {key!r} in its metadata, so its column is empty"
         text += f"; did you mean {near[0]!r}?" if near else f"; noted are {', '.join(known[:10]) or 'none'}"
         warnings.warn(text, stacklevel=4)  # past the methods of Report, to the line of the user
-
-
-def _getter(key: Any) -> Callable[[dict[Any, Any]], Any]:
-    return lambda metadata: metadata.get(key)
 
 
 def values_of(fields: Fields, log: Mapping[str, Any]) -> Iterator[Any]:
