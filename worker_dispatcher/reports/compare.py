@@ -139,29 +139,20 @@ def compare(rows_a: Rows, rows_b: Rows, *, names: tuple[str, str] = ("", "")) ->
     """
     good = [int(np.count_nonzero(rows.ok)) for rows in (rows_a, rows_b)]
     none = Rows.from_columns([], [], [])
-    told_a, told_b = rows_a if good[0] else none, rows_b if good[1] else none
+    told = [rows if count else none for rows, count in zip((rows_a, rows_b), good, strict=True)]
     of_loads = rows_a.response_times is not None and rows_b.response_times is not None
-    quantiles = _quantiles("execution." if of_loads else "", told_a.times, told_b.times)
+    quantiles = _quantiles("execution." if of_loads else "", *(rows.times for rows in told))
     if of_loads:
-        quantiles = _quantiles("", *(_from_due(rows) for rows in (told_a, told_b))) + quantiles
-    rates = [
-        Difference(name, "/s", rate(told_a) if good[0] else None, rate(told_b) if good[1] else None, None)
-        for name, rate in (("tps", _rate), ("steady_tps", steady_tps))
-    ]
+        due = (np.empty(0) if rows.response_times is None else rows.response_times for rows in told)
+        quantiles = _quantiles("", *due) + quantiles
+    found = [(summary_of_run(rows)["tps"], steady_tps(rows)) if len(rows) else (None, None) for rows in told]
+    rates = [Difference(name, "/s", a, b, None) for name, a, b in zip(("tps", "steady_tps"), *found, strict=True)]
     first = [Difference("success", "tasks", good[0], good[1], None), _error_rates(rows_a, rows_b)]
     invalid = rows_a.invalidity, rows_b.invalidity
     loads = [run for run, rows in (("a", rows_a), ("b", rows_b)) if rows.response_times is not None]
     return Comparison(
         len(rows_a), len(rows_b), (*first, *quantiles, *rates), *invalid, *names, loads[0] if len(loads) == 1 else ""
     )
-
-
-def _from_due(rows: Rows) -> Floats:
-    return np.empty(0) if rows.response_times is None else rows.response_times
-
-
-def _rate(rows: Rows) -> float:
-    return float(summary_of_run(rows)["tps"])
 
 
 Interval = tuple[float, float] | None

@@ -158,11 +158,6 @@ class Digest:
         return "No task ran, or none has ended yet: there is nothing to tell."
 
     @property
-    def of_total(self) -> str:
-        """of 2 000" where there are so many tasks, and a journal has not all of them yet."""
-        return "" if self.facts.total is None else f" of {count_text(self.facts.total)}"
-
-    @property
     def peak(self) -> dict[str, Any] | None:
         """The stretch of the highest rate, where it is worth telling; its moments are as charts have them."""
         tps = self._joined
@@ -175,21 +170,21 @@ class Digest:
         total, success = tps["count"]["total"], tps["count"]["success"]
         due = "response_time" in tps["percentiles"]
         table = tps["percentiles"].get("response_time" if due else "execution_time", {})
-        of = "from due time" if due else self.from_start
+        since = "from due time" if due else self.from_start
         ran = sum(counts.values()) - counts.get("not_run", 0) - counts.get("dropped", 0)
-        failed = total - success
+        failed, of = total - success, self.facts.total
         peak, measured = self.peak, " of measured" if self.facts.phases else ""
         return [
             (
                 "Tasks",
-                count_text(sum(counts.values())) + self.of_total,
+                count_text(sum(counts.values())) + ("" if of is None else f" of {count_text(of)}"),
                 f"{count_text(total)} measured" if self.facts.phases else f"{count_text(ran)} ran",
             ),
             ("Succeeded", count_text(success), share_text(success, total) + measured if total else ""),
             ("Failed", count_text(failed), share_text(failed, total) if failed else "none"),
             ("Rate", rate_text(tps["tps"]), "successes, whole run" if failed else "whole run"),
             ("Peak", rate_text(peak["tps"]) if peak else "-", f"over {seconds_text(peak['duration'])}" if peak else ""),
-            *((name, seconds_text(table[name]) if table else "-", of) for name in ("p50", "p95", "p99")),
+            *((name, seconds_text(table[name]) if table else "-", since) for name in ("p50", "p95", "p99")),
             ("Duration", seconds_text(tps["duration"]), self._duration_note),
         ]
 
@@ -207,10 +202,6 @@ class Digest:
         """Why the run ended early, None if it did not or nobody knows."""
         why = self.facts.info.get("stopped")
         return shown(why, 120) if why else None
-
-    @cached_property
-    def outcomes(self) -> list[tuple[str, int]]:
-        return list(self.facts.outcomes.items())
 
     @cached_property
     def settings(self) -> list[tuple[str, str]]:

@@ -94,9 +94,7 @@ def _rates(digest: Digest, time: Unit) -> Figure:
     bins = digest.bins
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
     width = bins.step * time.factor
-    data = [
-        _bars("succeeded", middles, bins.succeeded / bins.step, width),
-    ]
+    data = [_bars("succeeded", middles, bins.succeeded / bins.step, width)]
     if bins.failed.any():
         data.append(_bars("failed", middles, bins.failed / bins.step, width))
     if digest.facts.rows.queue_delays is not None:
@@ -106,7 +104,8 @@ def _rates(digest: Digest, time: Unit) -> Figure:
     if peak:
         low = max(0.0, peak["started_at"] - digest.facts.began) * time.factor
         high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
-        layout["shapes"] = [_window(low, high * time.factor)]
+        shade = {"type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": high * time.factor, "y0": 0, "y1": 1}
+        layout["shapes"] = [shade | {"fillcolor": COLORS["peak"], "line": {"width": 0}, "layer": "below"}]
         note += f"; shaded: the peak of successes, {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}"
     return Figure("rates", "Tasks per second", note, data, layout)
 
@@ -278,11 +277,6 @@ def _layout(x: str, y: str) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
         "hovermode": "x unified",
     }
-
-
-def _window(low: float, high: float) -> dict[str, Any]:
-    shade = {"type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": high, "y0": 0, "y1": 1}
-    return shade | {"fillcolor": COLORS["peak"], "line": {"width": 0}, "layer": "below"}
 
 
 def _numbers(values: Floats | NDArray[Any]) -> list[float | None]:

@@ -149,7 +149,7 @@ def _outcomes(digest: Digest) -> Iterator[str]:
     total = sum(digest.facts.counts.values())
     rows = [
         ((name, ""), (count_text(count), "number"), (share_text(count, total), "number"))
-        for name, count in digest.outcomes
+        for name, count in digest.facts.outcomes.items()
     ]
     yield from _table("Outcomes", "", ["", "tasks", "share"], rows)
 

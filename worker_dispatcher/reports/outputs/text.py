@@ -67,7 +67,7 @@ def _outcomes(digest: Digest) -> Iterator[str]:
     if digest.nothing:
         return
     yield ""
-    for name, count in digest.outcomes:
+    for name, count in digest.facts.outcomes.items():
         yield f"{name:<{_NAMES}}{count_text(count):>12}{share_text(count, total):>10}"
     invalid = digest.tps["count"]["invalidity"]
     if invalid:

@@ -86,7 +86,7 @@ class _Book:
         peak = tps["peak_rate"] if digest.peak else None
         latencies = [("", *digest.latencies[0].values)] if digest.latencies else []
         sections: dict[str, Iterable[tuple[Any, ...]]] = {
-            "Outcomes": digest.outcomes,
+            "Outcomes": digest.facts.outcomes.items(),
             "Phases": digest.facts.phases.items(),
             "Peak": [("TPS", peak["tps"]), *_time_rows(peak), ("Successes", peak["count"])] if peak else (),
             "Latency (sec)": [*latencies, *((row.of, *row.values.values()) for row in digest.latencies)],
