@@ -126,7 +126,7 @@ NOT_LOADED_BY_A_FIRST_CALL = [
             "dispatch.banner",
             "dispatch.handover",
             "dispatch.load",
-            "dispatch.progress",
+            "dispatch.progress_display",
             "dispatch.recall",
             "dispatch.summary",
             "journal",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worker_dispatcher.cli.load import stages
-from worker_dispatcher.dispatch.progress import Progress
+from worker_dispatcher.dispatch.progress_display import Progress
 from worker_dispatcher.reports import outputs
 
 Call = Callable[..., Any]
@@ -152,7 +152,7 @@ def test_stages_that_end_before_the_duration_are_told(call: Call) -> None:
 def test_the_last_live_line_is_gone_before_the_summary(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     monkeypatch.setattr(
-        "worker_dispatcher.dispatch.progress.Progress.__init__",
+        "worker_dispatcher.dispatch.progress_display.Progress.__init__",
         lambda self, *of, keep, made=Progress.__init__: kept.append(keep) or made(self, *of, keep=keep),
     )
     assert call("load", "orders:whoami", "--rate", "20", "--duration", "100ms").code == 0

@@ -32,7 +32,7 @@ CONFIG = {{"task": {{"list": range(1, 11), "function": task_of}}, "worker": {{"n
 """
 # Lines come every tenth of a second at the longest, instead of every ten seconds.
 SOON = """
-from worker_dispatcher.dispatch import screens
+from worker_dispatcher.dispatch import progress_display as screens
 screens._PLAIN_EVERY = 0.1
 screens.PlainLines.every = 0.05
 """
@@ -412,7 +412,7 @@ def break_off(view, *rest):
         raise RuntimeError("no more")
     return ""
 
-from worker_dispatcher.dispatch import screens
+from worker_dispatcher.dispatch import progress_display as screens
 screens.LastRow._line = lambda self, view, width: break_off(view) or f"{view.done} of {view.total}"
 """
     code = staged("worker_dispatcher.start(CONFIG)", before=broken)

@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.dispatch.figures import LoadFigures, Pace, View, WorkFigures
 from worker_dispatcher.dispatch.load import Load
-from worker_dispatcher.dispatch.progress import Progress
-from worker_dispatcher.dispatch.screens import PlainLines
+from worker_dispatcher.dispatch.progress_display import PlainLines, Progress
+from worker_dispatcher.dispatch.progress_stats import LoadFigures, Pace, View, WorkFigures
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Ledger
 
 LOAD = Load(duration=60.0, drops=False, warmup=0.0, cooldown=0.0, abort_on=())

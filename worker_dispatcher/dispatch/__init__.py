@@ -21,7 +21,8 @@
     abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
     interrupt.py  Ctrl-C as a request        machine.py  usable cores
     banner.py     the one place that prints  summary.py  what it prints at the end
-    progress.py   how the run goes, looked at by the clock; figures.py  what there is to see; screens.py  where
+    progress_display.py  the progress of a run, looked at by the clock, and where it is shown
+    progress_stats.py    what there is to see of it
 
 Threads: `start` drives in the caller's thread, and has no other of its own. `launch` drives in one helper thread.
 An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a

@@ -78,7 +78,8 @@ class BoundedRun:
         self._recorder = Recorder(self._books, plan, allowed)
         self.progress = None
         if shows:
-            from worker_dispatcher.dispatch.progress import Progress  # where nothing is shown, nothing is loaded
+            # Where nothing is shown, nothing is loaded.
+            from worker_dispatcher.dispatch.progress_display import Progress
 
             self.progress = Progress(plan, self._source, ledger, keep=keeps_shown)
         self._driver: Driver | None = None
