@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.failures import group_errors
 from worker_dispatcher.reports.rows import Rows
 
@@ -141,3 +142,27 @@ def test_columns_of_different_lengths_are_refused() -> None:
         Rows.from_columns([1.0], [2.0, 3.0], [True])
     with pytest.raises(ValueError, match="one length"):
         Rows.from_columns([1.0], [2.0], [True], queue_delays=[])
+
+
+def test_a_key_that_only_one_log_of_many_has_is_read_wherever_that_stands() -> None:
+    plain = [GOOD | {"started_at": float(n), "ended_at": n + 1.0} for n in range(9000)]
+    for place in (0, 4095, 4096, 8999):
+        known = {"response_time": 2.0, "queue_delay": 1.0, "earlier_attempts": [[-2.0, -1.0]], "no_success": "HTTP 503"}
+        logs = [*plain[:place], plain[place] | known, *plain[place + 1 :]]
+        rows = Rows.from_logs(logs)
+        assert rows.response_times is not None
+        assert rows.queue_delays is not None
+        assert rows.earlier is not None
+        assert np.flatnonzero(np.isfinite(rows.response_times)).tolist() == [place]
+        assert np.flatnonzero(np.isfinite(rows.queue_delays)).tolist() == [place]
+        assert rows.earlier.rows.tolist() == [place]
+        assert np.flatnonzero(~rows.ok).tolist() == [place]
+        measured = Rows.from_logs([*plain[:place], plain[place] | {"phase": "warmup"}, *plain[place + 1 :]])
+        assert set(range(9000)) - set(measured.places.tolist()) == {place}
+
+
+def test_what_is_no_success_in_a_rate_is_none_among_the_outcomes() -> None:
+    logs = [GOOD, GOOD | {"no_success": 503}, GOOD | {"no_success": "HTTP 503"}, GOOD | {"result": False}]
+    facts = Facts(logs)
+    assert facts.rows.ok.tolist() == [True, False, False, False]
+    assert facts.outcomes == {"succeeded": 1, "no success": 3}
