@@ -288,12 +288,8 @@ class Ledger:
             return None
         return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
 
-    def open_ids(self) -> list[int]:
-        """The ids of tasks drawn and not settled, in order."""
-        return [i + 1 for i, status in enumerate(self.status) if status == OPEN]
-
     def ids_with(self, status: int) -> list[int]:
-        """The ids of tasks with this status, in order."""
+        """The ids of tasks with this status, in order. OPEN: of those drawn and not settled."""
         return [i + 1 for i, one in enumerate(self.status) if one == status] if status in self.status else []
 
     def counts(self) -> dict[str, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import threading
 import time
 
 import pytest
@@ -131,3 +133,26 @@ del run, thread
     done = script("-c", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
     assert time.monotonic() - began < 20
+
+
+LET_GO = threading.Event()
+
+
+def first_waits(item):
+    if item == 1:
+        LET_GO.wait(60)
+    return item
+
+
+@pytest.mark.parametrize("worker", [{"number": 1}, {"number": 1, "use_processing": True}], ids=["threads", "processes"])
+def test_what_was_drawn_ahead_and_never_begun_is_not_run_though_records_are_not_kept(worker):
+    LET_GO.clear()
+    drawn = []
+    tasks = (drawn.append(n) or n for n in itertools.count(1))
+    config = {"task": {"list": tasks, "function": first_waits}, "worker": worker, "runtime": 1, "verbose": False}
+    run = passing(config)
+    assert [record["status"] for record in run] == ["cancelled"]
+    LET_GO.set()
+    assert len(drawn) > 2
+    assert run.info["not_run"] == list(range(2, len(drawn) + 1))
+    assert sum(run.info["counts"].values()) == len(drawn)

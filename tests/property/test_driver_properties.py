@@ -203,7 +203,7 @@ def test_each_task_is_settled_exactly_once_in_any_order(order, statuses):
         with pytest.raises(BookingError):
             ledger.settle_run(task_id, [1.0], [2.0], [0], 1)
 
-    assert ledger.open_ids() == []
+    assert ledger.ids_with(OPEN) == []
     assert sum(ledger.counts().values()) == ledger.settled == 12
     for task_id, status in zip(order, statuses, strict=True):
         assert (ledger.results[task_id - 1] == task_id) is (status == OK)

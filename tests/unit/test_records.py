@@ -6,7 +6,7 @@ import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import BookingError
-from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, STATUS_NAMES, Failure, Ledger, TaskFailure
+from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, OPEN, STATUS_NAMES, Failure, Ledger, TaskFailure
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def test_a_run_of_tasks_is_settled_a_column_at_a_time(ledger):
     ledger.settle_run(2, [11.0, 12.0], [11.5, 13.0], ["b", "c"], 7)
 
     assert ledger.results == [None, "b", "c", None]
-    assert ledger.open_ids() == [1, 4]
+    assert ledger.ids_with(OPEN) == [1, 4]
     assert ledger.settled == 2
     log = ledger.log(3)
     assert (log["task_id"], log["started_at"], log["ended_at"], log["duration"]) == (3, 1002.0, 1003.0, 1.0)

@@ -222,7 +222,7 @@ class BoundedRun:
         driver.end()
         self._books.commit()
         items = self._source.left()
-        for task_id in self.ledger.open_ids():
+        for task_id in self.ledger.ids_with(OPEN):
             self._books.leave_out(task_id, NOT_RUN, items.get(task_id))
         if self._recorder.why_broken is not None and self.stopped != "failures":
             self.fail(self._recorder.why_broken)

@@ -12,7 +12,7 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
-from worker_dispatcher.records import NOT_RUN, OK, Failure, Ledger, Scheduled, Times, Workers
+from worker_dispatcher.records import NOT_RUN, OK, OPEN, Failure, Ledger, Scheduled, Times, Workers
 from worker_dispatcher.reports.verdict import no_success, successes
 from worker_dispatcher.units import counted
 
@@ -222,10 +222,9 @@ class PassingLedger(Ledger):
         scheduled = self._open[task_id]
         return 0.0 if scheduled is None else scheduled[0]
 
-    def open_ids(self) -> list[int]:
-        return sorted(self._open)
-
     def ids_with(self, status: int) -> list[int]:
+        if status == OPEN:
+            return sorted(self._open)
         return list(self._not_run) if status == NOT_RUN else []  # none is dropped: see `check_passing`
 
     def first_failure(self) -> tuple[int, Failure] | None:
