@@ -60,7 +60,7 @@ def test_checks_in_the_place_of_the_run_are_told_that_the_run_comes_first(given:
     assert repr(given) in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [[3, 4], [None], ("a", True)])
+@pytest.mark.parametrize("given", [[3, 4], [None], ("a", True), [{"city": "a", "mean": 0.5}]])
 def test_results_are_no_logs_and_are_refused_with_the_name_of_what_gives_them(given: object) -> None:
     for ask in (report, compare, lambda results: check(results, "failed==0")):
         with pytest.raises(TypeError, match=r"get_logs\(\) gives the logs"):

@@ -44,7 +44,7 @@ def facts_of(source: Any) -> Facts:
         logs = source.logs if ledger is None else LedgerReader(ledger, lambda: source.logs)
         return Facts(logs, source.info, source.config, getattr(source, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
-        if source and not any(isinstance(one, Mapping) for one in source):
+        if source and not any(isinstance(one, Mapping) and "started_at" in one for one in source):
             raise TypeError(
                 f"a report is made of logs, and in this list is none, but {type(source[0]).__name__}; "
                 "results are none: get_logs() gives the logs of a run"
