@@ -157,7 +157,8 @@ def test_a_run_with_a_journal_is_taken_up_by_the_same_command(program: Call, cal
     assert call(*command, "--quiet") == (0, "", "")
     assert sorted(mark.name[8:] for mark in folder.glob("running-*")) == list("abcdef")
     told = [line.split() for line in call("report", "run.db").out.splitlines()]
-    assert (told[1][:2], told[3]) == (["2", "sessions,"], ["succeeded", "8", "100.0", "%"])
+    assert told[1][:2] == ["2", "sessions,"]
+    assert ["succeeded", "8", "100.0", "%"] in told
 
 
 def test_ctrl_c_typed_on_a_terminal_ends_the_run(folder: Path, logs: Call) -> None:

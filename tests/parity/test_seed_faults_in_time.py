@@ -72,7 +72,7 @@ def test_nothing_starts_after_the_runtime_and_what_ran_is_in_the_logs(shape, run
     info = worker_dispatcher.get_result_info()
     assert max(log["started_at"] for log in logs) <= info["started_at"] + runtime + 0.05
     assert sorted(map(int, notes.all())) == task_ids()
-    assert task_ids() + info["not_run"] == list(range(1, 201))
+    assert sorted(task_ids() + info["not_run"]) == list(range(1, 201))  # a late worker may have an early one
     assert info["not_run"]
 
 
