@@ -186,7 +186,11 @@ class Rows:
 
 def _measured(logs: Sequence[Any]) -> NDArray[np.intp] | None:
     """Where the rows stand that are to be measured; None if that is all of them."""
-    if not _any_has([log for log in logs if type(log) is dict], "phase"):
+    dicts = logs if set(map(type, logs)) <= {dict} else [log for log in logs if type(log) is dict]
+    if not _any_has(dicts, "phase"):
+        return None
+    phases = [log.get("phase") for log in dicts]
+    if set(map(type, phases)) <= {str, type(None)} and set(phases) <= {"main", None}:
         return None
     phases = [log.get("phase") if type(log) is dict else None for log in logs]
     kept = [place for place, phase in enumerate(phases) if phase.__class__ is not str or phase == "main"]
@@ -195,7 +199,7 @@ def _measured(logs: Sequence[Any]) -> NDArray[np.intp] | None:
 
 def _any_has(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
     """Whether a key that few logs have is to be read at all: to look for it takes a third of the time."""
-    return bool([None for row in rows if key in row])
+    return len(rows) > 0 and (key in rows[0] or bool([None for row in rows if key in row]))
 
 
 def mappings(logs: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
