@@ -198,7 +198,7 @@ def busy(held: int = 9, slots: int = 1, **what: object) -> SimpleNamespace:
     """A worker with so many tasks, as the pool sees it."""
     plain = {"terse": True, "open": True}
     return SimpleNamespace(
-        held=range(held), slots=slots, channel=SimpleNamespace(wanted=what.pop("wanted", False)), **(plain | what)
+        held=range(held), slots=slots, channel=SimpleNamespace(unsent=what.pop("unsent", False)), **(plain | what)
     )
 
 
@@ -214,7 +214,7 @@ def test_nobody_need_listen_while_all_have_several_times_as_much_work_ahead():
 
 @pytest.mark.parametrize(
     "state",
-    [{"terse": False}, {"open": False}, {"wanted": True}],
+    [{"terse": False}, {"open": False}, {"unsent": True}],
     ids=lambda state: next(iter(state)),
 )
 def test_one_worker_in_a_special_state_is_listened_to(state):

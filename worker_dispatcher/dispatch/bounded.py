@@ -66,11 +66,12 @@ class BoundedRun:
             plan = remaining(plan, journal.ok_count)
             left = self._recalled = Recalled(tasks, self._journal, timed=plan.schedule.timed)
         self._plan, self._watch = plan, watch
+        self._drops = plan.load is not None and plan.load.drops
         self._source = TaskSource(
             left,
             ledger,
             plan.schedule,
-            drops=plan.load is not None and plan.load.drops,
+            drops=self._drops,
             timeout=plan.timeout,
             stop_at=plan.stop_at,
         )
@@ -191,10 +192,10 @@ class BoundedRun:
         """True while something has not ended. What no worker was free for in time is dropped here: by now, the pool has
         taken all it has room for."""
         source, books = self._source, self._books
-        if (late := source.take_late()) is not None:
+        if self._drops and (late := source.take_late()) is not None:
             for task_id, item in enumerate(late.items, late.first):
                 books.leave_out(task_id, DROPPED, item)
-        return not source.ended or self.ledger.settled + books.pending + source.ahead < len(self.ledger)
+        return self.ledger.settled + books.pending + source.ahead < len(self.ledger) or not source.ended
 
     def _open_load(self, driver: Driver, pool: Pool, load: Load) -> None:
         """The run's time begins once the first workers are ready, so that starting them makes no task late."""

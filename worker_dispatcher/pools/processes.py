@@ -112,6 +112,7 @@ class ProcessPool:
         self._deadlines = Deadlines(self._supervisor)
         self._limits = Limits(setup)
         self._paused = False
+        self._behind = False  # some worker may hold more tasks than it can run at once
         self._full = False  # no worker had room when tasks were handed out last
 
     def _open(
@@ -166,8 +167,11 @@ class ProcessPool:
         if self._paused:
             return
         waiting, alone, handles = source.waiting(), source.alone_waiting(), self._handles
-        self._supervisor.grow(wanted(source, handles, self._task_time()) if self._setup.timed else waiting + alone)
         self._full = False
+        if self._setup.timed:
+            self._supervisor.grow(wanted(source, handles, self._task_time()))
+        elif waiting or alone:
+            self._supervisor.grow(waiting + alone)
         reserved = self._feed_alone(source) if alone else None
         if reserved is not None:
             handles = [handle for handle in handles if handle is not reserved]
@@ -192,7 +196,8 @@ class ProcessPool:
                 return
             self._give(handle, batch)
             waiting -= len(batch.items)
-        self._rob()
+        if self._behind:
+            self._rob()
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
@@ -225,6 +230,7 @@ class ProcessPool:
         self._batching = function.batching
         self._batching.sent(len(batch.items), size)
         handle.give(batch, function, parts, fds)
+        self._behind = self._behind or len(handle.held) > handle.slots
         if batch.timeout is not None:
             self._deadlines.expect(now() + batch.timeout)
         self._supervisor.rewatch(handle)
@@ -250,7 +256,8 @@ class ProcessPool:
     def wait(self, until: float) -> list[Event]:
         if not self._events:
             due = min(until, self._next_due())
-            self._rest(due)
+            if self._full and not self._setup.timed:
+                self._rest(due)
             # Rounded up, so that a deadline has passed when the wait for it ends.
             pause = None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
             for fd, _ in self._poll.poll(pause):
@@ -269,10 +276,9 @@ class ProcessPool:
 
         To wake us at each task costs a worker several times what it costs to say how the task ended.
         """
-        if self._full and not self._setup.timed:
-            rest = min(unheard(self._handles, self._batching.per_task), until - now())
-            if (pause := int(rest * 1000)) > 0:
-                self._wakes.poll(pause)
+        rest = min(unheard(self._handles, self._batching.per_task), until - now())
+        if (pause := int(rest * 1000)) > 0:
+            self._wakes.poll(pause)
 
     def _take_events(self) -> list[Event]:
         events = self._events[:]
@@ -284,8 +290,10 @@ class ProcessPool:
         stuck_at = math.inf
         for handle in self._handles:
             due = min(due, handle.closing_at, handle.settles_at, handle.tells_at)
-            if handle.has_waiting:
+            if self._behind and handle.has_waiting:
                 stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
+        if self._behind:
+            self._behind = any(len(handle.held) > handle.slots for handle in self._handles)
         if stuck_at < due and not self._full and self._has_room():
             due = stuck_at
         return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due

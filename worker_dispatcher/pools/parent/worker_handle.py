@@ -233,7 +233,8 @@ class WorkerHandle:
         if self.garbled:
             return events
         try:
-            self.channel.flush()
+            if self.channel.unsent:
+                self.channel.flush()
             while heard := self.channel.receive():
                 self.terse = sum(map(_size, heard)) < _TERSE
                 for frame in heard:
