@@ -12,6 +12,7 @@ from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.dispatch.run import Run
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.tracebacks import FewFrames
+from worker_dispatcher.units import seconds_in
 
 if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
@@ -94,7 +95,7 @@ def find_max_rate(
     *others: Never,
     start: float = 10.0,
     most: float = 10_000.0,
-    duration: float = 10.0,
+    duration: float | str = 10.0,
     precision: float = 0.05,
     **options: Never,
 ) -> MaxRate:
@@ -103,8 +104,8 @@ def find_max_rate(
 
     config: as for `start`; enabled, rate, duration and verbose are set for each load. Its list must be one that can be
     begun again, or None. slo: checks such as ["p99<300ms", "error_rate<1%"]. start, most: the first and
-    the highest rate, tasks a second; duration: seconds of each load; precision: stop once the rate that fails is at
-    most so much (a share) above the rate that holds.
+    the highest rate, tasks a second; duration: seconds of each load, or a text such as '1min'; precision: stop once the
+    rate that fails is at most so much (a share) above the rate that holds.
     Doubles until a rate fails (or halves, six times at most, if the first does), then bisects: about
     log2(rate / start) + log2(1 / precision) loads of `duration`.
     Raises what `start` raises, and ValueError for a rate, duration, precision or check that is none.
@@ -121,9 +122,11 @@ def _find(
     *,
     start: float,
     most: float,
-    duration: float,
+    duration: float | str,
     precision: float,
 ) -> MaxRate:
+    if isinstance(duration, str):
+        duration = seconds_in(duration) or 0
     if not (0 < start <= most and duration > 0 and 0 < precision < 1):
         raise ValueError("find_max_rate needs 0 < start <= most, duration > 0 and 0 < precision < 1")
     if not isinstance(config, Mapping):

@@ -23,7 +23,7 @@ import worker_dispatcher
 worker_dispatcher.start({
     "worker": {"nubmer": 3, "frequency_mode": {"interval": 0}},
     "frequency_mode": {"enabled": True},
-    "task": {"retries": True, "timeout": "3"},
+    "task": {"retries": True, "timeout": "3 parsecs"},
 })
 """
 
@@ -85,7 +85,7 @@ def test_the_first_config_error_tells_all_problems_at_once(script):
         "  frequency_mode                  unknown option here; it lives at 'worker.frequency_mode'",
         "  task.retries                    must be a whole number >= 0, got bool True; "
         "0 means that a failed task is not tried again",
-        "  task.timeout                    must be a number of seconds > 0 or None, got str '3'; "
+        "  task.timeout                    must be a time such as 2.5, '250ms' or '5min', got str '3 parsecs'; "
         "give seconds such as 2.5, or None for no limit",
         "all options: worker-dispatcher options",
     ]

@@ -54,7 +54,7 @@ def test_a_service_that_never_fails_is_limited_by_the_highest_rate_allowed() -> 
 def test_a_service_that_always_fails_has_no_rate() -> None:
     broken = Service(0)
     broken.call = lambda task: False  # type: ignore[method-assign]
-    found = find_max_rate(config(broken), "error_rate<1%", start=64, duration=0.2)
+    found = find_max_rate(config(broken), "error_rate<1%", start=64, duration="200ms")
     assert found.rate == 0
     assert found.trials[-1].failed_by == "objectives"
     assert [trial.rate for trial in found.trials] == [64, 32, 16, 8, 4, 2, 1]

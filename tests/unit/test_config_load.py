@@ -67,7 +67,7 @@ def test_a_pacing_is_a_word_or_due_times() -> None:
         ("evenly", "must be 'burst', 'even', 'random', 'poisson' or None, got str 'evenly'"),
         ([0, 2, 1], "must never decrease, got 1.0 after 2.0 at entry 2; sort the list"),
         ([-1], "entry 0 must be >= 0"),
-        ([0, "x"], "entry 1 must be a number"),
+        ([0, "x"], "entry 1 must be a time such as 2.5, '250ms' or '5min', got str 'x'"),
         (3, "or a list of seconds, got int 3"),
         (iter([1]), "or a list of seconds"),
     ],

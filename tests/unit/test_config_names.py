@@ -243,7 +243,7 @@ def test_old_names_survive_in_merged_beside_what_they_mean() -> None:
     ("path", "value", "said"),
     [
         ("worker.per_second", -1, "must be >= 0, got -1"),
-        ("worker.per_second", "1", "got str '1'"),
+        ("worker.per_second", "1 tick", "got str '1 tick'"),
         ("worker.per_second", True, "got bool True"),
         ("worker.multiprocessing", 1, "must be True or False, got int 1"),
         ("task.result_callback", 3, "must be callable, or False"),

@@ -52,15 +52,16 @@ class _Array(Protocol):
 # At least one parameter. Which names several of them may have would take a type for each combination.
 _AtLeastOne: TypeAlias = Callable[Concatenate[Any, ...], Any]
 _Callback: TypeAlias = _AtLeastOne | _CallbackByName | Literal[False] | None
-_Stage: TypeAlias = "tuple[float, float | str] | StageDict"
+_Seconds: TypeAlias = float | str  # 2.5, '250ms'
+_Stage: TypeAlias = "tuple[_Seconds, float | str] | StageDict"
 
 
 class BackoffDict(TypedDict, total=False):
     """`task.backoff`: how long to wait before the next attempt."""
 
-    initial: float
+    initial: _Seconds
     factor: float
-    maximum: float
+    maximum: _Seconds
     jitter: float
 
 
@@ -79,7 +80,7 @@ class TaskDict(TypedDict, total=False):
     config: Any
     show_input: bool
     callback: CallbackDict
-    timeout: float | None
+    timeout: _Seconds | None
     retries: int
     backoff: BackoffDict
     retry_on: type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
@@ -96,9 +97,9 @@ class ParallelProcessingDict(TypedDict, total=False):
 
 
 class StageDict(TypedDict):
-    """One of `worker.frequency_mode.stages`. duration: seconds; rate: tasks a second; step: at once, no ramp."""
+    """One of `worker.frequency_mode.stages`. duration: 30, '5min'; rate: tasks a second; step: at once, no ramp."""
 
-    duration: float
+    duration: _Seconds
     rate: float | str
     step: NotRequired[bool]
 
@@ -107,17 +108,17 @@ class FrequencyModeDict(TypedDict, total=False):
     """`worker.frequency_mode`: tasks are released by the clock."""
 
     enabled: bool
-    interval: float
+    interval: _Seconds
     accumulated_workers: float
     max_workers: int | None
     pacing: Literal["burst", "even", "random", "poisson"] | Sequence[float] | _Array | None
     rate: float | str | None
     stages: Sequence[_Stage] | None
-    duration: float | None
+    duration: _Seconds | None
     seed: int | None
     on_saturation: Literal["queue", "drop"]
-    warmup: float
-    cooldown: float
+    warmup: _Seconds
+    cooldown: _Seconds
     abort_on: str | Sequence[str]
 
 
@@ -143,7 +144,7 @@ class ConfigDict(TypedDict, total=False):
 
     debug: bool
     verbose: bool
-    runtime: float | None
+    runtime: _Seconds | None
     progress: bool | None
     task: TaskDict
     worker: WorkerDict

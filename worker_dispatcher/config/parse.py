@@ -190,13 +190,17 @@ class Reading:
                     self.given[path], self.kept[path] = value, known[path].rule.accept(value)
 
     def merged(self) -> dict[str, Any]:
-        """The whole nested config as a dict of its own: the defaults, with the user's values as he gave them.
+        """The whole nested config as a dict of its own: the defaults, with the user's values as he gave them,
+        but a length of time that he gave as a text is its seconds.
 
         Old names that he gave are in it, and so is what they mean in new ones. Each call makes new dicts; the values
         in them are the user's own objects.
         """
-        values = {path: option.fresh_default() for path, option in options(Config).items()}
-        return _nested(values | self.given | self.legacy)
+        known = options(Config)
+        values = {path: option.fresh_default() for path, option in known.items()}
+        texts = [path for path, value in self.given.items() if isinstance(value, str)]
+        seconds = {path: self.kept[path] for path in texts if known[path].rule.kind.startswith("seconds")}
+        return _nested(values | self.given | seconds | self.legacy)
 
 
 def _read(raw: object) -> Reading:

@@ -18,6 +18,7 @@ from typing import Any
 from worker_dispatcher.config.describe import Refused, brief, got
 from worker_dispatcher.config.signature import generator_word, is_coroutine_function
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.units import seconds_in
 
 __all__ = [
     "LONGEST_WAIT",
@@ -90,11 +91,13 @@ def number(
 
 
 def seconds(fix: str, *, least: float | None = None, optional: bool = False) -> Rule:
-    """A length of time, kept as a float; above 0 unless `least` says from where."""
+    """A length of time: seconds, or a text such as '5min'; kept as a float; above 0 unless `least` says from where."""
     above = 0.0 if least is None else None
     plain = number(fix, unit="seconds", least=least, above=above, optional=optional)
 
     def accept(value: object) -> float | None:
+        if isinstance(value, str) and (value := seconds_in(text := str.__str__(value))) is None:
+            raise Refused(f"must be a time such as 2.5, '250ms' or '5min', got {got(text)}; {fix}")
         length = plain.accept(value)
         if length is not None and length > LONGEST_WAIT:
             raise Refused(f"must be <= 1e9 (31 years), got {brief(length)}; {fix}")
