@@ -36,6 +36,13 @@ def test_a_count_makes_that_many_tasks(call: Call, logs: Call) -> None:
     assert [log["result"][0] for log in logs("run.jsonl")] == [1, 2, 3]
 
 
+def test_a_function_of_items_is_refused_beside_a_count(call: Call, folder: Path) -> None:
+    (folder / "seeds.py").write_text("def visit(seed):\n    return seed\n")
+    said = call("run", "seeds:visit", "--list", "5")
+    assert (said.code, said.out) == (2, "")
+    assert "parameter 'seed' would get an item, but task.list is a count, so there are no items" in said.err
+
+
 def test_quiet_says_nothing_but_what_went_wrong(call: Call, folder: Path) -> None:
     (folder / "list.txt").write_text("one\nbad\nbad\n")
     said = call("run", "orders:fetch", "--list", "list.txt", "--quiet")

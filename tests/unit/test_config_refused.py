@@ -156,7 +156,7 @@ def test_a_coroutine_function_cannot_be_a_callback_or_a_predicate() -> None:
     assert "got a coroutine function" in problem("task.callback.on_done", later)
     assert "got a coroutine function" in problem("task.callback.on_all_done", later)
     assert "got a coroutine function" in problem("task.retry_on", later)
-    assert parse({"task": {"list": 0, "function": later}}).task.function is later
+    assert parse({"task": {"list": [], "function": later}}).task.function is later
 
 
 # ---- the error as a whole

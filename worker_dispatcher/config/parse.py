@@ -19,6 +19,7 @@ from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     NO_ITEM,
     TASK_NAMES,
+    NoItems,
     Styles,
     call_style,
     hook_style,
@@ -164,7 +165,7 @@ class Reading:
         """How the functions of the user want to be called: asked here and nowhere else."""
         has_init = self.kept.get("worker.init") is not None
         names = (*TASK_NAMES, STATE_NAME) if has_init else TASK_NAMES
-        self._look("task.function", call_style, names, _first_item(self.kept.get("task.list")))
+        self._look("task.function", call_style, names, _first_item(self.kept.get("task.list", ())))
         self._look("task.callback.on_done", call_style, CALLBACK_NAMES)
         self._look("task.callback.on_all_done", call_style, CALLBACK_NAMES)
         self._look("worker.init", hook_style, "config")
@@ -220,10 +221,12 @@ def _read(raw: object) -> Reading:
 
 
 def _first_item(tasks: object) -> object:
-    """An item of a list that can be looked at without drawing from it, for a hint."""
+    """An item of a list that can be looked at without drawing from it, for a hint; NoItems where it makes none."""
     if isinstance(tasks, list | tuple) and type(tasks) in (list, tuple) and tasks:
         return tasks[0]
-    return 0 if isinstance(tasks, int | range) else NO_ITEM
+    if tasks is None or isinstance(tasks, int):
+        return NoItems("None" if tasks is None else "a count")
+    return 0 if isinstance(tasks, range) else NO_ITEM
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

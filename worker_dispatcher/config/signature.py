@@ -16,6 +16,7 @@ __all__ = [
     "CALLBACK_NAMES",
     "TASK_NAMES",
     "CallStyle",
+    "NoItems",
     "Styles",
     "call_style",
     "generator_word",
@@ -30,6 +31,13 @@ _MEANING = {"task": "item", "result": "task's result"}
 _NO_STATE = f"parameter '{STATE_NAME}' is what worker.init makes; set worker.init, or give it a default"
 
 NO_ITEM = object()  # what is known of an item that cannot be looked at
+
+
+class NoItems(NamedTuple):
+    """In the place of an item where there is none. what: stands in the place of a list."""
+
+    what: str
+
 
 DEEPEST = 50  # decorators followed; an object that claims to wrap itself must not keep us for ever
 # Of code.co_flags, as `inspect` has them. An iterable coroutine is a generator function that types.coroutine has marked
@@ -56,8 +64,9 @@ def call_style(
     Parameters with one of the names get that by keyword, `**kwargs` gets all of them. A function that needs exactly
     one other parameter, or whose signature cannot be read, gets the subject positionally. A decorator that takes
     `**kwargs` is asked for what the function inside it takes. What a partial has bound stays bound.
-    Raises Refused where no such call can work, with a hint that goes by an item of the list. The function is not
-    called. depth: how many decorators are around it.
+    Raises Refused where no such call can work, with a hint that goes by an item of the list, and where a parameter of
+    another name would get an item and there are none, unless the name begins with `_`: it is to be ignored then. The
+    function is not called. depth: how many decorators are around it.
     """
     own = _parameters(function)
     inside = _inside(function) if depth < DEEPEST else None
@@ -142,7 +151,7 @@ class _Choice(NamedTuple):
 
     rest: what may go into its `**kwargs`; bound: keywords that a partial has set already;
     lenient: the function sits inside a decorator, which may fill what we do not know: nothing is refused;
-    item: of the list.
+    item: of the list, or NoItems.
     """
 
     parameters: list[_Parameter]
@@ -180,6 +189,9 @@ class _Choice(NamedTuple):
         if p.kind == "POSITIONAL_ONLY" and p.name in self.names and p.name != subject:
             # It would get the task in the place of the id: wrong, and nobody would see it.
             raise Refused(f"parameter '{p.name}' is positional-only; remove the '/' so that it can be given by name")
+        if isinstance(self.item, NoItems) and p.kind == "POSITIONAL_OR_KEYWORD" and not p.name.startswith("_"):
+            why = f"task.list is {self.item.what}, so there are no items"
+            raise Refused(f"parameter '{p.name}' would get an item, but {why}: name the parameter id, or give a list")
         return CallStyle(positional=True)
 
     def _about(self, strangers: list[_Parameter], known: list[str]) -> str:
