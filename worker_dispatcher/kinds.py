@@ -19,6 +19,7 @@ __all__ = [
     "is_enum",
     "members_of",
     "place_of",
+    "refuse_file",
     "slots_of",
     "told_by_value",
     "walk",
@@ -77,6 +78,17 @@ def is_by_value(module: str) -> bool:
     """The user has told cloudpickle to send what is in that module, or in a package around it."""
     told, parts = told_by_value(), module.split(".")
     return bool(told) and any(".".join(parts[: at + 1]) in told for at in range(len(parts)))
+
+
+_FILES = frozenset(("TextIOWrapper", "BufferedReader", "BufferedWriter", "BufferedRandom", "BufferedRWPair", "FileIO"))
+
+
+def refuse_file(obj: Any) -> None:
+    """Raise TypeError for a file: cloudpickle would make a StringIO of what is in it, and nobody be told. Standard
+    output and error it takes for those of the reader."""
+    kind = type(obj)
+    if kind.__module__ == "_io" and kind.__name__ in _FILES and obj is not sys.stdout and obj is not sys.stderr:
+        raise TypeError(f"{'a closed' if obj.closed else 'an open'} file cannot be sent or kept: give its path")
 
 
 def place_of(obj: Any, main: types.ModuleType) -> tuple[str, str] | None:

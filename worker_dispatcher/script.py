@@ -35,6 +35,7 @@ from worker_dispatcher.kinds import (
     is_enum,
     members_of,
     place_of,
+    refuse_file,
     slots_of,
     told_by_value,
     walk,
@@ -355,6 +356,7 @@ class ScriptPickler(pickle.Pickler):
             return getattr, (kind, obj._name_)  # its value may be what cannot be looked up in another process
         if kind.__module__ in self._names and getattr(kind, "__reduce__", None) is not object.__reduce__:
             return self._of_its_own_words(obj, kind)
+        refuse_file(obj)
         if kind.__name__ in CLOUDPICKLES and (reduce := cloudpickle().Pickler.dispatch_table.get(kind)) is not None:
             return reduce(obj)
         self._plain.add(kind)

@@ -25,6 +25,7 @@ from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
+from worker_dispatcher.kinds import refuse_file
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
 from worker_dispatcher.tracebacks import is_foreign
@@ -139,10 +140,15 @@ def pack_content(content: Any) -> Packing:
             raise
         import cloudpickle
 
+        class Careful(cloudpickle.Pickler):  # type: ignore[misc]
+            def reducer_override(self, obj: Any) -> Any:
+                refuse_file(obj)
+                return super().reducer_override(obj)
+
         parts.clear()
         large.clear()
         try:
-            _dump(cloudpickle.Pickler, content, parts, large)
+            _dump(Careful, content, parts, large)
         except BaseException as problem:
             if is_foreign(problem):
                 raise
