@@ -365,6 +365,8 @@ class Course:
             "retries": self.ledger.retries,
             "stopped": self.bounded.abort_seen or self.bounded.stopped or (None if self.done else self.bounded.asked),
             **self._load_info(),
+            **({} if self.done else {"running": True}),
+            **({} if self.done or self.tasks.total is None else {"total": self.tasks.total}),
         }
 
     def _load_info(self) -> dict[str, Any]:

@@ -281,7 +281,8 @@ class Run:
     def info(self) -> dict[str, Any]:
         """started_at, ended_at (Unix seconds), duration (seconds), counts, the ids not run and dropped, and `stopped`:
         why the run ended early ('runtime', 'interrupt', 'failures', 'cancel', 'exception' out of a signal handler or
-        where the pool cannot go on, 'journal', or what abort_on saw), else None."""
+        where the pool cannot go on, 'journal', or what abort_on saw), else None. Until the run is done also `running`,
+        True, and where that is known `total`: how many tasks there are."""
         info = self.info_without_ids()
         not_run = self._course.ledger.ids_with(NOT_RUN)
         if self._course.ended is not None and self._course.tasks.total is not None:

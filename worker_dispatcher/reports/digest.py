@@ -122,7 +122,8 @@ class Digest:
     @property
     def remarks(self) -> list[str]:
         """Sentences, without an end, on what the numbers are of; the same in all outputs."""
-        said = [] if self.facts.sessions is None else [str(self.facts.sessions)]
+        said = [_STILL_RUNNING] if self.facts.info.get("running") else []
+        said += [] if self.facts.sessions is None else [str(self.facts.sessions)]
         if self.facts.phases:
             phases = ", ".join(f"{name} {count_text(count)}" for name, count in self.facts.phases.items())
             said.append(f"phases: {phases}; the numbers are of the main phase")
@@ -220,6 +221,7 @@ class Digest:
         ]
 
 
+_STILL_RUNNING = "still running when this was read; the numbers are of the tasks that had ended"
 _PRIVATE = {"config", "list"}  # under `task`: the user's data
 
 

@@ -222,7 +222,7 @@ class Facts:
 
     @property
     def total(self) -> int | None:
-        """How many tasks there are, where a journal says so and has not all of them yet."""
+        """How many tasks there are, where a journal, or a run that goes on, says so and has not all of them yet."""
         total = self.info.get("total")
         return total if isinstance(total, int) and total > sum(self.counts.values()) else None
 
