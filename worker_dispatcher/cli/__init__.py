@@ -27,6 +27,7 @@ from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, i
 from worker_dispatcher.cli.streams import is_absent, output_apart, reason_lost, watch_outputs
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.interrupt import Presses
+from worker_dispatcher.units import rate_in, seconds_in
 
 __all__ = ["main"]
 
@@ -78,7 +79,7 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
     _expect_command(parser, sys.argv[1:] if arguments is None else arguments)
     _, strange = parser.parse_known_args(arguments, given)
     if strange:
-        _refuse(strange[0], given.command, commands.get(given.command, parser), commands)
+        _refuse(strange, given, commands.get(given.command, parser), commands)
     if given.command is None:
         parser.print_help()
         return BAD
@@ -91,11 +92,14 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
         return function(given)
 
 
-def _refuse(strange: str, command: str | None, parser: argparse.ArgumentParser, commands: _Parsers) -> NoReturn:
+def _refuse(
+    arguments: list[str], given: argparse.Namespace, parser: argparse.ArgumentParser, commands: _Parsers
+) -> NoReturn:
     """End with the usage of the command that was meant, and with the commands that have such an option, or with the
     name that is most like the one given."""
     import difflib  # 2 ms, and only a wrong command line needs it
 
+    strange, command = arguments[0], given.command
     name = strange.partition("=")[0]
     owners = [one for one, other in commands.items() if name in _options_of(other)]
     text = f"unknown argument {strange}"
@@ -105,9 +109,35 @@ def _refuse(strange: str, command: str | None, parser: argparse.ArgumentParser, 
         text += ", to be given after the name of the command"
     elif command == "run" and "report" in owners:
         text += f": give --log run.jsonl here, then worker-dispatcher report run.jsonl {name} FILE"
+    elif strange == "-" or not strange.startswith("-"):
+        text += f"; did you mean {meant}?" if (meant := _meant(arguments, given, _options_of(parser))) else ""
     elif near := difflib.get_close_matches(name, _options_of(parser), 1, cutoff=0.8 if owners else 0.6):
         text += f"; did you mean {near[0]}?"
     parser.error(text)
+
+
+def _meant(arguments: list[str], given: argparse.Namespace, known: list[str]) -> str:
+    """What to type for values that have no option before them; empty where nothing fits."""
+    import shlex  # only a wrong command line needs it
+
+    value = arguments[0]
+    suffix = value.rpartition(".")[2].lower()
+    fits = {
+        "--check": re.search(r"[<>=]", value),
+        f"--{suffix}": suffix in ("html", "xlsx", "png") or (suffix in ("csv", "json") and "--list" not in known),
+        "--stages": ":" in value and given.command == "load" and given.rate is None,
+        "--rate": rate_in(value) and given.command == "load" and given.stages is None,
+        "--duration": seconds_in(value),
+        "--max-workers": value.isdecimal(),
+        "--list": True,
+        "--workers": value.isdecimal(),
+    }
+    for option, fit in fits.items():
+        if fit and option in known and not getattr(given, option[2:].replace("-", "_")):
+            return f"{option} {shlex.quote(value)}"
+    if given.command == "report" and len(arguments) == 1:
+        return f"worker-dispatcher compare {shlex.quote(given.run)} {shlex.quote(value)}"
+    return ""
 
 
 def _expect_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:

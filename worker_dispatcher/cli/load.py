@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
         formatter_class=Help,
     )
     parser.add_argument("function", metavar="module:function", help=TARGET_HELP)
-    due = parser.add_mutually_exclusive_group(required=True)
+    due = parser.add_mutually_exclusive_group()
     due.add_argument("--rate", metavar="RATE", help="calls a second: 200, 200/s, 90/min, 3600/h")
     due.add_argument("--stages", type=stages, metavar="STAGES", help="rates that change: 30s:200/s,60s:200/s,10s:0")
     parser.add_argument("--duration", type=length, metavar="TIME", help="no call starts after it: 60, 90s, 5min")
@@ -101,6 +101,8 @@ def _tell_of_short_stages(given: argparse.Namespace) -> None:
 
 
 def _load(given: argparse.Namespace) -> int:
+    if given.rate is None and given.stages is None:  # not required of the parser, as --list of `run`
+        given.parser.error("one of the arguments --rate --stages is required")
     if given.stages is None and given.duration is None and given.list is None:
         given.parser.error("a --rate has no end of its own: give --duration, or a --list")
     refuse_checks(given)

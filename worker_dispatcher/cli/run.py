@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
         formatter_class=Help,
     )
     parser.add_argument("function", metavar="module:function", help=TARGET_HELP)
-    parser.add_argument("--list", required=True, metavar="LIST", help=LIST_HELP)
+    parser.add_argument("--list", metavar="LIST", help=LIST_HELP)
     parser.add_argument("--workers", type=int, metavar="N", help="how many tasks run at a time; else one per core")
     add_processes(parser)
     parser.add_argument("--timeout", type=length, metavar="TIME", help="of one attempt: 10, 250ms, 5min")
@@ -65,10 +65,12 @@ def add(commands: Any) -> None:
     add_check(parser)
     add_progress(parser)
     add_outputs(parser, "log")
-    parser.set_defaults(function_of_command=_run)
+    parser.set_defaults(function_of_command=_run, parser=parser)
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.list is None:  # not required of the parser, so that a list without its option is answered with that
+        given.parser.error("the following arguments are required: --list")
     refuse_checks(given)
     refuse_early(given)
     worker, number = shape(given, given.workers, "--workers")
