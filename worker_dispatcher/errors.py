@@ -6,7 +6,7 @@
     ├── TaskTimeout (TimeoutError)          a task was over its time
     ├── WorkerDied (BrokenProcessPool)      a worker process ended while it ran a task (worker_died.py)
     ├── RemoteTraceback                     the cause of an exception that came from a worker
-    ├── RunError                            the run as a whole cannot go on
+    ├── RunError (RuntimeError)             the run as a whole cannot go on
     ├── JournalError (ValueError)           the journal of the config cannot be used, or used any further
     └── BookingError                        a task was settled twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
@@ -97,7 +97,7 @@ class RemoteTraceback(WorkerDispatcherError):
         return "\n" + str(self.args[0]) if self.args else ""
 
 
-class RunError(WorkerDispatcherError):
+class RunError(WorkerDispatcherError, RuntimeError):
     """The run as a whole cannot go on; the text says why and what to do."""
 
     __module__ = PACKAGE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.course import Course
     from worker_dispatcher.dispatch.handover import Handover
 
-__all__ = ["Bell", "Taking", "course_over", "rung_or_left"]
+__all__ = ["Bell", "Taking", "course_over", "rung_or_left", "this_task"]
 
 _STOPPING = 5.0  # seconds
 
@@ -70,14 +71,19 @@ async def course_over(course: Course, bell: Bell) -> None:
             await rung_or_left(course, bell)
 
 
+def this_task() -> object:
+    """Who iterates here."""
+    return asyncio.current_task() or threading.current_thread()
+
+
 class Taking:
     """`async for` over a run that keeps no records. Leaving the loop early cancels the run.
 
     No generator: one that is left is not closed before its event loop comes to that, and `await run` may come first.
-    finish: raises what the run raises; it holds the run as long as somebody iterates it.
+    finish: raises what the run raises, is told who had all; it holds the run as long as somebody iterates it.
     """
 
-    def __init__(self, course: Course, handover: Handover, finish: Callable[[], None]) -> None:
+    def __init__(self, course: Course, handover: Handover, finish: Callable[[object], None]) -> None:
         self._course, self._handover, self._finish = course, handover, finish
         self._bell, self._taker = Bell(), id(asyncio.current_task())
         handover.claim(self._taker)
@@ -96,7 +102,7 @@ class Taking:
             await rung_or_left(self._course, self._bell)
         self._course.join()
         with FewFrames():
-            self._finish()
+            self._finish(this_task())
         raise StopAsyncIteration
 
     def __del__(self) -> None:

@@ -344,6 +344,13 @@ class Course:
             self.news.append((first, count))
             self._tell()
 
+    def next_told(self) -> int:
+        """The next of the tasks in `news`, which are not none; under `changed`. One by one: a loop may be left."""
+        first, count = self.news.popleft()
+        if count > 1:
+            self.news.appendleft((first + 1, count - 1))
+        return first
+
     def _tell(self) -> None:
         self.changed.notify_all()
         for bell in self.bells:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.config import Reading, read
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.dispatch.interrupt import Loop
-from worker_dispatcher.errors import TaskFailure
+from worker_dispatcher.errors import RunError, TaskFailure
 from worker_dispatcher.records import DROPPED, NOT_RUN, Ledger
 from worker_dispatcher.tracebacks import FewFrames, part_from_frames, spare_of
 
@@ -34,10 +34,11 @@ _READ_BY_REPORTS = {
 class Run:
     """A dispatch, from `launch` or `start`. Immutable once it is finished.
 
-    Iterate it, with `for` or `async for`, for the logs of tasks as they end, in the order they end. Leaving the loop
-    early lets the run go on; cancel() stops it, and so does Ctrl-C in the loop or in wait(). results, logs and info are
-    complete once `done`. `await` it for its end; cancelling that cancels the run. What the run raises comes out of the
-    loop, at its end, of wait() and of await. Thread-safe: every method may be called from any thread.
+    Iterate it once, with `for` or `async for`, for the logs of tasks as they end, in the order they end. Leaving the
+    loop early lets the run go on, and another loop goes on where it was left; cancel() stops it, and so does Ctrl-C in
+    the loop or in wait(). results, logs and info are complete once `done`. `await` it for its end; cancelling that
+    cancels the run. What the run raises comes out of the loop, at its end, of wait() and of await. Thread-safe: every
+    method may be called from any thread.
 
     Launched with keep_records=False it hands each log over and forgets it, in memory that does not grow: results, logs
     and tps() raise RunError. While thousands of records wait (fewer for slow tasks), nothing more is started; what runs
@@ -49,6 +50,7 @@ class Run:
         self._course, self._reading = course, reading
         self._logs: list[dict[str, Any]] | None = None
         self._rendering = threading.Lock()
+        self._had_all: tuple[weakref.ref[object], ...] = ()  # whose loop came to the end: its thread, and asyncio task
         self._warned = False
 
     @classmethod
@@ -131,17 +133,37 @@ class Run:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The logs of tasks as they end, each once. What is known only at the end is not in them: `in_flight`, and the
-        phase 'cooldown' of a load without a planned end."""
+        phase 'cooldown' of a load without a planned end. RunError for a second loop behind one that came to the end."""
         course, handover = self._course, self._course.handover
         try:
+            self._expect_logs_for(threading.current_thread())
             with FewFrames(), Loop(course) as loop:
                 yield from self._logs_as_tasks_end(loop) if handover is None else self._handed_over(handover, loop)
                 course.until_told(None)
                 course.join()
-                self.raise_error()
+                self._end_loop(threading.current_thread())
         except BaseException:
             del self, course  # see tracebacks
             raise
+
+    def _expect_logs_for(self, who: object) -> None:
+        """Refuse a loop behind one that came to the end. Other threads and tasks may share the logs, and come late."""
+        if not self._had_all:
+            return
+        here = threading.current_thread()
+        thread, task = (one() for one in self._had_all)
+        if thread is here and (who is here or task in (None, who, here)):
+            kept = "run.logs has them, and get_logs() those of the last run"
+            fix = kept if self._course.ledger.keeps else "launch it without keep_records=False, and run.logs keeps them"
+            raise RunError(f"a run can be iterated once, and the logs of this one were handed out already; {fix}")
+
+    def _end_loop(self, who: object) -> None:
+        """Raise what the run raises; otherwise who iterates it has had all logs."""
+        try:
+            self.raise_error()
+            self._had_all = weakref.ref(threading.current_thread()), weakref.ref(who)
+        finally:
+            del self  # see tracebacks
 
     def _handed_over(self, handover: Handover, loop: Loop) -> Iterator[dict[str, Any]]:
         handover.claim(threading.get_ident())
@@ -164,44 +186,44 @@ class Run:
             del self, bounded, error
 
     def _logs_as_tasks_end(self, loop: Loop) -> Iterator[dict[str, Any]]:
+        course, ledger, changed = self._course, self._course.ledger, self._course.changed
         while not loop.pressed:
-            with self._course.changed:
-                self._course.changed.wait_for(lambda: self._course.news or self._course.told)
-                if loop.pressed or not self._course.news:
+            with changed:
+                while not (course.news or course.told):
+                    changed.wait()
+                if loop.pressed or not course.news:
                     break
-                first, count = self._course.news.popleft()
-            yield from self._logs_of(first, count)
-
-    def _logs_of(self, first: int, count: int) -> Iterator[dict[str, Any]]:
-        for task_id in range(first, first + count):
-            if self._course.ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
-                yield self._course.ledger.log(task_id)
+                task_id = course.next_told()
+            if ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
+                yield ledger.log(task_id)
 
     def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         """As `__iter__`, for `async for`: the loop of the caller is not held up."""
         if self._course.handover is None:
             return self._told_of_logs()
-        from worker_dispatcher.dispatch.bell import Taking
+        from worker_dispatcher.dispatch.bell import Taking, this_task
 
-        return Taking(self._course, self._course.handover, self.raise_error)
+        self._expect_logs_for(this_task())
+        return Taking(self._course, self._course.handover, self._end_loop)
 
     async def _told_of_logs(self) -> AsyncIterator[dict[str, Any]]:
-        from worker_dispatcher.dispatch.bell import Bell, rung_or_left
+        from worker_dispatcher.dispatch.bell import Bell, rung_or_left, this_task
 
         course, bell = self._course, Bell()
+        self._expect_logs_for(this_task())
         with course.changed:
             course.bells.append(bell)
         try:
             while True:
-                bell.hush()
                 with course.changed:
-                    first, count = course.news.popleft() if course.news else (0, 0)
-                    over = course.told
-                for log in self._logs_of(first, count):
-                    yield log
-                if not count and over:
+                    task_id, over = course.next_told() if course.news else 0, course.told
+                    if not task_id:
+                        bell.hush()
+                if task_id and course.ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
+                    yield course.ledger.log(task_id)
+                if not task_id and over:
                     break
-                if not count:
+                if not task_id:
                     await rung_or_left(course, bell)
         finally:
             with course.changed:
@@ -209,7 +231,7 @@ class Run:
         course.join()
         try:
             with FewFrames():
-                self.raise_error()
+                self._end_loop(this_task())
         except BaseException:
             del self, course  # see tracebacks
             raise
