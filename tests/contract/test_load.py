@@ -238,8 +238,9 @@ def test_a_check_that_stays_false_does_nothing(plain_shape: Shape, run: Run) -> 
 
 def test_what_is_no_check_is_refused_before_anything_starts(plain_shape: Shape, run: Run) -> None:
     with pytest.raises(ConfigError, match=r"abort_on\[1\]") as caught:
-        run(plain_shape, ones, 3, load(rate=5, abort_on=["error_rate>1%", "oranges>3"]))
+        run(plain_shape, ones, 3, load(rate=5, abort_on=["error_rate>1%", "oranges>3", "error>5% for 3s"]))
     assert "there is no metric 'oranges'" in str(caught.value)
+    assert "check 'error>5%': error is not measured in %; did you mean error_rate?" in str(caught.value)
 
 
 def test_a_check_whose_window_is_empty_does_nothing(plain_shape: Shape, run: Run) -> None:

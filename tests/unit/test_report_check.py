@@ -88,10 +88,28 @@ def test_rows_answer_any_percentile_and_window_and_a_report_its_own() -> None:
         (300, "cannot be read"),
         ("latency<300ms", "no metric 'latency'"),
         ("response.max<3s", "no metric 'response.max'"),
-        ("p99<300", "no unit"),
         ("p99<3%", "not measured in %"),
         ("tps>3ms", "not measured in ms"),
         ("total>3s", "not measured in s"),
+    ],
+)
+def test_an_expression_that_is_none_is_named_and_the_grammar_shown(expression: Any, why: str) -> None:
+    with pytest.raises(ValueError, match="check") as caught:
+        check(ROWS, [expression])
+    assert repr(expression) in str(caught.value)
+    assert why in str(caught.value)
+    assert GRAMMAR in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("p99<300", "it has no unit; perhaps 300ms is meant"),
+        ("success>99%", "success is not measured in %; did you mean success_rate?"),
+        ("succeeded>99%", "success is not measured in %; did you mean success_rate?"),
+        ("error<5%", "error is not measured in %; did you mean error_rate?"),
+        ("failed<5%", "failed is not measured in %; did you mean error_rate?"),
+        ("sucess_rate>99%", "did you mean success_rate?"),
         ("error_rate<5", "perhaps 5% is meant"),
         ("error_rate<1", "perhaps 1% is meant"),
         ("p0<1s", "at most 100"),
@@ -101,12 +119,31 @@ def test_rows_answer_any_percentile_and_window_and_a_report_its_own() -> None:
         ("dropped==0", "counts="),
     ],
 )
-def test_an_expression_that_is_none_is_named_and_the_grammar_shown(expression: Any, why: str) -> None:
+def test_one_line_is_enough_where_it_says_what_is_meant(expression: str, why: str) -> None:
     with pytest.raises(ValueError, match="check") as caught:
-        check(ROWS, [expression])
-    assert repr(expression) in str(caught.value)
+        check(ROWS, expression)
+    assert str(caught.value).startswith(f"check {expression!r}: ")
     assert why in str(caught.value)
-    assert GRAMMAR in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_expressions_that_are_none_are_told_at_once_and_the_grammar_only_once() -> None:
+    with pytest.raises(ValueError, match="check") as caught:
+        check(ROWS, ["p99<300", "foo<3", "tps>1", "bar<3"])
+    assert str(caught.value) == (
+        "check 'p99<300': it has no unit; perhaps 300ms is meant\n"
+        "check 'foo<3': there is no metric 'foo'\n"
+        f"check 'bar<3': there is no metric 'bar'\n{GRAMMAR}"
+    )
+
+
+def test_all_that_a_source_does_not_know_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="check") as caught:
+        check(ROWS, ["dropped==0", "tps>1", "timeout==0"])
+    assert [line.partition(":")[0] for line in str(caught.value).split("\n")] == [
+        "check 'dropped==0'",
+        "check 'timeout==0'",
+    ]
 
 
 def test_a_limit_is_the_number_as_it_is_written() -> None:

@@ -99,6 +99,18 @@ def test_a_change_of_a_share_that_can_never_come_is_refused(change: str) -> None
         read_changes([change])
 
 
+def test_all_changes_that_are_none_are_told_at_once() -> None:
+    with pytest.raises(ValueError, match="change") as caught:
+        read_changes(["p95>+10", "oranges>+1%", "error_rate>+1"])
+    lines = str(caught.value).split("\n")
+    assert lines[:3] == [
+        "change 'p95>+10': it has no unit",
+        "change 'oranges>+1%': there is no 'oranges'",
+        "change 'error_rate>+1': a share changes by less than 1; perhaps +1% is meant",
+    ]
+    assert str(caught.value).count("a change is NAME") == 1
+
+
 @pytest.mark.parametrize("columns", [40, 58, 79, 80, 200])
 def test_the_table_fits_any_terminal_of_40_columns_and_more(columns: int) -> None:
     runs = [

@@ -31,7 +31,7 @@ class AbortWatch:
 
     def __init__(self, expressions: Sequence[str], ledger: Ledger) -> None:
         self._ledger = ledger
-        self._checks = [_parse(text, nth) for nth, text in enumerate(expressions)]
+        self._checks = _parse(expressions)
         self.due = now() + _EVERY
         self.seen = ""
 
@@ -82,15 +82,22 @@ class AbortWatch:
         )
 
 
-def _parse(text: str, nth: int) -> tuple[str, str, float]:
-    """(the text, its check, over how many seconds). Refuses what is no check, before anything starts."""
+def _parse(expressions: Sequence[str]) -> list[tuple[str, str, float]]:
+    """(the text, its check, over how many seconds) of each. Refuses those that are none, before anything starts."""
+    if not expressions:
+        return []
     from worker_dispatcher.reports.check import check
     from worker_dispatcher.reports.rows import Rows
 
-    found = _FOR.fullmatch(text)
-    assert found is not None  # it matches anything
-    try:
-        check(Rows.from_columns([], [], []), found["check"], counts=dict.fromkeys(STATUS_NAMES, 0))
-    except ValueError as error:
-        raise ConfigError([(f"worker.frequency_mode.abort_on[{nth}]", str(error))]) from None
-    return text, found["check"], float(found["seconds"] or 0)
+    read, problems = [], []
+    for nth, text in enumerate(expressions):
+        found = _FOR.fullmatch(text)
+        assert found is not None  # it matches anything
+        try:
+            check(Rows.from_columns([], [], []), found["check"], counts=dict.fromkeys(STATUS_NAMES, 0))
+        except ValueError as error:
+            problems.append((f"worker.frequency_mode.abort_on[{nth}]", str(error)))
+        read.append((text, found["check"], float(found["seconds"] or 0)))
+    if problems:
+        raise ConfigError(problems)
+    return read

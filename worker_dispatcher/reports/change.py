@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from worker_dispatcher.reports.check import COMPARE, NUMBER, SECONDS, Asked, Verdict, judge
+from worker_dispatcher.reports.check import COMPARE, NUMBER, SECONDS, Asked, Refusal, Verdict, judge, read_all
 from worker_dispatcher.reports.compare import Comparison, Difference
 
 __all__ = ["GRAMMAR", "judge_changes", "read_changes"]
@@ -23,8 +23,8 @@ _CHANGE = re.compile(rf"\s*(?P<name>[a-z][\w.]*)\s*(?P<compare>[<>]=?)\s*(?P<lim
 
 
 def read_changes(expressions: str | Iterable[str]) -> tuple[Asked, ...]:
-    """GRAMMAR says how they are written. ValueError, with the grammar, for what is none."""
-    return tuple(map(_parse, [expressions] if isinstance(expressions, str) else expressions))
+    """GRAMMAR says how they are written. ValueError, with the grammar, that names all that are none."""
+    return tuple(read_all(_parse, expressions, GRAMMAR))
 
 
 def judge_changes(changes: Iterable[Asked], comparison: Comparison) -> Verdict:
@@ -57,8 +57,8 @@ def _unit_of(name: str) -> str | None:
     return {"tps": "/s", "steady_tps": "/s", "error_rate": "", "success": "tasks"}.get(name)
 
 
-def _refusal(text: str, why: str) -> ValueError:
-    return ValueError(f"change {text!r}: {why}\n{GRAMMAR}")
+def _refusal(text: str, why: str) -> Refusal:
+    return Refusal(f"change {text!r}: {why}", says_all="perhaps" in why)
 
 
 def _observed(asked: Asked, comparison: Comparison) -> float | None:

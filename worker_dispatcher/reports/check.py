@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,9 +18,23 @@ from worker_dispatcher.reports.summary import percentile_name, summary_of_run
 from worker_dispatcher.reports.tps import additions, get_tps
 from worker_dispatcher.units import MICROSECONDS
 
-__all__ = ["COMPARE", "GRAMMAR", "NUMBER", "SECONDS", "Asked", "Finding", "Verdict", "check", "judge"]
+__all__ = [
+    "COMPARE",
+    "GRAMMAR",
+    "NUMBER",
+    "SECONDS",
+    "Asked",
+    "Finding",
+    "Refusal",
+    "Verdict",
+    "check",
+    "judge",
+    "read_all",
+]
 
 __tracebackhide__ = True  # see tracebacks
+
+_T = TypeVar("_T")
 
 GRAMMAR = """a check is METRIC OPERATOR NUMBER[UNIT], for example p99<300ms
   seconds   p50, p99.9, ..., avg, max: of a load from the due time, else from the start; execution.p50, .avg, .max,
@@ -89,12 +103,34 @@ def check(
     source: what get_tps gave, or Rows. A report knows only the percentiles and the peak_rate window that it was made
     with; Rows answer any. counts: outcomes by name as in get_result_info()['counts'], for what is in no log.
     Without a single value (no task ran, or the logs have no such field) a check does not hold, unless it is one of
-    `total` or of counts: silence is no proof. ValueError for an expression that is none, or asks for what `source`
-    does not know. Without expressions the verdict is true.
+    `total` or of counts: silence is no proof. ValueError for expressions that are none, or else for those that ask for
+    what `source` does not know; it names each. Without expressions the verdict is true.
     """
-    asked = [_parse(text) for text in ([expressions] if isinstance(expressions, str) else expressions)]
+    asked = read_all(_parse, expressions, GRAMMAR)
     known = _Known(source, asked, counts or {})
-    return Verdict(tuple(judge(one, known.value(one)) for one in asked))
+    return Verdict(tuple(read_all(lambda one: judge(one, known.value(one)), asked, GRAMMAR)))
+
+
+class Refusal(ValueError):
+    """What is wrong with one expression. says_all: it tells what to write, so that the grammar need not."""
+
+    def __init__(self, text: str, says_all: bool) -> None:
+        self.says_all = says_all
+        super().__init__(text)
+
+
+def read_all(read: Callable[[Any], _T], given: str | Iterable[Any], grammar: str) -> list[_T]:
+    """What comes of each. A ValueError names all that are refused, and gives the grammar where that is needed."""
+    found, refused = [], []
+    for one in [given] if isinstance(given, str) else given:
+        try:
+            found.append(read(one))
+        except Refusal as refusal:
+            refused.append(refusal)
+    if refused:
+        unclear = not all(one.says_all for one in refused)
+        raise ValueError("\n".join([*map(str, refused), *([grammar] if unclear else ())]))
+    return found
 
 
 class Asked(NamedTuple):
@@ -167,19 +203,21 @@ _ALSO_CALLED: Mapping[str, str] = {
     **{"mean": "avg", "min": "execution.min"},
     **{"median": "p50", "med": "p50"},
 }
+_SHARES: Mapping[str, str] = {
+    **dict.fromkeys(("success", "ok"), "success_rate"),
+    **dict.fromkeys(("error", "failed"), "error_rate"),
+}
 _OUTCOMES = ("ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 
 
 def _parse(text: str) -> Asked:
     found = _CHECK.fullmatch(_in_our_words(text)) if isinstance(text, str) else None
     if not found:
-        raise _refusal(text, "it cannot be read")
+        raise _refusal(text, "it cannot be read", says_all=False)
     name, unit = _metric(text, found)
     factor = _UNITS[unit].get(found["unit"])
     if factor is None:
-        likely = "ms" if Fraction(found["limit"]) >= 1 else "s"
-        missing = "it has no unit" + (f"; perhaps {found['limit']}{likely} is meant" if unit == "s" else "")
-        raise _refusal(text, f"{name} is not measured in {found['unit']}" if found["unit"] else missing)
+        raise _wrong_unit(text, name, unit, found)
     limit = float(Fraction(found["limit"]) * factor)
     if unit == "share" and (limit > 1 or (limit == 1 and not found["unit"])):
         raise _refusal(text, f"a share is below 1, or at most 100%; perhaps {found['limit']}% is meant")
@@ -189,6 +227,15 @@ def _parse(text: str) -> Asked:
     if parsed.percent is not None and not 0 < parsed.percent <= 100:
         raise _refusal(text, "a percentile is over 0 and at most 100")
     return parsed
+
+
+def _wrong_unit(text: str, name: str, unit: str, found: re.Match[str]) -> Refusal:
+    if not found["unit"]:  # only seconds need one
+        likely = "ms" if Fraction(found["limit"]) >= 1 else "s"
+        return _refusal(text, f"it has no unit; perhaps {found['limit']}{likely} is meant")
+    share = _SHARES.get(name) if found["unit"] == "%" else None
+    why = f"{name} is not measured in {found['unit']}"
+    return _refusal(text, f"{why}; did you mean {share}?" if share else why, says_all=share is not None)
 
 
 def _in_our_words(text: str) -> str:
@@ -207,8 +254,10 @@ def _metric(text: str, found: re.Match[str]) -> tuple[str, str]:
     if unit is None:
         import difflib  # only who is wrong needs it
 
-        near = difflib.get_close_matches(name, [*_PATHS, *_RATES, *_OUTCOMES, "failed", "error_rate", "p99"], 1)
-        raise _refusal(text, f"there is no metric {name!r}{f'; did you mean {near[0]}?' if near else ''}")
+        known = [*_PATHS, *_RATES, *_OUTCOMES, *_FROM_DUE, *_SHARES.values(), "failed", "p99"]
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise _refusal(text, f"there is no metric {name!r}{meant}", says_all=bool(near))
     return name, unit
 
 
@@ -234,8 +283,8 @@ def _unit_of(name: str) -> str | None:
     return "" if name in _PATHS or name in _OUTCOMES or name == "failed" else None
 
 
-def _refusal(text: object, why: str) -> ValueError:
-    return ValueError(f"check {text!r}: {why}\n{GRAMMAR}")
+def _refusal(text: object, why: str, *, says_all: bool = True) -> Refusal:
+    return Refusal(f"check {text!r}: {why}", says_all)
 
 
 def judge(asked: Asked, observed: float | None, *, fails: bool = False) -> Finding:
