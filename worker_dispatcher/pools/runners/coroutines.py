@@ -49,7 +49,7 @@ _EXCUSED = 1.0  # seconds beyond its timeout that a coroutine gets anew when ano
 class CoroutineRunner:
     """Up to `size` coroutines at once on one event loop in one daemon thread, each as an asyncio task of its own.
 
-    The loop's thread owns everything but queue; feed and close hand over with call_soon_threadsafe.
+    The loop's thread owns everything but the queue; feed and close hand over with call_soon_threadsafe.
     A coroutine over its time is cancelled by the loop; one that does not let go for _LOOP_GRACE seconds more
     shows in its row's deadline, for whoever watches the rows.
     """
