@@ -32,7 +32,7 @@ import psutil
 import pytest
 
 import worker_dispatcher
-from worker_dispatcher.dispatch.machine import usable_cores
+from worker_dispatcher.osproc.cores import usable_cores
 
 LONGEST_WAIT = 5.0  # seconds until what is ending must have ended; a clean test waits for nothing
 SHARED_MEMORY = Path("/dev/shm")

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from worker_dispatcher.dispatch import machine
-from worker_dispatcher.dispatch.machine import usable_cores
+from worker_dispatcher.osproc.cores import usable_cores
 
 V2 = "/sys/fs/cgroup/cpu.max"
 QUOTA = "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"

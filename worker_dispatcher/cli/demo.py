@@ -11,8 +11,8 @@ from worker_dispatcher.cli.ending import FAILED, OK, Refused
 from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
-from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.osproc.cores import usable_cores
 from worker_dispatcher.reporting import report
 from worker_dispatcher.units import seconds_text
 

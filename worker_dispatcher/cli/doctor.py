@@ -64,7 +64,7 @@ def _doctor(_given: argparse.Namespace) -> int:
 
 def _lines() -> Iterator[_Line]:
     from worker_dispatcher import __version__
-    from worker_dispatcher.dispatch.machine import usable_cores
+    from worker_dispatcher.osproc.cores import usable_cores
 
     cores = usable_cores()
     yield _Line("version", f"worker_dispatcher {__version__}")
@@ -82,7 +82,7 @@ def _lines() -> Iterator[_Line]:
 
 
 def _cpus(cores: int) -> _Line:
-    from worker_dispatcher.dispatch.machine import cpu_quota
+    from worker_dispatcher.osproc.cores import cpu_quota
 
     quota = cpu_quota()
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -91,7 +91,7 @@ def _cpus(cores: int) -> _Line:
 
 
 def _memory(cores: int) -> _Line:
-    from worker_dispatcher.dispatch.machine import memory_limit
+    from worker_dispatcher.osproc.cores import memory_limit
 
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = memory_limit() or whole

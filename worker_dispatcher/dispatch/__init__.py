@@ -19,7 +19,7 @@
     run.py        the handle of it: results, logs, info, wait, cancel, iteration
     handover.py   instead of the Ledger for a run that keeps no records: what is settled goes to whoever iterates it
     abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
-    interrupt.py  Ctrl-C as a request        machine.py  usable cores
+    interrupt.py  Ctrl-C as a request
     banner.py     the one place that prints  summary.py  what it prints at the end
     progress_display.py  the progress of a run, looked at by the clock, and where it is shown
     progress_stats.py    what there is to see of it

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config, input_text
-from worker_dispatcher.dispatch.machine import usable_cores
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import Name, Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
 from worker_dispatcher.wire import Packed
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.load import Load
 
 __all__ = ["Plan", "make_plan", "open_pool"]
-
-_BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Plan(NamedTuple):
@@ -82,7 +79,7 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         _setup(config, anchor, timed=schedule.timed),
         RetryPolicy(config.task.retries, config.task.backoff),
         config.worker.start_method,
-        _environment(config.worker.blas_threads, cores, processes),
+        blas_environment(config.worker.blas_threads, cores, processes),
         load,
         config.task.show_input,
         config.worker.number or (cores if load is not None else number),
@@ -143,13 +140,6 @@ def _hooks(config: Config) -> Hooks | None:
     if init is None and end is None:
         return None
     return Hooks(init, config.styles.init, end, config.styles.exit)
-
-
-def _environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:
-    """Variables that keep workers x BLAS threads within the cores; what the user set himself stands."""
-    # The others are looked at before the common one, and must not hide what the user said there.
-    limit = str(blas_threads or os.environ.get("OMP_NUM_THREADS") or max(1, cores // processes))
-    return {name: limit for name in _BLAS if blas_threads or name not in os.environ}
 
 
 def open_pool(plan: Plan, named: Name, packed: Packed | None) -> Pool:

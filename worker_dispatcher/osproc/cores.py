@@ -1,11 +1,13 @@
-"""What this machine lets a run use."""
+"""What this machine lets a run use, and how its cores are shared."""
 
 from __future__ import annotations
 
 import math
 import os
 
-__all__ = ["cpu_quota", "memory_limit", "usable_cores"]
+__all__ = ["blas_environment", "cpu_quota", "memory_limit", "usable_cores"]
+
+_BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 _NO_LIMIT = 1 << 60  # bytes: version 1 says so many where nobody set a limit
 
@@ -14,6 +16,13 @@ def usable_cores() -> int:
     """CPUs this process may use: its affinity, cut by the container's quota. At least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, cpu_quota() or cores))
+
+
+def blas_environment(blas_threads: int | None, cores: int, processes: int) -> dict[str, str]:
+    """Variables that keep workers x BLAS threads within the cores; what the user set himself stands."""
+    # The others are looked at before the common one, and must not hide what the user said there.
+    limit = str(blas_threads or os.environ.get("OMP_NUM_THREADS") or max(1, cores // processes))
+    return {name: limit for name in _BLAS if blas_threads or name not in os.environ}
 
 
 def cpu_quota() -> int | None:
