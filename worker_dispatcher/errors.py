@@ -8,7 +8,7 @@
     ├── RemoteTraceback                     the cause of an exception that came from a worker
     ├── RunError (RuntimeError)             the run as a whole cannot go on
     ├── JournalError (ValueError)           the journal of the config cannot be used, or used any further
-    └── BookingError                        a task was settled twice: a fault of this library
+    └── BookingError                        a task was completed twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
     WorkerWarning (UserWarning)             something about a worker that cost no task, such as an error in worker.exit
 
@@ -120,7 +120,7 @@ class JournalError(WorkerDispatcherError, ValueError):
 
 
 class BookingError(WorkerDispatcherError):
-    """A task was settled twice, or never given out: a fault of this library. `story` tells what is known of it."""
+    """A task was completed twice, or never given out: a fault of this library. `story` tells what is known of it."""
 
     def __init__(self, task_id: int, story: str) -> None:
         self.task_id, self.story = task_id, story

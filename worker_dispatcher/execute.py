@@ -1,7 +1,7 @@
 """The guard: the only place where code of the user is called; floor 2.
 
 Whatever user code does short of ending the process comes back as a value: `attempt` for a task,
-`guarded` for everything else (loading, packing, iterating, callbacks, truth values).
+`catch` for everything else (loading, packing, iterating, callbacks, truth values).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.contexts import renewal
 from worker_dispatcher.done_log import log_for
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import Failure, Stretch
+from worker_dispatcher.records import Failure, TaskSpan
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
 
 __all__ = [
@@ -31,15 +31,15 @@ __all__ = [
     "Marks",
     "OfTask",
     "Seal",
-    "attempt_async",
-    "attempt_run",
     "call_styled",
+    "catch",
+    "catch_async",
+    "catch_settled",
     "describe",
     "exit_text",
     "failure_from",
-    "guarded",
-    "guarded_async",
-    "guarded_settled",
+    "run_task_async",
+    "run_tasks",
 ]
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
@@ -103,7 +103,7 @@ class Lanes(Protocol):
 
 class OfTask:
     """A caller of a function that takes the task and nothing else: where that is all there is to a task,
-    `attempt_run` calls the function itself, and spares the task a frame and an empty dict."""
+    `run_tasks` calls the function itself, and spares the task a frame and an empty dict."""
 
     __slots__ = ("function",)
 
@@ -201,12 +201,12 @@ def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known
     return function(**{name: known[name] for name in style.names})
 
 
-def attempt_run(
+def run_tasks(
     call: Call,
     caller: Callable[[int, Any, dict[Any, Any]], Any],
     tasks: Iterator[tuple[int, int, Any]],
     marks: Marks,
-    went: Stretch,
+    went: TaskSpan,
     seal: Seal | None,
     *,
     timeout: float | None,
@@ -273,7 +273,7 @@ def attempt_run(
     del failure, went  # an exception that is kept holds this frame, and would hold itself
 
 
-async def attempt_async(
+async def run_task_async(
     call: Call,
     caller: Callable[[int, Any, dict[Any, Any]], Awaitable[Any]],
     task_id: int,
@@ -318,7 +318,7 @@ def _is_own_end(error: BaseException) -> bool:
     return own is not None and own.cancelling() > 0
 
 
-def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+def catch(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
     """(result, None), or (None, what was raised): for any user code that is not a task.
 
     What a handler of signals raises in the midst of it is not its own, and goes through.
@@ -331,13 +331,13 @@ def guarded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseExc
         return None, error
 
 
-def guarded_settled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
-    """`guarded`, in a thread without a loop; a coroutine that it gives is run to its end."""
-    return guarded(lambda: settled(function(*arguments)))
+def catch_settled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """`catch`, in a thread without a loop; a coroutine that it gives is run to its end."""
+    return catch(lambda: settled(function(*arguments)))
 
 
-async def guarded_async(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
-    """`guarded`, on a loop; what can be awaited is."""
+async def catch_async(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """`catch`, on a loop; what can be awaited is."""
     try:
         return await resolved(function(*arguments)), None
     except BaseException as error:
@@ -356,16 +356,16 @@ def _retry_allowed(retry_on: Any, error: BaseException) -> bool:
     if retry_on is None:
         return True
     if isinstance(retry_on, tuple):
-        return bool(guarded(isinstance, error, retry_on)[0])  # a metaclass may have its own idea of it
-    return bool(guarded(lambda: bool(retry_on(error)))[0])
+        return bool(catch(isinstance, error, retry_on)[0])  # a metaclass may have its own idea of it
+    return bool(catch(lambda: bool(retry_on(error)))[0])
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
     """Type name, message and traceback of any exception, however odd, each of bounded length."""
-    message, broken = guarded(lambda: "".join((str(error),)))  # of the exact type: slicing it runs no user code
+    message, broken = catch(lambda: "".join((str(error),)))  # of the exact type: slicing it runs no user code
     if broken is not None:
         message = f"<its text cannot be shown: __str__ raised {_name(broken)}>"
-    text, broken = guarded(_traceback_text, error)
+    text, broken = catch(_traceback_text, error)
     if broken is not None:
         text = f"<its traceback cannot be shown: {_name(broken)}>"
     del broken  # it holds this frame, and would hold itself
@@ -378,7 +378,7 @@ def describe(error: BaseException) -> tuple[str, str, str]:
 
 def _name(error: BaseException) -> str:
     # A metaclass may make it anything. Joined, it is of the exact type str: cutting it runs no user code.
-    name, _ = guarded(lambda: "".join((type(error).__name__,)))
+    name, _ = catch(lambda: "".join((type(error).__name__,)))
     return (name or "BaseException")[:200]
 
 
@@ -389,7 +389,7 @@ def _traceback_text(error: BaseException) -> str:
     while link is not None and id(link) not in seen and len(seen) < CHAIN_LIMIT:
         seen.add(id(link))
         place = past_ours(link.__traceback__) or link.__traceback__
-        lines, broken = guarded(partial(tracebacks.format_exception, type(link), link, place, chain=False))
+        lines, broken = catch(partial(tracebacks.format_exception, type(link), link, place, chain=False))
         if broken is not None:
             lines = [_HEAD, *tracebacks.format_tb(place), f"{_name(link)}: <cannot be shown>\n"]
         parts.append(_tail("".join(lines), TRACEBACK_LIMIT // 2))

@@ -27,27 +27,27 @@ __all__ = [
     "ERROR",
     "NOT_RUN",
     "OK",
-    "OPEN",
     "OUTPUT",
+    "PENDING",
     "RESUMED",
     "ROUNDING",
     "STATUS_NAMES",
     "TIMEOUT",
     "Failure",
-    "Ledger",
+    "Records",
     "Scheduled",
-    "Stretch",
     "TaskFailure",
+    "TaskSpan",
     "Times",
     "Workers",
     "phase_of",
     "unpacked_notes",
 ]
 
-# One byte a task. OPEN: drawn from the list and not settled yet; the only one that may still change.
-OPEN, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
+# One byte a task. PENDING: drawn from the list and not completed yet; the only one that may still change.
+PENDING, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
 STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
-_WITHOUT_LOG = (OPEN, NOT_RUN, DROPPED)
+_WITHOUT_LOG = (PENDING, NOT_RUN, DROPPED)
 
 RESUMED = -1  # in the column of workers: an earlier run had it
 
@@ -99,7 +99,7 @@ class Failure(NamedTuple):
     input: str = ""
 
 
-class Stretch:
+class TaskSpan:
     """How some tasks went, one after the other in one thread; others may look on, and cut it short.
 
     seqs, starts: of those that have begun, in order; results (sealed), ends: of those that have ended. ends is the
@@ -142,10 +142,10 @@ class Stretch:
         self._most = sys.maxsize
 
 
-class Ledger:
-    """The records of one run, by task id. Written by the driving thread only; each task is settled once.
+class Records:
+    """The records of one run, by task id. Written by the driving thread only; each task is completed once.
 
-    keeps: what is settled stays readable here.
+    keeps: what is completed stays readable here.
     """
 
     keeps = True
@@ -164,8 +164,8 @@ class Ledger:
         self.metadata: dict[int, dict[Any, Any]] = {}
         self.captures = False  # each log has an output
         self.pids: dict[int, int] = {}  # worker number -> process id
-        self.settled = 0
-        self.outcomes = [0] * len(STATUS_NAMES)  # how many tasks were settled with each status
+        self.completed = 0
+        self.outcomes = [0] * len(STATUS_NAMES)  # how many tasks were completed with each status
         self.due = array("d")  # monotonic seconds, NaN where a task has none; empty with fixed workers
         self.resumed = 0  # tasks that ended ok in an earlier run
         self.without_success = 0  # of those that ended ok; counted here only where records are not kept
@@ -198,44 +198,44 @@ class Ledger:
         """How many more tasks may be drawn now."""
         return _NO_END
 
-    def settle_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
+    def complete_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
         """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
         low, high = first - 1, first - 1 + len(results)
-        self._expect_open(low, high)
+        self._expect_pending(low, high)
         self.status[low:high] = bytes([OK]) * (high - low)
         self.started[low:high] = starts if isinstance(starts, array) else doubles(starts)
         self.ended[low:high] = ends if isinstance(ends, array) else doubles(ends)
         workers = array("l", [worker]) * (high - low) if isinstance(worker, int) else array("l", worker)
         self.worker[low:high] = workers
         self.results[low:high] = results
-        self.settled += high - low
+        self.completed += high - low
         self.outcomes[OK] += high - low
 
-    def settle_each(
+    def complete_each(
         self, ids: Sequence[int], starts: Times, ends: Times, results: Sequence[Any], worker: Workers
     ) -> None:
-        """`settle_run` for tasks that are not neighbours."""
+        """`complete_run` for tasks that are not neighbours."""
         status, kept, started, ended, numbers = self.status, self.results, self.started, self.ended, self.worker
         workers = [worker] * len(ids) if isinstance(worker, int) else worker
         for task_id, *times, result, number in zip(ids, starts, ends, results, workers, strict=True):
             at = task_id - 1
             if at < 0 or at >= len(status) or status[at]:
-                self._expect_open(at, task_id)
+                self._expect_pending(at, task_id)
             status[at], kept[at], numbers[at] = OK, result, number
             started[at], ended[at] = times
-        self.settled += len(ids)
+        self.completed += len(ids)
         self.outcomes[OK] += len(ids)
 
     def set_dues(self, first: int, dues: array[float]) -> None:
         """Say when tasks first, first + 1, ..., drawn before, are meant to start (monotonic)."""
         self.due[first - 1 : first - 1 + len(dues)] = dues
 
-    def settle_resumed(self, first: int, starts: Times, ends: Times, results: list[Any]) -> None:
+    def complete_resumed(self, first: int, starts: Times, ends: Times, results: list[Any]) -> None:
         """Settle tasks first, first + 1, ... as an earlier run did: as ok. No worker of this run had them."""
-        self.settle_run(first, starts, ends, results, RESUMED)
+        self.complete_run(first, starts, ends, results, RESUMED)
         self.resumed += len(results)
 
-    def settle(
+    def complete(
         self,
         task_id: int,
         status: int,
@@ -248,13 +248,13 @@ class Ledger:
     ) -> None:
         """Settle one task, with any status. result: of one that is ok; of one that did not run, what it was given."""
         at = task_id - 1
-        self._expect_open(at, at + 1)
+        self._expect_pending(at, at + 1)
         self.status[at] = status
         self.started[at], self.ended[at], self.worker[at] = started, ended, worker
         if failure is not None:
             self.failures[task_id] = failure
         self.results[at] = result if status == OK else self._task_failure(task_id, status, result)
-        self.settled += 1
+        self.completed += 1
         self.outcomes[status] += 1
 
     def fail_later(self, task_id: int, failure: Failure) -> None:
@@ -265,12 +265,12 @@ class Ledger:
         self.failures[task_id] = failure
         self.results[task_id - 1] = self._task_failure(task_id, ERROR)
 
-    def _expect_open(self, low: int, high: int) -> None:
+    def _expect_pending(self, low: int, high: int) -> None:
         if not 0 <= low <= high <= len(self.status):
             raise BookingError(low + 1, f"was never given out; {len(self.status)} tasks were")
-        if self.status.count(OPEN, low, high) != high - low:
+        if self.status.count(PENDING, low, high) != high - low:
             at = next(i for i in range(low, high) if self.status[i])
-            raise BookingError(at + 1, f"is settled already, as {STATUS_NAMES[self.status[at]]}")
+            raise BookingError(at + 1, f"has ended already, as {STATUS_NAMES[self.status[at]]}")
 
     def _task_failure(self, task_id: int, status: int, item: Any = None) -> TaskFailure:
         """item: of a task that has no failure."""
@@ -289,12 +289,12 @@ class Ledger:
         return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
 
     def ids_with(self, status: int) -> list[int]:
-        """The ids of tasks with this status, in order. OPEN: of those drawn and not settled."""
+        """The ids of tasks with this status, in order. PENDING: of those drawn and not completed."""
         return [i + 1 for i, one in enumerate(self.status) if one == status] if status in self.status else []
 
     def counts(self) -> dict[str, int]:
         """How many tasks ended in which way, by the status's name. Its cost does not grow with the run."""
-        return {name: self.outcomes[code] for code, name in enumerate(STATUS_NAMES) if code != OPEN}
+        return {name: self.outcomes[code] for code, name in enumerate(STATUS_NAMES) if code != PENDING}
 
     def first_failure(self) -> tuple[int, Failure] | None:
         """The first task, in id order, that failed."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import worker_dispatcher as wd
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.json_lines import report_as_data
 from worker_dispatcher.reports.report import make_report
@@ -44,7 +44,7 @@ def no_dicts(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: Any) -> Any:
         raise AssertionError("a dict was made of every task")
 
-    monkeypatch.setattr(Ledger, "each_log", refuse)
+    monkeypatch.setattr(Records, "each_log", refuse)
 
 
 @pytest.mark.filterwarnings("ignore::worker_dispatcher.TaskFailuresWarning")

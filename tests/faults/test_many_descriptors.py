@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc.shared_status import SharedStatus
 from worker_dispatcher.osproc.starter import Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.parent import supervisor
@@ -74,7 +74,7 @@ def test_a_host_with_more_descriptors_than_select_takes_runs_as_any_other(shape,
         (supervisor, "settle_after_exit"),
         (WorkerHandle, "receive"),
         (Process, "close"),
-        (Slate, "close"),
+        (SharedStatus, "close"),
         (ServerStarter, "close"),
         (Incoming, "close"),
     ],

@@ -16,7 +16,7 @@ from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Complaints, NotStarted
 from worker_dispatcher.pools.in_flight import InFlight
-from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Failure, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, PENDING, TIMEOUT, Failure, Records
 
 
 class ScriptedPool:
@@ -119,9 +119,9 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
     anchor = Anchor.take()
     items = task_list(config.task.list, 2)
-    ledger = Ledger(anchor)
+    records = Records(anchor)
     plan = make_plan(config, tasks, anchor)._replace(kind="threads")
-    bounded = BoundedRun(plan, items, ledger, on_error=on_error, max_failures=max_failures)
+    bounded = BoundedRun(plan, items, records, on_error=on_error, max_failures=max_failures)
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
     told: Counter[int] = Counter()
@@ -129,24 +129,24 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
 
     bounded.run(lambda named: pool)
 
-    assert OPEN not in ledger.status
-    assert ledger.settled == len(ledger)
-    assert told == Counter(range(1, len(ledger) + 1))
+    assert PENDING not in records.status
+    assert records.completed == len(records)
+    assert told == Counter(range(1, len(records) + 1))
     assert pool.closed == (tasks > 0)
     if bounded.stopped is None:
-        assert len(ledger) == tasks
-        assert NOT_RUN not in ledger.status
-    for task_id in range(1, len(ledger) + 1):
-        status = ledger.status[task_id - 1]
+        assert len(records) == tasks
+        assert NOT_RUN not in records.status
+    for task_id in range(1, len(records) + 1):
+        status = records.status[task_id - 1]
         assert pool.begun[task_id] <= retries + 1
         if status == OK:
-            assert ledger.results[task_id - 1] == ("done", task_id)
-            assert ledger.attempts.get(task_id, 1) == pool.begun[task_id]
+            assert records.results[task_id - 1] == ("done", task_id)
+            assert records.attempts.get(task_id, 1) == pool.begun[task_id]
         else:
-            assert not ledger.results[task_id - 1]
+            assert not records.results[task_id - 1]
         if status in (ERROR, TIMEOUT, CRASHED):
-            assert 1 <= ledger.attempts.get(task_id, 1) <= retries + 1
-    failed = sum(status in (ERROR, TIMEOUT, CRASHED) for status in ledger.status)
+            assert 1 <= records.attempts.get(task_id, 1) <= retries + 1
+    failed = sum(status in (ERROR, TIMEOUT, CRASHED) for status in records.status)
     allowed = max_failures or (1 if on_error == "raise" else None)
     if on_error == "raise" and failed >= allowed and failed:
         assert bounded.error is not None
@@ -191,21 +191,21 @@ def test_what_a_worker_holds_is_taken_exactly_once_in_any_order(sizes, takes):
     statuses=st.lists(st.sampled_from([OK, ERROR, TIMEOUT, NOT_RUN]), min_size=12, max_size=12),
 )
 def test_each_task_is_settled_exactly_once_in_any_order(order, statuses):
-    ledger = Ledger(Anchor(1000.0, 0.0))
-    assert ledger.draw(5) == 1
-    assert ledger.draw(7) == 6
+    records = Records(Anchor(1000.0, 0.0))
+    assert records.draw(5) == 1
+    assert records.draw(7) == 6
     for nth, (task_id, status) in enumerate(zip(order, statuses, strict=True)):
-        assert ledger.settled == nth
+        assert records.completed == nth
         failure = Failure("E", "text", status=status) if status in (ERROR, TIMEOUT) else None
-        ledger.settle(task_id, status, 1.0, 2.0, result=task_id, failure=failure, worker=3)
+        records.complete(task_id, status, 1.0, 2.0, result=task_id, failure=failure, worker=3)
         with pytest.raises(BookingError, match=f"task #{task_id}"):
-            ledger.settle(task_id, OK, 1.0, 2.0)
+            records.complete(task_id, OK, 1.0, 2.0)
         with pytest.raises(BookingError):
-            ledger.settle_run(task_id, [1.0], [2.0], [0], 1)
+            records.complete_run(task_id, [1.0], [2.0], [0], 1)
 
-    assert ledger.ids_with(OPEN) == []
-    assert sum(ledger.counts().values()) == ledger.settled == 12
+    assert records.ids_with(PENDING) == []
+    assert sum(records.counts().values()) == records.completed == 12
     for task_id, status in zip(order, statuses, strict=True):
-        assert (ledger.results[task_id - 1] == task_id) is (status == OK)
-    assert [log["task_id"] for log in ledger.logs()] == list(ledger.started_ids())
-    assert sorted([*ledger.started_ids(), *ledger.ids_with(NOT_RUN)]) == list(range(1, 13))
+        assert (records.results[task_id - 1] == task_id) is (status == OK)
+    assert [log["task_id"] for log in records.logs()] == list(records.started_ids())
+    assert sorted([*records.started_ids(), *records.ids_with(NOT_RUN)]) == list(range(1, 13))

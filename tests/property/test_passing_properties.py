@@ -1,4 +1,4 @@
-"""Any order of bookings: a ledger that hands records over gives what one that keeps them has in the end."""
+"""Any order of bookings: records that are handed over are what kept ones are in the end."""
 
 from __future__ import annotations
 
@@ -14,22 +14,33 @@ from test_driver_properties import ScriptedPool, runs
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.bounded import BoundedRun
-from worker_dispatcher.dispatch.handover import Handover, PassingLedger
+from worker_dispatcher.dispatch.handover import Handover, PassingRecords
 from worker_dispatcher.dispatch.plan import make_plan
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Failure, Ledger
+from worker_dispatcher.records import (
+    CANCELLED,
+    CRASHED,
+    DROPPED,
+    ERROR,
+    NOT_RUN,
+    OK,
+    PENDING,
+    TIMEOUT,
+    Failure,
+    Records,
+)
 
 MANY = 4096
 
 
-class Twins(Ledger):
-    """A ledger that keeps; each booking is made in a passing one as well, with what is known of the task just then."""
+class Twins(Records):
+    """Kept records; each booking is made in passing ones as well, with what is known of the task just then."""
 
     def __init__(self, anchor: Anchor) -> None:
         super().__init__(anchor)
         self.handover = Handover(MANY)
-        self.passing = PassingLedger(anchor, self.handover, 1)
+        self.passing = PassingRecords(anchor, self.handover, 1)
         self.pids[1] = 4711
 
     def draw(self, count, dues=None):
@@ -41,16 +52,16 @@ class Twins(Ledger):
         super().open_interval(number, first)
         self.passing.open_interval(number, first)
 
-    def settle_run(self, first, starts, ends, results, worker):
+    def complete_run(self, first, starts, ends, results, worker):
         self._tell(range(first, first + len(results)))
-        self.passing.settle_run(first, starts, ends, results, worker)
-        super().settle_run(first, starts, ends, results, worker)
+        self.passing.complete_run(first, starts, ends, results, worker)
+        super().complete_run(first, starts, ends, results, worker)
 
-    def settle(self, task_id, status, started, ended, **more):
+    def complete(self, task_id, status, started, ended, **more):
         self._tell([task_id])
         assert self.passing.due_of(task_id) == self.due_of(task_id)
-        self.passing.settle(task_id, status, started, ended, **more)
-        super().settle(task_id, status, started, ended, **more)
+        self.passing.complete(task_id, status, started, ended, **more)
+        super().complete(task_id, status, started, ended, **more)
 
     def _tell(self, ids):
         self.passing.pids = self.pids
@@ -71,11 +82,11 @@ class Twins(Ledger):
         kept = [{name: log[name] for name in log if name != "in_flight"} for log in self.logs()]
         assert sorted(handed, key=lambda record: record["task_id"]) == kept
         assert passing.counts() == self.counts()
-        assert passing.ids_with(OPEN) == self.ids_with(OPEN)
+        assert passing.ids_with(PENDING) == self.ids_with(PENDING)
         first = self.first_failure()
         assert passing.first_failure() == (first and (first[0], first[1]._replace(item=None)))
         assert sorted(passing.ids_with(NOT_RUN)) == self.ids_with(NOT_RUN)
-        assert (len(passing), passing.settled) == (len(self), self.settled)
+        assert (len(passing), passing.completed) == (len(self), self.completed)
         assert passing.failures == passing.metadata == passing.attempts == passing.earlier == {}
 
 
@@ -84,38 +95,38 @@ STATUSES = st.sampled_from([OK, OK, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_
 
 @given(dice=st.data(), timed=st.booleans(), draws=st.lists(st.integers(1, 5), max_size=6))
 def test_handed_over_are_the_records_that_would_be_kept(dice, timed, draws):
-    ledger, open_ids, interval = Twins(Anchor(1000.0, 10.0)), [], 0
+    records, open_ids, interval = Twins(Anchor(1000.0, 10.0)), [], 0
     if timed:
-        ledger.measured_from = ledger.passing.measured_from = 12.0
+        records.measured_from = records.passing.measured_from = 12.0
     for count in draws:
-        dues = array("d", [11.0 + 0.1 * (len(ledger) + nth) for nth in range(count)]) if timed else None
-        first = ledger.draw(count, dues)
+        dues = array("d", [11.0 + 0.1 * (len(records) + nth) for nth in range(count)]) if timed else None
+        first = records.draw(count, dues)
         open_ids += range(first, first + count)
         # An interval is opened once the first of its tasks has been drawn, and others of the same batch may follow it.
         for begins in sorted(dice.draw(st.sets(st.integers(first, first + count - 1))) | {1}) if timed else ():
             if begins >= first:
-                ledger.open_interval(interval, begins)
+                records.open_interval(interval, begins)
                 interval += dice.draw(st.integers(1, 3))
         for _ in range(dice.draw(st.integers(0, len(open_ids)))):
             task_id = open_ids.pop(dice.draw(st.integers(0, len(open_ids) - 1)))
-            book(dice, ledger, task_id)
-            with pytest.raises(BookingError, match=f"task #{task_id}: is settled already"):
-                ledger.passing.settle(task_id, OK, 1.0, 2.0)
+            book(dice, records, task_id)
+            with pytest.raises(BookingError, match=f"task #{task_id}: has ended already"):
+                records.passing.complete(task_id, OK, 1.0, 2.0)
     with pytest.raises(BookingError, match="never given out"):
-        ledger.passing.settle_run(len(ledger) + 1, [1.0], [2.0], [0], 1)
-    ledger.check()
+        records.passing.complete_run(len(records) + 1, [1.0], [2.0], [0], 1)
+    records.check()
 
 
-def book(dice, ledger, task_id):
+def book(dice, records, task_id):
     status = dice.draw(STATUSES)
     if status != NOT_RUN and dice.draw(st.booleans()):
-        ledger.metadata[task_id] = {"note": task_id}
-        ledger.attempts[task_id] = 2
+        records.metadata[task_id] = {"note": task_id}
+        records.attempts[task_id] = 2
     if status == OK and dice.draw(st.booleans()):
-        ledger.settle_run(task_id, [12.0], array("d", [13.5]), [task_id], dice.draw(st.sampled_from([1, (2,)])))
+        records.complete_run(task_id, [12.0], array("d", [13.5]), [task_id], dice.draw(st.sampled_from([1, (2,)])))
         return
     failure = Failure("E", f"text {task_id}", "trace", status=status) if status not in (OK, NOT_RUN) else None
-    ledger.settle(task_id, status, 12.0, 12.5, result=task_id, failure=failure, worker=1)
+    records.complete(task_id, status, 12.0, 12.5, result=task_id, failure=failure, worker=1)
 
 
 @settings(max_examples=100)
@@ -123,15 +134,15 @@ def book(dice, ledger, task_id):
 def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_failures, stop_after):
     config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
     anchor = Anchor.take()
-    ledger = Twins(anchor)
+    records = Twins(anchor)
     plan = make_plan(config, tasks, anchor)._replace(kind="threads")
-    bounded = BoundedRun(plan, task_list(config.task.list, 2), ledger, on_error=on_error, max_failures=max_failures)
+    bounded = BoundedRun(plan, task_list(config.task.list, 2), records, on_error=on_error, max_failures=max_failures)
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
 
     bounded.run(lambda named: pool)
 
-    ledger.check()
+    records.check()
 
 
 @given(dice=st.data(), at_least=st.integers(1, 20))
@@ -181,36 +192,36 @@ def test_the_room_grows_only_when_the_consumer_runs_dry_after_it_was_full():
 
 def test_no_more_may_be_drawn_than_there_is_room_for():
     handover = Handover(2)
-    ledger = PassingLedger(Anchor(1000.0, 0.0), handover, workers=3)
-    most = ledger.room()
-    ledger.draw(10)
-    assert ledger.room() == most - 10
-    ledger.settle_run(1, [1.0], [2.0], [0], 1)
-    assert ledger.room() == most - 9
-    ledger.settle_run(2, [1.0], [2.0], [0], 1)
-    assert ledger.room() == 0
+    records = PassingRecords(Anchor(1000.0, 0.0), handover, workers=3)
+    most = records.room()
+    records.draw(10)
+    assert records.room() == most - 10
+    records.complete_run(1, [1.0], [2.0], [0], 1)
+    assert records.room() == most - 9
+    records.complete_run(2, [1.0], [2.0], [0], 1)
+    assert records.room() == 0
     handover.take()
-    assert ledger.room() == most - 8
-    assert PassingLedger(Anchor(1000.0, 0.0), handover, workers=10_000).room() == 20_000
+    assert records.room() == most - 8
+    assert PassingRecords(Anchor(1000.0, 0.0), handover, workers=10_000).room() == 20_000
 
 
 def test_intervals_cost_no_memory():
-    ledger = PassingLedger(Anchor(1000.0, 0.0), Handover(MANY), workers=1)
+    records = PassingRecords(Anchor(1000.0, 0.0), Handover(MANY), workers=1)
     for number in range(1000):
-        ledger.draw(1, array("d", [float(number)]))
-        ledger.open_interval(number, number + 1)
-        ledger.settle(number + 1, OK, 1.0, 2.0)
-    records = [ledger._handover.take() for _ in range(1000)]
+        records.draw(1, array("d", [float(number)]))
+        records.open_interval(number, number + 1)
+        records.complete(number + 1, OK, 1.0, 2.0)
+    handed = [records._handover.take() for _ in range(1000)]
 
-    assert [record["interval"] for record in records] == list(range(1000))
-    assert not hasattr(ledger, "_interval_firsts")
-    assert ledger._open == {}
+    assert [one["interval"] for one in handed] == list(range(1000))
+    assert not hasattr(records, "_interval_firsts")
+    assert records._open == {}
 
 
 @pytest.mark.parametrize("column", ["status", "started", "ended", "worker", "results", "due"])
 def test_a_passing_ledger_has_no_columns_that_could_be_taken_for_empty(column):
-    ledger = PassingLedger(Anchor(1000.0, 0.0), Handover(1), workers=1)
+    records = PassingRecords(Anchor(1000.0, 0.0), Handover(1), workers=1)
     with pytest.raises(AttributeError):
-        getattr(ledger, column)
-    assert math.isinf(ledger.measured_until)
-    assert ledger.ids_with(DROPPED) == []
+        getattr(records, column)
+    assert math.isinf(records.measured_until)
+    assert records.ids_with(DROPPED) == []

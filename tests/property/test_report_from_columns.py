@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OUTPUT, TIMEOUT, Failure, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OUTPUT, TIMEOUT, Failure, Records
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.reports.outputs.json_lines import report_as_data
-from worker_dispatcher.reports.readers import LedgerReader
+from worker_dispatcher.reports.readers import RecordsReader
 from worker_dispatcher.reports.tps import get_tps
 
 TRACE = 'Traceback (most recent call last):\n  File "/home/user/sizes.py", line {}, in fetch\n    raise\nValueError\n'
@@ -69,13 +69,13 @@ TASKS = st.builds(
 )
 
 
-def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, float]) -> Ledger:
-    made = Ledger(Anchor(1.7e9 + 0.123, 5.0))
+def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, float]) -> Records:
+    made = Records(Anchor(1.7e9 + 0.123, 5.0))
     if load:
         made.open_interval(0, 1)
         made.measured_from, made.measured_until = bounds
     made.draw(len(tasks), array("d", [5.0 + one.start - one.wait for one in tasks]) if load else None)
-    made.settle_resumed(1, [5.0] * resumed, [6.0] * resumed, [one.result for one in tasks[:resumed]])
+    made.complete_resumed(1, [5.0] * resumed, [6.0] * resumed, [one.result for one in tasks[:resumed]])
     for task_id, one in enumerate(tasks[resumed:], resumed + 1):
         status = NOT_RUN if one.status == DROPPED and not load else one.status
         made.metadata |= {task_id: one.notes} if one.notes else {}
@@ -84,9 +84,9 @@ def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, fl
         for nth in range(one.attempts - 1 if one.retried else 0):  # the last may be the one that is settled
             made.earlier.setdefault(task_id, array("d")).extend([start + (nth - 1) * one.took] * 2)
         if one.status == OK:
-            made.settle(task_id, OK, start, start + one.took, result=one.result, worker=one.worker)
+            made.complete(task_id, OK, start, start + one.took, result=one.result, worker=one.worker)
         else:
-            made.settle(task_id, status, start, start + one.took, failure=one.failure, worker=one.worker)
+            made.complete(task_id, status, start, start + one.took, failure=one.failure, worker=one.worker)
             if one.failure is not None and one.attempts == 3:  # as on_all_done does it
                 made.results[task_id - 1] = one.result
     made.pids = {1: 11, 2: 22}
@@ -102,11 +102,11 @@ LEDGERS = st.builds(
 )
 
 
-def both(ledger: Ledger, known: bool) -> tuple[Facts, Facts]:
-    info = {"counts": ledger.counts()} if known else {}
-    logs = ledger.logs()
-    dicts = Facts(logs, info, {}, ledger.dropped())
-    return dicts, Facts(LedgerReader(ledger, ledger.logs), info, {}, ledger.dropped())
+def both(records: Records, known: bool) -> tuple[Facts, Facts]:
+    info = {"counts": records.counts()} if known else {}
+    logs = records.logs()
+    dicts = Facts(logs, info, {}, records.dropped())
+    return dicts, Facts(RecordsReader(records, records.logs), info, {}, records.dropped())
 
 
 def same(a: Any, b: Any) -> None:
@@ -119,8 +119,8 @@ def same(a: Any, b: Any) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(LEDGERS, st.booleans())
-def test_columns_and_dicts_make_one_report(ledger: Ledger, known: bool) -> None:
-    dicts, columns = both(ledger, known)
+def test_columns_and_dicts_make_one_report(records: Records, known: bool) -> None:
+    dicts, columns = both(records, known)
     assert report_as_data(Digest(columns)) == report_as_data(Digest(dicts))
     same(figures_of(Digest(columns)), figures_of(Digest(dicts)))
     for rows, others in ((columns.rows, dicts.rows), (columns.all_rows, dicts.all_rows)):
@@ -137,5 +137,5 @@ def test_columns_and_dicts_make_one_report(ledger: Ledger, known: bool) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(LEDGERS)
-def test_columns_and_dicts_make_one_get_tps(ledger: Ledger) -> None:
-    assert get_tps(ledger, display_intervals=True) == get_tps(ledger.logs(), display_intervals=True)
+def test_columns_and_dicts_make_one_get_tps(records: Records) -> None:
+    assert get_tps(records, display_intervals=True) == get_tps(records.logs(), display_intervals=True)

@@ -14,7 +14,7 @@ from worker_dispatcher.dispatch import source as source_module
 from worker_dispatcher.dispatch.load import Growing, Paced, Steady, Trace
 from worker_dispatcher.dispatch.source import AHEAD, TaskSource
 from worker_dispatcher.dispatch.tasklist import task_list
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 
 schedules = st.one_of(
     st.builds(
@@ -36,12 +36,12 @@ moves = st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 9), st.booleans(), 
 @given(schedules, moves, st.integers(0, 60))
 def test_the_pieces_of_a_load_together_are_its_schedule(schedule: Any, moves: list[Any], tasks: int) -> None:
     planned = [(number, 100.0 + offset) for number, dues in schedule.ticks() for offset in dues][:tasks]
-    ledger = Ledger(Anchor(0.0, 0.0))
+    records = Records(Anchor(0.0, 0.0))
     found: dict[int, tuple[Any, float]] = {}
     with pytest.MonkeyPatch.context() as patch:
         at = 100.0
         patch.setattr(source_module, "now", lambda: at)
-        dealt = TaskSource(task_list(list(range(tasks)), 4), ledger, schedule, drops=True)
+        dealt = TaskSource(task_list(list(range(tasks)), 4), records, schedule, drops=True)
         dealt.begin(100.0)
         for step, count, drop, back in [*moves, *[(math.inf, 7, False, False)] * 60]:
             at = at + step if math.isfinite(step) else 1e6
@@ -62,5 +62,5 @@ def test_the_pieces_of_a_load_together_are_its_schedule(schedule: Any, moves: li
         assert dealt.ended == (len(found) == len(planned)) or not planned
     assert [found[task_id] for task_id in sorted(found)] == [(nth, due) for nth, (_, due) in enumerate(planned)]
     assert sorted(found) == list(range(1, len(planned) + 1))
-    assert list(ledger.due) == [due for _, due in planned]
-    assert [ledger._interval(task_id) for task_id in sorted(found)] == [number for number, _ in planned]
+    assert list(records.due) == [due for _, due in planned]
+    assert [records._interval(task_id) for task_id in sorted(found)] == [number for number, _ in planned]

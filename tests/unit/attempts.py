@@ -10,12 +10,12 @@ from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, CallStyle, call
 from worker_dispatcher.execute import (
     AttemptResult,
     Call,
-    attempt_run,
+    catch,
     describe,
-    guarded,
+    run_tasks,
 )
 from worker_dispatcher.pools.runners.task_queue import Slot
-from worker_dispatcher.records import Stretch
+from worker_dispatcher.records import TaskSpan
 
 
 def call_of(function, on_done=None, **options):
@@ -32,10 +32,10 @@ def tried(function, task="item", **options):
 
 def attempt(call, caller, task_id, task):
     """A run of one task, as `AttemptResult`."""
-    went = Stretch()
+    went = TaskSpan()
     slot = Slot(1, [0], [0.0], [0.0], [0])
     limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [False]}
-    attempt_run(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
+    run_tasks(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
     assert went.seqs == [1]
     return AttemptResult(went.starts[0], went.ends[0], went.results[0], *went.apart.get(0, (None, None)))
 
@@ -55,7 +55,7 @@ def raised(error: BaseException) -> BaseException:
 
 
 def told(error):
-    description, broken = guarded(describe, raised(error))
+    description, broken = catch(describe, raised(error))
     fine = broken is None  # not in the assertion itself: pytest cannot show the oddest of them
     assert fine
     assert [type(text) for text in description] == [str, str, str]

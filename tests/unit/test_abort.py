@@ -8,7 +8,7 @@ import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch import abort
-from worker_dispatcher.records import ERROR, Failure, Ledger
+from worker_dispatcher.records import ERROR, Failure, Records
 
 FAILED = Failure("OSError", "refused", "")
 
@@ -31,22 +31,22 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(("workers", "warmup"), [(5.0, 0.0), (0.0, 5.0), (2.0, 3.0)])
 def test_what_a_check_is_held_against_is_as_long_as_it_says(clock, workers, warmup):
     """Neither the seconds in which workers start nor those of the warm-up are among its ten."""
-    ledger = Ledger(Anchor(1000.0, clock.at))
-    watch = abort.AbortWatch(["error_rate>50% for 10s"], ledger)
-    began = ledger.measured_from = clock.at + workers + warmup
+    records = Records(Anchor(1000.0, clock.at))
+    watch = abort.AbortWatch(["error_rate>50% for 10s"], records)
+    began = records.measured_from = clock.at + workers + warmup
     looks = []
     for second in range(12):
         clock.at = began + second
         due = clock.at - 0.5
         if second:
-            ledger.settle(ledger.draw(1, array("d", [due])), ERROR, due, due + 0.1, failure=FAILED)
+            records.complete(records.draw(1, array("d", [due])), ERROR, due, due + 0.1, failure=FAILED)
         looks.append(watch.look() is not None)
     assert looks == [False] * 10 + [True] * 2
 
 
 def test_a_look_that_took_long_puts_off_the_next(clock, monkeypatch):
-    ledger = Ledger(Anchor(1000.0, clock.at))
-    watch = abort.AbortWatch(["error_rate>50%"], ledger)
+    records = Records(Anchor(1000.0, clock.at))
+    watch = abort.AbortWatch(["error_rate>50%"], records)
     assert watch.due == 100.5
     monkeypatch.setattr(watch, "_broken", lambda at: setattr(clock, "at", at + 1) or "")
     watch.look()

@@ -12,11 +12,11 @@ import warnings
 import pytest
 
 from worker_dispatcher.osproc.child import import_entry
-from worker_dispatcher.osproc.order import order_for
+from worker_dispatcher.osproc.spawn_spec import spawn_spec
 
 
 def order(**environment: str) -> dict:
-    return order_for("collections:OrderedDict", fresh=False, environment=environment)
+    return spawn_spec("collections:OrderedDict", fresh=False, environment=environment)
 
 
 def test_an_order_can_be_marshalled(monkeypatch):
@@ -65,7 +65,7 @@ def test_an_order_tells_the_umask_and_leaves_it(umask):
 
 
 def test_the_usual_umask_is_taken_where_the_system_does_not_tell():
-    assert order_for("a:b", fresh=False, environment={}, status={"Name": "python"})["umask"] == 0o022
+    assert spawn_spec("a:b", fresh=False, environment={}, status={"Name": "python"})["umask"] == 0o022
 
 
 def test_an_order_tells_the_folder_even_if_it_is_gone(monkeypatch, tmp_path):
@@ -92,7 +92,7 @@ def test_an_order_tells_the_limits_as_they_are_now():
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_an_order_names_the_entry_and_the_interpreter(fresh):
-    made = order_for("collections:OrderedDict", fresh=fresh, environment={}, imports=["json"])
+    made = spawn_spec("collections:OrderedDict", fresh=fresh, environment={}, imports=["json"])
     assert made["fresh"] is fresh
     assert made["executable"] == (sys.executable if fresh else "")  # the fork server runs already
     assert made["prefix"] == (sys.prefix, sys.exec_prefix)

@@ -13,10 +13,10 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import CallStyle
 from worker_dispatcher.execute import (
     Call,
-    attempt_async,
     call_styled,
+    catch,
     failure_from,
-    guarded,
+    run_task_async,
 )
 
 ANY = CallStyle(names=("id", "config", "task", "metadata"))
@@ -44,7 +44,7 @@ class OneLane:
 
 def tried_async(function, task="item", **options):
     call, lanes = call_of(function, **options), OneLane()
-    assert asyncio.run(attempt_async(call, call.caller(), 7, task, lanes, "lane")) is None
+    assert asyncio.run(run_task_async(call, call.caller(), 7, task, lanes, "lane")) is None
     ended, about = lanes.ended["lane"]
     assert about is None  # what the end of a task leads to is no consequence of its error
     return ended
@@ -258,7 +258,7 @@ def test_a_coroutine_that_is_cancelled_from_outside_says_only_that():
             await asyncio.Event().wait()
 
         call = call_of(task)
-        running = asyncio.ensure_future(attempt_async(call, call.caller(), 1, None, lanes, "lane"))
+        running = asyncio.ensure_future(run_task_async(call, call.caller(), 1, None, lanes, "lane"))
         await begun.wait()
         running.cancel()
         await running
@@ -270,7 +270,7 @@ def test_a_coroutine_that_is_cancelled_from_outside_says_only_that():
 def test_a_coroutine_that_must_not_begin_is_not_called(clock):
     lanes, called = OneLane(began=0.0), []
     call = call_of(called.append)
-    asyncio.run(attempt_async(call, call.caller(), 7, "item", lanes, "lane"))
+    asyncio.run(run_task_async(call, call.caller(), 7, "item", lanes, "lane"))
     assert called == []
     assert lanes.ended == {}
 
@@ -328,11 +328,11 @@ def test_the_exception_is_kept_only_when_asked_for():
     assert failure_from(Call(len, ANY, keep_exception=True), error).exception is error
 
 
-# guarded
+# catch
 
 
 def test_guarded_gives_the_result_or_what_was_raised():
-    assert guarded(divmod, 7, 2) == ((3, 1), None)
+    assert catch(divmod, 7, 2) == ((3, 1), None)
     error = Own()
-    assert guarded(raises(error), 1) == (None, error)
-    assert guarded(lambda: ValueError("given, not raised"))[1] is None
+    assert catch(raises(error), 1) == (None, error)
+    assert catch(lambda: ValueError("given, not raised"))[1] is None

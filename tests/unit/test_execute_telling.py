@@ -11,8 +11,8 @@ from worker_dispatcher.execute import (
     CHAIN_LIMIT,
     MESSAGE_LIMIT,
     TRACEBACK_LIMIT,
+    catch,
     describe,
-    guarded,
 )
 
 
@@ -130,7 +130,7 @@ def test_an_odd_cause_does_not_stop_the_telling(nth):
 
 def test_a_task_may_raise_the_oddest_exception():
     for error, name in ((Nameless("x"), "BaseException"), (RaisesNameless("x"), "RaisesNameless")):
-        ended, broken = guarded(tried, raises(error))
+        ended, broken = catch(tried, raises(error))
         fine = broken is None
         assert fine
         assert ended.failure.type == name

@@ -1,4 +1,4 @@
-"""What progress says of a run, from its ledger alone."""
+"""What progress says of a run, from its records alone."""
 
 from __future__ import annotations
 
@@ -13,85 +13,87 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.progress_display import PlainLines, Progress
 from worker_dispatcher.dispatch.progress_stats import LoadFigures, Pace, View, WorkFigures
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Records
 
 LOAD = Load(duration=60.0, drops=False, warmup=0.0, cooldown=0.0, abort_on=())
 
 
 @pytest.fixture
-def ledger():
-    return Ledger(Anchor(wall=1000.0, monotonic=100.0))
+def records():
+    return Records(Anchor(wall=1000.0, monotonic=100.0))
 
 
 def text(figures, at, width=200):
     return figures.view(at).within(width)
 
 
-def test_work_is_counted_with_its_pace_and_what_is_left(ledger):
-    figures = WorkFigures(ledger, 1200, began=100.0)
-    ledger.draw(1200)
+def test_work_is_counted_with_its_pace_and_what_is_left(records):
+    figures = WorkFigures(records, 1200, began=100.0)
+    records.draw(1200)
     assert text(figures, 100.0) == "0/1,200"
-    ledger.settle_run(1, [100.0] * 97, [101.0] * 97, [None] * 97, 1)
+    records.complete_run(1, [100.0] * 97, [101.0] * 97, [None] * 97, 1)
     for task_id, status in ((98, ERROR), (99, TIMEOUT), (100, CRASHED)):
-        ledger.settle(task_id, status, 100.0, 101.0)
+        records.complete(task_id, status, 100.0, 101.0)
     figures.take(110.0, 0)
 
     assert text(figures, 110.0) == "100/1,200  10/s  1:50 left  ok 97  failed 3"
 
 
-def test_an_unknown_number_of_tasks_shows_the_time_so_far(ledger):
-    figures = WorkFigures(ledger, None, began=100.0)
-    ledger.draw(3)
-    ledger.settle_run(1, [100.0] * 3, [101.0] * 3, [1, 2, 3], 1)
+def test_an_unknown_number_of_tasks_shows_the_time_so_far(records):
+    figures = WorkFigures(records, None, began=100.0)
+    records.draw(3)
+    records.complete_run(1, [100.0] * 3, [101.0] * 3, [1, 2, 3], 1)
     figures.take(3765.0, 0)
 
     assert text(figures, 3765.0) == "3 done  2.9/h  1:01:05  ok 3"
     assert figures.view(3765.0).total is None
 
 
-def test_what_was_settled_before_the_run_began_is_not_its_pace(ledger):
-    ledger.draw(1000)
-    ledger.settle_run(1, [90.0] * 900, [91.0] * 900, [None] * 900, 1)
-    figures = WorkFigures(ledger, 1000, began=100.0)
-    ledger.settle_run(901, [101.0] * 20, [102.0] * 20, [None] * 20, 1)
+def test_what_was_settled_before_the_run_began_is_not_its_pace(records):
+    records.draw(1000)
+    records.complete_run(1, [90.0] * 900, [91.0] * 900, [None] * 900, 1)
+    figures = WorkFigures(records, 1000, began=100.0)
+    records.complete_run(901, [101.0] * 20, [102.0] * 20, [None] * 20, 1)
     figures.take(110.0, 0)
 
     assert text(figures, 110.0) == "920/1,000  2.0/s  0:40 left  ok 920"
 
 
-def test_a_run_that_stopped_early_says_what_did_not_run(ledger):
-    figures = WorkFigures(ledger, 4, began=100.0)
-    ledger.draw(4)
-    ledger.settle(1, OK, 100.0, 101.0)
+def test_a_run_that_stopped_early_says_what_did_not_run(records):
+    figures = WorkFigures(records, 4, began=100.0)
+    records.draw(4)
+    records.complete(1, OK, 100.0, 101.0)
     for task_id in (2, 3, 4):
-        ledger.settle(task_id, NOT_RUN, 0.0, 0.0)
+        records.complete(task_id, NOT_RUN, 0.0, 0.0)
     figures.take(102.0, 0)
 
     assert text(figures, 102.0).endswith("ok 1  not run 3")
 
 
-def test_what_is_no_success_is_not_counted_as_ok_whenever_it_ends(ledger):
-    figures = WorkFigures(ledger, 8, began=100.0)
-    ledger.draw(8)
-    ledger.settle_run(3, [100.0] * 2, [101.0] * 2, [False, 0], 1)
+def test_what_is_no_success_is_not_counted_as_ok_whenever_it_ends(records):
+    figures = WorkFigures(records, 8, began=100.0)
+    records.draw(8)
+    records.complete_run(3, [100.0] * 2, [101.0] * 2, [False, 0], 1)
     figures.take(101.0, 0)
     assert text(figures, 101.0).endswith("ok 1  no success 1")
-    ledger.settle_run(1, [100.0] * 2, [102.0] * 2, [None, False], 1)
-    ledger.settle(6, ERROR, 100.0, 102.0)
+    records.complete_run(1, [100.0] * 2, [102.0] * 2, [None, False], 1)
+    records.complete(6, ERROR, 100.0, 102.0)
     figures.take(102.0, 0)
     figures.take(102.5, 0)
     assert text(figures, 102.5).endswith("ok 2  no success 2  failed 1")
-    ledger.settle_run(7, [100.0] * 2, [103.0] * 2, [False, False], 1)
-    ledger.settle(5, OK, 100.0, 103.0, result=False)
+    records.complete_run(7, [100.0] * 2, [103.0] * 2, [False, False], 1)
+    records.complete(5, OK, 100.0, 103.0, result=False)
     figures.take(103.0, 0)
     assert text(figures, 103.0).endswith("ok 2  no success 5  failed 1")
 
 
-def test_a_load_that_is_refused_everything_reaches_nothing(ledger):
-    figures = LoadFigures(ledger, LOAD, None, began=100.0)
-    ledger.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
+def test_a_load_that_is_refused_everything_reaches_nothing(records):
+    figures = LoadFigures(records, LOAD, None, began=100.0)
+    records.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
     for task_id in range(1, 101):
-        ledger.settle(task_id, OK, ledger.due[task_id - 1], ledger.due[task_id - 1] + 0.01, result=task_id % 5 == 0)
+        records.complete(
+            task_id, OK, records.due[task_id - 1], records.due[task_id - 1] + 0.01, result=task_id % 5 == 0
+        )
     figures.take(110.0, 0)
 
     assert "2.0 of 10/s" in text(figures, 110.0)
@@ -128,13 +130,13 @@ def test_a_pause_slows_the_pace_at_once_and_does_not_end_it():
     assert pace.rate == pytest.approx(5)
 
 
-def test_load_shows_rates_percentiles_and_what_is_in_flight(ledger):
-    figures = LoadFigures(ledger, LOAD, None, began=100.0)
-    ledger.draw(500, array("d", [100.0 + at / 50 for at in range(500)]))
+def test_load_shows_rates_percentiles_and_what_is_in_flight(records):
+    figures = LoadFigures(records, LOAD, None, began=100.0)
+    records.draw(500, array("d", [100.0 + at / 50 for at in range(500)]))
     for task_id in range(1, 401):
-        due = ledger.due[task_id - 1]
+        due = records.due[task_id - 1]
         took = 0.02 if task_id <= 370 else 0.2 if task_id < 390 else 1.5
-        ledger.settle(task_id, OK if task_id > 3 else ERROR, due, due + took)
+        records.complete(task_id, OK if task_id > 3 else ERROR, due, due + took)
     figures.take(110.0, 37)
 
     view = figures.view(110.0)
@@ -145,35 +147,35 @@ def test_load_shows_rates_percentiles_and_what_is_in_flight(ledger):
     assert view.within(79) == "0:50 left  40 of 54/s  p50 20ms p95 200ms p99 1.5s  late 37  failed 3"
 
 
-def test_percentiles_are_those_of_the_last_ten_seconds(ledger):
-    figures = LoadFigures(ledger, LOAD, None, began=100.0)
-    ledger.draw(20, array("d", [100.0 + at for at in range(20)]))
+def test_percentiles_are_those_of_the_last_ten_seconds(records):
+    figures = LoadFigures(records, LOAD, None, began=100.0)
+    records.draw(20, array("d", [100.0 + at for at in range(20)]))
     for task_id in range(1, 21):
-        due = ledger.due[task_id - 1]
-        ledger.settle(task_id, OK, due, due + (0.5 if task_id <= 10 else 0.001))
+        due = records.due[task_id - 1]
+        records.complete(task_id, OK, due, due + (0.5 if task_id <= 10 else 0.001))
         figures.take(due + 0.9, 0)
 
     assert "p50 1.0ms p95 1.0ms p99 1.0ms" in text(figures, 120.0)
 
 
-def test_a_slow_task_is_heard_of_when_it_ends(ledger):
-    figures = LoadFigures(ledger, LOAD, None, began=100.0)
-    ledger.draw(2, array("d", [100.0, 101.0]))
-    ledger.settle(2, OK, 101.0, 101.5)
+def test_a_slow_task_is_heard_of_when_it_ends(records):
+    figures = LoadFigures(records, LOAD, None, began=100.0)
+    records.draw(2, array("d", [100.0, 101.0]))
+    records.complete(2, OK, 101.0, 101.5)
     figures.take(102.0, 0)
     assert "p99 500ms  in flight 1" in text(figures, 102.0)
-    ledger.settle(1, OK, 100.0, 130.0)
+    records.complete(1, OK, 100.0, 130.0)
     figures.take(130.5, 0)
 
     assert "p50 30s p95 30s p99 30s  in flight 0" in text(figures, 130.5)
 
 
-def test_dropped_tasks_are_counted_and_are_neither_late_nor_achieved(ledger):
+def test_dropped_tasks_are_counted_and_are_neither_late_nor_achieved(records):
     load = Load(duration=None, drops=True, warmup=0.0, cooldown=0.0, abort_on=())
-    figures = LoadFigures(ledger, load, 100, began=100.0)
-    ledger.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
+    figures = LoadFigures(records, load, 100, began=100.0)
+    records.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
     for task_id in range(1, 101):
-        ledger.settle(task_id, DROPPED if task_id % 2 else OK, 0.0, ledger.due[task_id - 1] + 0.01)
+        records.complete(task_id, DROPPED if task_id % 2 else OK, 0.0, records.due[task_id - 1] + 0.01)
     figures.take(110.0, 5)
 
     assert text(figures, 110.0) == ("100/100  5.0 of 10/s  p50 10ms p95 10ms p99 10ms  in flight 0  ok 50  dropped 50")
@@ -198,15 +200,15 @@ def test_plain_lines_come_every_ten_seconds():
     assert stream.getvalue() == "".join(f"after {seconds} s: a, b\n" for seconds in (10, 20, 30, 40))
 
 
-def test_tasks_of_an_earlier_run_are_neither_asked_for_nor_heard_of(ledger):
-    ledger.draw(120, array("d", [math.nan] * 120))
-    ledger.settle_resumed(1, [1.0] * 50, [2.0] * 50, [None] * 50)
-    figures = LoadFigures(ledger, LOAD, 120, began=100.0)
-    ledger.settle_resumed(61, [1.0] * 10, [2.0] * 10, [None] * 10)
-    ledger.set_dues(51, array("d", [101.0] * 10))
-    ledger.set_dues(71, array("d", [102.0] * 20))
+def test_tasks_of_an_earlier_run_are_neither_asked_for_nor_heard_of(records):
+    records.draw(120, array("d", [math.nan] * 120))
+    records.complete_resumed(1, [1.0] * 50, [2.0] * 50, [None] * 50)
+    figures = LoadFigures(records, LOAD, 120, began=100.0)
+    records.complete_resumed(61, [1.0] * 10, [2.0] * 10, [None] * 10)
+    records.set_dues(51, array("d", [101.0] * 10))
+    records.set_dues(71, array("d", [102.0] * 20))
     for task_id in range(51, 61):
-        ledger.settle(task_id, OK, 101.0, 101.25)
+        records.complete(task_id, OK, 101.0, 101.25)
     figures.take(110.0, 10)
 
     assert text(figures, 110.0) == (
@@ -219,19 +221,19 @@ class Shown:
         self.view = view
 
 
-def test_what_a_run_that_was_stopped_has_left_is_not_done(ledger):
-    figures = WorkFigures(ledger, 1200, began=100.0)
-    ledger.draw(110)
-    ledger.settle_run(1, [100.0] * 100, [101.0] * 100, [None] * 100, 1)
+def test_what_a_run_that_was_stopped_has_left_is_not_done(records):
+    figures = WorkFigures(records, 1200, began=100.0)
+    records.draw(110)
+    records.complete_run(1, [100.0] * 100, [101.0] * 100, [None] * 100, 1)
     for task_id in range(101, 111):
-        ledger.settle(task_id, CANCELLED if task_id < 105 else NOT_RUN, 100.0, 101.0)
+        records.complete(task_id, CANCELLED if task_id < 105 else NOT_RUN, 100.0, 101.0)
     figures.take(110.0, 0)
 
     view = figures.view(110.0, left=1090)
     assert view.within(200) == "100/1,200  10/s  0:10  ok 100  cancelled 4  not run 1,096"
     assert (view.done, view.total) == (100, 1200)
     shown = Shown()
-    progress = Progress(SimpleNamespace(tasks=1200), None, ledger, keep=True)
+    progress = Progress(SimpleNamespace(tasks=1200), None, records, keep=True)
     progress._screen, progress._figures = shown, figures
     progress.close(whole=False)
     assert shown.view.within(200).endswith("  ok 100  cancelled 4  not run 1,096")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.execute import Call, guarded
+from worker_dispatcher.execute import Call, catch
 from worker_dispatcher.home import FRESH
 from worker_dispatcher.osproc.channel import Channel
-from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc.shared_status import SharedStatus
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.protocol.frames import DROP, DROPPED, REPORT, WORK, head_of
@@ -34,12 +34,12 @@ class Parent:
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours, blocking=True)
         ours.settimeout(20)  # a report that does not come fails the test
-        self.slate = Slate(THREADS + 1)
+        self.slate = SharedStatus(THREADS + 1)
         self.slate.clear()
         setup = Setup(Call(time.sleep, CallStyle(positional=True)))
         self._theirs = Channel(theirs, blocking=True)
         self.host = GridWorker(self._theirs, self.slate, setup)
-        self._thread = threading.Thread(target=guarded, args=(self.host.serve,))
+        self._thread = threading.Thread(target=catch, args=(self.host.serve,))
         self._thread.start()
         self._seq = 1
         self.reports = 0

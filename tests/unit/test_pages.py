@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from worker_dispatcher import wire
-from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc.shared_status import SharedStatus
 from worker_dispatcher.wire import (
     LARGE,
     LARGE_PICKLE,
@@ -58,8 +58,8 @@ def test_nobody_writes_to_what_was_sent_and_each_may_write_to_his_own(pages):
 
 
 def test_a_slate_is_written_only_by_who_has_mapped_it_at_its_start():
-    parent = Slate.shared(2)
-    worker = Slate.of(os.dup(parent.fd))
+    parent = SharedStatus.shared(2)
+    worker = SharedStatus.of(os.dup(parent.fd))
     for write in (lambda: os.pwrite(worker.fd, b"b" * 8, 0), lambda: os.ftruncate(worker.fd, 0)):
         with pytest.raises(PermissionError):
             write()

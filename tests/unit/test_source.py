@@ -14,7 +14,7 @@ from worker_dispatcher.dispatch.schedule import AllAtOnce
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_intake_wakes_the_driver_and_keeps_what_the_iterable_raises():
 
 @pytest.fixture
 def source():
-    source = TaskSource(task_list(range(10), 2), Ledger(Anchor.take()), AllAtOnce())
+    source = TaskSource(task_list(range(10), 2), Records(Anchor.take()), AllAtOnce())
     source.release()
     return source
 

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from worker_dispatcher.execute import SMALL, guarded
+from worker_dispatcher.execute import SMALL, catch
 from worker_dispatcher.reports.verdict import Kept
 
 __all__ = ["Spool"]
 
 
 class Spool:
-    """Takes long results as tasks are settled, as JSON, into a nameless file that goes with the process.
+    """Takes long results as tasks are completed, as JSON, into a nameless file that goes with the process.
 
     Used by the thread that drives, and read by it afterwards. The file lies in the folder of the log, where there is
     to be room for it, or among temporary files; where it takes no more, results stay in memory.
@@ -28,7 +28,7 @@ class Spool:
         self._end = 0
 
     def take(self, keep: Callable[[Any], Any] | None, results: list[Any], first: int, count: int) -> None:
-        """Of tasks that are settled: put what is kept in the place of their results. keep: makes it of a result where
+        """Of tasks that are completed: put what is kept in the place of their results. keep: makes it of a result where
         that was not done in the worker."""
         low, high = first - 1, first - 1 + count
         kinds = set(map(type, results[low:high]))
@@ -36,7 +36,7 @@ class Spool:
             return
         for at in range(low, high):
             if keep is not None:
-                kept, error = guarded(keep, results[at])
+                kept, error = catch(keep, results[at])
                 results[at] = kept if error is None else results[at]
             if type(results[at]) is Kept and isinstance(results[at].json, str):
                 results[at].json = self._put(results[at].json)

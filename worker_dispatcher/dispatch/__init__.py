@@ -4,20 +4,20 @@
                         │
     task.list ─▶ TaskList ─▶ TaskSource ── take ──▶ pool          the pool's own room: pools/
                    one draw each  ▲                   │ events
-                                  └── put back ── Driver ──▶ Recorder ── settle ──▶ Ledger ─▶ results, logs, info
+                                  └── put back ── Driver ──▶ Recorder ── complete ──▶ Records ─▶ results, logs, info
                                      (retries)   (core/)                              Run, what the user holds
-    with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then settle
+    with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then complete
 
     plan.py       what a config means on this machine; schedule.py  when tasks may start; load.py  in frequency mode
     tasklist.py   the user's list, drawn from once; source.py  which task is next: what came back, then fresh ones
-    books.py      how outcomes are booked: in the ledger, and first in the journal where there is one
+    books.py      how outcomes are booked: in the records, and first in the journal where there is one
     recall.py     what is left of a list and a schedule of which an earlier run did a part
     bounded.py    BoundedRun: the source, the sink and the timers of a run, and the pool it is driven through
     recorder.py   the sink: books and counts what has ended; failures.py  another attempt, or what the run raises
     stops.py      why a run may end early
     course.py     from the first task to the end, in one thread: BoundedRun, on_all_done, the warning at the end
     run.py        the handle of it: results, logs, info, wait, cancel, iteration
-    handover.py   instead of the Ledger for a run that keeps no records: what is settled goes to whoever iterates it
+    handover.py   instead of the Records for a run that keeps no records: what is completed goes to whoever iterates it
     abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
     interrupt.py  Ctrl-C as a request
     banner.py     the one place that prints  summary.py  what it prints at the end
@@ -27,15 +27,15 @@
 Threads: `start` drives in the caller's thread, and has no other of its own. `launch` drives in one helper thread.
 An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a
 `next()` that blocks holds up no deadline; a launched run draws in a thread of its own, which it can leave behind. The
-Ledger is written by the driving thread only; from other threads and signal handlers come only `stop`, `wake` and
+Records is written by the driving thread only; from other threads and signal handlers come only `stop`, `wake` and
 the hand-over of drawn items (Intake, under its lock).
 
-The room promises: each task that was drawn is settled exactly once, in whatever way the run ends; what was done stays
+The room promises: each task that was drawn is completed exactly once, in whatever way the run ends; what was done stays
 readable after an interrupt or an error; a failed task is tried again without holding up another; the pool is closed
 before the run ends.
 
 Load by the clock: the source lets go of a task shortly before it is due, and a worker waits for the moment itself, so
-that neither the driver nor a channel is between the clock and the task. A dropped task is settled after that.
+that neither the driver nor a channel is between the clock and the task. A dropped task is completed after that.
 
 To add a schedule: a curve or a pacing, and one branch in `timed_schedule`, all in load.py.
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import ConfigError
-from worker_dispatcher.records import CANCELLED, OK, STATUS_NAMES, Ledger
+from worker_dispatcher.records import CANCELLED, OK, STATUS_NAMES, Records
 
 if TYPE_CHECKING:
     from worker_dispatcher.reports.rows import Rows
@@ -29,8 +29,8 @@ class AbortWatch:
     seen: the first check that has come true, as text with what was seen; empty while none has.
     """
 
-    def __init__(self, expressions: Sequence[str], ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, expressions: Sequence[str], records: Records) -> None:
+        self._records = records
         self._checks = _parse(expressions)
         self.due = now() + _EVERY
         self.seen = ""
@@ -48,10 +48,10 @@ class AbortWatch:
         from worker_dispatcher.reports.check import check
 
         for text, expression, seconds in self._checks:
-            if at - self._ledger.measured_from < seconds:
+            if at - self._records.measured_from < seconds:
                 continue
             rows = self._rows(at - seconds if seconds else -math.inf)
-            verdict = check(rows, expression, counts=self._ledger.counts()) if len(rows) else None
+            verdict = check(rows, expression, counts=self._records.counts()) if len(rows) else None
             if verdict:
                 return f"{text}: {str(verdict).strip()}"
         return ""
@@ -63,16 +63,16 @@ class AbortWatch:
         from worker_dispatcher.reports.rows import Rows
         from worker_dispatcher.reports.verdict import successes
 
-        ledger = self._ledger
-        status = np.frombuffer(bytes(ledger.status), np.uint8)
-        ends, starts = np.array(ledger.ended), np.array(ledger.started)
+        records = self._records
+        status = np.frombuffer(bytes(records.status), np.uint8)
+        ends, starts = np.array(records.ended), np.array(records.started)
         known = (status > 0) & (status <= CANCELLED) & (ends >= since)
-        if ledger.due:
-            known &= np.array(ledger.due) >= ledger.measured_from
+        if records.due:
+            known &= np.array(records.due) >= records.measured_from
         places = np.flatnonzero(known)
-        succeeded = np.array(successes([ledger.results[at] for at in places.tolist()]), np.bool_)
+        succeeded = np.array(successes([records.results[at] for at in places.tolist()]), np.bool_)
         ok = (status[places] == OK) & succeeded
-        due = np.array(ledger.due)[places] if ledger.due else None
+        due = np.array(records.due)[places] if records.due else None
         return Rows.from_columns(
             starts[places],
             ends[places],

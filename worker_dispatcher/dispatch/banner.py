@@ -15,7 +15,7 @@ from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.stops import goes_on_from
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 
 __all__ = ["Banner", "print"]
 
@@ -152,9 +152,9 @@ class Banner:
         known = {"Rate": rate, "Stages": stages, "Pacing": pacing, "Duration": duration}
         return [f"  ├─ {name}: {value}" for name, value in known.items() if value]
 
-    def closing(self, info: dict[str, Any], wall: float, ledger: Ledger) -> None:
-        if self._config.debug and ledger.keeps:
-            for line in worker_lines(ledger, list(ledger.started_ids())):
+    def closing(self, info: dict[str, Any], wall: float, records: Records) -> None:
+        if self._config.debug and records.keeps:
+            for line in worker_lines(records, list(records.started_ids())):
                 self._say(f"[debug] {line}")
         if not self._config.verbose:
             return
@@ -168,10 +168,10 @@ class Banner:
             f"Completed Tasks Count: {done}",
             f"Uncompleted Tasks Count: {counts['cancelled']}",
             f"Undispatched Tasks Count: {counts['not_run'] + counts['dropped']}",
-            *([f"Taken from the journal: {ledger.resumed} of {len(ledger)}"] if ledger.resumed else []),
+            *([f"Taken from the journal: {records.resumed} of {len(records)}"] if records.resumed else []),
             *([f"Stopped early: {info['stopped']}{self._goes_on(info)}"] if info["stopped"] else []),
             "",
-            *summary_lines(ledger, info, _columns()),
+            *summary_lines(records, info, _columns()),
         ):
             self._say(line)
 

@@ -1,4 +1,4 @@
-"""Where outcomes are booked: in the ledger, and in the journal before anybody hears of them."""
+"""Where outcomes are booked: in the records, and in the journal before anybody hears of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker_dispatcher.clock import now, thread_time
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, BatchDone, neighbours
-from worker_dispatcher.records import Failure, Ledger
+from worker_dispatcher.records import Failure, Records
 from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ class Outcome(NamedTuple):
 
 
 class Books:
-    """The ledger alone: what is booked is known at once. Used by the driver's thread.
+    """The records alone: what is booked is known at once. Used by the driver's thread.
 
-    tell: is called with the first id and the number of tasks that are settled, run by run; `nobody` where none follows.
-    pending: tasks that are booked, and not settled before `commit`; error: why the run cannot go on, or None.
+    tell: is called with the first id and the number of tasks that have ended, run by run; `nobody` where none follows.
+    pending: tasks that are booked, and not completed before `commit`; error: why the run cannot go on, or None.
     """
 
     pending: int = 0
     error: JournalError | None = None
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, records: Records) -> None:
+        self.records = records
         self.tell: Callable[[int, int], None] = nobody
 
     def run(self, event: BatchDone, attempts: dict[int, int]) -> Mapping[int, BaseException]:
@@ -65,7 +65,7 @@ class Books:
 
     def leave_out(self, task_id: int, status: int, item: Any = None) -> None:
         """Settle a task that has not run: NOT_RUN or DROPPED."""
-        self.ledger.settle(task_id, status, 0.0, 0.0, result=item)
+        self.records.complete(task_id, status, 0.0, 0.0, result=item)
         self.tell(task_id, 1)
 
     def commit(self) -> None:
@@ -76,55 +76,55 @@ class Books:
 
     def _settle_run(self, event: BatchDone, attempts: dict[int, int]) -> None:
         if event.metadata:
-            self.ledger.metadata.update(event.metadata)
+            self.records.metadata.update(event.metadata)
         if attempts:
             self._note(attempts)
         columns = event.starts, event.ends, event.results, event.worker
         if event.ids is None:
-            self.ledger.settle_run(event.first, *columns)
+            self.records.complete_run(event.first, *columns)
             self.tell(event.first, len(event.results))
         else:
-            self.ledger.settle_each(event.ids, *columns)
+            self.records.complete_each(event.ids, *columns)
             for first, count in neighbours(event.ids):
                 self.tell(first, count)
 
     def _note(self, attempts: dict[int, int]) -> None:
-        self.ledger.attempts.update(attempts)
-        self.ledger.retried += len(attempts)
-        self.ledger.retries += sum(attempts.values()) - len(attempts)
+        self.records.attempts.update(attempts)
+        self.records.retried += len(attempts)
+        self.records.retries += sum(attempts.values()) - len(attempts)
 
     def _settle_one(self, one: Outcome) -> None:
         if one.metadata:
-            self.ledger.metadata[one.task_id] = one.metadata
+            self.records.metadata[one.task_id] = one.metadata
         if one.attempts > 1:
             self._note({one.task_id: one.attempts})
-        self.ledger.settle(
+        self.records.complete(
             one.task_id, one.status, one.started, one.ended, result=one.result, failure=one.failure, worker=one.worker
         )
         self.tell(one.task_id, 1)
 
 
 class JournalBooks(Books):
-    """The ledger, and a journal first: a task is settled, and told of, once its record is durable.
+    """The records, and a journal first: a task is completed, and told of, once its record is durable.
 
     Where the journal fails, `error` says why. What has ended by then, and what ends while the run is stopped, is
-    settled all the same, for it did end; but nobody who follows the run is told, since it will run again.
+    completed all the same, for it did end; but nobody who follows the run is told, since it will run again.
     due: when `look` has something to commit, or an error to tell of (monotonic).
     """
 
-    def __init__(self, ledger: Ledger, journal: Journal) -> None:
-        super().__init__(ledger)
+    def __init__(self, records: Records, journal: Journal) -> None:
+        super().__init__(records)
         self._journal, self.due = journal, math.inf
-        journal.earlier = ledger.earlier
-        journal.pids = ledger.pids
+        journal.earlier = records.earlier
+        journal.pids = records.pids
         self._entries: list[tuple[BatchDone, dict[int, int]] | Outcome] = []
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
 
     def begin_load(self, max_workers: int | None) -> None:
         from worker_dispatcher.journal import LoadFacts
 
-        self._journal.dues = self.ledger.due  # grows with the ledger
-        self._journal.load = LoadFacts(max_workers or 0, *(self.ledger.window() or (0.0, math.inf)))
+        self._journal.dues = self.records.due  # grows with the records
+        self._journal.load = LoadFacts(max_workers or 0, *(self.records.window() or (0.0, math.inf)))
 
     @property
     def last_id(self) -> int:
@@ -136,18 +136,18 @@ class JournalBooks(Books):
         self._attempt(self._journal.expect, total)
 
     def recall(self, first: int, items: Sequence[Any]) -> list[tuple[int, Sequence[Any]]]:
-        """Take in tasks that were drawn, settle those that ended ok in an earlier run; (id of the first, items) of the
-        others."""
+        """Take in tasks that were drawn, complete those that ended ok in an earlier run; (id of the first, items) of
+        the others."""
         missing, at = [], 0
         for one in self._attempt(self._journal.seen, first, items) or ():
             low = one.first - first
             if low > at:
                 missing.append((first + at, items[at:low]))
             at = low + len(one.results)
-            self.ledger.settle_resumed(one.first, one.starts, one.ends, one.results)
-            self.ledger.metadata.update(one.metadata)
-            self.ledger.attempts.update(one.attempts)
-            self.ledger.earlier.update(one.earlier)
+            self.records.complete_resumed(one.first, one.starts, one.ends, one.results)
+            self.records.metadata.update(one.metadata)
+            self.records.attempts.update(one.attempts)
+            self.records.earlier.update(one.earlier)
             self.tell(one.first, len(one.results))
         if at < len(items):
             missing.append((first + at, items[at:]))

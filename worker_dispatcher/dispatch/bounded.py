@@ -15,7 +15,7 @@ from worker_dispatcher.dispatch.recorder import Recorder
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Name, Pool
-from worker_dispatcher.records import DROPPED, NOT_RUN, OPEN, Ledger
+from worker_dispatcher.records import DROPPED, NOT_RUN, PENDING, Records
 from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _LEAD = 0.01  # seconds from the moment the first workers are ready to the first
 
 
 class BoundedRun:
-    """Drives a task list to its end; whatever ends it, each task that was drawn is settled once, and the pool closed.
+    """Drives a task list to its end; whatever ends it, each task that was drawn is completed once, and the pool closed.
 
     Owned by the thread that calls `run`. From other threads and signal handlers: `stop` and `wake` only.
     error: what the run must raise in the end, or None. stopped: why it ended early (see stops), or None; abort_seen:
@@ -41,7 +41,7 @@ class BoundedRun:
         self,
         plan: Plan,
         tasks: TaskList,
-        ledger: Ledger,
+        records: Records,
         *,
         on_error: str,
         max_failures: int | None,
@@ -52,24 +52,24 @@ class BoundedRun:
     ) -> None:
         """journal: what its earlier runs have is not run again; closed here. watch: looks whether a load is to end.
         shows: how the run goes is shown; keeps_shown: and the last of it stays in sight."""
-        self._tasks, self.ledger = tasks, ledger
-        ledger.captures = plan.setup.capture
+        self._tasks, self.records = tasks, records
+        records.captures = plan.setup.capture
         self._raises = on_error == "raise"
         self._recalled: Recalled | None = None
         self._journal: JournalBooks | None = None
-        self._books = Books(ledger)
+        self._books = Books(records)
         left = tasks
         if journal is not None:
             from worker_dispatcher.dispatch.recall import Recalled, remaining
 
-            self._books = self._journal = JournalBooks(ledger, journal)
+            self._books = self._journal = JournalBooks(records, journal)
             plan = remaining(plan, journal.ok_count)
             left = self._recalled = Recalled(tasks, self._journal, timed=plan.schedule.timed)
         self._plan, self._watch = plan, watch
         self._drops = plan.load is not None and plan.load.drops
         self._source = TaskSource(
             left,
-            ledger,
+            records,
             plan.schedule,
             drops=self._drops,
             timeout=plan.timeout,
@@ -82,7 +82,7 @@ class BoundedRun:
             # Where nothing is shown, nothing is loaded.
             from worker_dispatcher.dispatch.progress_display import Progress
 
-            self.progress = Progress(plan, self._source, ledger, keep=keeps_shown)
+            self.progress = Progress(plan, self._source, records, keep=keeps_shown)
         self._driver: Driver | None = None
         self._asked: list[str] = []  # what `stop` was given; to append is one step for all threads
         self.stopped: str | None = None
@@ -91,7 +91,7 @@ class BoundedRun:
         self.error: BaseException | None = None
 
     def follow(self, tell: Callable[[int, int], None]) -> None:
-        """Tell from now on what is settled: the first id and how many."""
+        """Tell from now on what is completed: the first id and how many."""
         self._books.tell = tell
 
     @property
@@ -119,7 +119,7 @@ class BoundedRun:
         """Drive the run to its end. What the run itself must raise is kept in `error`."""
         try:
             if not self._tasks.ended:
-                self._run(open_pool(self.ledger.pids.__setitem__))  # so that the log of a running run has them too
+                self._run(open_pool(self.records.pids.__setitem__))  # so that the log of a running run has them too
         finally:
             self.let_go()
 
@@ -139,7 +139,7 @@ class BoundedRun:
 
     def _run(self, pool: Pool) -> None:
         driver = self._driver = Driver(
-            pool, self._source, self._recorder, AsConfigured(self._plan, self.ledger), self._timers()
+            pool, self._source, self._recorder, AsConfigured(self._plan, self.records), self._timers()
         )
         for why in self._asked:  # while there was no driver yet
             driver.stop(why, hurry=why != "cancel")
@@ -195,7 +195,7 @@ class BoundedRun:
         if self._drops and (late := source.take_late()) is not None:
             for task_id, item in enumerate(late.items, late.first):
                 books.leave_out(task_id, DROPPED, item)
-        return self.ledger.settled + books.pending + source.ahead < len(self.ledger) or not source.ended
+        return self.records.completed + books.pending + source.ahead < len(self.records) or not source.ended
 
     def _open_load(self, driver: Driver, pool: Pool, load: Load) -> None:
         """The run's time begins once the first workers are ready, so that starting them makes no task late."""
@@ -205,11 +205,11 @@ class BoundedRun:
         driver.run(lambda: not pool.prepare(workers))
         began = now() + _LEAD
         self._source.begin(began)
-        self.ledger.measured_from = began + load.warmup
+        self.records.measured_from = began + load.warmup
         if load.duration is not None:
-            self.ledger.measured_until = began + load.duration - load.cooldown
+            self.records.measured_until = began + load.duration - load.cooldown
         if load.planned is not None:
-            self.ledger.planned_until = began + load.planned
+            self.records.planned_until = began + load.planned
         self._books.begin_load(self._plan.max_workers)
 
     # Ends before the last task
@@ -223,13 +223,13 @@ class BoundedRun:
         driver.end()
         self._books.commit()
         items = self._source.left()
-        for task_id in self.ledger.ids_with(OPEN):
+        for task_id in self.records.ids_with(PENDING):
             self._books.leave_out(task_id, NOT_RUN, items.get(task_id))
         if self._recorder.why_broken is not None and self.stopped != "failures":
             self.fail(self._recorder.why_broken)
         if self._raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
-            kept, total = self.ledger.kept_note(), self._tasks.total
-            self.fail(dressed(*self._recorder.last_failed, pool, self.ledger.pids, self._plan, total=total, kept=kept))
+            kept, total = self.records.kept_note(), self._tasks.total
+            self.fail(dressed(*self._recorder.last_failed, pool, self.records.pids, self._plan, total=total, kept=kept))
 
     # When all has ended
 
@@ -237,13 +237,13 @@ class BoundedRun:
         """Without a planned end, the time to cool down counts back from the last due time."""
         load = self._plan.load
         if load is not None and load.duration is None and load.cooldown:
-            last = next((at for at in reversed(self.ledger.due) if at == at), math.inf)  # not NaN
-            self.ledger.measured_until = last - load.cooldown
+            last = next((at for at in reversed(self.records.due) if at == at), math.inf)  # not NaN
+            self.records.measured_until = last - load.cooldown
 
     def book_left_over(self) -> None:
         """Give the tasks that were taken out of the user's iterable, and never given out, their outcome: not run."""
-        self.ledger.draw(self._tasks.left_over())
-        for task_id in self.ledger.ids_with(OPEN):
+        self.records.draw(self._tasks.left_over())
+        for task_id in self.records.ids_with(PENDING):
             self._books.leave_out(task_id, NOT_RUN)
 
 

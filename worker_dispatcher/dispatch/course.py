@@ -23,10 +23,10 @@ from worker_dispatcher.dispatch.sendable import pack_setup
 from worker_dispatcher.dispatch.stops import goes_on_from
 from worker_dispatcher.dispatch.tasklist import Intake, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
-from worker_dispatcher.execute import call_styled, describe, guarded, guarded_settled
+from worker_dispatcher.execute import call_styled, catch, catch_settled, describe
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Name, Pool
-from worker_dispatcher.records import Failure, Ledger
+from worker_dispatcher.records import Failure, Records
 from worker_dispatcher.tracebacks import part_from_frames
 from worker_dispatcher.units import counted
 
@@ -44,12 +44,12 @@ class Course:
     that nobody holds any more is gone, though its run goes on.
 
     Shared: news, told and bells, under changed. bells: ring at news and at the end. news: (first id, how many) of what
-    has been settled; told: whoever waits has been told of the end, after all that is done at the end.
+    has been completed; told: whoever waits has been told of the end, after all that is done at the end.
     """
 
     def __init__(self, config: Config, *, keep_records: bool, keep_progress: bool = True) -> None:
         if not keep_records:
-            from worker_dispatcher.dispatch.handover import Handover, PassingLedger, check_passing
+            from worker_dispatcher.dispatch.handover import Handover, PassingRecords, check_passing
 
             check_passing(config)
         self._config = config
@@ -61,7 +61,7 @@ class Course:
         self._packed = None if self._plan.kind == "threads" else pack_setup(config, self._plan.setup)
         workers, self.number = self._plan.workers, self._plan.number
         self.handover = None if keep_records else Handover(2 * workers)
-        self.ledger = PassingLedger(self.anchor, self.handover, workers) if self.handover else Ledger(self.anchor)
+        self.records = PassingRecords(self.anchor, self.handover, workers) if self.handover else Records(self.anchor)
         self._banner: Banner | None = None
         if config.verbose or config.debug:
             from worker_dispatcher.dispatch.banner import Banner  # as above
@@ -71,7 +71,7 @@ class Course:
         if self._plan.load is not None and self._plan.load.abort_on:
             from worker_dispatcher.dispatch.abort import AbortWatch  # as above
 
-            watch = AbortWatch(self._plan.load.abort_on, self.ledger)
+            watch = AbortWatch(self._plan.load.abort_on, self.records)
         if config.journal is not None:
             from worker_dispatcher.dispatch.recall import open_journal
 
@@ -81,7 +81,7 @@ class Course:
         self.bounded = BoundedRun(
             self._plan,
             self.tasks,
-            self.ledger,
+            self.records,
             on_error=config.task.on_error,
             max_failures=config.task.max_failures,
             journal=journal,
@@ -146,7 +146,7 @@ class Course:
     def kept_notes(self) -> list[str]:
         """What an interrupt tells of that which was done."""
         journal = self._config.journal
-        return [f"  {self.ledger.kept_note()}", *([f"  {goes_on_from(journal)}"] if journal is not None else [])]
+        return [f"  {self.records.kept_note()}", *([f"  {goes_on_from(journal)}"] if journal is not None else [])]
 
     def interrupt(self) -> None:
         """Stop the run as Ctrl-C does, which calls this: for signal handlers, in the thread that drives. Nothing, once
@@ -225,12 +225,12 @@ class Course:
         """Close the books: from here on nothing of the run changes."""
         self.bounded.book_left_over()
         self.bounded.close_load()
-        if self.ledger.keeps:
-            last = max(self.ledger.started_ids(), default=0) if self.bounded.stopped else len(self.ledger)
-            self.results = self.ledger.results[:last]
+        if self.records.keeps:
+            last = max(self.records.started_ids(), default=0) if self.bounded.stopped else len(self.records)
+            self.results = self.records.results[:last]
         self.ended = now()
         if self._banner is not None:
-            self._banner.closing(self.info(), self.anchor.wall_at(self.ended), self.ledger)
+            self._banner.closing(self.info(), self.anchor.wall_at(self.ended), self.records)
         self._end()
 
     def _all_done(self) -> None:
@@ -238,24 +238,24 @@ class Course:
         if callback is None:
             return
         style = self._config.styles.on_all_done
-        for task_id in self.ledger.started_ids():
+        for task_id in self.records.started_ids():
             self._task_done(task_id, callback, style)
             if self.bounded.error is not None:
                 return
 
     def _task_done(self, task_id: int, callback: Callable[..., Any], style: CallStyle) -> None:
-        log = self.ledger.log(task_id)
+        log = self.records.log(task_id)
         known = {"id": task_id, "config": self._config.task.config, "result": log["result"], "log": log}
         result, error = self._call_back(callback, style, log["result"], known)
         if isinstance(error, KeyboardInterrupt) or self.bounded.interrupted:
             self.bounded.fail(error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt())
         elif error is None:
-            self.ledger.results[task_id - 1] = result
+            self.records.results[task_id - 1] = result
         else:
             type_name, message, traceback = describe(error)
             item = self.tasks.item_of(task_id)
             shown = input_text(item) if self._config.task.show_input else ""
-            self.ledger.fail_later(task_id, Failure(type_name, message, traceback, item=item, input=shown))
+            self.records.fail_later(task_id, Failure(type_name, message, traceback, item=item, input=shown))
             if self._config.task.on_error == "raise":
                 error.add_note(f"on_all_done of task #{task_id} raised this" + (f"; input {shown}" if shown else ""))
                 self.bounded.fail(error)
@@ -264,7 +264,7 @@ class Course:
     def _call_back(self, *call: Any) -> tuple[Any, BaseException | None]:
         try:
             self._calling_back = True
-            return guarded_settled(call_styled, *call)
+            return catch_settled(call_styled, *call)
         except KeyboardInterrupt as error:  # it came when the guard was left already
             return None, error
         finally:
@@ -272,14 +272,14 @@ class Course:
 
     def warn(self, depth: int) -> None:
         """depth: of the user's frame, above this one."""
-        counts = self.ledger.counts()
+        counts = self.records.counts()
         failed = counts["error"] + counts["timeout"] + counts["crashed"]
-        found = self.ledger.first_failure()
+        found = self.records.first_failure()
         if failed and found is not None and not self._config.verbose:
             first, failure = found
             given = f" (input {failure.input})" if failure.input else ""
             cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"
-            text = f"{counted(failed, 'task', len(self.ledger))} failed; the first: {cause}"
+            text = f"{counted(failed, 'task', len(self.records))} failed; the first: {cause}"
             warnings.warn(TaskFailuresWarning(text), stacklevel=depth)
         for text, times in self.bounded.complaints.items():
             warnings.warn(WorkerWarning(f"{text} (in {times} workers)" if times > 1 else text), stacklevel=depth)
@@ -306,7 +306,7 @@ class Course:
             self.handover.give_up()
 
     def _launched(self) -> None:
-        _, error = guarded(self._drive)
+        _, error = catch(self._drive)
         if error is not None:
             self.bounded.fail(error)
         if not self.done:
@@ -327,7 +327,7 @@ class Course:
             self.thread.join(_LAST_DRAW)
 
     def _end(self) -> None:
-        """All is settled: from here on the run does not change."""
+        """All is completed: from here on the run does not change."""
         self.ended = self.ended or now()
         self.done, self._packed = True, None  # without tasks, no pool has taken it
         at_end, self._at_end = self._at_end, _nothing
@@ -359,17 +359,17 @@ class Course:
     def info(self) -> dict[str, Any]:
         """What `Run.info` says, but for its lists of ids, which may be long."""
         duration = (self.ended or now()) - self.anchor.monotonic
-        counts = self.ledger.counts()
+        counts = self.records.counts()
         if self.ended is not None and self.tasks.total is not None:
-            counts["not_run"] += self.tasks.total - len(self.ledger)
+            counts["not_run"] += self.tasks.total - len(self.records)
         return {
             "started_at": self.anchor.wall,
             "ended_at": self.anchor.wall + duration,
             "duration": duration,
             "counts": counts,
-            "resumed": self.ledger.resumed,
-            "retried": self.ledger.retried,
-            "retries": self.ledger.retries,
+            "resumed": self.records.resumed,
+            "retried": self.records.retried,
+            "retries": self.records.retries,
             "stopped": self.bounded.abort_seen or self.bounded.stopped or (None if self.done else self.bounded.asked),
             **self._load_info(),
             **({} if self.done else {"running": True}),
@@ -379,7 +379,7 @@ class Course:
     def _load_info(self) -> dict[str, Any]:
         """What is known of a load: `from` and `until` are its window (Unix seconds; until is None without a plan)."""
         over = self.ended is not None and not self.bounded.stopped
-        window = self.ledger.window(None if over else self.ended or now())
+        window = self.records.window(None if over else self.ended or now())
         if window is None:
             return {}
         begin, end = (None if one == math.inf else self.anchor.wall_at(one) for one in window)

@@ -9,23 +9,23 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import AttemptDone, Pool
-from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT, Ledger
+from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT, Records
 
 __all__ = ["AsConfigured", "dressed"]
 
 
 class AsConfigured:
-    """The retries of a run: as many as `task.retries` says, for what `task.retry_on` lets be tried again. The ledger
+    """The retries of a run: as many as `task.retries` says, for what `task.retry_on` lets be tried again. The records
     keeps when the attempts before the last one were."""
 
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
-        self._plan, self._ledger = plan, ledger
+    def __init__(self, plan: Plan, records: Records) -> None:
+        self._plan, self._records = plan, records
 
     def wait(self, event: AttemptDone, attempts: int) -> float | None:
         if not self._plan.retry.again(attempts) or not self._may(event):
             return None
-        due = self._ledger.due_of(event.task_id)  # what fails ahead of its time counts as failed then
-        spans = self._ledger.earlier.setdefault(event.task_id, array("d"))
+        due = self._records.due_of(event.task_id)  # what fails ahead of its time counts as failed then
+        spans = self._records.earlier.setdefault(event.task_id, array("d"))
         spans.extend((max(event.started, due), max(event.ended, due)))
         return self._plan.retry.backoff.wait(attempts)
 

@@ -12,11 +12,11 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
-from worker_dispatcher.records import NOT_RUN, OK, OPEN, Failure, Ledger, Scheduled, Times, Workers
+from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Records, Scheduled, Times, Workers
 from worker_dispatcher.reports.verdict import no_success, successes
 from worker_dispatcher.units import counted
 
-__all__ = ["Handover", "PassingLedger", "check_passing"]
+__all__ = ["Handover", "PassingRecords", "check_passing"]
 
 _NOT_KEPT = (
     "the records of this run are not kept (keep_records=False): iterate the run, which gives each as its task ends, or "
@@ -119,8 +119,8 @@ def _nobody() -> None:
     """Who is to be woken when nobody drives."""
 
 
-class PassingLedger(Ledger):
-    """A ledger that hands over the record of each task that is settled, and forgets the task.
+class PassingRecords(Records):
+    """Records that are handed over, each as its task is completed, and then forgotten.
 
     It knows open tasks only, and never lets more be drawn than it has room for.
     """
@@ -164,10 +164,10 @@ class PassingLedger(Ledger):
             if (scheduled := self._open.get(task_id)) is not None:
                 self._open[task_id] = scheduled[0], number
 
-    def settle_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
-        self.settle_each(range(first, first + len(results)), starts, ends, results, worker)
+    def complete_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
+        self.complete_each(range(first, first + len(results)), starts, ends, results, worker)
 
-    def settle_each(
+    def complete_each(
         self, ids: Sequence[int], starts: Times, ends: Times, results: Sequence[Any], worker: Workers
     ) -> None:
         workers = [worker] * len(ids) if isinstance(worker, int) else worker
@@ -181,7 +181,7 @@ class PassingLedger(Ledger):
             for task_id in ids:
                 self._forget(task_id)
 
-    def settle(
+    def complete(
         self,
         task_id: int,
         status: int,
@@ -210,8 +210,8 @@ class PassingLedger(Ledger):
         """Close an open task; its due time and interval."""
         if task_id not in self._open:
             known = 0 < task_id <= self._drawn
-            raise BookingError(task_id, "is settled already" if known else f"was never given out; {self._drawn} were")
-        self.settled += 1
+            raise BookingError(task_id, "has ended already" if known else f"was never given out; {self._drawn} were")
+        self.completed += 1
         return self._open.pop(task_id)
 
     def _forget(self, task_id: int) -> None:
@@ -223,7 +223,7 @@ class PassingLedger(Ledger):
         return 0.0 if scheduled is None else scheduled[0]
 
     def ids_with(self, status: int) -> list[int]:
-        if status == OPEN:
+        if status == PENDING:
             return sorted(self._open)
         return list(self._not_run) if status == NOT_RUN else []  # none is dropped: see `check_passing`
 

@@ -19,7 +19,7 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.progress_stats import Figures, View, figures_of
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.osproc.system import writable
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign
 
 __all__ = ["LastRow", "NotebookBar", "PlainLines", "Progress", "Screen", "open_screen"]
@@ -221,8 +221,8 @@ class Progress:
     Used by the driver's thread only. due: when to look next (monotonic). keep: the last state stays in sight.
     """
 
-    def __init__(self, plan: Plan, source: TaskSource, ledger: Ledger, *, keep: bool) -> None:
-        self._plan, self._source, self._ledger, self._keep = plan, source, ledger, keep
+    def __init__(self, plan: Plan, source: TaskSource, records: Records, *, keep: bool) -> None:
+        self._plan, self._source, self._records, self._keep = plan, source, records, keep
         self._screen: Screen | None = None
         self._figures: Figures | None = None
         self.due = math.inf
@@ -233,7 +233,7 @@ class Progress:
 
     def begin(self) -> None:
         """The first tasks may start."""
-        self._figures = figures_of(self._plan, self._ledger, now())
+        self._figures = figures_of(self._plan, self._records, now())
         self.due = now() + _PATIENCE
 
     def look(self) -> None:
@@ -265,7 +265,7 @@ class Progress:
     def _close(self, whole: bool) -> None:
         if self._screen is not None and self._figures is not None:
             self._figures.take(now(), 0, asking=False)
-            never = max(0, (self._plan.tasks or 0) - len(self._ledger))
+            never = max(0, (self._plan.tasks or 0) - len(self._records))
             view = self._figures.view(now(), None if whole else never)
             done = view.total if whole and view.total is not None else view.done
             self._screen.close(view._replace(done=done), keep=self._keep)

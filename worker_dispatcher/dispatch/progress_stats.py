@@ -1,4 +1,4 @@
-"""What there is to see of a run while it runs: how far it is, how fast, how it goes. Read from its ledger."""
+"""What there is to see of a run while it runs: how far it is, how fast, how it goes. Read from its records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OPEN, TIMEOUT, Ledger
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, PENDING, TIMEOUT, Records
 from worker_dispatcher.reports.verdict import successes
 from worker_dispatcher.units import achieved_text, clock_text, short_seconds_text, speed_text
 
@@ -72,19 +72,19 @@ class Pace:
 class WorkFigures:
     """Of a run with fixed workers. total: tasks, None if unknown. Used by the driver's thread, as LoadFigures."""
 
-    def __init__(self, ledger: Ledger, total: int | None, began: float) -> None:
-        self._ledger, self._total, self._began = ledger, total, began
-        self._pace, self._tally, self._without = Pace(began, ledger.settled), Tally(ledger), 0
+    def __init__(self, records: Records, total: int | None, began: float) -> None:
+        self._records, self._total, self._began = records, total, began
+        self._pace, self._tally, self._without = Pace(began, records.completed), Tally(records), 0
 
     def take(self, at: float, overdue: int, *, asking: bool = True) -> None:
-        """Read the ledger. at: now (monotonic); of a load: overdue: tasks that are due, and not taken; asking: some are
-        still to be taken."""
-        self._pace.take(at, _done(self._ledger))
+        """Read the records. at: now (monotonic); of a load: overdue: tasks that are due, and not taken; asking: some
+        are still to be taken."""
+        self._pace.take(at, _done(self._records))
         self._without = self._tally.count()
 
     def view(self, at: float, left: int | None = None) -> View:
         """What has been seen. left: the run was stopped, and so many of its tasks were never drawn."""
-        done, total, rate = _done(self._ledger), self._total, self._pace.rate
+        done, total, rate = _done(self._records), self._total, self._pace.rate
         elapsed = at - self._began
         parts = [(0, f"{done:,} done" if total is None else f"{done:,}/{total:,}")]
         if rate:
@@ -93,19 +93,19 @@ class WorkFigures:
             parts.append((3, clock_text(elapsed)))
         elif rate:
             parts.append((3, f"{clock_text((total - done) / rate)} left"))
-        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, left, ok=1, others=1)))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._records, self._without, left, ok=1, others=1)))
 
 
 class LoadFigures:
     """Of a run by the clock. total: tasks, None if unknown."""
 
-    def __init__(self, ledger: Ledger, load: Load, total: int | None, began: float) -> None:
-        self._ledger, self._load, self._total, self._began = ledger, load, total, began
+    def __init__(self, records: Records, load: Load, total: int | None, began: float) -> None:
+        self._records, self._load, self._total, self._began = records, load, total, began
         self._asked, self._reached_rate = Pace(began, 0), Pace(began, 0)
-        self._tally, self._without = Tally(ledger), 0
-        # What is settled already is of an earlier run. Tasks are taken in order: from the first that is not, on.
-        self._reached = ledger.status.find(OPEN) if OPEN in ledger.status else len(ledger)
-        self._open: list[int] = []  # places of tasks taken, and not settled when last looked at
+        self._tally, self._without = Tally(records), 0
+        # What is completed already is of an earlier run. Tasks are taken in order: from the first that is not, on.
+        self._reached = records.status.find(PENDING) if PENDING in records.status else len(records)
+        self._open: list[int] = []  # places of tasks taken, and not completed when last looked at
         self._settled = self._succeeded = 0  # of this run
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_MOST)  # (end, seconds from due to end)
         self._percentiles, self._sort_at = "", 0.0
@@ -123,18 +123,18 @@ class LoadFigures:
     def _end(self, asking: bool) -> float:
         """When the last task is due, as far as that is known by now (monotonic). asking: see `take`."""
         planned = math.inf if self._load.planned is None else self._began + self._load.planned
-        return planned if asking or not self._ledger.due else min(planned, self._ledger.due[-1])
+        return planned if asking or not self._records.due else min(planned, self._records.due[-1])
 
     def _hear(self, at: float) -> None:
         """Take in what has ended since; no more work than there are new tasks and tasks in flight."""
-        status, dues, ended = self._ledger.status, self._ledger.due, self._ledger.ended
-        while self._reached < len(status) and (status[self._reached] != OPEN or not math.isnan(dues[self._reached])):
+        status, dues, ended = self._records.status, self._records.due, self._records.ended
+        while self._reached < len(status) and (status[self._reached] != PENDING or not math.isnan(dues[self._reached])):
             self._open.append(self._reached)
             self._reached += 1
         looked_at, self._open, self._in_flight = self._open, [], 0
         returned = []
         for place in looked_at:
-            if status[place] == OPEN:
+            if status[place] == PENDING:
                 self._open.append(place)
                 self._in_flight += dues[place] <= at
             elif not math.isnan(dues[place]):  # else an earlier run had it
@@ -142,7 +142,7 @@ class LoadFigures:
                 if status[place] not in (NOT_RUN, DROPPED):
                     self._recent.append((ended[place], ended[place] - dues[place]))
                 if status[place] == OK:
-                    returned.append(self._ledger.results[place])
+                    returned.append(self._records.results[place])
         self._succeeded += successes(returned).count(True)
         if at >= self._sort_at:  # not at each look: sorting is the dear part, and nobody reads faster
             self._sort_at = at + 1.0
@@ -156,7 +156,7 @@ class LoadFigures:
 
     def view(self, at: float, left: int | None = None) -> View:
         elapsed, duration = max(0.0, at - self._began), self._load.duration
-        done: float = _done(self._ledger)
+        done: float = _done(self._records)
         total: float | None = self._total
         if duration is not None:
             done, total = min(elapsed, duration), duration
@@ -169,28 +169,28 @@ class LoadFigures:
         parts.append((5, f"in flight {self._in_flight:,}"))
         if self._overdue and not self._load.drops:  # else they are about to be dropped
             parts.append((3, f"late {self._overdue:,}"))
-        return View(done, total, elapsed, (*parts, *_outcomes(self._ledger, self._without, left, ok=6, others=0)))
+        return View(done, total, elapsed, (*parts, *_outcomes(self._records, self._without, left, ok=6, others=0)))
 
 
 Figures: TypeAlias = WorkFigures | LoadFigures
 
 
-def figures_of(plan: Plan, ledger: Ledger, began: float) -> Figures:
+def figures_of(plan: Plan, records: Records, began: float) -> Figures:
     """began: when the run began (monotonic)."""
-    if plan.load is None or not ledger.keeps:  # where records pass by, it is not known which tasks run
-        return WorkFigures(ledger, plan.tasks, began)
-    return LoadFigures(ledger, plan.load, plan.tasks, began)
+    if plan.load is None or not records.keeps:  # where records pass by, it is not known which tasks run
+        return WorkFigures(records, plan.tasks, began)
+    return LoadFigures(records, plan.load, plan.tasks, began)
 
 
-def _done(ledger: Ledger) -> int:
+def _done(records: Records) -> int:
     """How many tasks are behind us: not those that were stopped, or kept from running, at the end of the run."""
-    return ledger.settled - ledger.outcomes[NOT_RUN] - ledger.outcomes[CANCELLED]
+    return records.completed - records.outcomes[NOT_RUN] - records.outcomes[CANCELLED]
 
 
-def _outcomes(ledger: Ledger, without: int, left: int | None, *, ok: int, others: int) -> list[tuple[int, str]]:
+def _outcomes(records: Records, without: int, left: int | None, *, ok: int, others: int) -> list[tuple[int, str]]:
     """How many tasks ended in which way, where any did. without: those that ended ok and are no success; left: those
     that were never drawn, and will not be; ok, others: the ranks of these parts."""
-    ended = ledger.outcomes
+    ended = records.outcomes
     counts = (
         (ok, ended[OK] - without, "ok"),
         (others, without, "no success"),

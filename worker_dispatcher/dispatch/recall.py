@@ -16,7 +16,7 @@ from worker_dispatcher.dispatch.books import JournalBooks
 from worker_dispatcher.dispatch.load import Remaining
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.tasklist import TaskList
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 
 if TYPE_CHECKING:
     from worker_dispatcher.journal import Journal
@@ -62,7 +62,7 @@ def remaining(plan: Plan, done: int) -> Plan:
 class Recalled(TaskList):
     """A task list less those tasks that a journal has. Used by the driver's thread.
 
-    Every task that is drawn is looked up, and is known to the ledger, before it is given out. What is within reach of
+    Every task that is drawn is looked up, and is known to the records, before it is given out. What is within reach of
     the journal's knowledge is drawn as soon as nothing has to be waited for: a list that is another one is found out
     before anything runs.
     """
@@ -90,7 +90,7 @@ class Recalled(TaskList):
         items = self._tasks.draw(count)
         if not len(items):
             return False
-        self._books.ledger.draw(len(items), array("d", [math.nan]) * len(items) if self._timed else None)
+        self._books.records.draw(len(items), array("d", [math.nan]) * len(items) if self._timed else None)
         missing = self._books.recall(first, items)
         self._missing.extend(missing)
         self.ahead += sum(len(items) for _, items in missing)
@@ -111,7 +111,7 @@ class Recalled(TaskList):
     def item_of(self, task_id: int) -> Any:
         return self._tasks.item_of(task_id)
 
-    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> tuple[int, Sequence[Any]]:
+    def take(self, count: int, records: Records, dues: array[float] | None) -> tuple[int, Sequence[Any]]:
         while not self._missing and self._look_up(count):
             pass
         if not self._missing:
@@ -122,5 +122,5 @@ class Recalled(TaskList):
             items = items[:count]
         self.ahead -= len(items)
         if dues is not None:
-            ledger.set_dues(first, dues[: len(items)])
+            records.set_dues(first, dues[: len(items)])
         return first, items

@@ -44,7 +44,7 @@ class Recorder:
             failure = cut_short(self.why)
         kept = None if failure is None else self._kept(failure, event.item)
         # What cannot be sent or loaded fails while it is made ready, ahead of its time: it counts as failed then.
-        due = self._books.ledger.due_of(event.task_id)
+        due = self._books.records.due_of(event.task_id)
         outcome = Outcome(
             event.task_id,
             OK if failure is None else failure.status,

@@ -11,7 +11,7 @@ from worker_dispatcher.config import Reading, read
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.dispatch.interrupt import Loop
 from worker_dispatcher.errors import RunError, TaskFailure
-from worker_dispatcher.records import DROPPED, NOT_RUN, Ledger
+from worker_dispatcher.records import DROPPED, NOT_RUN, Records
 from worker_dispatcher.tracebacks import FewFrames, part_from_frames, spare_of
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Run:
 
     def follow(self, told: Callable[[list[Any], int, int], None]) -> Run:
         """Before it is driven: `told` is called in the driving thread with all results, the first id and the number of
-        the tasks that are settled, and may put what is to be kept in the place of their results. It raises nothing."""
-        results = self._course.ledger.results
+        those that have ended, and may put what is to be kept in the place of their results. It raises nothing."""
+        results = self._course.records.results
         self._course.bounded.follow(lambda first, count: told(results, first, count))
         return self
 
@@ -154,7 +154,9 @@ class Run:
         thread, task = (one() for one in self._had_all)
         if thread is here and (who is here or task in (None, who, here)):
             kept = "run.logs has them, and get_logs() those of the last run"
-            fix = kept if self._course.ledger.keeps else "launch it without keep_records=False, and run.logs keeps them"
+            fix = (
+                kept if self._course.records.keeps else "launch it without keep_records=False, and run.logs keeps them"
+            )
             raise RunError(f"a run can be iterated once, and the logs of this one were handed out already; {fix}")
 
     def _end_loop(self, who: object) -> None:
@@ -186,7 +188,7 @@ class Run:
             del self, bounded, error
 
     def _logs_as_tasks_end(self, loop: Loop) -> Iterator[dict[str, Any]]:
-        course, ledger, changed = self._course, self._course.ledger, self._course.changed
+        course, records, changed = self._course, self._course.records, self._course.changed
         while not loop.pressed:
             with changed:
                 while not (course.news or course.told):
@@ -194,8 +196,8 @@ class Run:
                 if loop.pressed or not course.news:
                     break
                 task_id = course.next_told()
-            if ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
-                yield ledger.log(task_id)
+            if records.status[task_id - 1] not in (NOT_RUN, DROPPED):
+                yield records.log(task_id)
 
     def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         """As `__iter__`, for `async for`: the loop of the caller is not held up."""
@@ -219,8 +221,8 @@ class Run:
                     task_id, over = course.next_told() if course.news else 0, course.told
                     if not task_id:
                         bell.hush()
-                if task_id and course.ledger.status[task_id - 1] not in (NOT_RUN, DROPPED):
-                    yield course.ledger.log(task_id)
+                if task_id and course.records.status[task_id - 1] not in (NOT_RUN, DROPPED):
+                    yield course.records.log(task_id)
                 if not task_id and over:
                     break
                 if not task_id:
@@ -267,7 +269,7 @@ class Run:
     @property
     def results(self) -> list[Any]:
         """Results in task order; a falsy TaskFailure where a task did not end ok. One list for the life of the run."""
-        self._course.ledger.expect_kept()
+        self._course.records.expect_kept()
         return self._course.results
 
     @property
@@ -278,26 +280,26 @@ class Run:
     @property
     def logs(self) -> list[dict[str, Any]]:
         """One dict per task that was started, in id order. One list for the life of the run."""
-        self._course.ledger.expect_kept()
+        self._course.records.expect_kept()
         if not self.done:
-            return self._course.ledger.logs()
+            return self._course.records.logs()
         with self._rendering:
             if self._logs is None:
-                self._logs = self._course.ledger.logs()
+                self._logs = self._course.records.logs()
         return self._logs
 
     @property
-    def columns(self) -> Ledger | None:
+    def columns(self) -> Records | None:
         """What reports read of a run that is done, in the place of its logs; None where these count: once somebody has
         them, who may have changed them, and where on_done has added to a log what reports go by."""
-        if not self.done or self._logs is not None or self._course.ledger.says_more_of(_READ_BY_REPORTS):
+        if not self.done or self._logs is not None or self._course.records.says_more_of(_READ_BY_REPORTS):
             return None
-        self._course.ledger.expect_kept()
-        return self._course.ledger
+        self._course.records.expect_kept()
+        return self._course.records
 
     def each_log(self) -> Iterator[dict[str, Any]]:
         """`logs` of a run that is done, one at a time: none is kept."""
-        return self._course.ledger.each_log()
+        return self._course.records.each_log()
 
     @property
     def info(self) -> dict[str, Any]:
@@ -306,10 +308,10 @@ class Run:
         where the pool cannot go on, 'journal', or what abort_on saw), else None. Until the run is done also `running`,
         True, and where that is known `total`: how many tasks there are."""
         info = self.info_without_ids()
-        not_run = self._course.ledger.ids_with(NOT_RUN)
+        not_run = self._course.records.ids_with(NOT_RUN)
         if self._course.ended is not None and self._course.tasks.total is not None:
-            not_run += range(len(self._course.ledger) + 1, self._course.tasks.total + 1)
-        return info | {"not_run": not_run, "dropped": self._course.ledger.ids_with(DROPPED)}
+            not_run += range(len(self._course.records) + 1, self._course.tasks.total + 1)
+        return info | {"not_run": not_run, "dropped": self._course.records.ids_with(DROPPED)}
 
     def info_without_ids(self) -> dict[str, Any]:
         """`info` but for its lists of ids, which may be long."""
@@ -318,7 +320,7 @@ class Run:
     @property
     def dropped(self) -> list[dict[str, Any]]:
         """One dict per task that found all workers busy and never ran: task_id, scheduled_at, interval, phase."""
-        return self._course.ledger.dropped()
+        return self._course.records.dropped()
 
     def tps(self, **options: Any) -> dict[str, Any]:
         """`get_tps` over this run."""
@@ -333,7 +335,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the report so far, where there are records for one."""
-        if not self._course.ledger.keeps:
+        if not self._course.records.keeps:
             from html import escape
 
             return escape(repr(self))

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from worker_dispatcher.config import Config, brief
 from worker_dispatcher.errors import ConfigError
-from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, Packed, culprit, is_shared_by_inheritance, pack_large
 
@@ -18,7 +18,7 @@ def pack_setup(config: Config, setup: Setup) -> Packed | None:
     be sent: only then it is looked which option, or which part of task.config, is at fault."""
     if config.worker.start_method == "fork":
         return None
-    packed, error = guarded(pack_large, setup)
+    packed, error = catch(pack_large, setup)
     if error is None:
         return cast(Packed, packed)
     del error  # it holds this frame, and would hold itself
@@ -40,7 +40,7 @@ def pack_setup(config: Config, setup: Setup) -> Packed | None:
 
 def _problem(value: Any) -> str | None:
     """What keeps a value from being sent, and what to do; None if nothing does."""
-    _, error = guarded(pack_large, value)
+    _, error = catch(pack_large, value)
     if error is None:
         return None
     if (where := culprit(error)) is None:

@@ -13,7 +13,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.schedule import Schedule
 from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 
 __all__ = ["AHEAD", "TaskSource"]
 
@@ -33,7 +33,7 @@ class TaskSource:
     def __init__(
         self,
         tasks: TaskList,
-        ledger: Ledger,
+        records: Records,
         schedule: Schedule,
         *,
         drops: bool = False,
@@ -42,7 +42,7 @@ class TaskSource:
     ) -> None:
         """drops: see `take_late`. timeout, stop_at: the limits of every task, as in Batch."""
         self._timeout, self._stop_at = timeout, stop_at
-        self._tasks, self._ledger, self._schedule, self._drops = tasks, ledger, schedule, drops
+        self._tasks, self._records, self._schedule, self._drops = tasks, records, schedule, drops
         self._ticks = schedule.ticks()
         self._more = schedule.timed  # intervals to come
         self._dues = array("d")  # of fresh tasks, released or not
@@ -100,7 +100,7 @@ class TaskSource:
 
     @property
     def ahead(self) -> int:
-        """How many tasks the ledger knows that have not been taken; once this has ended, they never will be."""
+        """How many tasks the records know that have not been taken; once this has ended, they never will be."""
         return self._tasks.ahead
 
     @property
@@ -125,7 +125,7 @@ class TaskSource:
     def next_due(self) -> float:
         """When `release` or `take_late` has something to do next (monotonic), or infinite."""
         due = self._later[0][0] if self._later else math.inf
-        if self._began is not None and not self._tasks.ended and self._ledger.room():
+        if self._began is not None and not self._tasks.ended and self._records.room():
             due = 0.0 if self._lacks() else min(due, self._unreleased() - AHEAD)
         return min(due, self.fresh_due() + _FREE_SOON) if self._drops else due
 
@@ -152,7 +152,7 @@ class TaskSource:
         return min(bisect.bisect_right(self._dues, moment, self._at) - self._at, most)
 
     def _fresh(self) -> int:
-        available = min(self._tasks.available(), self._ledger.room())
+        available = min(self._tasks.available(), self._records.room())
         return self._due_by(self._horizon, available) if self._schedule.timed else available
 
     def take_late(self) -> Batch | None:
@@ -192,7 +192,7 @@ class TaskSource:
         return self._alone.popleft() if self._alone else None
 
     def left(self) -> dict[int, Any]:
-        """The items of tasks that the ledger knows and that nobody has, by id."""
+        """The items of tasks that the records know and that nobody has, by id."""
         back = ((batch.first, batch.items) for batch in (*self._back, *self._alone))
         return {
             task_id: item
@@ -214,7 +214,7 @@ class TaskSource:
         if count <= 0:
             return None
         dues = self._dues[self._at : self._at + count] if self._schedule.timed else None
-        first, items = self._tasks.take(count, self._ledger, dues)
+        first, items = self._tasks.take(count, self._records, dues)
         taken = len(items)
         if not taken:
             return None
@@ -223,6 +223,6 @@ class TaskSource:
             self._at += taken
             while self._begins and self._begins[0][0] < self._taken + taken:
                 place, number = self._begins.popleft()
-                self._ledger.open_interval(number, first + place - self._taken)
+                self._records.open_interval(number, first + place - self._taken)
             self._taken += taken
         return Batch(first, items, False, dues, 1, None, self._timeout, self._stop_at)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.core.driver import LONGEST_WAIT
-from worker_dispatcher.execute import guarded
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.execute import catch
+from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
 __all__ = ["Intake", "TaskList", "task_list"]
@@ -21,7 +21,7 @@ class TaskList:
     """The user's tasks, each drawn once, in order. total: how many there are, None if unknown.
 
     drawing: the user's iterator is running; the one place in a run where Ctrl-C may raise.
-    ahead: how many are known to the ledger, and wait to be taken.
+    ahead: how many are known to the records, and wait to be taken.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -43,13 +43,13 @@ class TaskList:
         """The next tasks, at most `count`."""
         raise NotImplementedError
 
-    def take(self, count: int, ledger: Ledger, dues: array[float] | None) -> tuple[int, Sequence[Any]]:
-        """(id of the first, items) of the next tasks, at most `count`, which the ledger knows from now on; no items if
+    def take(self, count: int, records: Records, dues: array[float] | None) -> tuple[int, Sequence[Any]]:
+        """(id of the first, items) of the next tasks, at most `count`, which the records know from now on; no items if
         there are none now. dues: when each is due (monotonic), or None."""
         items = self.draw(count)
         if not len(items):
             return 0, ()
-        return ledger.draw(len(items), None if dues is None else dues[: len(items)]), items
+        return records.draw(len(items), None if dues is None else dues[: len(items)]), items
 
     def item_of(self, task_id: int) -> Any:
         """The item of a task that was drawn; None where only the task had it."""
@@ -59,7 +59,7 @@ class TaskList:
         """Nothing more is wanted."""
 
     def left(self) -> Iterable[tuple[int, Sequence[Any]]]:
-        """(id of the first, items) of what the ledger knows and was not taken."""
+        """(id of the first, items) of what the records know and was not taken."""
         return ()
 
     def left_over(self) -> int:
@@ -255,7 +255,7 @@ def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
         return _Counted(None if cycle else given)
     if isinstance(given, (list, tuple)):
         given = tuple(given)
-    length = guarded(lambda: len(given))[0]  # a range may be longer than len() can say
+    length = catch(lambda: len(given))[0]  # a range may be longer than len() can say
     if length is not None and cycle and length:
         return _Cycled(given)
     if isinstance(given, (tuple, range)) and length is not None:

@@ -263,7 +263,7 @@ class Journal:
         metadata: dict[int, dict[Any, Any]] | None = None,
         attempts: dict[int, int] | None = None,
     ) -> dict[int, BaseException]:
-        """Record tasks first, first + 1, ... as ok, in columns as for `Ledger.settle_run`; durable once committed.
+        """Record tasks first, first + 1, ... as ok, in columns as for `Records.complete_run`; durable once committed.
 
         Returns by task id what pickling a result or its metadata raised: those tasks are not recorded, and their
         error is the caller's to record. Raises JournalError where the disk is full or the file is lost.

@@ -5,11 +5,11 @@
       sentinel (pidfd)  ◀─ STARTED     waits for the children         parent-death signal, then
       status            ◀─ EXITED      kills the group, reaps         the entry it was told
     Channel ◀───────────────── frames, both ways, private ──────────▶ Channel
-    Slate   ◀──── shared memory that survives the worker ───────────▶ Slate
+    SharedStatus  ◀──── shared memory that survives the worker ─────▶ SharedStatus
 
 Promises: a channel's parent end never blocks; a worker never outlives its pool's connection, its fork server
 or the parent process; a group is killed only while its leader's id cannot have been given to another.
-Owners: a pool owns its starter, channels and slates; the fork server is one per process and ends with it.
+Owners: a pool owns its starter, channels and shared statuses; the fork server is one per process and ends with it.
 """
 
 __all__: list[str] = []

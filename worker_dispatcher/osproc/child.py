@@ -39,17 +39,17 @@ __all__ = [
     "told_of_threads",
 ]
 
-_SOCKET, _SLATE, _ORDER = 3, 4, 5  # where a worker finds its descriptors
+_SOCKET, _STATUS, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
 _WORDS_MOST = 500  # characters
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 _FRESH = (
     "import marshal, os, sys\n"
-    "order = marshal.loads(os.pread(5, os.fstat(5).st_size, 0))\n"  # others read the same file
-    "sys.path[:] = order['path']\n"
+    "spec = marshal.loads(os.pread(5, os.fstat(5).st_size, 0))\n"  # others read the same file
+    "sys.path[:] = spec['path']\n"
     "from worker_dispatcher.osproc.child import _enter, prepare, take_ids\n"
-    "take_ids(*order['ids'])\n"
-    "_enter(prepare(order))\n"
+    "take_ids(*spec['ids'])\n"
+    "_enter(prepare(spec))\n"
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,44 +64,44 @@ def threads_told() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
 
 
-def import_entry(order: dict[str, Any]) -> Any:
+def import_entry(spec: dict[str, Any]) -> Any:
     """The function that a worker runs. What it will need is imported before it, as far as it can be: why it cannot,
     they say best who need it."""
     global told_of_threads
     if "numpy" not in sys.modules:
         told_of_threads = threads_told()
-    for name in order["imports"]:
+    for name in spec["imports"]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    module, _, name = order["entry"].partition(":")
+    module, _, name = spec["entry"].partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def prepare(order: dict[str, Any]) -> Callable[[int, int], Any]:
-    """What all workers of an order have in common; the function that they run. In the process they are forked from it
+def prepare(spec: dict[str, Any]) -> Callable[[int, int], Any]:
+    """What all workers of a spec have in common; the function that they run. In the process they are forked from it
     is done once: a new process pays dearly for all it touches."""
-    if order["site"] and not _site_ran:
+    if spec["site"] and not _site_ran:
         _run_site()
-    elif order["builtins"] and not hasattr(builtins, "exit"):
+    elif spec["builtins"] and not hasattr(builtins, "exit"):
         _add_builtins()
-    sys.path[:] = order["path"]
-    sys.prefix, sys.exec_prefix = order["prefix"]
-    sys.argv[:] = order["argv"] or [""]
-    _take_environment(order["environment"])
-    sys.dont_write_bytecode, sys.pycache_prefix = order["bytecode"]
-    sys.setrecursionlimit(order["recursion"])
-    sys.set_int_max_str_digits(order["digits"])
-    inherit(*order["seed"])
-    if order["warnings"] is not None:
+    sys.path[:] = spec["path"]
+    sys.prefix, sys.exec_prefix = spec["prefix"]
+    sys.argv[:] = spec["argv"] or [""]
+    _take_environment(spec["environment"])
+    sys.dont_write_bytecode, sys.pycache_prefix = spec["bytecode"]
+    sys.setrecursionlimit(spec["recursion"])
+    sys.set_int_max_str_digits(spec["digits"])
+    inherit(*spec["seed"])
+    if spec["warnings"] is not None:
         from worker_dispatcher.osproc.warning_filters import take_filters
 
-        take_filters(order["warnings"])
-    sys.warnoptions[:] = order["warning_options"]  # once `warnings` is there, which says again what means nothing
-    if order["authkey"] is not None:
+        take_filters(spec["warnings"])
+    sys.warnoptions[:] = spec["warning_options"]  # once `warnings` is there, which says again what means nothing
+    if spec["authkey"] is not None:
         import multiprocessing.process
 
-        multiprocessing.process.current_process().authkey = order["authkey"]
-    entry: Callable[[int, int], Any] = import_entry(order)
+        multiprocessing.process.current_process().authkey = spec["authkey"]
+    entry: Callable[[int, int], Any] = import_entry(spec)
     return entry
 
 
@@ -167,31 +167,31 @@ def forget_ends() -> None:
         atexit.register(shared._run_finalizers)  # each looks whether it was made in this process
 
 
-def become(order: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any]) -> None:
-    """Turn this freshly forked process into a worker. fds: socket, slate, stdout, stderr; entry: from `prepare`.
-    Never returns."""
-    _settle_in(order, fds)
+def become(spec: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any]) -> None:
+    """Turn this freshly forked process into a worker. fds: socket, shared status, stdout, stderr; entry: from
+    `prepare`. Never returns."""
+    _settle_in(spec, fds)
     _enter(entry)
 
 
-def stay(sock: int, slate: int, entry: Callable[[int, int], Any]) -> None:
+def stay(sock: int, status_fd: int, entry: Callable[[int, int], Any]) -> None:
     """Like `become`, in a fork of the parent itself, which keeps all that it has, descriptors included. Never
     returns."""
     _leave_group()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    _enter(entry, sock, slate)
+    _enter(entry, sock, status_fd)
 
 
-def exec_fresh(order: dict[str, Any], fds: list[int], letter: int) -> None:
-    """Like `become`, in a new interpreter that shares nothing with this one. letter: the file of the order. Never
+def exec_fresh(spec: dict[str, Any], fds: list[int], spec_fd: int) -> None:
+    """Like `become`, in a new interpreter that shares nothing with this one. spec_fd: the file that it stands in. Never
     returns."""
-    _settle_in(order, [*fds, letter])
-    for fd in (_SOCKET, _SLATE, _ORDER):
+    _settle_in(spec, [*fds, spec_fd])
+    for fd in (_SOCKET, _STATUS, _ORDER):
         os.set_inheritable(fd, True)
-    command = [order["executable"], *order["flags"], "-c", _FRESH]
-    start_with(lambda variables: os.execve(command[0], command, variables), order["environment"], *order["seed"])
+    command = [spec["executable"], *spec["flags"], "-c", _FRESH]
+    start_with(lambda variables: os.execve(command[0], command, variables), spec["environment"], *spec["seed"])
 
 
 def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
@@ -211,7 +211,7 @@ def _leave_group() -> None:
         os._exit(70)
 
 
-def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
+def _settle_in(spec: dict[str, Any], fds: list[int]) -> None:
     """fds: what is to be found at 3, 4, 1, 2 and, where there is one more, at 5."""
     _leave_group()
     edges = [*sorted({2, *fds}), 1 << 20]
@@ -219,18 +219,18 @@ def _settle_in(order: dict[str, Any], fds: list[int]) -> None:
         os.closerange(low + 1, above)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _ORDER + 1) for fd in fds]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for fd, at in zip(high, (_SOCKET, _SLATE, 1, 2, _ORDER), strict=False):
+    for fd, at in zip(high, (_SOCKET, _STATUS, 1, 2, _ORDER), strict=False):
         os.dup2(fd, at, inheritable=at < 3)
-    os.closerange(_SLATE + 1 if len(fds) == 4 else _ORDER + 1, 1 << 20)
-    os.umask(order["umask"])
+    os.closerange(_STATUS + 1 if len(fds) == 4 else _ORDER + 1, 1 << 20)
+    os.umask(spec["umask"])
     try:
-        os.chdir(order["folder"])
+        os.chdir(spec["folder"])
     except OSError:
         os.chdir("/")
-    if os.sched_getaffinity(0) != set(order["affinity"]):
+    if os.sched_getaffinity(0) != set(spec["affinity"]):
         with contextlib.suppress(OSError):  # processors that are gone
-            os.sched_setaffinity(0, order["affinity"])
-    for name, limit in order["limits"].items():
+            os.sched_setaffinity(0, spec["affinity"])
+    for name, limit in spec["limits"].items():
         number = getattr(resource, f"RLIMIT_{name}")
         if resource.getrlimit(number) != limit:
             with contextlib.suppress(ValueError, OSError):  # above what the system gives to anybody
@@ -257,13 +257,13 @@ def say_why(error: BaseException, sock: int = _SOCKET) -> None:
         return
 
 
-def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, slate: int = _SLATE) -> None:
+def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, status_fd: int = _STATUS) -> None:
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         out = io.BufferedWriter(_Output(fd, "w", closefd=False))
         setattr(sys, stream, io.TextIOWrapper(out, "utf-8", "backslashreplace", line_buffering=True))
     try:
         save = _measure()
-        entry(sock, slate)
+        entry(sock, status_fd)
         save()
     except BaseException as error:
         say_why(error, sock)

@@ -15,7 +15,7 @@ from typing import Any
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
-from worker_dispatcher.osproc.order import Identity, as_file, identity_of, status_of_this_thread
+from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, status_of_this_thread
 from worker_dispatcher.osproc.system import make_ready, no_worker, readable
 
 __all__ = ["FIRST_WORD", "connect", "give_up", "warm_up"]
@@ -26,7 +26,7 @@ _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take 
 _OPEN, _BECOME = 1, 7  # frame kinds of server.py, which the parent never imports
 _BOOTSTRAP = (
     "import marshal, sys\n"
-    "with open(4, 'rb') as letter: told = marshal.load(letter)\n"
+    "with open(4, 'rb') as file: told = marshal.load(file)\n"
     "sys.path[:] = told['path']\n"
     "from worker_dispatcher.osproc.server import main\n"
     "main(3, told)\n"
@@ -55,9 +55,9 @@ class _ForkServer:
                 except (OSError, RunError):
                     pass
 
-    def connect(self, module: str, letter: int, identity: Identity) -> tuple[socket.socket, int]:
+    def connect(self, module: str, spec_fd: int, identity: Identity) -> tuple[socket.socket, int]:
         """A new connection to a server of this identity, and its process id. It is started if it is not there, and
-        then loads a module. letter: a descriptor of the order for all workers asked for over this connection."""
+        then loads a module. spec_fd: a descriptor of the spec of all workers asked for over this connection."""
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -67,7 +67,7 @@ class _ForkServer:
                 self._reap()
                 for _ in range(2):
                     self._have(module, identity)
-                    if self._ask(_OPEN, [], [theirs.fileno(), letter]):
+                    if self._ask(_OPEN, [], [theirs.fileno(), spec_fd]):
                         return ours, self._pid
             raise no_worker("the fork server cannot be reached")
         except BaseException as error:
@@ -123,18 +123,18 @@ class _ForkServer:
     def _launch(self, module: str, identity: Identity) -> None:
         program = executable()
         ours, theirs = socket.socketpair()
-        letter = -1
+        told_fd = -1
         try:
             told = {"path": list(map(str, sys.path)), "module": module, "parent": os.getpid()}
-            letter = as_file(told | {"ids": (os.getresgid(), os.getresuid())})
-            pid = _spawn(program, theirs.fileno(), letter)
+            told_fd = as_file(told | {"ids": (os.getresgid(), os.getresuid())})
+            pid = _spawn(program, theirs.fileno(), told_fd)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-            if letter >= 0:
-                os.close(letter)
+            if told_fd >= 0:
+                os.close(told_fd)
         if not self._owner:
             atexit.register(self._release)
         self._control, self._mark = Channel(ours, blocking=False), _mark_of(ours.fileno())
@@ -218,13 +218,13 @@ def _mark_of(fd: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _spawn(program: str, control: int, letter: int) -> int:
-    if letter == 3:  # which is about to be overwritten
-        with open(os.dup(letter), "rb") as other:
+def _spawn(program: str, control: int, told_fd: int) -> int:
+    if told_fd == 3:  # which is about to be overwritten
+        with open(os.dup(told_fd), "rb") as other:
             return _spawn(program, control, other.fileno())
     actions: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_DUP2, control, 3),
-        (os.POSIX_SPAWN_DUP2, letter, 4),
+        (os.POSIX_SPAWN_DUP2, told_fd, 4),
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
     ]

@@ -29,14 +29,14 @@ _MOMENT = 2.0  # seconds within which a folder may change twice, and have one da
 
 
 class _Pool:
-    """A connection, and the order for the workers that are asked for over it; letter: the file it stands in."""
+    """A connection, and the spec of the workers that are asked for over it; spec_fd: the file it stands in."""
 
-    def __init__(self, channel: Channel, letter: int) -> None:
-        self.channel, self.letter = channel, letter
+    def __init__(self, channel: Channel, spec_fd: int) -> None:
+        self.channel, self.spec_fd = channel, spec_fd
 
     def close(self) -> None:
         self.channel.close()
-        os.close(self.letter)
+        os.close(self.spec_fd)
 
 
 class _Server:
@@ -48,9 +48,9 @@ class _Server:
         self._last = False  # nobody will open another connection
         self._pools: dict[int, _Pool] = {}
         self._children: dict[int, tuple[int, bytes]] = {}  # pid -> connection's fd, token
-        self._letter = b""
-        self._order: dict[str, Any] = {}
-        self._entry: Callable[[int, int], Any]  # of the order
+        self._spec_text = b""
+        self._spec: dict[str, Any] = {}
+        self._entry: Callable[[int, int], Any]  # of the spec
         self._poll = select.poll()
         self._parent = os.pidfd_open(parent)
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -149,7 +149,7 @@ class _Server:
         try:
             if len(frame.fds) < 4:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            self._read(pool.letter)
+            self._read(pool.spec_fd)
             # The descriptors that its start needs are had before it is forked: a worker that is refused never ran.
             for end in os.pipe():
                 os.close(end)
@@ -172,27 +172,27 @@ class _Server:
         finally:
             os.close(sentinel)
 
-    def _read(self, letter: int) -> None:
-        """Be what the workers of an order are forked from; most come with the same letter as the one before."""
-        text = os.pread(letter, os.fstat(letter).st_size, 0)
-        if text == self._letter:
+    def _read(self, spec_fd: int) -> None:
+        """Be what the workers of a spec are forked from; most come with the same spec as the ones before."""
+        text = os.pread(spec_fd, os.fstat(spec_fd).st_size, 0)
+        if text == self._spec_text:
             return
-        self._letter = b""
-        self._order = marshal.loads(text)
-        if not self._order["fresh"]:
-            self._entry = prepare(self._order)
-        elif not os.access(self._order["executable"], os.X_OK, effective_ids=True):
-            raise PermissionError(f"sys.executable {self._order['executable']!r} is no program that can be run")
-        self._letter = text
+        self._spec_text = b""
+        self._spec = marshal.loads(text)
+        if not self._spec["fresh"]:
+            self._entry = prepare(self._spec)
+        elif not os.access(self._spec["executable"], os.X_OK, effective_ids=True):
+            raise PermissionError(f"sys.executable {self._spec['executable']!r} is no program that can be run")
+        self._spec_text = text
 
     def _child(self, pool: _Pool, fds: list[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
-            if self._order["fresh"]:
-                exec_fresh(self._order, fds, pool.letter)
+            if self._spec["fresh"]:
+                exec_fresh(self._spec, fds, pool.spec_fd)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # of the others, see `main` and who starts this process
             shuffle()  # before numpy 2 its random numbers are loaded with it
-            become(self._order, fds, self._entry)
+            become(self._spec, fds, self._entry)
         finally:
             os._exit(70)
 

@@ -16,7 +16,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.order import Identity, as_file, identity_of, order_for, status_of_this_thread
+from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, spawn_spec, status_of_this_thread
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
 
 __all__ = ["METHODS", "ForkStarter", "Process", "ServerStarter", "warm_up"]
@@ -118,29 +118,29 @@ class ServerStarter:
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
         status = status_of_this_thread()
-        order = order_for(entry, fresh=fresh, environment=environment, imports=imports, status=status)
-        self._letter = as_file(order)
+        spec = spawn_spec(entry, fresh=fresh, environment=environment, imports=imports, status=status)
+        self._spec_fd = as_file(spec)
         try:
             self._connect(identity_of(status))
         except BaseException:
-            os.close(self._letter)
+            os.close(self._spec_fd)
             raise
 
     def _connect(self, identity: Identity) -> None:
-        sock, self._server = forkserver.connect(self._module, self._letter, identity)
+        sock, self._server = forkserver.connect(self._module, self._spec_fd, identity)
         self._channel = Channel(sock, blocking=False)
         self.fileno, self.unsent = self._channel.fileno, self._channel.unsent
         self._unheard = 1  # how many answers are awaited: to the opening, and to each start
         self.due = now() + forkserver.FIRST_WORD
 
-    def start(self, sock: socket.socket, slate_fd: int, ours: int) -> Process:
-        """A new worker with this socket and slate. Returns at once; `pump` says when it runs. ours: this process's
-        end of the socket, which a fork is not to keep."""
+    def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
+        """A new worker with this socket and shared status. Returns at once; `pump` says when it runs. ours: this
+        process's end of the socket, which a fork is not to keep."""
         process, token = Process(), b"%d" % next(self._tokens)
         try:
             # Without any worker there is nothing to do but wait until a new server has taken what was sent before.
             within = 0.0 if self._processes else forkserver.FIRST_WORD
-            self._channel.send_soon(_START, [token], [sock.fileno(), slate_fd, 1, 2], within)
+            self._channel.send_soon(_START, [token], [sock.fileno(), status_fd, 1, 2], within)
         except Gone:
             pass  # `pump`, which will be called for it, finds the server gone too
         self._processes[token] = process
@@ -198,9 +198,9 @@ class ServerStarter:
 
     def close(self) -> None:
         self._channel.close()
-        if self._letter >= 0:
-            close_all([self._letter])
-            self._letter = -1
+        if self._spec_fd >= 0:
+            close_all([self._spec_fd])
+            self._spec_fd = -1
 
 
 class ForkStarter:
@@ -225,13 +225,13 @@ class ForkStarter:
     def fileno(self) -> int:
         return -1
 
-    def start(self, sock: socket.socket, slate_fd: int, ours: int) -> Process:
+    def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
         process = Process()
         self._before_fork()
         pid = os.fork()
         if pid == 0:
             try:
-                self._child(sock.fileno(), slate_fd, ours)
+                self._child(sock.fileno(), status_fd, ours)
             except BaseException as error:
                 self._steps.say_why(error, sock.fileno())
             finally:
@@ -242,10 +242,10 @@ class ForkStarter:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
-        self._processes[process] = ours, slate_fd
+        self._processes[process] = ours, status_fd
         return process
 
-    def _child(self, sock: int, slate_fd: int, ours: int) -> None:
+    def _child(self, sock: int, status_fd: int, ours: int) -> None:
         signal.set_wakeup_fd(-1)
         close_all([ours])
         for process, kept in self._processes.items():  # a limit on descriptors has no room for those of all workers
@@ -254,12 +254,12 @@ class ForkStarter:
         self._steps.shuffle()
         self._steps.forget_ends()
         self._steps.look_again(math.inf)
-        os.environ.update(self._environment)  # all else that an order tells is as it was here
+        os.environ.update(self._environment)  # all else that a spec tells is as it was here
         if (shared := sys.modules.get("multiprocessing.util")) is not None:
             shared._run_after_forkers()  # what is shared through a fork learns of it only so
         self._in_child()
         entry = self._steps.import_entry({"entry": self._entry, "imports": ()})
-        self._steps.stay(sock, slate_fd, entry)
+        self._steps.stay(sock, status_fd, entry)
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""

@@ -1,4 +1,4 @@
-"""The filters of `warnings` that the parent has, in a worker; see `order_for`."""
+"""The filters of `warnings` that the parent has, in a worker; see `spawn_spec`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["take_filters"]
 
 
 def take_filters(sent: list[Any]) -> None:
-    """Have these filters, as `order_for` tells them, instead of those that are there."""
+    """Have these filters, as `spawn_spec` tells them, instead of those that are there."""
     filters = [
         (action, _pattern(message), _category(category), _pattern(where), line)
         for action, message, category, where, line in sent

@@ -19,7 +19,7 @@ from types import FunctionType
 
 from worker_dispatcher import home
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import failure_from, guarded
+from worker_dispatcher.execute import catch, failure_from
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given, no_worker
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
@@ -213,7 +213,7 @@ class ProcessPool:
 
     def _give(self, handle: WorkerHandle, batch: Batch) -> None:
         function = self._functions.of(batch.call)
-        sent, error = guarded(self._pack, function, batch)
+        sent, error = catch(self._pack, function, batch)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
-from worker_dispatcher.execute import guarded
-from worker_dispatcher.osproc.slate import IN_INIT
+from worker_dispatcher.execute import catch
+from worker_dispatcher.osproc.shared_status import IN_INIT
 from worker_dispatcher.pools.base import (
     LONGEST_INIT,
     ONE_BY_ONE_FROM,
@@ -224,7 +224,7 @@ class ThreadPool:
         for ended in self._runner.harvest(all_there_is=all_there_is):
             if ended.seqs:
                 took = ended.ends[-1] - ended.starts[-1]
-                self._weight = max(guarded(_weight, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
+                self._weight = max(catch(_weight, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
                 self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
                 events += self._book(ended)
         for _ in range(len(bailed)):

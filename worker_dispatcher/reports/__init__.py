@@ -2,7 +2,7 @@
 
     logs (dicts) ──── LogReader ────┐            ┌── get_tps ── a dict of plain numbers ── check ── Verdict
                                     ├──── Rows ──┤
-    a Run's columns ─ LedgerReader ─┘            └── compare (two Rows) ── Comparison
+    a Run's columns ─ RecordsReader ─┘            └── compare (two Rows) ── Comparison
 
     a run, logs or a file ── facts_of ── Facts (a reader, and what else is known) ── Digest ── Report ── outputs
 

@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 from worker_dispatcher.reports.failures import FailureGroup, group_failures
-from worker_dispatcher.reports.readers import LedgerReader, LogReader, Reader
+from worker_dispatcher.reports.readers import LogReader, Reader, RecordsReader
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.wording import shown
@@ -33,15 +33,15 @@ _LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says some
 def facts_of(source: Any) -> Facts:
     """Read a run, a list or tuple of logs, or a file of logs as JSON lines; Facts come back. TypeError for anything
     else. A run has `logs`, `info` and `config`, as get_logs(), get_result_info() and get_last_config() give them; one
-    with `columns`, a Ledger that does not change any more, is read from there."""
+    with `columns`, Records that do not change any more, is read from there."""
     if isinstance(source, Facts):
         return source
     if isinstance(source, str | os.PathLike):
         return _read(Path(source))
     # By its class: asking an instance for an attribute would make the logs once more.
     if hasattr(type(source), "logs") and hasattr(type(source), "info"):
-        ledger: Ledger | None = getattr(source, "columns", None)
-        logs = source.logs if ledger is None else LedgerReader(ledger, lambda: source.logs)
+        records: Records | None = getattr(source, "columns", None)
+        logs = source.logs if records is None else RecordsReader(records, lambda: source.logs)
         return Facts(logs, source.info, source.config, getattr(source, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         if source and not any(isinstance(one, Mapping) and "started_at" in one for one in source):
@@ -104,12 +104,12 @@ class Facts:
 
     def __init__(
         self,
-        logs: Sequence[Mapping[str, Any]] | LedgerReader,
+        logs: Sequence[Mapping[str, Any]] | RecordsReader,
         info: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
         dropped: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self.reader: Reader = logs if isinstance(logs, LedgerReader) else LogReader(logs)
+        self.reader: Reader = logs if isinstance(logs, RecordsReader) else LogReader(logs)
         self.info, self.config, self.dropped = info or {}, config or {}, dropped
 
     @property

@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OK, STATUS_NAMES, Ledger
+from worker_dispatcher.records import OK, STATUS_NAMES, Records
 from worker_dispatcher.reports.verdict import cause_of_log, no_success
 from worker_dispatcher.reports.wording import printable, shown
 
@@ -65,17 +65,17 @@ def failed_of_log(log: Mapping[str, Any]) -> Failed:
     return raised_of_log(log) or Failed(cause_of_log(log), "", log.get("task_id"), input=log.get("input"))
 
 
-def raised_in(ledger: Ledger, task_id: int) -> Failed | None:
+def raised_in(records: Records, task_id: int) -> Failed | None:
     """`raised_of_log` of a run's records."""
-    if (failure := ledger.failures.get(task_id)) is not None:
+    if (failure := records.failures.get(task_id)) is not None:
         return Failed(failure.type, failure.message, task_id, failure.traceback, failure.input)
-    status = ledger.status[task_id - 1]
+    status = records.status[task_id - 1]
     return None if status == OK else Failed(STATUS_NAMES[status], "", task_id)
 
 
-def failed_in(ledger: Ledger, task_id: int) -> Failed:
+def failed_in(records: Records, task_id: int) -> Failed:
     """`failed_of_log` of a run's records."""
-    return raised_in(ledger, task_id) or Failed(no_success(ledger.results[task_id - 1]), "", task_id)
+    return raised_in(records, task_id) or Failed(no_success(records.results[task_id - 1]), "", task_id)
 
 
 def _plain_id(task_id: Any) -> int | str | None:

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker_dispatcher.doubles import attempts_before
-from worker_dispatcher.records import DROPPED, NOT_RUN, OK, OPEN, RESUMED, ROUNDING, STATUS_NAMES, Ledger
+from worker_dispatcher.records import DROPPED, NOT_RUN, OK, PENDING, RESUMED, ROUNDING, STATUS_NAMES, Records
 from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
 from worker_dispatcher.reports.rows import Earlier, Floats, Rows, judged, mappings, well_formed
 from worker_dispatcher.reports.verdict import successes, successes_in_1x
 from worker_dispatcher.reports.wording import shown
 
-__all__ = ["LedgerReader", "LogReader", "Reader"]
+__all__ = ["LogReader", "Reader", "RecordsReader"]
 
 _Places: TypeAlias = NDArray[np.intp]
 _MOST_ATTEMPTS = 1 << 40  # more are a log's mistake
@@ -80,11 +80,11 @@ class LogReader:
         return judged(ok, [log.get("result") for log in ok]).count(False)
 
 
-class LedgerReader:
+class RecordsReader:
     """Reads the columns of a run that is done. logs: what gives the dicts, for who needs all of them."""
 
-    def __init__(self, ledger: Ledger, logs: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        self._ledger, self._logs = ledger, logs
+    def __init__(self, records: Records, logs: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        self._records, self._logs = records, logs
 
     @property
     def logs(self) -> Sequence[Mapping[str, Any]]:
@@ -96,34 +96,34 @@ class LedgerReader:
     @cached_property
     def _at(self) -> _Places:
         """Where in the columns the tasks are that have a log."""
-        return np.flatnonzero(~np.isin(_copied(self._ledger.status, np.uint8), (OPEN, NOT_RUN, DROPPED)))
+        return np.flatnonzero(~np.isin(_copied(self._records.status, np.uint8), (PENDING, NOT_RUN, DROPPED)))
 
     @cached_property
     def _status(self) -> NDArray[np.uint8]:
-        return _copied(self._ledger.status, np.uint8)[self._at]
+        return _copied(self._records.status, np.uint8)[self._at]
 
     @cached_property
     def _worker(self) -> NDArray[np.int_]:
-        return _copied(self._ledger.worker, np.int_)[self._at]
+        return _copied(self._records.worker, np.int_)[self._at]
 
     @cached_property
     def _due(self) -> Floats:
         """NaN for a task that has none: with fixed workers, and where an earlier run had it."""
-        known = _copied(self._ledger.due, np.float64)
-        column = np.full(len(self._ledger), math.nan)
+        known = _copied(self._records.due, np.float64)
+        column = np.full(len(self._records), math.nan)
         column[: len(known)] = known
         return np.where(self._worker == RESUMED, math.nan, column[self._at])
 
     @cached_property
     def _phase(self) -> NDArray[np.uint8]:
         """Of each log, its place in _PHASES; see records.phase_of."""
-        early = self._due < self._ledger.measured_from - ROUNDING
-        late = ~early & (self._due >= self._ledger.measured_until - ROUNDING)
+        early = self._due < self._records.measured_from - ROUNDING
+        late = ~early & (self._due >= self._records.measured_until - ROUNDING)
         phase = early * np.uint8(1) + late * np.uint8(2)
         return np.where(self._worker == RESUMED, np.uint8(3), phase)
 
     def log(self, place: int) -> Mapping[str, Any]:
-        return self._ledger.log(int(self._at[place]) + 1)
+        return self._records.log(int(self._at[place]) + 1)
 
     def rows(self, *, as_in_1x: bool = False) -> Rows:
         """as_in_1x: by the rule of 1.x for what is a success."""
@@ -133,16 +133,16 @@ class LedgerReader:
         return self._rows_at(np.arange(len(self)), successes)
 
     def _rows_at(self, places: _Places, judge: Callable[[Sequence[object]], list[bool]]) -> Rows:
-        ledger, at, due = self._ledger, self._at[places], self._due[places]
-        started, ended = _copied(ledger.started, np.float64)[at], _copied(ledger.ended, np.float64)[at]
+        records, at, due = self._records, self._at[places], self._due[places]
+        started, ended = _copied(records.started, np.float64)[at], _copied(records.ended, np.float64)[at]
         starts, ends = self._wall_at(started), self._wall_at(ended)
-        results = ledger.results
+        results = records.results
         if len(at) < len(results):
             results = [results[place] for place in at.tolist()]
         ok = np.array(judge(results), np.bool_) & (self._status[places] == OK)
         times = ended - started
         failed = at[well_formed(starts, ends, times) & ~ok].tolist()
-        errors = group_errors(error for place in failed if (error := raised_in(ledger, place + 1)) is not None)
+        errors = group_errors(error for place in failed if (error := raised_in(records, place + 1)) is not None)
         first, earlier = started, self._earlier(at, started)
         if earlier is not None:
             first = started.copy()
@@ -154,11 +154,11 @@ class LedgerReader:
 
     def _wall_at(self, stamps: Floats) -> Floats:
         """In the order of Anchor.wall_at: another would round otherwise."""
-        return self._ledger.anchor.wall + (stamps - self._ledger.anchor.monotonic)
+        return self._records.anchor.wall + (stamps - self._records.anchor.monotonic)
 
     def _earlier(self, at: _Places, started: Floats) -> Earlier | None:
         """Monotonic. at: where the rows are in the columns, ascending."""
-        known = self._ledger.earlier
+        known = self._records.earlier
         if not known or not len(at):
             return None
         wanted = np.fromiter(known, np.intp, len(known)) - 1
@@ -169,8 +169,8 @@ class LedgerReader:
         )
 
     def attempts(self, places: _Places) -> NDArray[np.int_]:
-        every = np.ones(len(self._ledger), np.int_)
-        for task_id, attempts in self._ledger.attempts.items():
+        every = np.ones(len(self._records), np.int_)
+        for task_id, attempts in self._records.attempts.items():
             every[task_id - 1] = attempts
         return every[self._at[places]]
 
@@ -180,7 +180,7 @@ class LedgerReader:
         return given if (numbers > 0).all() else [number if number > 0 else None for number in given]
 
     def failed(self, places: _Places) -> Iterator[Failed]:
-        return (failed_in(self._ledger, place + 1) for place in self._at[places].tolist())
+        return (failed_in(self._records, place + 1) for place in self._at[places].tolist())
 
     def statuses(self) -> Counter[str]:
         return _counted(self._status, STATUS_NAMES)
@@ -189,11 +189,11 @@ class LedgerReader:
         return _counted(self._phase, _PHASES)
 
     def without_success(self) -> int:
-        ended_ok = map(OK.__eq__, self._ledger.status)
-        return successes(list(compress(self._ledger.results, ended_ok))).count(False)
+        ended_ok = map(OK.__eq__, self._records.status)
+        return successes(list(compress(self._records.results, ended_ok))).count(False)
 
 
-Reader: TypeAlias = LogReader | LedgerReader
+Reader: TypeAlias = LogReader | RecordsReader
 
 
 def _copied(column: Any, kind: Any) -> NDArray[Any]:

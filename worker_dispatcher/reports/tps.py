@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from worker_dispatcher.records import Ledger
+from worker_dispatcher.records import Records
 from worker_dispatcher.reports.intervals import Intervals, checked_interval, default_interval
 from worker_dispatcher.reports.peak import find_peak, scan_peaks
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
-from worker_dispatcher.reports.readers import LedgerReader
+from worker_dispatcher.reports.readers import RecordsReader
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run
@@ -27,7 +27,7 @@ Emit = Callable[[str], None]
 
 
 def get_tps(
-    source: Sequence[Mapping[str, Any]] | Ledger | Rows,
+    source: Sequence[Mapping[str, Any]] | Records | Rows,
     display_intervals: bool = False,
     interval: float = 0,
     reverse_interval: bool = False,
@@ -66,9 +66,9 @@ def get_tps(
     return report if sessions is None else sessions.told(report)
 
 
-def _read(logs: Sequence[Mapping[str, Any]] | Ledger) -> tuple[Rows, Sessions | None]:
-    if isinstance(logs, Ledger):
-        return LedgerReader(logs, logs.logs).rows(as_in_1x=True), None
+def _read(logs: Sequence[Mapping[str, Any]] | Records) -> tuple[Rows, Sessions | None]:
+    if isinstance(logs, Records):
+        return RecordsReader(logs, logs.logs).rows(as_in_1x=True), None
     rows, sessions = Rows.from_logs(logs, as_in_1x=True), Sessions.of(getattr(logs, "sessions", None))
     if sessions is None:  # what read_journal gives may have them
         return rows, None

@@ -14,7 +14,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Gone
 from worker_dispatcher.osproc.forkserver import FIRST_WORD
-from worker_dispatcher.osproc.slate import LEFT
+from worker_dispatcher.osproc.shared_status import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all, no_worker, readable
 from worker_dispatcher.pools.base import Complaints, Event, Name, PoolFailed, Setup

@@ -9,9 +9,9 @@ import sys
 from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import guarded
+from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
-from worker_dispatcher.osproc.slate import SETTLE, Slate
+from worker_dispatcher.osproc.shared_status import SETTLE, SharedStatus
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.pools.base import AttemptDone, Batch, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.in_flight import InFlight, Revoked, one_by_one
@@ -68,7 +68,7 @@ class WorkerHandle:
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
         try:
-            self.slate = Slate.shared(slots if slots == 1 else slots + 1)  # and one row for the loading of tasks
+            self.slate = SharedStatus.shared(slots if slots == 1 else slots + 1)  # and one row for the loading of tasks
             self.channel = Channel(ours, blocking=False)
             self.fd = ours.fileno()
             self.process: Process = starter.start(theirs, self.slate.fd, self.fd)
@@ -294,7 +294,7 @@ class WorkerHandle:
             return []
         assert ended.failure is not None
         if len(frame.parts) > 1:
-            error = guarded(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))[0]
+            error = catch(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))[0]
             ended = ended._replace(failure=ended.failure._replace(exception=error))
         if not self._failed:
             self.tells_at = math.inf

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Frame
 from worker_dispatcher.pools.base import AttemptDone, BatchDone, Event
@@ -101,7 +101,7 @@ class Report(NamedTuple):
 
     def _load(self, at: int, load: Callable[..., Any], *packed: Any) -> None:
         """Put what load(*packed) gives, a result and its metadata, in their place; or the failure to load them."""
-        value, error = guarded(load, *packed)
+        value, error = catch(load, *packed)
         if error is None:
             self.results[at], self.metadata[at] = value
             return

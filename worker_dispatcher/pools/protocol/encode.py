@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.doubles import doubles
-from worker_dispatcher.execute import SMALL, failure_from, guarded
+from worker_dispatcher.execute import SMALL, catch, failure_from
 from worker_dispatcher.home import PARENT
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
@@ -20,7 +20,7 @@ from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.protocol.frames import EXCEPTION, REPORT, send_packed
 from worker_dispatcher.pools.protocol.loading import unsendable
 from worker_dispatcher.pools.runners.task_queue import Columns
-from worker_dispatcher.records import Failure, Stretch
+from worker_dispatcher.records import Failure, TaskSpan
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
 __all__ = ["EncodedResult", "Reports", "exception_parts", "parts_to_add"]
@@ -81,7 +81,7 @@ class Reports:
         kind = type(result)
         if not metadata and (kind in SMALL or ((kind is str or kind is bytes) and len(result) < _HEAVY)):
             return result, None, False
-        sealed, error = guarded(EncodedResult.of, (result, metadata or None))
+        sealed, error = catch(EncodedResult.of, (result, metadata or None))
         if error is None:
             return sealed, None, len(sealed.head) > _HEAVY or bool(sealed.parts)
         failure = failure_from(self._setup.call, error)
@@ -123,7 +123,7 @@ class Reports:
     def full(self) -> bool:
         return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
 
-    def send_run(self, went: Stretch) -> None:
+    def send_run(self, went: TaskSpan) -> None:
         """`add` and `send` for a stretch in slot 0: without a failure, and with nothing packed, it goes as it is."""
         count = went.ended
         if self.seqs or went.apart or not count or not _PLAIN.issuperset(map(type, went.results)):
@@ -196,9 +196,9 @@ def parts_to_add(ended: Columns) -> Iterator[Columns]:
 def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], list[int]]:
     """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there."""
     error.__traceback__ = None
-    packed, broken = guarded(pack, error, PARENT)
+    packed, broken = catch(pack, error, PARENT)
     if broken is None and packed.size < _EXCEPTION_LIMIT:
-        loaded, broken = guarded(unpack, packed.head, packed.buffers)
+        loaded, broken = catch(unpack, packed.head, packed.buffers)
         if broken is None and isinstance(loaded, BaseException):
             return to_parts(packed)
     return [], []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from worker_dispatcher.errors import RemoteTraceback, RunError
-from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.pools.protocol.encode import exception_parts
 from worker_dispatcher.pools.protocol.frames import COMPLAINT, INIT_FAILED, send_packed
@@ -27,7 +27,7 @@ def init_error(frame: Frame, number: int) -> BaseException:
     text, traceback = (bytes(part).decode(errors="replace") for part in frame.parts[:2])
     found: Any = None
     if len(frame.parts) > 2:
-        found = guarded(lambda: unpack(*from_parts(frame.parts[2:], frame.fds)))[0]
+        found = catch(lambda: unpack(*from_parts(frame.parts[2:], frame.fds)))[0]
     error = found if isinstance(found, BaseException) else RunError(f"worker.init raised {text}")
     error.add_note(f"  worker.init raised this in worker process {number}, so the run was ended")
     error.__cause__ = error.__cause__ or RemoteTraceback(traceback)

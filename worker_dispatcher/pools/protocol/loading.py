@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from worker_dispatcher.execute import failure_from, guarded
+from worker_dispatcher.execute import catch, failure_from
 from worker_dispatcher.osproc.channel import Frame
 from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.base import Setup
@@ -41,7 +41,7 @@ def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseExceptio
     global _loading
     _loading = True
     try:
-        return guarded(lambda: unpack(*from_parts(parts, fds)))
+        return catch(lambda: unpack(*from_parts(parts, fds)))
     finally:
         _loading = False
 
@@ -86,4 +86,4 @@ def flush() -> None:
     """Let out what tasks have printed, before anybody hears that they have ended."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            guarded(lambda stream=stream: stream.flush())  # one of the user's may have no `flush`
+            catch(lambda stream=stream: stream.flush())  # one of the user's may have no `flush`

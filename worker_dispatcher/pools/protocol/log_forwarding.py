@@ -21,7 +21,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.execute import describe, guarded
+from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Complaints
 from worker_dispatcher.wire import is_plain
 
@@ -155,7 +155,7 @@ def _handled_here(logging: Any, record: Any, forwarding: Any) -> bool:
 def _packed(record: logging.LogRecord) -> bytes:
     """A record as bytes that can be loaded anywhere: its message and traceback are texts."""
     fields = dict(record.__dict__)
-    text, error = guarded(record.getMessage)
+    text, error = catch(record.getMessage)
     if error is not None:
         text = f"<a message that cannot be formatted: {describe(error)[1][:200]}>"
     told = record.exc_text
@@ -163,7 +163,7 @@ def _packed(record: logging.LogRecord) -> bytes:
         told = describe(record.exc_info[1])[2].rstrip("\n") if record.exc_info[1] is not None else None
     fields |= {"msg": _cut(text), "args": None, "exc_info": None, "exc_text": told and _cut(told)}
     fields["processName"] = "worker"
-    packed, error = guarded(_sealed, fields)
+    packed, error = catch(_sealed, fields)
     if error is None and len(packed) <= _RECORD_BYTES:
         return bytes(packed)
     return pickle.dumps({name: _plain(value) for name, value in fields.items()}, 5)
@@ -180,7 +180,7 @@ def _sealed(fields: dict[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     if type(value) is not str and is_plain((value,)):
         return value
-    return _cut(guarded(lambda: "".join((str(value),)))[0] or "")
+    return _cut(catch(lambda: "".join((str(value),)))[0] or "")
 
 
 def _cut(text: str) -> str:
@@ -220,12 +220,12 @@ class Incoming:
             self._taken += 1
             self._lost += _LOST.unpack_from(message)[0]
             if len(message) > _LOST.size:
-                fields, error = guarded(pickle.loads, message[_LOST.size :])
+                fields, error = catch(pickle.loads, message[_LOST.size :])
                 if error is None:
                     record = logging.makeLogRecord(fields)
                     logger = logging.getLogger(record.name)
                     if logger.isEnabledFor(record.levelno):
-                        guarded(logger.handle, record)
+                        catch(logger.handle, record)
                 else:
                     self._lost += 1
                 del fields, error  # an error holds this frame, and would hold itself
@@ -258,5 +258,5 @@ class Incoming:
         self._given_up = thread.is_alive()
         if self._given_up:
             self._lost += 1
-            while guarded(self._ours.recv, _MESSAGE_BYTES, socket.MSG_DONTWAIT)[0]:
+            while catch(self._ours.recv, _MESSAGE_BYTES, socket.MSG_DONTWAIT)[0]:
                 self._lost += 1

@@ -18,11 +18,11 @@ from worker_dispatcher.execute import (
     AttemptResult,
     Call,
     Seal,
-    attempt_async,
+    catch,
+    catch_async,
     exit_text,
     failure_from,
-    guarded,
-    guarded_async,
+    run_task_async,
 )
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
@@ -111,26 +111,26 @@ class CoroutineRunner:
                     task.cancel()
                 loop.run_until_complete(asyncio.wait(left, timeout=_LOOP_GRACE))
             if begun and self._setup.hooks is not None and self._orderly:
-                leaving = self._in_context(guarded_async(self._setup.hooks.finish, self._state), self._context)
+                leaving = self._in_context(catch_async(self._setup.hooks.finish, self._state), self._context)
                 _, error = loop.run_until_complete(leaving)
                 if error is not None:
                     self.complaints.append(exit_text(error))
                 del error  # it holds this frame, and would hold itself
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            guarded(loop.close)
+            catch(loop.close)
 
     def _begin_life(self) -> bool:
         """Run worker.init on the loop, once for all its coroutines; False if nothing shall follow."""
         hooks, pid, slot = self._setup.hooks, os.getpid(), self._new_slot()
         assert hooks is not None
         slot.open_init()
-        init = self._in_context(guarded_async(hooks.begin, self._setup.call.config), self._context)
+        init = self._in_context(catch_async(hooks.begin, self._setup.call.config), self._context)
         init.add_done_callback(lambda _: self._loop.stop())
         keep_running(self._loop, lambda: init.done() or self._closing)
         if not init.done():
             return False  # the run is over
-        outcome, cancelled = guarded(init.result)
+        outcome, cancelled = catch(init.result)
         state, error = outcome if cancelled is None else (None, cancelled)
         if os.getpid() != pid:
             os._exit(0)  # worker.init forked and its child came back here
@@ -208,7 +208,7 @@ class CoroutineRunner:
             self._loop.call_soon(self._look_after, context=self._context)
 
     def _work(self, lane: _CoroutineSlot, item: Any) -> Coroutine[Any, Any, None]:
-        return attempt_async(lane.call, lane.caller, lane.task_id, item, self, lane)
+        return run_task_async(lane.call, lane.caller, lane.task_id, item, self, lane)
 
     async def _when_due(self, lane: _CoroutineSlot, item: Any, due: float) -> None:
         try:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar, TypeVarTuple
 from worker_dispatcher.awaiting import resolved
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import adopt
-from worker_dispatcher.execute import guarded
+from worker_dispatcher.execute import catch
 
 __all__ = ["TimerLoop", "awaiter", "keep_running", "new_loop"]
 
@@ -47,13 +47,13 @@ def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) ->
     with which asyncio leaves run_forever, or may stop the loop. All others, who wait on it, would wait for ever.
     """
     while not over():
-        _, error = guarded(loop.run_forever)
+        _, error = catch(loop.run_forever)
         if error is None or over():
             continue
         if not isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
         context = {"message": "what a task has started besides would have ended its loop", "exception": error}
-        guarded(loop.call_exception_handler, context)
+        catch(loop.call_exception_handler, context)
 
 
 def awaiter(lost: Callable[[], NoReturn] | None = None) -> Callable[..., Any]:
@@ -163,7 +163,7 @@ class TimerLoop(asyncio.SelectorEventLoop):
         """Have something call callbacks until it has called all. What one raises is told to the loop's handler; an exit
         comes out."""
         try:
-            while (error := guarded(call, what)[1]) is not None:
+            while (error := catch(call, what)[1]) is not None:
                 if isinstance(error, (SystemExit, KeyboardInterrupt)):
                     raise error
                 message = f"Exception in callback {self._called!r}"
@@ -237,7 +237,7 @@ class TimerLoop(asyncio.SelectorEventLoop):
             self._void = 0
 
     def close(self) -> None:
-        if not self.is_closed() and guarded(self._punctual.look)[1] is not None:
+        if not self.is_closed() and catch(self._punctual.look)[1] is not None:
             self._replace_wakers()
         super().close()
         self._soon.clear()

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import AttemptResult
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.osproc.slate import IN_INIT
+from worker_dispatcher.osproc.shared_status import IN_INIT
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.records import Failure, Stretch
+from worker_dispatcher.records import Failure, TaskSpan
 
 __all__ = ["Claim", "Columns", "Done", "Runner", "Slot", "TaskQueue", "TimedTaskQueue", "WorkerThread", "forked"]
 
@@ -58,7 +58,7 @@ class Slot:
     def __init__(self, number: int, running: Any, started: Any, deadline: Any, halt: Any) -> None:
         self.number, self.running, self.started, self.deadline = number, running, started, deadline
         self.halt = halt
-        self.stretch: Stretch | None = None
+        self.stretch: TaskSpan | None = None
         self.coroutines_notes: dict[Any, Any] = {}
         self.abandoned = 0
         self.mutex = _thread.allocate_lock()
@@ -75,7 +75,7 @@ class Slot:
             self.running[0] = 0
             return not self.abandoned
 
-    def settle(self, where: deque[Any], what: Any, fresh: Stretch | None = None) -> bool:
+    def settle(self, where: deque[Any], what: Any, fresh: TaskSpan | None = None) -> bool:
         """Say how the slot's tasks ended, unless the slot was given up: then False, and nobody hears of it.
         fresh: where the next ones are written down."""
         # One step with the watcher's: a task is either reported or given up, and never both or neither.
@@ -112,7 +112,7 @@ class Slot:
         went = self.stretch
         return dict(self.coroutines_notes if went is None else went.notes) or None
 
-    def _cut(self, stretch: Stretch, at: float, only: int) -> int:
+    def _cut(self, stretch: TaskSpan, at: float, only: int) -> int:
         # Nothing must begin while it is found out whether what runs is late: nobody would hear of it.
         halted, self.halt[0] = self.halt[0], True
         seq = stretch.cut()
@@ -139,7 +139,7 @@ class Columns(NamedTuple):
         return Columns([], [], [], [], [], {})
 
     @staticmethod
-    def of_stretch(number: int, went: Stretch) -> Columns:
+    def of_stretch(number: int, went: TaskSpan) -> Columns:
         """What has ended of a slot's stretch that its thread has done with, and was not taken before."""
         if not went.taken and went.ended == len(went.ends) == len(went.seqs):
             went.taken = went.ended
@@ -186,7 +186,7 @@ class Columns(NamedTuple):
         columns = pick(self.seqs), pick(self.numbers), pick(self.starts), pick(self.ends), pick(self.results)
         return Columns(*columns, apart)
 
-    def take(self, number: int, went: Stretch) -> None:
+    def take(self, number: int, went: TaskSpan) -> None:
         """Add what has ended of a slot's stretch, and was not taken before."""
         low, high = went.taken, went.ended
         if low == high:

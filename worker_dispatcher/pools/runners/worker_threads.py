@@ -19,7 +19,7 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import branch
 from worker_dispatcher.errors import RunError
-from worker_dispatcher.execute import Seal, attempt_run, exit_text, guarded_settled
+from worker_dispatcher.execute import Seal, catch_settled, exit_text, run_tasks
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.runners.task_queue import (
@@ -32,7 +32,7 @@ from worker_dispatcher.pools.runners.task_queue import (
     WorkerThread,
     forked,
 )
-from worker_dispatcher.records import Stretch
+from worker_dispatcher.records import TaskSpan
 
 __all__ = ["ThreadRunner", "breath", "runner_kind"]
 
@@ -95,7 +95,7 @@ class ThreadRunner:
         self._setup, self._size, self._new_slot, self._halt, self._wake = setup, size, new_slot, halt, wake
         self._seal = seal
         self._context = branch()  # what each thread begins with
-        self.done: deque[tuple[int, Stretch]] = deque()  # number of the slot, what it has to report
+        self.done: deque[tuple[int, TaskSpan]] = deque()  # number of the slot, what it has to report
         self.look_at = math.inf
         self.short = 0
         self._last = self._claimed = 0  # seq of the last task fed; of one that is claimed, as are all before it
@@ -195,7 +195,7 @@ class ThreadRunner:
         setup, pid = self._setup, os.getpid()
         assert setup.hooks is not None
         slot.open_init()
-        state, error = guarded_settled(setup.hooks.begin, setup.call.config)
+        state, error = catch_settled(setup.hooks.begin, setup.call.config)
         if os.getpid() != pid:
             os._exit(0)  # worker.init forked and its child came back here
         heard = slot.close_init()
@@ -210,7 +210,7 @@ class ThreadRunner:
             return
         self._run(slot, state)
         if self._orderly and not slot.abandoned:
-            _, error = guarded_settled(setup.hooks.finish, state)
+            _, error = catch_settled(setup.hooks.finish, state)
             if error is not None:
                 self.complaints.append(exit_text(error))
             del error
@@ -219,19 +219,19 @@ class ThreadRunner:
         setup, halt, in_child = self._setup, self._halt, forked()
         call, caller = setup.call, setup.caller(setup.call, state)
         claim: Claim | None = None
-        went = slot.stretch = Stretch()
+        went = slot.stretch = TaskSpan()
         while claim is not None or (claim := self._claim(slot)) is not None:
             task, _, batch, rest = claim
             if (called := batch.call or setup.call) is not call:
                 call, caller = called, setup.caller(called, state)
             until = now() + _STRETCH
-            attempt_run(
+            run_tasks(
                 call, caller, itertools.chain((task,), rest), slot, went, self._seal, timeout=batch.timeout,
                 stop_at=min(batch.stop_at, until), until=until, forked=in_child, attempt=batch.attempt,
             )  # fmt: skip
             if in_child[0]:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this runner
-            fresh, ahead = Stretch(), went.unbegun
+            fresh, ahead = TaskSpan(), went.unbegun
             heard = slot.settle(self.done, (slot.number, went), fresh)
             went = fresh  # a waiting thread must not keep a result alive
             claim = None

@@ -10,7 +10,7 @@ import threading
 from types import FunctionType
 from typing import Any
 
-from worker_dispatcher.execute import guarded
+from worker_dispatcher.execute import catch
 
 __all__ = ["end_in_order", "note_what_is_here"]
 
@@ -27,21 +27,21 @@ def end_in_order() -> None:
     """Do what an interpreter does when it ends, for what has come since `note_what_is_here`: wait for threads, run
     what atexit has, finalize what is alive, close files. Runs user code; whatever that does, the rest is done."""
     _await_threads()
-    guarded(atexit._run_exitfuncs)
+    catch(atexit._run_exitfuncs)
     objects = gc.get_objects()
     files = [one for one in objects if _io._IOBase in type(one).__mro__]
     known = set(map(id, files))
     _finalize([one for one in objects if id(one) not in known])
     streams = {id(one) for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}
     for one in sorted((one for one in files if id(one) not in streams), key=_layer):
-        guarded(_close, one)
+        catch(_close, one)
     _finalize(files)  # not before: one that closes its file, as gzip's does from 3.14 on, would lose what comes to it
 
 
 def _finalize(objects: list[Any]) -> None:
     for one in objects:
         if isinstance(finalizer := getattr(type(one), "__del__", None), FunctionType):
-            guarded(finalizer, one)
+            catch(finalizer, one)
 
 
 def _await_threads() -> None:
@@ -49,8 +49,8 @@ def _await_threads() -> None:
     if all(thread.daemon or thread is threading.current_thread() for thread in threading.enumerate()):
         return
     ending: Any = getattr(threading, "_shutdown", None)
-    waiting = threading.Thread(target=guarded, args=(ending,), daemon=True)
-    if guarded(waiting.start)[1] is None:
+    waiting = threading.Thread(target=catch, args=(ending,), daemon=True)
+    if catch(waiting.start)[1] is None:
         waiting.join(_THREADS_GRACE)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import AttemptResult
 from worker_dispatcher.osproc.channel import Channel, Frame
-from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc.shared_status import SharedStatus
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.protocol.encode import Reports, parts_to_add
@@ -39,7 +39,7 @@ class GridWorker:
     that want to run, and to take its turn among them, costs it and them more than a task does.
     """
 
-    def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
+    def __init__(self, channel: Channel, slate: SharedStatus, setup: Setup) -> None:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

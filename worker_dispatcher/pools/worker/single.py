@@ -26,16 +26,16 @@ from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import (
     AttemptResult,
     Call,
-    attempt_run,
+    catch,
+    catch_async,
+    catch_settled,
     describe,
     exit_text,
-    guarded,
-    guarded_async,
-    guarded_settled,
+    run_tasks,
 )
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
-from worker_dispatcher.osproc.slate import IN_INIT, LEFT, Slate
+from worker_dispatcher.osproc.shared_status import IN_INIT, LEFT, SharedStatus
 from worker_dispatcher.osproc.system import readable
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.protocol.encode import Reports
@@ -53,7 +53,7 @@ from worker_dispatcher.pools.protocol.loading import Calls, flush, load, load_se
 from worker_dispatcher.pools.protocol.log_forwarding import Outgoing
 from worker_dispatcher.pools.runners.task_queue import Columns, forked
 from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
-from worker_dispatcher.records import Stretch
+from worker_dispatcher.records import TaskSpan
 
 __all__ = ["SingleWorker", "Worker", "main"]
 
@@ -63,7 +63,7 @@ _LONG = 0.002  # seconds a task took to be reported at once
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
-def _awaiter(slate: Slate) -> Callable[..., Any]:
+def _awaiter(slate: SharedStatus) -> Callable[..., Any]:
     from worker_dispatcher.pools.runners.event_loop import awaiter  # 25 ms, for those who need asyncio anyway
 
     return awaiter(slate.end_lost)
@@ -72,7 +72,7 @@ def _awaiter(slate: Slate) -> Callable[..., Any]:
 class SingleWorker:
     """A worker of one slot: the main thread runs the tasks, as user code expects to be run."""
 
-    def __init__(self, channel: Channel, slate: Slate, setup: Setup) -> None:
+    def __init__(self, channel: Channel, slate: SharedStatus, setup: Setup) -> None:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
         self._calls = Calls(setup)
@@ -113,8 +113,8 @@ class SingleWorker:
 
     def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
         if self._await_all is None:
-            return guarded_settled(hook, argument)
-        outcome: tuple[Any, BaseException | None] = self._await_all(guarded_async(hook, argument), self._hooks_context)
+            return catch_settled(hook, argument)
+        outcome: tuple[Any, BaseException | None] = self._await_all(catch_async(hook, argument), self._hooks_context)
         return outcome
 
     def serve(self) -> None:
@@ -172,11 +172,11 @@ class SingleWorker:
     def _run(self, seq: int, batch: Batch) -> None:
         timeout, reports = batch.timeout, self._reports
         tasks, end = batch.numbered(seq), seq + len(batch.items)
-        went, report_at = Stretch(), now() + _REPORT_AFTER
+        went, report_at = TaskSpan(), now() + _REPORT_AFTER
         while seq < end:
             if self._channel.severed():
                 raise Gone  # the parent will not hear of what begins now
-            attempt_run(
+            run_tasks(
                 self._call, self._caller, tasks, self._slate, went, reports.seal_value,
                 timeout=timeout, stop_at=batch.stop_at, until=min(now() + _LONG, report_at), forked=self._forked,
                 attempt=batch.attempt,
@@ -193,7 +193,7 @@ class SingleWorker:
             if went.unbegun is not None:
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
                 return
-            went, report_at = Stretch(), now() + _REPORT_AFTER
+            went, report_at = TaskSpan(), now() + _REPORT_AFTER
 
     def _before_report(self, timeout: float | None) -> None:
         flush()  # what reported tasks have printed is not lost when a later one ends the process
@@ -201,7 +201,7 @@ class SingleWorker:
             self._slate.deadline[0] = now() + _SEND_GRACE
 
 
-def _to_be_reported(went: Stretch, report_at: float) -> bool:
+def _to_be_reported(went: TaskSpan, report_at: float) -> bool:
     """True once what a stretch holds should wait for nothing more."""
     last = went.ends[-1]
     return went.heavy or last >= report_at or last - went.starts[-1] > _LONG
@@ -223,15 +223,15 @@ class Worker(Protocol):
         """Run worker.exit."""
 
 
-def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], Worker] = SingleWorker) -> None:
+def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, SharedStatus, Setup], Worker] = SingleWorker) -> None:
     """A worker's life. Returns when the parent has closed the channel. many: who works in many slots."""
     channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
     logs: Outgoing | None = None
     worker: Worker | None = None
-    slate: Slate | None = None
+    slate: SharedStatus | None = None
     note_what_is_here()
     try:
-        slate = Slate.of(slate_fd)
+        slate = SharedStatus.of(slate_fd)
         slate.started[0] = now()  # a sign of life
         frames = channel.receive()
         *parts, manners = frames[0].parts
@@ -261,7 +261,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, Slate, Setup], 
     except (Gone, OSError) as error:
         known = isinstance(error, Gone)
         # A task has read from it or closed it, or has done so to what else its worker waits on.
-        taken = channel.garbled or guarded(os.fstat, socket_fd)[1] is not None or not (known or worker is None)
+        taken = channel.garbled or catch(os.fstat, socket_fd)[1] is not None or not (known or worker is None)
         if slate is not None and taken:
             slate.end_lost()
         if not known:
@@ -289,5 +289,5 @@ def _limit_blas() -> None:
     for library in ("openblas", "mkl", "blis", "openmp"):
         limit = told.get(f"{library.upper()}_NUM_THREADS", common)  # each looks for its own variable first
         if limit.isdigit():
-            guarded(partial(found.select(internal_api=library).limit, limits=int(limit)))
+            catch(partial(found.select(internal_api=library).limit, limits=int(limit)))
     child.told_of_threads = told

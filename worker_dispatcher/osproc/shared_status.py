@@ -1,4 +1,4 @@
-"""The slate: a few numbers in memory that parent and worker share, and that survive the worker.
+"""A few numbers in memory that parent and worker share, and that survive the worker.
 
 Per worker process: one HALT word, one in which the worker says how it ends, then for each of its slots (threads
 or coroutines) the sequence number of the task it runs (0 when idle; negative while it is being loaded), since
@@ -21,7 +21,7 @@ from typing import NoReturn
 from worker_dispatcher.osproc.system import close_all, given
 from worker_dispatcher.wire import UNTRACKED, seal
 
-__all__ = ["IN_INIT", "LEFT", "LOST", "SETTLE", "Slate"]
+__all__ = ["IN_INIT", "LEFT", "LOST", "SETTLE", "SharedStatus"]
 
 SETTLE = 0.002  # seconds between setting HALT and believing the rows
 IN_INIT = 1 << 62  # in the place of a task: the slot runs worker.init
@@ -30,7 +30,7 @@ _WORD = 8
 _WORDS = 2  # before the rows
 
 
-class Slate:
+class SharedStatus:
     """HALT and `slots` rows. In shared pages (`fd` >= 0) or, for threads of this process, in private ones."""
 
     def __init__(self, slots: int, fd: int = -1) -> None:
@@ -44,23 +44,23 @@ class Slate:
         self.deadline = self._view[rows[2] : rows[3]].cast("d")
 
     @staticmethod
-    def of(fd: int) -> Slate:
-        """The worker's side of a slate made by `shared`."""
-        slate = Slate((os.fstat(fd).st_size // _WORD - _WORDS) // 3, fd)
+    def of(fd: int) -> SharedStatus:
+        """The worker's side of one made by `shared`."""
+        made = SharedStatus((os.fstat(fd).st_size // _WORD - _WORDS) // 3, fd)
         seal(fd)  # from here on a task that writes to a descriptor which is not its own does not write here
-        return slate
+        return made
 
     @staticmethod
-    def shared(slots: int) -> Slate:
+    def shared(slots: int) -> SharedStatus:
         fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         try:
             os.ftruncate(fd, _WORD * (_WORDS + 3 * slots))
-            slate = Slate(slots, fd)
+            made = SharedStatus(slots, fd)
         except BaseException:
             os.close(fd)
             raise
-        slate.clear()
-        return slate
+        made.clear()
+        return made
 
     def clear(self) -> None:
         """No task, no deadline, no halt."""

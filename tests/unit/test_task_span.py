@@ -12,15 +12,15 @@ import pytest
 
 from worker_dispatcher import execute
 from worker_dispatcher.config import TASK_NAMES, call_style
-from worker_dispatcher.execute import Call, attempt_run
+from worker_dispatcher.execute import Call, run_tasks
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.pools.runners.task_queue import Columns, Slot, TaskQueue, forked
-from worker_dispatcher.records import Stretch
+from worker_dispatcher.records import TaskSpan
 
 
 def a_slot():
     slot = Slot(1, [0], [0.0], [math.inf], [0])
-    slot.stretch = Stretch()
+    slot.stretch = TaskSpan()
     return slot
 
 
@@ -29,7 +29,7 @@ def run(slot, function, tasks, seal=None, timeout=1000.0):
     call = Call(function, call_style(function, TASK_NAMES))
     limits = {"timeout": timeout, "stop_at": math.inf, "until": math.inf, "forked": [False]}
     tasks = zip(itertools.count(1), itertools.count(11), tasks)
-    attempt_run(call, call.caller(), tasks, slot, slot.stretch, seal, **limits)
+    run_tasks(call, call.caller(), tasks, slot, slot.stretch, seal, **limits)
     return slot.stretch
 
 
@@ -101,7 +101,7 @@ def test_a_task_that_is_not_late_is_not_given_up_and_what_it_ends_meanwhile_coun
 
 
 def test_an_end_in_the_moment_of_a_cut_that_is_undone_is_in_its_place():
-    went = Stretch()
+    went = TaskSpan()
     went.seqs += [1, 2]
     went.ends.append(0.1)
     assert went.cut() == 2
@@ -212,7 +212,7 @@ def test_a_watcher_who_finds_nobody_late_costs_nothing_and_loses_nothing():
 
 def run_on(slot, tasks):
     with slot.mutex:  # as `settle` has it
-        slot.stretch = Stretch()
+        slot.stretch = TaskSpan()
     return run(slot, lambda task: task, tasks)
 
 

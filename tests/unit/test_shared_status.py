@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from worker_dispatcher.osproc import slate as module
-from worker_dispatcher.osproc.slate import Slate
+from worker_dispatcher.osproc import shared_status as module
+from worker_dispatcher.osproc.shared_status import SharedStatus
 
 
 def open_descriptors() -> list[str]:
@@ -18,8 +18,8 @@ def open_descriptors() -> list[str]:
 @pytest.fixture(params=[1, 2, 7])
 def sides(request):
     """The parent's and the worker's side of one slate."""
-    parent = Slate.shared(request.param)
-    worker = Slate.of(os.dup(parent.fd))
+    parent = SharedStatus.shared(request.param)
+    worker = SharedStatus.of(os.dup(parent.fd))
     yield parent, worker
     parent.close()
     worker.close()
@@ -64,7 +64,7 @@ def test_clearing_forgets_tasks_deadlines_and_halt(sides):
 
 
 def test_what_has_begun_is_told_with_its_moment_also_while_it_is_loaded():
-    slate = Slate(4)
+    slate = SharedStatus(4)
     slate.clear()
     slate.running[1], slate.started[1] = 12, 3.5
     slate.running[2], slate.started[2] = -13, 4.5
@@ -74,7 +74,7 @@ def test_what_has_begun_is_told_with_its_moment_also_while_it_is_loaded():
 
 
 def test_who_is_over_its_time_is_told_from_its_deadline_on():
-    slate = Slate(4)
+    slate = SharedStatus(4)
     slate.clear()
     slate.running[0], slate.deadline[0] = 8, 10.0
     slate.running[1], slate.deadline[1] = 9, 20.0
@@ -115,7 +115,7 @@ class Moving:
     ],
 )
 def test_a_slot_that_moves_on_while_it_is_looked_at_is_not_blamed(running, deadlines, late):
-    slate = Slate(1)
+    slate = SharedStatus(1)
     rows = slate.running, slate.deadline
     slate.running, slate.deadline = Moving(*running), Moving(*deadlines)
     assert slate.overdue(2.0) == late
@@ -125,7 +125,7 @@ def test_a_slot_that_moves_on_while_it_is_looked_at_is_not_blamed(running, deadl
 
 def test_private_pages_need_no_descriptor():
     before = open_descriptors()
-    slate = Slate(3)
+    slate = SharedStatus(3)
     assert (slate.fd, len(slate.running)) == (-1, 3)
     assert open_descriptors() == before
     slate.close()
@@ -133,7 +133,7 @@ def test_private_pages_need_no_descriptor():
 
 def test_closing_gives_everything_back_and_again_is_nothing():
     before = open_descriptors()
-    slate = Slate.shared(5)
+    slate = SharedStatus.shared(5)
     assert not os.get_inheritable(slate.fd)
     assert os.fstat(slate.fd).st_size == 8 * 17
     slate.close()
@@ -143,8 +143,8 @@ def test_closing_gives_everything_back_and_again_is_nothing():
 
 
 def test_a_slate_outlives_the_side_that_wrote_it():
-    parent = Slate.shared(1)
-    worker = Slate.of(os.dup(parent.fd))
+    parent = SharedStatus.shared(1)
+    worker = SharedStatus.of(os.dup(parent.fd))
     worker.running[0], worker.started[0] = 7, 2.0
     worker.close()
     assert parent.begun() == {7: 2.0}
@@ -159,5 +159,5 @@ def test_no_descriptor_is_left_where_memory_runs_out(name, monkeypatch):
     before = open_descriptors()
     monkeypatch.setattr(os if name == "ftruncate" else module.mmap, name, no_memory)
     with pytest.raises(OSError, match="no memory"):
-        Slate.shared(3)
+        SharedStatus.shared(3)
     assert open_descriptors() == before

@@ -14,7 +14,7 @@ from typing import Any
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf
 from worker_dispatcher.osproc.system import given
 
-__all__ = ["Identity", "as_file", "identity_of", "order_for", "status_of_this_thread"]
+__all__ = ["Identity", "as_file", "identity_of", "spawn_spec", "status_of_this_thread"]
 
 Identity = tuple[Any, ...]
 
@@ -25,7 +25,7 @@ _OF_PYTHON = ("_frozen_importlib", "_frozen_importlib_external")
 _NEEDLESS = ("_distutils_hack",) if sys.version_info < (3, 12) else ()
 
 
-def order_for(
+def spawn_spec(
     entry: str,
     *,
     fresh: bool,
@@ -35,7 +35,7 @@ def order_for(
 ) -> dict[str, Any]:
     """What a worker is told at its start: the parent as it is now.
 
-    entry: 'module:function', called as function(socket_fd, slate_fd); fresh: in a new interpreter.
+    entry: 'module:function', called as function(socket_fd, status_fd); fresh: in a new interpreter.
     environment: variables set on top of the parent's own; imports: modules that it will need besides.
     status: of `status_of_this_thread`, where it is known already.
     """
