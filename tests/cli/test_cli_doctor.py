@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from worker_dispatcher.cli import doctor
-from worker_dispatcher.dispatch import machine
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.osproc import cores as machine
 
 Call = Callable[..., Any]
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from worker_dispatcher.dispatch import machine
+from worker_dispatcher.osproc import cores as machine
 from worker_dispatcher.osproc.cores import usable_cores
 
 V2 = "/sys/fs/cgroup/cpu.max"
