@@ -90,10 +90,12 @@ def test_what_ends_as_its_loop_is_left_behind_is_told_once(before):
         pool.feed(OneBatch(["first"], 0.05))
         assert done.reached.wait(20)
         while pool._runner is runner:
-            told += pool.wait(now() + 20)
+            pool.sleep(min(now() + 20, pool.due))
+            told += pool.collect()
         done.go_on.set()
         assert done.said.wait(20)
-        told += pool.wait(now() + 0.01)
+        pool.sleep(now() + 0.01)
+        told += pool.collect()
         told += pool.stop()
     finally:
         done.go_on.set()

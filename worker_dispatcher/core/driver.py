@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,6 +18,7 @@ __all__ = ["LONGEST_WAIT", "Alarm", "Driver", "Retries", "Sink", "Source", "Time
 # Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
 # before a wait, or that the system gives to another thread, is not heard before the wait is over.
 LONGEST_WAIT = 1.0
+_OVER = -1.0
 
 
 class Source(base.Source, Protocol):
@@ -79,11 +82,31 @@ class Alarm:
 class Driver:
     """Feeds a pool from a source, tries failed tasks again, and tells a sink how each has ended.
 
-    Owned by the thread that calls `run`; from other threads and signal handlers: `stop`, `ask` and `wake` only.
+    It works in turns, one at a time: in the thread that calls `run`, which sleeps in between, and in those that call
+    `nudge`. Owned by the turn, under _turning: all that pool, source and sink are asked. Shared: _reasons, _asked,
+    _again, each a single step. From handlers of signals: `stop`, `ask` and `wake` only.
+    hungry: a worker would begin another task at once. What is added to the source while it is false is found by a turn
+    that comes anyway.
+    after: called when a turn is over, by the thread that has made it. longest: seconds that `run` may sleep.
     """
 
-    def __init__(self, pool: Pool, source: Source, sink: Sink, retries: Retries, timers: Sequence[Timer] = ()) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        source: Source,
+        sink: Sink,
+        retries: Retries,
+        timers: Sequence[Timer] = (),
+        *,
+        after: Callable[[], None] = lambda: None,
+        longest: float = LONGEST_WAIT,
+    ) -> None:
         self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
+        self._after, self._longest = after, longest
+        self._turning = threading.Lock()
+        self._again = self.hungry = False
+        self._wakes_at = -math.inf  # until when `run` sleeps
+        self._going: Callable[[], bool] = lambda: True
         self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
         self._waiting: dict[int, AttemptDone] = {}  # the last attempt of tasks that will have, or have, another
         self._reasons: list[str] = []  # to append is one step for all threads
@@ -114,24 +137,55 @@ class Driver:
 
     def run(self, going: Callable[[], bool]) -> None:
         """Drive until `going` is false or `stop` was called. going: asked each time the pool has been fed."""
-        pool, source, timers = self._pool, self._source, self._timers
+        self._going, sleep = going, self._pool.sleep
         while True:
-            for timer in timers:
-                if timer.due <= now():
-                    self._mind(timer.look())
-            while self._asked:
-                self._asked.popleft()()
-            if self._reasons:
+            with self._turning:
+                self._again = False
+                due = self._wakes_at = self._turn()
+            self._after()
+            if due < 0:
                 return
-            source.release()
-            pool.feed(source)
-            if not going():
-                return
-            due = min(source.next_due(), now() + LONGEST_WAIT)
-            for timer in timers:
-                due = min(due, timer.due)
-            for event in pool.wait(due):
-                self._take(event)
+            if not self._again:
+                sleep(due)
+
+    def nudge(self) -> None:
+        """There is something to do: do it here and now, or have it done by the thread that is doing such. From any
+        thread, while another one is in `run`; not from handlers of signals."""
+        self._again = True
+        # Whoever finds the lock taken has said so before: who has it looks at that once it has let it go.
+        while self._again and self._turning.acquire(blocking=False):
+            try:
+                self._again = False
+                due = self._turn()
+            finally:
+                self._turning.release()
+            if due < self._wakes_at:
+                self._pool.wake()
+            self._after()
+
+    def _turn(self) -> float:
+        """Take what has happened, do what is due, and feed the pool. Until when nothing is to do (monotonic), negative
+        where `run` is to return."""
+        pool, source, timers = self._pool, self._source, self._timers
+        for event in pool.collect():
+            self._take(event)
+        for timer in timers:
+            if timer.due <= now():
+                self._mind(timer.look())
+        while self._asked:
+            self._asked.popleft()()
+        if self._reasons:
+            return _OVER
+        source.release()
+        self.hungry = True  # what comes from now on need not have been seen
+        pool.feed(source)
+        self.hungry = pool.roomy
+        if not self._going():
+            return _OVER
+        due = min(source.next_due(), pool.due, now() + self._longest)
+        for timer in timers:
+            due = min(due, timer.due)
+        return due
 
     def end(self) -> None:
         """After `stop`: end what runs. Each task that the pool has, or that waits for another attempt, ends in the sink

@@ -2,9 +2,9 @@
 
     driver's thread                                     threads and processes that run tasks
     ThreadPool ── feed ──▶ Runner ────────────────────▶ its threads, or one thread with an event loop
-       wait    ◀── done, bailed (appends), wake ◀──────┘
+       collect ◀── done, bailed (appends), wake ◀──────┘
     ProcessPool ─ feed ─▶ WorkerHandle ══ channel ════▶ worker process: SingleWorker (one slot, the main thread)
-       wait    ◀─ one poll ─┘          ══ slate ══════                  GridWorker (many slots: a Runner)
+       sleep   ◀─ one poll ─┘          ══ slate ══════                  GridWorker (many slots: a Runner)
 
     base.py       the contract in words and types: Batch in; BatchDone, AttemptDone, NotStarted, PoolFailed out
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
@@ -17,9 +17,9 @@
 Tasks with due times reach a worker before they are due; it waits for the moment itself, so that neither the driver
 nor a channel is between the clock and the task.
 
-Threads: a pool has none to manage itself. It is driven by whoever calls feed and wait; only `wake` may come from
-elsewhere. A runner owns its threads, all daemons. A worker process keeps its main thread for its tasks, or for its
-channel where it has a runner. What workers log is handled here by a thread that starts with the first record.
+Threads: a pool has none to manage itself. It is driven by whoever calls feed and collect, one thread at a time. A
+runner owns its threads, all daemons. A worker process keeps its main thread for its tasks, or for its channel where it
+has a runner. What workers log is handled here by a thread that starts with the first record.
 
 A worker, as worker.init knows it, is what runs one task at a time: the main thread of a process, each thread of a
 runner. The coroutines of a loop share one.

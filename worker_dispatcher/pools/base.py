@@ -266,7 +266,8 @@ class Source(Protocol):
 
 
 class Pool(Protocol):
-    """One thread drives a pool; only `wake` and `hurry` may be called from others, and by signal handlers.
+    """One thread at a time drives a pool. Only `wake` and `hurry` may be called while another does, and by signal
+    handlers; and `sleep`, by one thread, while others drive.
 
     Whether a task has begun is decided once: it ends, or it comes back as not begun, and never both.
     """
@@ -282,8 +283,19 @@ class Pool(Protocol):
     def feed(self, source: Source) -> None:
         """Take from the source as much as there is room for."""
 
-    def wait(self, until: float) -> list[Event]:
-        """What has happened; waits for it, but not past `until` (monotonic, may be infinite) nor a `wake`."""
+    @property
+    def roomy(self) -> bool:
+        """A worker, or one that could be started, would begin another task at once."""
+
+    @property
+    def due(self) -> float:
+        """When `collect` has something to do that `sleep` does not wake for (monotonic), or infinite."""
+
+    def sleep(self, until: float) -> None:
+        """Wait for something to happen, but not past `until` (monotonic, may be infinite) nor a `wake`."""
+
+    def collect(self) -> list[Event]:
+        """What has happened. Does not wait."""
 
     def pause(self) -> None:
         """Begin nothing more, and take nothing more; what has not begun comes back as NotStarted."""
@@ -301,10 +313,10 @@ class Pool(Protocol):
         In a grid, what runs beside it has a moment to end, and comes back if it does not."""
 
     def wake(self) -> None:
-        """Make `wait` return. At any time, also once the pool is closed."""
+        """Make `sleep` return. At any time, also once the pool is closed."""
 
     def hurry(self) -> None:
-        """Make `wait` return, and `close` wait no longer for worker.exit: see Patience. At any time."""
+        """Make `sleep` return, and `close` wait no longer for worker.exit: see Patience. At any time."""
 
     def stop(self) -> list[Event]:
         """End everything now: a task that was running comes as AttemptDone with status CANCELLED, the rest comes back

@@ -75,8 +75,8 @@ def _libraries(setup: Setup, packed: Packed) -> list[str]:
 class ProcessPool:
     """Runs tasks in worker processes; a task over its time is killed, not forgotten.
 
-    Owned by the driver's thread: everything. Shared: _wake, an eventfd, under _waking; _patience.
-    Waits: `wait`, one poll over channels, sentinels, the starter and _wake, until the next deadline.
+    Owned by the driver: everything. Shared: _wake, an eventfd, under _waking; _patience.
+    Waits: `sleep`, one poll over channels, sentinels, the starter and _wake, until the next deadline.
     slots: the number of threads or coroutines of each process, in order.
     """
 
@@ -112,6 +112,7 @@ class ProcessPool:
         self._deadlines = Deadlines(self._supervisor)
         self._limits = Limits(setup)
         self._paused = False
+        self._heard: list[tuple[int, int]] = []  # descriptors with news, and what the poll says of them
         self._behind = False  # some worker may hold more tasks than it can run at once
         self._full = False  # no worker had room when tasks were handed out last
 
@@ -253,15 +254,25 @@ class ProcessPool:
 
     # Waiting
 
-    def wait(self, until: float) -> list[Event]:
-        if not self._events:
-            due = min(until, self._next_due())
-            if self._full and not self._setup.timed:
-                self._rest(due)
-            # Rounded up, so that a deadline has passed when the wait for it ends.
-            pause = None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
-            for fd, _ in self._poll.poll(pause):
-                self._attend(fd)
+    @property
+    def roomy(self) -> bool:
+        return not self._paused and self._has_room()
+
+    @property
+    def due(self) -> float:
+        return 0.0 if self._events else self._next_due()
+
+    def sleep(self, until: float) -> None:
+        if self._full and not self._setup.timed:
+            self._rest(until)
+        # Rounded up, so that a deadline has passed when the wait for it ends.
+        pause = None if until == math.inf else max(0, math.ceil((until - now()) * 1000))
+        self._heard = self._poll.poll(pause)
+
+    def collect(self) -> list[Event]:
+        heard, self._heard = self._heard, []
+        for fd, _ in heard:
+            self._attend(fd)
         self._keep_time()
         events = self._take_events()
         for event in events:

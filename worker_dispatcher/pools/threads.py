@@ -52,13 +52,15 @@ class ThreadPool:
     """Runs tasks in threads of this process, or as coroutines on one event loop.
 
     A task over its time is recorded at once; its thread, which nothing can end, is left behind as a daemon
-    and replaced. Owned by the driver's thread: everything here. Waits: `wait`, on _news.
+    and replaced. Owned by the driver: everything here. Waits: `sleep`, on _news.
+    told: called when there is something to collect, by the worker that has brought it, in the place of `wake`.
     """
 
     place, apart = "worker thread", False
 
     def __init__(self, setup: Setup, size: int, named: Name = nobody) -> None:
         self._setup, self._size, self._named = setup, size, named
+        self.told: Callable[[], None] | None = None
         self.pids: dict[int, int] = {}
         self.complaints = Complaints()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -83,7 +85,8 @@ class ThreadPool:
 
     def _new_runner(self) -> None:
         self._slots = []
-        self._runner = runner_kind(self._setup)(self._setup, self._size, self._new_slot, self._halt, self.wake)
+        kind = runner_kind(self._setup)
+        self._runner = kind(self._setup, self._size, self._new_slot, self._halt, self._tell)
 
     def _new_slot(self) -> Slot:
         self._numbers += 1
@@ -92,6 +95,12 @@ class ThreadPool:
         self._named(slot.number, os.getpid())
         self._slots.append(slot)
         return slot
+
+    def _tell(self) -> None:
+        if self.told is None:
+            self.wake()
+        else:
+            self.told()
 
     def wake(self) -> None:
         if not self._signalled:
@@ -126,18 +135,28 @@ class ThreadPool:
                 self._scan_at = min(self._scan_at, now() + batch.timeout)
         self._full = True
 
-    def wait(self, until: float) -> list[Event]:
+    @property
+    def roomy(self) -> bool:
+        return not self._paused and len(self._held) < self._size
+
+    @property
+    def due(self) -> float:
         runner = self._runner
-        due = min(until, self._scan_at, self._look_at, runner.look_at)
-        due = 0.0 if runner.done or runner.bailed or runner.short else due
-        due = min(due, now() + _LOOK_AGAIN if self._doomed else due, 0.0 if self._events else due)
+        if runner.done or runner.bailed or runner.short or self._events:
+            return 0.0
+        due = min(self._scan_at, self._look_at, runner.look_at)
+        return min(due, now() + _LOOK_AGAIN) if self._doomed else due
+
+    def sleep(self, until: float) -> None:
         try:
-            self._news.get(timeout=None if due == math.inf else max(0.0, due - now()))
+            self._news.get(timeout=None if until == math.inf else max(0.0, until - now()))
         except queue.Empty:
             pass
-        runner.grow()
-        if not runner.short and (rest := self._looked + self._breath - now()) > 0:
+        if not self._runner.short and (rest := self._looked + self._breath - now()) > 0:
             sleep(rest)
+
+    def collect(self) -> list[Event]:
+        self._runner.grow()
         self._looked = now()
         self._signalled = False
         if self._setup.timed:
@@ -150,7 +169,7 @@ class ThreadPool:
             events += self._watch()
         if self._setup.hooks is not None:
             events += self._watch_init()
-        if self._doomed or runner.left:
+        if self._doomed or self._runner.left:
             events += self._clear_up()
         return events
 
