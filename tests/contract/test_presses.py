@@ -138,6 +138,8 @@ def test_a_press_cuts_short_what_worker_exit_takes_and_another_ends_it_at_once(
     monkeypatch.setattr(base.Setup, "exit_grace", 60.0)
     if presses == 2:
         monkeypatch.setattr(base, "_HURRIED", 60.0)
+    heard, lose = threading.Semaphore(0), base.Patience.lose
+    monkeypatch.setattr(base.Patience, "lose", lambda patience: (lose(patience), heard.release()))
 
     def leave():
         notes.add("leaving")
@@ -147,7 +149,7 @@ def test_a_press_cuts_short_what_worker_exit_takes_and_another_ends_it_at_once(
         notes.wait("leaving")
         for _ in range(presses):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)  # two at once are one
+            heard.acquire(timeout=LONGEST_WAIT)  # two that come before the first is heard are one
 
     pressing = threading.Thread(target=press)
     pressing.start()
@@ -159,6 +161,59 @@ def test_a_press_cuts_short_what_worker_exit_takes_and_another_ends_it_at_once(
     notes.add("the end")
     pressing.join()
     assert wd.get_results() == [1, 2]
+
+
+def press_unfelt():
+    """Ctrl-C that the system gives to a thread that is not the main one: it cuts none of that one's waits short."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.mark.leaves_threads
+def test_a_press_that_ends_no_wait_is_heard_while_workers_end(shape, make_config, notes, monkeypatch):
+    monkeypatch.setattr(base.Setup, "exit_grace", 60.0)
+
+    def leave():
+        notes.add("leaving")
+        try:
+            notes.wait("the end")
+        finally:
+            notes.add("left")
+
+    def press():
+        notes.wait("leaving")
+        press_unfelt()
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        wd.start(make_config(shape, abs, [1, 2], {"number": 1, "exit": leave}))
+    assert not notes.has("left")()
+    notes.add("the end")
+    pressing.join()
+
+
+@pytest.mark.leaves_threads
+@pytest.mark.parametrize(
+    ("wait", "keep_records"), [(wd.Run.wait, True), (list, True), (list, False)], ids=["wait", "loop", "passing"]
+)
+def test_a_press_that_ends_no_wait_is_heard_by_who_waits_for_a_run(wait, keep_records, notes):
+    def stay(task):
+        notes.add("running")
+        notes.wait("the end")
+
+    def press():
+        notes.wait("running")
+        press_unfelt()
+
+    config = {"task": {"list": 1, "function": stay}, "verbose": False}
+    run = wd.launch(config, keep_records=keep_records)
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        wait(run)
+    notes.add("the end")
+    pressing.join()
+    assert run.wait(LONGEST_WAIT).info["counts"]["cancelled"] == 1
 
 
 @pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")

@@ -8,16 +8,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import LONGEST_WAIT, now
 from worker_dispatcher.pools import base
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, Pool, PoolFailed
 from worker_dispatcher.records import CANCELLED
 
-__all__ = ["LONGEST_WAIT", "Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
+__all__ = ["Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
 
-# Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
-# before a wait, or that the system gives to another thread, is not heard before the wait is over.
-LONGEST_WAIT = 1.0
 _OVER = -1.0
 
 

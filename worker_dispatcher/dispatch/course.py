@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.clock import LONGEST_WAIT, Anchor, now
 from worker_dispatcher.config import Config, input_text
 from worker_dispatcher.contexts import branch
-from worker_dispatcher.core.driver import LONGEST_WAIT
 from worker_dispatcher.dispatch.books import nobody
 from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
@@ -317,9 +316,11 @@ class Course:
 
     def until_told(self, timeout: float | None) -> bool:
         """Wait until all is done; False where that takes longer than so many seconds."""
+        until = math.inf if timeout is None else now() + timeout
         with self.changed:
-            left = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-            return self.changed.wait_for(lambda: self.told, left)
+            while not self.told and (left := until - now()) > 0:
+                self.changed.wait(min(left, LONGEST_WAIT))
+            return self.told
 
     def join(self) -> None:
         """Wait for the thread of a launched run that is told to be over: it holds the run for a moment yet."""

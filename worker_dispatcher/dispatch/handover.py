@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from worker_dispatcher.clock import Anchor
+from worker_dispatcher.clock import LONGEST_WAIT, Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
 from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Records, Scheduled, Times, Workers
@@ -88,7 +88,7 @@ class Handover:
                     self._room, self._was_full = min(2 * self._room, _MOST), False
                 if self._over or not wait:
                     return None
-                self._changed.wait()
+                self._changed.wait(LONGEST_WAIT)
             record = self._waiting.popleft()
             room = self.full and 2 * len(self._waiting) <= self._room
             if room:

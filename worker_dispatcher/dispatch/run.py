@@ -7,6 +7,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.clock import LONGEST_WAIT
 from worker_dispatcher.config import Reading, read
 from worker_dispatcher.dispatch.course import Course
 from worker_dispatcher.dispatch.interrupt import Loop
@@ -192,7 +193,7 @@ class Run:
         while not loop.pressed:
             with changed:
                 while not (course.news or course.told):
-                    changed.wait()
+                    changed.wait(LONGEST_WAIT)
                 if loop.pressed or not course.news:
                     break
                 task_id = course.next_told()

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from worker_dispatcher.core.driver import LONGEST_WAIT
+from worker_dispatcher.clock import LONGEST_WAIT
 from worker_dispatcher.execute import catch
 from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames

@@ -9,7 +9,7 @@ import queue
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from worker_dispatcher.clock import now, sleep
+from worker_dispatcher.clock import LONGEST_WAIT, now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.shared_status import IN_INIT
@@ -368,7 +368,7 @@ class ThreadPool:
             if (left := min(until, self._patience.by) - now()) <= 0:
                 return False
             try:
-                self._news.get(timeout=left)
+                self._news.get(timeout=min(left, LONGEST_WAIT))
             except queue.Empty:
                 pass
             self._signalled = False
