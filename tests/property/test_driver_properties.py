@@ -23,6 +23,7 @@ class ScriptedPool:
     """A pool whose workers do what the dice say: end runs, end single tasks in any way, give tasks back."""
 
     place, apart = "worker thread", False
+    roomy, due = False, float("inf")
 
     def __init__(self, dice: st.DataObject, room: int, stop_after: int | None) -> None:
         self.dice, self.room, self.stop_after = dice, room, stop_after
@@ -31,6 +32,7 @@ class ScriptedPool:
         self.held: list[Batch] = []
         self.begun: Counter[int] = Counter()
         self.waits = 0
+        self.happened: list = []
         self.closed = 0
         self.stop = self.stop_now
         self.bounded: BoundedRun | None = None
@@ -42,15 +44,17 @@ class ScriptedPool:
                 return
             self.held.append(batch)
 
-    def wait(self, until: float) -> list:
+    def sleep(self, until: float) -> None:
         self.waits += 1
         if self.waits == self.stop_after:
             self.bounded.stop("cancel")
-        events = []
         for _ in range(self.dice.draw(st.integers(0 if self.waits % 4 else 1, 3))):
             if self.held:
-                events += self._one_event()
-        return events
+                self.happened += self._one_event()
+
+    def collect(self) -> list:
+        happened, self.happened = self.happened, []
+        return happened
 
     def _one_event(self) -> list:
         batch = self.held.pop(self.dice.draw(st.integers(0, len(self.held) - 1)))

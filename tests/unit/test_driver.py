@@ -15,12 +15,14 @@ FAILED = Failure("ValueError", "no such order")
 
 
 class Pool:
-    """Says what it is told to say, one list in each wait."""
+    """Says what it is told to say, one list after each sleep."""
 
     place, apart = "worker thread", False
+    roomy, due = False, float("inf")
 
     def __init__(self, *news: list[Any], at_stop: tuple[Any, ...] = ()) -> None:
         self.news, self.at_stop = list(news), at_stop
+        self.happened: list[Any] = []
         self.pids: dict[int, int] = {}
         self.complaints = Complaints()
         self.woken = self.hurried = self.fed = 0
@@ -31,9 +33,13 @@ class Pool:
     def feed(self, source: Any) -> None:
         self.fed += 1
 
-    def wait(self, until: float) -> list[Any]:
+    def sleep(self, until: float) -> None:
         assert until <= now() + 1.0
-        return self.news.pop(0)
+        self.happened += self.news.pop(0)
+
+    def collect(self) -> list[Any]:
+        happened, self.happened = self.happened, []
+        return happened
 
     def hurry(self) -> None:
         self.hurried += 1
