@@ -112,6 +112,7 @@ results = worker_dispatcher.start({"task": {"list": [item] * 6, "function": work
 for one in results:
     assert one["again"]["large"] == item["large"]
     assert (one["again"]["array"] == item["array"]).all() and one["array"][0] == 1
+assert [log["attempts"] for log in worker_dispatcher.get_logs()] == [1] * 6
 print("done")
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=60, text=True)

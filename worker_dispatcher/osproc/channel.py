@@ -71,7 +71,7 @@ class Channel:
         self._inbox = memoryview(mmap.mmap(-1, _CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._buffer = bytearray()
         self._fds: deque[list[int]] = deque()  # one list for each frame with descriptors
-        self._closed = False
+        self._closed = self._refused = False  # refused: the system took no descriptors when it was asked last
         self._watch: select.poll | None = None  # for the other end's end alone
 
     def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
@@ -101,6 +101,8 @@ class Channel:
     def _queue(self, data: memoryview, fds: Sequence[int]) -> None:
         if self.unsent:
             self.flush()
+        if self.unsent and fds and self._refused:  # behind the others they would hold up all that comes after them
+            raise Crowded(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
         if not self.unsent and len(data):  # most of the time all of it goes at once, and nothing is duplicated
             try:
                 sent = self._write(data, fds)
@@ -118,11 +120,14 @@ class Channel:
             if not fds:
                 return self._sock.send(data, _QUIETLY)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-            return self._sock.sendmsg([data], rights, _QUIETLY)
+            sent = self._sock.sendmsg([data], rights, _QUIETLY)
+            self._refused = False
+            return sent
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
             if error.errno in _NO_ROOM:
+                self._refused = self._refused or bool(fds)
                 raise Crowded(error.errno, error.strerror) from error
             raise Gone from error
 
