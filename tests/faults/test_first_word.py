@@ -161,3 +161,26 @@ except worker_dispatcher.RunError as error:
     done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("worker processes end before they begin a task: the last one exited with code ")
     assert done.stdout.endswith(": RuntimeError: this one does not work\n")
+
+
+@pytest.mark.parametrize("method", [None, "spawn"])
+def test_a_library_that_fails_in_workers_is_named(method, tmp_path):
+    (tmp_path / "numpy.py").write_text(
+        "import os\nif 'FAILS' in os.environ: raise RuntimeError('it does not work here')"
+    )
+    (tmp_path / "program.py").write_text(f"""
+import os
+import numpy
+import worker_dispatcher
+os.environ["FAILS"] = "now"
+def work(task):
+    return numpy.__name__
+worker = {PROCESSES | {"start_method": method}}
+try:
+    worker_dispatcher.start({{"task": {{"list": [1], "function": work}}, "worker": worker, "verbose": False}})
+except worker_dispatcher.RunError as error:
+    print(error)
+""")
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith(": RuntimeError: it does not work here\n"), done.stderr

@@ -47,9 +47,8 @@ _FRESH = (
     "import marshal, os, sys\n"
     "spec = marshal.loads(os.pread(5, os.fstat(5).st_size, 0))\n"  # others read the same file
     "sys.path[:] = spec['path']\n"
-    "from worker_dispatcher.osproc.child import _enter, prepare, take_ids\n"
-    "take_ids(*spec['ids'])\n"
-    "_enter(prepare(spec))\n"
+    "from worker_dispatcher.osproc.child import _begin\n"
+    "_begin(spec)\n"
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -192,6 +191,17 @@ def exec_fresh(spec: dict[str, Any], fds: list[int], spec_fd: int) -> None:
         os.set_inheritable(fd, True)
     command = [spec["executable"], *spec["flags"], "-c", _FRESH]
     start_with(lambda variables: os.execve(command[0], command, variables), spec["environment"], *spec["seed"])
+
+
+def _begin(spec: dict[str, Any]) -> None:
+    """Be the worker for which `exec_fresh` has started this interpreter."""
+    take_ids(*spec["ids"])
+    try:
+        entry = prepare(spec)
+    except BaseException as error:  # what is imported for the tasks may raise anything
+        say_why(error)
+        raise
+    _enter(entry)
 
 
 def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
