@@ -34,6 +34,7 @@ __all__ = [
     "STATUS_NAMES",
     "TIMEOUT",
     "Failure",
+    "Outcome",
     "Records",
     "Scheduled",
     "TaskFailure",
@@ -44,7 +45,7 @@ __all__ = [
     "unpacked_notes",
 ]
 
-# One byte a task. PENDING: drawn from the list and not completed yet; the only one that may still change.
+# One byte a task. PENDING: drawn from the list, and has not ended; the only one that may still change.
 PENDING, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN, DROPPED = range(8)
 STATUS_NAMES = ("open", "ok", "error", "timeout", "crashed", "cancelled", "not_run", "dropped")
 _WITHOUT_LOG = (PENDING, NOT_RUN, DROPPED)
@@ -97,6 +98,21 @@ class Failure(NamedTuple):
     status: int = ERROR
     item: Any = None
     input: str = ""
+
+
+class Outcome(NamedTuple):
+    """How a task ended for good. started, ended: monotonic seconds, of the last attempt; attempts: how many were made.
+    result: of one that is ok; of one that did not run, what it was given."""
+
+    task_id: int
+    status: int
+    started: float = 0.0
+    ended: float = 0.0
+    result: Any = None
+    failure: Failure | None = None
+    worker: int = 0
+    attempts: int = 1
+    metadata: dict[Any, Any] | None = None
 
 
 class TaskSpan:
@@ -199,7 +215,7 @@ class Records:
         return _NO_END
 
     def complete_run(self, first: int, starts: Times, ends: Times, results: list[Any], worker: Workers) -> None:
-        """Settle tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
+        """Complete tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
         low, high = first - 1, first - 1 + len(results)
         self._expect_pending(low, high)
         self.status[low:high] = bytes([OK]) * (high - low)
@@ -231,31 +247,35 @@ class Records:
         self.due[first - 1 : first - 1 + len(dues)] = dues
 
     def complete_resumed(self, first: int, starts: Times, ends: Times, results: list[Any]) -> None:
-        """Settle tasks first, first + 1, ... as an earlier run did: as ok. No worker of this run had them."""
+        """Complete tasks first, first + 1, ... as an earlier run did: as ok. No worker of this run had them."""
         self.complete_run(first, starts, ends, results, RESUMED)
         self.resumed += len(results)
 
-    def complete(
-        self,
-        task_id: int,
-        status: int,
-        started: float,
-        ended: float,
-        *,
-        result: Any = None,
-        failure: Failure | None = None,
-        worker: int = 0,
-    ) -> None:
-        """Settle one task, with any status. result: of one that is ok; of one that did not run, what it was given."""
-        at = task_id - 1
+    def complete(self, one: Outcome) -> None:
+        """Complete one task, with any status."""
+        task_id, status, at = one.task_id, one.status, one.task_id - 1
         self._expect_pending(at, at + 1)
         self.status[at] = status
-        self.started[at], self.ended[at], self.worker[at] = started, ended, worker
-        if failure is not None:
-            self.failures[task_id] = failure
-        self.results[at] = result if status == OK else self._task_failure(task_id, status, result)
+        self.started[at], self.ended[at], self.worker[at] = one.started, one.ended, one.worker
+        self._note(one)
+        self.results[at] = one.result if status == OK else self._task_failure(task_id, status, one.result)
         self.completed += 1
         self.outcomes[status] += 1
+
+    def _note(self, one: Outcome) -> None:
+        """What few tasks have."""
+        if one.failure is not None:
+            self.failures[one.task_id] = one.failure
+        if one.metadata:
+            self.metadata[one.task_id] = one.metadata
+        if one.attempts > 1:
+            self.note_attempts({one.task_id: one.attempts})
+
+    def note_attempts(self, attempts: dict[int, int]) -> None:
+        """How many attempts tasks have had, by id, where more than one."""
+        self.attempts.update(attempts)
+        self.retried += len(attempts)
+        self.retries += sum(attempts.values()) - len(attempts)
 
     def fail_later(self, task_id: int, failure: Failure) -> None:
         """Turn a task that ended ok into an error: its on_all_done raised."""

@@ -96,7 +96,7 @@ def test_a_task_that_was_given_out_and_did_not_run_holds_its_item():
         "runtime": 0.1,
         "verbose": False,
     }
-    left = wd.launch(config).wait()._course.records.results
+    left = wd.launch(config).wait()._execution.records.results
     gate.set()
     assert left[1].status == "not_run"
     assert left[1].task is rows[1]

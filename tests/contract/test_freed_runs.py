@@ -151,7 +151,7 @@ def raising_where_it_is_waited_for(shape, function):
 
 
 def raising_unheard(shape, function):
-    assert wd.launch(config_of(shape, function, on_error="raise"))._course.thread.join() is None
+    assert wd.launch(config_of(shape, function, on_error="raise"))._execution.thread.join() is None
 
 
 def tried_again(shape, function):

@@ -124,7 +124,7 @@ records = iter(run)
 print(next(records)["status"])
 
 # At the end of the interpreter a thread may stand still with a lock in its hand. Here one has it for certain.
-thread = threading.Thread(target=run._course.bounded._driver._pool._waking.acquire)
+thread = threading.Thread(target=run._execution.bounded._driver._pool._waking.acquire)
 thread.start()
 thread.join()
 del run, thread

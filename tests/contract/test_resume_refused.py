@@ -16,7 +16,7 @@ from resuming import noting, start, work
 from staging import SHAPES
 
 import worker_dispatcher as wd
-from worker_dispatcher.dispatch import books
+from worker_dispatcher.dispatch import journal_recorder
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import journal as journal_module
 
@@ -274,7 +274,7 @@ def test_a_full_disk_stops_the_run_and_resume_works_once_there_is_room(
     path, kept, notes, monkeypatch, batched, shape, make_config
 ):
     if batched:
-        monkeypatch.setattr(books, "_REST", 1000)
+        monkeypatch.setattr(journal_recorder, "_REST", 1000)
     room = ["a little"]
     connect = journal_module.Hold.__init__
 

@@ -109,7 +109,7 @@ def test_the_attempt_of_a_task_that_waits_for_another_when_the_run_is_stopped_is
     made = config(tmp_path, fails_for_good, task={"list": 1, "retries": 5, "backoff": {"initial": 600, "jitter": 0}})
     run = wd.launch(made | {"journal": tmp_path / "run.db"})
     until = time.monotonic() + 20
-    while not run._course.records.earlier and time.monotonic() < until:
+    while not run._execution.records.earlier and time.monotonic() < until:
         time.sleep(0.001)
     run.cancel()
     run.wait(30)
@@ -124,7 +124,7 @@ def test_records_that_are_handed_over_have_them_and_nothing_of_them_is_kept(tmp_
     run = wd.launch(config(tmp_path), keep_records=False)
     assert [len(one["earlier_attempts"]) for one in run] == [FAILING] * 4
     assert (run.info["retried"], run.info["retries"]) == (4, 12)
-    assert not run._course.records.earlier
+    assert not run._execution.records.earlier
 
 
 def test_attempts_of_an_earlier_session_come_back_with_its_records(tmp_path: Path) -> None:

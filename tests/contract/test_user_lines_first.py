@@ -100,7 +100,7 @@ def test_a_config_that_is_none_and_a_list_that_fails_show_one_frame_of_ours(shap
 
 
 def test_a_fault_of_ours_keeps_all_frames(monkeypatch, shape):
-    monkeypatch.setattr("worker_dispatcher.dispatch.run.Course", None)
+    monkeypatch.setattr("worker_dispatcher.dispatch.run.Execution", None)
     with pytest.raises(TypeError, match="not callable") as caught:
         wd.start(config(shape))
     assert sum(name.startswith(HOME) for name in files_of(caught.value)) >= 2

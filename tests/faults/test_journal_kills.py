@@ -18,7 +18,7 @@ import pytest
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import Journal, file, read_journal
-from worker_dispatcher.records import ERROR, OK, Failure
+from worker_dispatcher.records import ERROR, OK, Failure, Outcome
 
 TASKS = 6000
 
@@ -79,7 +79,7 @@ def write(path: Path, acknowledged: Path, chance: random.Random, until: float) -
             continue
         stamp = [now()] * len(ids)
         if chance.random() < 0.1:
-            journal.record_one(ids[0], ERROR, stamp[0], stamp[0], failure=Failure("E", "failed"))
+            journal.record_one(Outcome(ids[0], ERROR, stamp[0], stamp[0], failure=Failure("E", "failed")))
             ids, stamp = ids[1:], stamp[1:]
         if ids:
             journal.record_run(ids[0], stamp, stamp, [result_of(one) for one in ids], 1)
@@ -161,9 +161,9 @@ def test_the_lock_ends_with_the_process_that_is_killed(tmp_path, wait_until: Cal
     if pid == 0:
         journal = Journal(path, work, Anchor.take())
         journal.seen(1, [1])
-        journal.record_one(1, OK, 1.0, 2.0, result="kept")
+        journal.record_one(Outcome(1, OK, 1.0, 2.0, result="kept"))
         journal.commit()
-        journal.record_one(1, OK, 1.0, 2.0, result="never committed")
+        journal.record_one(Outcome(1, OK, 1.0, 2.0, result="never committed"))
         if os.fork() == 0:  # its own child lives on: it must not hold the journal
             os.setsid()
             time.sleep(3)

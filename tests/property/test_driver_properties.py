@@ -11,12 +11,23 @@ from hypothesis import strategies as st
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.bounded import BoundedRun
-from worker_dispatcher.dispatch.plan import make_plan
+from worker_dispatcher.dispatch.plan import THREADS, make_plan
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Complaints, NotStarted
 from worker_dispatcher.pools.in_flight import InFlight
-from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, PENDING, TIMEOUT, Failure, Records
+from worker_dispatcher.records import (
+    CANCELLED,
+    CRASHED,
+    ERROR,
+    NOT_RUN,
+    OK,
+    PENDING,
+    TIMEOUT,
+    Failure,
+    Outcome,
+    Records,
+)
 
 
 class ScriptedPool:
@@ -124,7 +135,7 @@ def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, 
     anchor = Anchor.take()
     items = task_list(config.task.list, 2)
     records = Records(anchor)
-    plan = make_plan(config, tasks, anchor)._replace(kind="threads")
+    plan = make_plan(config, tasks, anchor)._replace(shape=THREADS)
     bounded = BoundedRun(plan, items, records, on_error=on_error, max_failures=max_failures)
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
@@ -201,9 +212,9 @@ def test_each_task_is_settled_exactly_once_in_any_order(order, statuses):
     for nth, (task_id, status) in enumerate(zip(order, statuses, strict=True)):
         assert records.completed == nth
         failure = Failure("E", "text", status=status) if status in (ERROR, TIMEOUT) else None
-        records.complete(task_id, status, 1.0, 2.0, result=task_id, failure=failure, worker=3)
+        records.complete(Outcome(task_id, status, 1.0, 2.0, result=task_id, failure=failure, worker=3))
         with pytest.raises(BookingError, match=f"task #{task_id}"):
-            records.complete(task_id, OK, 1.0, 2.0)
+            records.complete(Outcome(task_id, OK, 1.0, 2.0))
         with pytest.raises(BookingError):
             records.complete_run(task_id, [1.0], [2.0], [0], 1)
 

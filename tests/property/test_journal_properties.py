@@ -15,7 +15,7 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import Journal, read_journal
 from worker_dispatcher.journal.fingerprint import digests
-from worker_dispatcher.records import ERROR, OK, Failure
+from worker_dispatcher.records import ERROR, OK, Failure, Outcome
 
 ANCHOR = Anchor(1_700_000_000.0, 50.0)
 TASKS = 60
@@ -65,7 +65,7 @@ def write(folder: Path, todo) -> Written:
         elif what == "one":
             if one not in recorded:
                 failure = None if two == OK else Failure("E", "failed")
-                journal.record_one(one, two, 1.0, 2.0, result=(one, nth), failure=failure)
+                journal.record_one(Outcome(one, two, 1.0, 2.0, result=(one, nth), failure=failure))
                 recorded |= {one: (one, nth)} if two == OK else {}
         else:
             ids: list[int] = []
@@ -133,7 +133,7 @@ def test_a_log_cut_at_any_byte_gives_what_some_commit_had_recorded_and_can_be_go
             assert ok_of(journal) == back
             for task_id in range(1, TASKS + 1):
                 if task_id not in back:
-                    journal.record_one(task_id, OK, 1.0, 2.0, result="anew")
+                    journal.record_one(Outcome(task_id, OK, 1.0, 2.0, result="anew"))
         assert ok_of_file(path) == {task_id: back.get(task_id, "anew") for task_id in range(1, TASKS + 1)}
 
 

@@ -14,8 +14,8 @@ from test_driver_properties import ScriptedPool, runs
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import parse
 from worker_dispatcher.dispatch.bounded import BoundedRun
-from worker_dispatcher.dispatch.handover import Handover, PassingRecords
-from worker_dispatcher.dispatch.plan import make_plan
+from worker_dispatcher.dispatch.plan import THREADS, make_plan
+from worker_dispatcher.dispatch.record_stream import RecordStream, StreamedRecords
 from worker_dispatcher.dispatch.tasklist import task_list
 from worker_dispatcher.errors import BookingError
 from worker_dispatcher.records import (
@@ -28,6 +28,7 @@ from worker_dispatcher.records import (
     PENDING,
     TIMEOUT,
     Failure,
+    Outcome,
     Records,
 )
 
@@ -39,8 +40,8 @@ class Twins(Records):
 
     def __init__(self, anchor: Anchor) -> None:
         super().__init__(anchor)
-        self.handover = Handover(MANY)
-        self.passing = PassingRecords(anchor, self.handover, 1)
+        self.handover = RecordStream(MANY)
+        self.passing = StreamedRecords(anchor, self.handover, 1)
         self.pids[1] = 4711
 
     def draw(self, count, dues=None):
@@ -57,11 +58,11 @@ class Twins(Records):
         self.passing.complete_run(first, starts, ends, results, worker)
         super().complete_run(first, starts, ends, results, worker)
 
-    def complete(self, task_id, status, started, ended, **more):
-        self._tell([task_id])
-        assert self.passing.due_of(task_id) == self.due_of(task_id)
-        self.passing.complete(task_id, status, started, ended, **more)
-        super().complete(task_id, status, started, ended, **more)
+    def complete(self, one):
+        self._tell([one.task_id])
+        assert self.passing.due_of(one.task_id) == self.due_of(one.task_id)
+        self.passing.complete(one)
+        super().complete(one)
 
     def _tell(self, ids):
         self.passing.pids = self.pids
@@ -111,7 +112,7 @@ def test_handed_over_are_the_records_that_would_be_kept(dice, timed, draws):
             task_id = open_ids.pop(dice.draw(st.integers(0, len(open_ids) - 1)))
             book(dice, records, task_id)
             with pytest.raises(BookingError, match=f"task #{task_id}: has ended already"):
-                records.passing.complete(task_id, OK, 1.0, 2.0)
+                records.passing.complete(Outcome(task_id, OK, 1.0, 2.0))
     with pytest.raises(BookingError, match="never given out"):
         records.passing.complete_run(len(records) + 1, [1.0], [2.0], [0], 1)
     records.check()
@@ -126,7 +127,7 @@ def book(dice, records, task_id):
         records.complete_run(task_id, [12.0], array("d", [13.5]), [task_id], dice.draw(st.sampled_from([1, (2,)])))
         return
     failure = Failure("E", f"text {task_id}", "trace", status=status) if status not in (OK, NOT_RUN) else None
-    records.complete(task_id, status, 12.0, 12.5, result=task_id, failure=failure, worker=1)
+    records.complete(Outcome(task_id, status, 12.0, 12.5, result=task_id, failure=failure, worker=1))
 
 
 @settings(max_examples=100)
@@ -135,7 +136,7 @@ def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_fai
     config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
     anchor = Anchor.take()
     records = Twins(anchor)
-    plan = make_plan(config, tasks, anchor)._replace(kind="threads")
+    plan = make_plan(config, tasks, anchor)._replace(shape=THREADS)
     bounded = BoundedRun(plan, task_list(config.task.list, 2), records, on_error=on_error, max_failures=max_failures)
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
@@ -147,7 +148,7 @@ def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_fai
 
 @given(dice=st.data(), at_least=st.integers(1, 20))
 def test_a_handover_gives_all_in_order_and_is_full_only_while_enough_wait(dice, at_least):
-    handover, put, taken, woken = Handover(at_least), 0, 0, []
+    handover, put, taken, woken = RecordStream(at_least), 0, 0, []
     handover.wake = lambda: woken.append(handover.full)
     for _ in range(dice.draw(st.integers(0, 30))):
         if taken < put and dice.draw(st.booleans()):
@@ -168,7 +169,7 @@ def test_a_handover_gives_all_in_order_and_is_full_only_while_enough_wait(dice, 
 
 
 def test_the_room_grows_only_when_the_consumer_runs_dry_after_it_was_full():
-    handover = Handover(2)
+    handover = RecordStream(2)
 
     def dry_once():
         taking = threading.Thread(target=handover.take)
@@ -191,8 +192,8 @@ def test_the_room_grows_only_when_the_consumer_runs_dry_after_it_was_full():
 
 
 def test_no_more_may_be_drawn_than_there_is_room_for():
-    handover = Handover(2)
-    records = PassingRecords(Anchor(1000.0, 0.0), handover, workers=3)
+    handover = RecordStream(2)
+    records = StreamedRecords(Anchor(1000.0, 0.0), handover, workers=3)
     most = records.room()
     records.draw(10)
     assert records.room() == most - 10
@@ -202,16 +203,16 @@ def test_no_more_may_be_drawn_than_there_is_room_for():
     assert records.room() == 0
     handover.take()
     assert records.room() == most - 8
-    assert PassingRecords(Anchor(1000.0, 0.0), handover, workers=10_000).room() == 20_000
+    assert StreamedRecords(Anchor(1000.0, 0.0), handover, workers=10_000).room() == 20_000
 
 
 def test_intervals_cost_no_memory():
-    records = PassingRecords(Anchor(1000.0, 0.0), Handover(MANY), workers=1)
+    records = StreamedRecords(Anchor(1000.0, 0.0), RecordStream(MANY), workers=1)
     for number in range(1000):
         records.draw(1, array("d", [float(number)]))
         records.open_interval(number, number + 1)
-        records.complete(number + 1, OK, 1.0, 2.0)
-    handed = [records._handover.take() for _ in range(1000)]
+        records.complete(Outcome(number + 1, OK, 1.0, 2.0))
+    handed = [records._stream.take() for _ in range(1000)]
 
     assert [one["interval"] for one in handed] == list(range(1000))
     assert not hasattr(records, "_interval_firsts")
@@ -220,7 +221,7 @@ def test_intervals_cost_no_memory():
 
 @pytest.mark.parametrize("column", ["status", "started", "ended", "worker", "results", "due"])
 def test_a_passing_ledger_has_no_columns_that_could_be_taken_for_empty(column):
-    records = PassingRecords(Anchor(1000.0, 0.0), Handover(1), workers=1)
+    records = StreamedRecords(Anchor(1000.0, 0.0), RecordStream(1), workers=1)
     with pytest.raises(AttributeError):
         getattr(records, column)
     assert math.isinf(records.measured_until)

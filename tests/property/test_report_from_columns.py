@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, OUTPUT, TIMEOUT, Failure, Records
+from worker_dispatcher.records import (
+    CANCELLED,
+    CRASHED,
+    DROPPED,
+    ERROR,
+    NOT_RUN,
+    OK,
+    OUTPUT,
+    TIMEOUT,
+    Failure,
+    Outcome,
+    Records,
+)
 from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.figures import figures_of
@@ -84,9 +96,9 @@ def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, fl
         for nth in range(one.attempts - 1 if one.retried else 0):  # the last may be the one that is settled
             made.earlier.setdefault(task_id, array("d")).extend([start + (nth - 1) * one.took] * 2)
         if one.status == OK:
-            made.complete(task_id, OK, start, start + one.took, result=one.result, worker=one.worker)
+            made.complete(Outcome(task_id, OK, start, start + one.took, result=one.result, worker=one.worker))
         else:
-            made.complete(task_id, status, start, start + one.took, failure=one.failure, worker=one.worker)
+            made.complete(Outcome(task_id, status, start, start + one.took, failure=one.failure, worker=one.worker))
             if one.failure is not None and one.attempts == 3:  # as on_all_done does it
                 made.results[task_id - 1] = one.result
     made.pids = {1: 11, 2: 22}

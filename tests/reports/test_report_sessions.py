@@ -14,7 +14,7 @@ import pytest
 import worker_dispatcher as wd
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.journal import Journal, LoadFacts
-from worker_dispatcher.records import ERROR, Failure
+from worker_dispatcher.records import ERROR, Failure, Outcome
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.units import rate_text
 
@@ -41,7 +41,7 @@ def record(path: Path, wall: float, ids: range, *, workers: int = 4, failed: int
                 journal.record_run(task_id, [start], [start + 0.5], [True], worker)
             else:
                 failure = Failure("ValueError", "no")
-                journal.record_one(task_id, ERROR, start, start + 0.5, failure=failure, worker=worker)
+                journal.record_one(Outcome(task_id, ERROR, start, start + 0.5, failure=failure, worker=worker))
         journal.commit()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch import abort
-from worker_dispatcher.records import ERROR, Failure, Records
+from worker_dispatcher.records import ERROR, Failure, Outcome, Records
 
 FAILED = Failure("OSError", "refused", "")
 
@@ -39,7 +39,7 @@ def test_what_a_check_is_held_against_is_as_long_as_it_says(clock, workers, warm
         clock.at = began + second
         due = clock.at - 0.5
         if second:
-            records.complete(records.draw(1, array("d", [due])), ERROR, due, due + 0.1, failure=FAILED)
+            records.complete(Outcome(records.draw(1, array("d", [due])), ERROR, due, due + 0.1, failure=FAILED))
         looks.append(watch.look() is not None)
     assert looks == [False] * 10 + [True] * 2
 

@@ -13,7 +13,7 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.progress_display import PlainLines, Progress
 from worker_dispatcher.dispatch.progress_stats import LoadFigures, Pace, View, WorkFigures
-from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Records
+from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, TIMEOUT, Outcome, Records
 
 LOAD = Load(duration=60.0, drops=False, warmup=0.0, cooldown=0.0, abort_on=())
 
@@ -33,7 +33,7 @@ def test_work_is_counted_with_its_pace_and_what_is_left(records):
     assert text(figures, 100.0) == "0/1,200"
     records.complete_run(1, [100.0] * 97, [101.0] * 97, [None] * 97, 1)
     for task_id, status in ((98, ERROR), (99, TIMEOUT), (100, CRASHED)):
-        records.complete(task_id, status, 100.0, 101.0)
+        records.complete(Outcome(task_id, status, 100.0, 101.0))
     figures.take(110.0, 0)
 
     assert text(figures, 110.0) == "100/1,200  10/s  1:50 left  ok 97  failed 3"
@@ -62,9 +62,9 @@ def test_what_was_settled_before_the_run_began_is_not_its_pace(records):
 def test_a_run_that_stopped_early_says_what_did_not_run(records):
     figures = WorkFigures(records, 4, began=100.0)
     records.draw(4)
-    records.complete(1, OK, 100.0, 101.0)
+    records.complete(Outcome(1, OK, 100.0, 101.0))
     for task_id in (2, 3, 4):
-        records.complete(task_id, NOT_RUN, 0.0, 0.0)
+        records.complete(Outcome(task_id, NOT_RUN, 0.0, 0.0))
     figures.take(102.0, 0)
 
     assert text(figures, 102.0).endswith("ok 1  not run 3")
@@ -77,12 +77,12 @@ def test_what_is_no_success_is_not_counted_as_ok_whenever_it_ends(records):
     figures.take(101.0, 0)
     assert text(figures, 101.0).endswith("ok 1  no success 1")
     records.complete_run(1, [100.0] * 2, [102.0] * 2, [None, False], 1)
-    records.complete(6, ERROR, 100.0, 102.0)
+    records.complete(Outcome(6, ERROR, 100.0, 102.0))
     figures.take(102.0, 0)
     figures.take(102.5, 0)
     assert text(figures, 102.5).endswith("ok 2  no success 2  failed 1")
     records.complete_run(7, [100.0] * 2, [103.0] * 2, [False, False], 1)
-    records.complete(5, OK, 100.0, 103.0, result=False)
+    records.complete(Outcome(5, OK, 100.0, 103.0, result=False))
     figures.take(103.0, 0)
     assert text(figures, 103.0).endswith("ok 2  no success 5  failed 1")
 
@@ -92,7 +92,7 @@ def test_a_load_that_is_refused_everything_reaches_nothing(records):
     records.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
     for task_id in range(1, 101):
         records.complete(
-            task_id, OK, records.due[task_id - 1], records.due[task_id - 1] + 0.01, result=task_id % 5 == 0
+            Outcome(task_id, OK, records.due[task_id - 1], records.due[task_id - 1] + 0.01, result=task_id % 5 == 0)
         )
     figures.take(110.0, 0)
 
@@ -136,7 +136,7 @@ def test_load_shows_rates_percentiles_and_what_is_in_flight(records):
     for task_id in range(1, 401):
         due = records.due[task_id - 1]
         took = 0.02 if task_id <= 370 else 0.2 if task_id < 390 else 1.5
-        records.complete(task_id, OK if task_id > 3 else ERROR, due, due + took)
+        records.complete(Outcome(task_id, OK if task_id > 3 else ERROR, due, due + took))
     figures.take(110.0, 37)
 
     view = figures.view(110.0)
@@ -152,7 +152,7 @@ def test_percentiles_are_those_of_the_last_ten_seconds(records):
     records.draw(20, array("d", [100.0 + at for at in range(20)]))
     for task_id in range(1, 21):
         due = records.due[task_id - 1]
-        records.complete(task_id, OK, due, due + (0.5 if task_id <= 10 else 0.001))
+        records.complete(Outcome(task_id, OK, due, due + (0.5 if task_id <= 10 else 0.001)))
         figures.take(due + 0.9, 0)
 
     assert "p50 1.0ms p95 1.0ms p99 1.0ms" in text(figures, 120.0)
@@ -161,10 +161,10 @@ def test_percentiles_are_those_of_the_last_ten_seconds(records):
 def test_a_slow_task_is_heard_of_when_it_ends(records):
     figures = LoadFigures(records, LOAD, None, began=100.0)
     records.draw(2, array("d", [100.0, 101.0]))
-    records.complete(2, OK, 101.0, 101.5)
+    records.complete(Outcome(2, OK, 101.0, 101.5))
     figures.take(102.0, 0)
     assert "p99 500ms  in flight 1" in text(figures, 102.0)
-    records.complete(1, OK, 100.0, 130.0)
+    records.complete(Outcome(1, OK, 100.0, 130.0))
     figures.take(130.5, 0)
 
     assert "p50 30s p95 30s p99 30s  in flight 0" in text(figures, 130.5)
@@ -175,7 +175,7 @@ def test_dropped_tasks_are_counted_and_are_neither_late_nor_achieved(records):
     figures = LoadFigures(records, load, 100, began=100.0)
     records.draw(100, array("d", [100.0 + at / 10 for at in range(100)]))
     for task_id in range(1, 101):
-        records.complete(task_id, DROPPED if task_id % 2 else OK, 0.0, records.due[task_id - 1] + 0.01)
+        records.complete(Outcome(task_id, DROPPED if task_id % 2 else OK, 0.0, records.due[task_id - 1] + 0.01))
     figures.take(110.0, 5)
 
     assert text(figures, 110.0) == ("100/100  5.0 of 10/s  p50 10ms p95 10ms p99 10ms  in flight 0  ok 50  dropped 50")
@@ -208,7 +208,7 @@ def test_tasks_of_an_earlier_run_are_neither_asked_for_nor_heard_of(records):
     records.set_dues(51, array("d", [101.0] * 10))
     records.set_dues(71, array("d", [102.0] * 20))
     for task_id in range(51, 61):
-        records.complete(task_id, OK, 101.0, 101.25)
+        records.complete(Outcome(task_id, OK, 101.0, 101.25))
     figures.take(110.0, 10)
 
     assert text(figures, 110.0) == (
@@ -226,7 +226,7 @@ def test_what_a_run_that_was_stopped_has_left_is_not_done(records):
     records.draw(110)
     records.complete_run(1, [100.0] * 100, [101.0] * 100, [None] * 100, 1)
     for task_id in range(101, 111):
-        records.complete(task_id, CANCELLED if task_id < 105 else NOT_RUN, 100.0, 101.0)
+        records.complete(Outcome(task_id, CANCELLED if task_id < 105 else NOT_RUN, 100.0, 101.0))
     figures.take(110.0, 0)
 
     view = figures.view(110.0, left=1090)

@@ -22,7 +22,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import read_journal
 from worker_dispatcher.journal.rows import PIECE
-from worker_dispatcher.records import CRASHED, ERROR, OK, TIMEOUT, Failure, TaskFailure
+from worker_dispatcher.records import CRASHED, ERROR, OK, TIMEOUT, Failure, Outcome, TaskFailure
 
 KEYS = [
     *("task_id", "started_at", "ended_at", "duration", "result", "metadata", "status", "error", "attempts"),
@@ -71,15 +71,15 @@ def test_gaps_stay_open_and_failed_tasks_run_again(path):
     with opened(path) as journal:
         journal.seen(1, range(8))
         journal.record_run(5, [1.0, 2.0], [1.5, 2.5], ["five", "six"], 1)
-        journal.record_one(2, OK, 1.0, 2.0, result="two", attempts=3, metadata={"m": 1})
-        journal.record_one(3, ERROR, 1.0, 2.0, failure=Failure("ValueError", "no"))
-        journal.record_one(4, CRASHED, 1.0, 2.0, failure=Failure("WorkerDied", "gone", status=CRASHED))
+        journal.record_one(Outcome(2, OK, 1.0, 2.0, result="two", attempts=3, metadata={"m": 1}))
+        journal.record_one(Outcome(3, ERROR, 1.0, 2.0, failure=Failure("ValueError", "no")))
+        journal.record_one(Outcome(4, CRASHED, 1.0, 2.0, failure=Failure("WorkerDied", "gone", status=CRASHED)))
     with opened(path) as journal:
         assert (journal.last_id, journal.ok_count) == (6, 3)
         found = journal.seen(1, range(8))
         assert by_id(found) == {2: "two", 5: "five", 6: "six"}
         assert (found[0].attempts, found[0].metadata) == ({2: 3}, {2: {"m": 1}})
-        journal.record_one(3, OK, 3.0, 4.0, result="three")
+        journal.record_one(Outcome(3, OK, 3.0, 4.0, result="three"))
     assert resumed(path, range(8)) == {2: "two", 3: "three", 5: "five", 6: "six"}
     assert [log["status"] for log in read_journal(path)] == ["ok", "ok", "crashed", "ok", "ok"]
 
@@ -159,9 +159,9 @@ def test_a_result_that_cannot_be_pickled_or_loaded_is_that_tasks_error_only(path
         assert {task_id: type(error) for task_id, error in refused.items()} == {
             2: SystemExit, 4: ValueError, 5: TypeError,
         }  # fmt: skip
-        assert isinstance(journal.record_one(2, OK, 1.0, 2.0, result=Exits()), SystemExit)
+        assert isinstance(journal.record_one(Outcome(2, OK, 1.0, 2.0, result=Exits())), SystemExit)
         failure = Failure("TypeError", "cannot be pickled")
-        assert journal.record_one(2, ERROR, 1.0, 2.0, failure=failure, metadata={"bad": Exits()}) is None
+        assert journal.record_one(Outcome(2, ERROR, 1.0, 2.0, failure=failure, metadata={"bad": Exits()})) is None
     assert resumed(path, range(5)) == {1: "a", 3: "c"}
     logs = read_journal(path)
     assert [(log["task_id"], log["status"], log["worker"]) for log in logs] == [
@@ -198,7 +198,7 @@ def test_a_record_can_be_read_once_it_is_committed_and_not_before(path):
         due = journal.due
         assert before < due <= now() + 0.05
         time.sleep(0.002)
-        journal.record_one(4, TIMEOUT, 1.0, 2.0, failure=Failure("TaskTimeout", "late", status=TIMEOUT))
+        journal.record_one(Outcome(4, TIMEOUT, 1.0, 2.0, failure=Failure("TaskTimeout", "late", status=TIMEOUT)))
         assert journal.due == due
         assert read_journal(path) == []
         assert journal.commit() == [(1, 2), (4, 1)]
@@ -363,7 +363,9 @@ def test_records_are_read_as_get_logs_gives_them(path):
     with opened(path) as journal:
         journal.pids = {2: 4711}
         journal.seen(1, range(3))
-        journal.record_one(3, ERROR, 5010.0, 5011.0, failure=Failure("ValueError", "no", "trace"), worker=2, attempts=2)
+        journal.record_one(
+            Outcome(3, ERROR, 5010.0, 5011.0, failure=Failure("ValueError", "no", "trace"), worker=2, attempts=2)
+        )
         journal.record_run(1, [5001.0], [5002.5], [{"r": 1}], 1, {1: {"m": 1}})
         journal.commit()
         one, three = read_journal(path)

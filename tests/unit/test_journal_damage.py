@@ -16,7 +16,7 @@ from journals import Boom, by_id, edit, in_child, opened, record, resumed
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import read_journal
 from worker_dispatcher.journal.rows import PIECE
-from worker_dispatcher.records import OK
+from worker_dispatcher.records import OK, Outcome
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_damage_in_a_piece_of_an_array_is_found(path, change):
     assert resumed(path, [1])[1][-1] == PIECE // 4 - 1
     with opened(path) as journal:
         journal.seen(1, [1, 2])
-        journal.record_one(2, OK, 1.0, 2.0, result=np.full(PIECE // 8, 7.0))
+        journal.record_one(Outcome(2, OK, 1.0, 2.0, result=np.full(PIECE // 8, 7.0)))
     edit(path, change)
     assert list(resumed(path, [1, 2])) == ([1] if "id = 3" in change else [2])
 

@@ -16,7 +16,7 @@ from journals import Exits, files, opened, other, record, resumed, work
 
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal.fingerprint import NoDigest, code_of, digests, name_of
-from worker_dispatcher.records import ERROR, OK, Failure
+from worker_dispatcher.records import ERROR, OK, Failure, Outcome
 
 
 class OddError(Exception):
@@ -180,8 +180,8 @@ def test_the_first_item_that_differs_is_named_and_the_file_left_as_it_is(path):
 def test_items_that_were_never_recorded_may_change_and_those_that_failed_may_not(path):
     with opened(path) as journal:
         journal.seen(1, range(5))
-        journal.record_one(2, ERROR, 1.0, 2.0, failure=Failure("E", "e"))
-        journal.record_one(5, OK, 1.0, 2.0, result="five")
+        journal.record_one(Outcome(2, ERROR, 1.0, 2.0, failure=Failure("E", "e")))
+        journal.record_one(Outcome(5, OK, 1.0, 2.0, result="five"))
     assert resumed(path, [-1, 1, -2, -3, 4]) == {5: "five"}
     with pytest.raises(JournalError, match="item of task #2 differs"):
         resumed(path, [0, -1, 2, 3, 4])

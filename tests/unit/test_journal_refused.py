@@ -17,7 +17,7 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import Journal, file, read_journal
 from worker_dispatcher.journal.fingerprint import name_of
-from worker_dispatcher.records import OK
+from worker_dispatcher.records import OK, Outcome
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_what_is_held_or_being_read_is_told_without_dropping_its_lock(path, tmp_
     code = f"from worker_dispatcher.journal import file; file.Hold({str(path)!r}, {name_of(work)!r}, '')"
     with opened(path) as journal:
         journal.seen(1, [1])
-        journal.record_one(1, OK, 1.0, 2.0, result="kept")
+        journal.record_one(Outcome(1, OK, 1.0, 2.0, result="kept"))
         journal.commit()
         for _ in range(3):
             assert file.is_database(path)

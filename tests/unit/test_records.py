@@ -6,7 +6,18 @@ import pytest
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import BookingError
-from worker_dispatcher.records import CRASHED, ERROR, NOT_RUN, OK, PENDING, STATUS_NAMES, Failure, Records, TaskFailure
+from worker_dispatcher.records import (
+    CRASHED,
+    ERROR,
+    NOT_RUN,
+    OK,
+    PENDING,
+    STATUS_NAMES,
+    Failure,
+    Outcome,
+    Records,
+    TaskFailure,
+)
 
 
 @pytest.fixture
@@ -28,7 +39,7 @@ def test_a_run_of_tasks_is_settled_a_column_at_a_time(records):
 
 def test_a_run_that_overlaps_what_is_settled_changes_nothing(records):
     records.draw(3)
-    records.complete(2, OK, 11.0, 12.0, result="x")
+    records.complete(Outcome(2, OK, 11.0, 12.0, result="x"))
     with pytest.raises(BookingError, match="task #2: has ended already, as ok"):
         records.complete_run(1, [0.0] * 3, [0.0] * 3, [1, 2, 3], 1)
 
@@ -40,13 +51,13 @@ def test_a_run_that_overlaps_what_is_settled_changes_nothing(records):
 def test_a_task_that_was_never_given_out_cannot_be_settled(records, task_id):
     records.draw(2)
     with pytest.raises(BookingError, match="never given out"):
-        records.complete(task_id, OK, 0.0, 0.0)
+        records.complete(Outcome(task_id, OK, 0.0, 0.0))
 
 
 def test_a_failure_stands_in_the_results_and_in_the_log(records):
     records.draw(1)
     records.attempts[1] = 3
-    records.complete(1, CRASHED, 11.0, 12.0, failure=Failure("WorkerDied", "killed", "trace"), worker=2)
+    records.complete(Outcome(1, CRASHED, 11.0, 12.0, failure=Failure("WorkerDied", "killed", "trace"), worker=2))
     records.pids[2] = 4711
 
     [result] = records.results
@@ -62,8 +73,8 @@ def test_a_failure_stands_in_the_results_and_in_the_log(records):
 
 def test_a_task_that_did_not_run_has_a_result_and_no_log(records):
     records.draw(2)
-    records.complete(1, NOT_RUN, 0.0, 0.0)
-    records.complete(2, OK, 11.0, 12.0, result=5)
+    records.complete(Outcome(1, NOT_RUN, 0.0, 0.0))
+    records.complete(Outcome(2, OK, 11.0, 12.0, result=5))
 
     assert [log["task_id"] for log in records.logs()] == [2]
     assert (records.results[0].status, records.results[0].attempts, records.results[0].error) == ("not_run", 0, None)
@@ -73,7 +84,7 @@ def test_a_task_that_did_not_run_has_a_result_and_no_log(records):
 
 def test_a_task_can_fail_later_in_its_on_all_done(records):
     records.draw(1)
-    records.complete(1, OK, 11.0, 12.0, result=5)
+    records.complete(Outcome(1, OK, 11.0, 12.0, result=5))
     records.fail_later(1, Failure("KeyError", "'x'"))
 
     assert records.results[0].error["type"] == "KeyError"
@@ -83,7 +94,7 @@ def test_a_task_can_fail_later_in_its_on_all_done(records):
 
 def test_logs_are_made_anew_each_time(records):
     records.draw(1)
-    records.complete(1, ERROR, 11.0, 12.0, failure=Failure("E", "m"))
+    records.complete(Outcome(1, ERROR, 11.0, 12.0, failure=Failure("E", "m")))
     records.log(1)["metadata"]["mine"] = 1
 
     assert records.log(1)["metadata"] == {}
@@ -100,9 +111,9 @@ def test_the_counts_are_those_of_the_statuses_whichever_way_they_were_written(re
     records.draw(8)
     records.complete_run(1, [11.0] * 3, [11.5] * 3, ["a", "b", "c"], 1)
     for task_id, status in ((4, ERROR), (5, CRASHED), (6, NOT_RUN), (7, OK)):
-        records.complete(task_id, status, 11.0, 12.0)
+        records.complete(Outcome(task_id, status, 11.0, 12.0))
     with pytest.raises(BookingError):
-        records.complete(1, ERROR, 11.0, 12.0)
+        records.complete(Outcome(1, ERROR, 11.0, 12.0))
     records.fail_later(2, Failure("KeyError", "'x'"))
 
     counted = {name: records.status.count(code) for code, name in enumerate(STATUS_NAMES) if name != "open"}

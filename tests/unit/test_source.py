@@ -12,7 +12,7 @@ import pytest
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.dispatch.schedule import AllAtOnce
 from worker_dispatcher.dispatch.source import TaskSource
-from worker_dispatcher.dispatch.tasklist import Intake, task_list
+from worker_dispatcher.dispatch.tasklist import IteratorFeed, task_list
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Records
 
@@ -60,7 +60,7 @@ def pouring(intake):
 
 def test_an_intake_is_drawn_no_further_than_its_room_and_goes_on_when_there_is_some(wait_until):
     given = itertools.count()
-    intake = Intake(given, 4)
+    intake = IteratorFeed(given, 4)
     thread = pouring(intake)
     wait_until(lambda: intake.available() == 4)
     assert list(intake.draw(3)) == [0, 1, 2]
@@ -74,7 +74,7 @@ def test_an_intake_is_drawn_no_further_than_its_room_and_goes_on_when_there_is_s
 
 
 def test_an_intakes_room_grows_only_when_it_is_run_dry_while_full(wait_until):
-    intake = Intake(itertools.count(), 2)
+    intake = IteratorFeed(itertools.count(), 2)
     thread = pouring(intake)
     wait_until(lambda: intake._was_full)
     assert len(intake.draw(2)) == 2
@@ -93,7 +93,7 @@ def test_an_intake_wakes_the_driver_and_keeps_what_the_iterable_raises():
         raise OSError("gone")
 
     woken = []
-    intake = Intake(breaks(), 4)
+    intake = IteratorFeed(breaks(), 4)
     intake.wake = lambda: woken.append(intake.available())
     intake.pour()
 

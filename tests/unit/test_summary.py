@@ -12,7 +12,7 @@ import pytest
 import worker_dispatcher
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
-from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Records
+from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Outcome, Records
 from worker_dispatcher.reports.failures import failed_of_log, group_failures
 
 TRACE = (
@@ -29,14 +29,16 @@ def records() -> Records:
     made.draw(10)
     made.complete_run(1, [0.0, 0.0, 1.0], [0.001, 0.002, 1.5], [1, 2, 3], [1, 2, 1])
     made.complete(
-        4, ERROR, 0.0, 0.01, failure=Failure("ValueError", "no\x1b[31m\nsuch\torder", TRACE.format(9)), worker=2
+        Outcome(
+            4, ERROR, 0.0, 0.01, failure=Failure("ValueError", "no\x1b[31m\nsuch\torder", TRACE.format(9)), worker=2
+        )
     )
-    made.complete(5, ERROR, 0.0, 0.01, failure=Failure("ValueError", "another", TRACE.format(9)), worker=2)
-    made.complete(6, CRASHED, 0.0, 20e-6, failure=Failure("WorkerDied", "x" * 1000), worker=2)
-    made.complete(7, NOT_RUN, 0.0, 0.0)
-    made.complete(8, TIMEOUT, 0.0, 0.01, failure=Failure("TaskTimeout", "late"), worker=2)
-    made.complete(9, ERROR, 0.0, 0.01, failure=Failure("ValueError", "elsewhere", TRACE.format(11)), worker=2)
-    made.complete(10, CANCELLED, 0.0, 0.01, failure=Failure("RunStopped", "was running"), worker=2)
+    made.complete(Outcome(5, ERROR, 0.0, 0.01, failure=Failure("ValueError", "another", TRACE.format(9)), worker=2))
+    made.complete(Outcome(6, CRASHED, 0.0, 20e-6, failure=Failure("WorkerDied", "x" * 1000), worker=2))
+    made.complete(Outcome(7, NOT_RUN, 0.0, 0.0))
+    made.complete(Outcome(8, TIMEOUT, 0.0, 0.01, failure=Failure("TaskTimeout", "late"), worker=2))
+    made.complete(Outcome(9, ERROR, 0.0, 0.01, failure=Failure("ValueError", "elsewhere", TRACE.format(11)), worker=2))
+    made.complete(Outcome(10, CANCELLED, 0.0, 0.01, failure=Failure("RunStopped", "was running"), worker=2))
     made.pids = {1: 11, 2: 22}
     return made
 
@@ -74,7 +76,7 @@ def test_inputs_stand_in_a_column_of_their_own_and_tear_no_line(width: int | Non
     made.draw(3)
     for task_id, given in enumerate(("'ORD_1'", "", repr("a\x1b[1m" + "y" * 70)), 1):
         failure = Failure(f"Error{task_id}", "m" * 300, TRACE.format(9), input=given)
-        made.complete(task_id, ERROR, 0.0, 0.01, failure=failure)
+        made.complete(Outcome(task_id, ERROR, 0.0, 0.01, failure=failure))
     lines = summary_lines(made, info(made), width)
     failures = lines[lines.index("first failures") + 1 : -1]
     assert width is None or max(map(len, lines)) <= width
@@ -95,7 +97,7 @@ def test_a_run_of_two_seconds_has_a_peak_of_all_successes() -> None:
     made.draw(40)
     made.complete_run(1, [0.0] * 20, [0.1 + at / 20 for at in range(20)], list(range(20)), 1)
     made.complete_run(21, [5.0] * 19, [5.0 + at for at in range(19)], list(range(19)), 1)
-    made.complete(40, ERROR, 0.0, 1.1, failure=Failure("ValueError", "bad"), worker=1)
+    made.complete(Outcome(40, ERROR, 0.0, 1.1, failure=Failure("ValueError", "bad"), worker=1))
     assert summary_lines(made, info(made, 30.0))[0].endswith("   1.70 tasks/s succeeded, peak 20.0/s (1 s window)")
 
 
@@ -162,7 +164,7 @@ def test_errors_of_one_line_of_code_stand_apart_by_their_http_status(kind: str, 
     made = Records(Anchor(0.0, 0.0))
     made.draw(4)
     for task_id, text in enumerate([texts[0], texts[1], texts[1].replace("x", "y"), texts[0]], 1):
-        made.complete(task_id, ERROR, 0.0, 0.01, failure=Failure(kind, text, TRACE.format(9)))
+        made.complete(Outcome(task_id, ERROR, 0.0, 0.01, failure=Failure(kind, text, TRACE.format(9))))
     lines = summary_lines(made, info(made))[2:-1]
     assert [(line.split()[0], "404" in line, line.endswith("(+1 like it)")) for line in lines] == [
         ("#1", True, True),
@@ -177,7 +179,7 @@ def test_numbers_in_other_messages_make_no_kinds_of_failures() -> None:
     made.draw(2)
     for task_id in (1, 2):
         failure = Failure("ValueError", f"{403 + task_id} items are missing", TRACE.format(9))
-        made.complete(task_id, ERROR, 0.0, 0.01, failure=failure)
+        made.complete(Outcome(task_id, ERROR, 0.0, 0.01, failure=failure))
     assert [group.count for group in group_failures(map(failed_of_log, made.logs()))] == [2]
 
 
@@ -185,7 +187,7 @@ def test_a_load_says_the_times_from_due_moments_too() -> None:
     made = Records(Anchor(0.0, 0.0))
     made.open_interval(0, 1)
     made.draw(1, array("d", [1.0]))
-    made.complete(1, OK, 3.0, 3.5)
+    made.complete(Outcome(1, OK, 3.0, 3.5))
     assert "from due time   p50 2.50 s  p95 2.50 s  p99 2.50 s" in summary_lines(made, info(made))
     narrow = summary_lines(made, info(made), 40)
     assert "from due time" in narrow
@@ -200,7 +202,7 @@ def test_a_run_without_tasks_has_nothing_to_say() -> None:
 def test_a_run_in_which_nothing_started_says_only_that() -> None:
     made = Records(Anchor(0.0, 0.0))
     made.draw(1)
-    made.complete(1, NOT_RUN, 0.0, 0.0)
+    made.complete(Outcome(1, NOT_RUN, 0.0, 0.0))
     assert summary_lines(made, info(made)) == ["done in 1.60 s   ok 0   failed 0   not run 1", ""]
 
 

@@ -5,19 +5,18 @@
     task.list ─▶ TaskList ─▶ TaskSource ── take ──▶ pool          the pool's own room: pools/
                    one draw each  ▲                   │ events
                                   └── put back ── Driver ──▶ Recorder ── complete ──▶ Records ─▶ results, logs, info
-                                     (retries)   (core/)                              Run, what the user holds
-    with a journal:  TaskList ─▶ Recalled (less what it has)      record, commit, then complete
+                                     (retries)   (core/)                                Run, what the user holds
+    with a journal:  TaskList ─▶ ResumedTasks (less what it has)     JournalRecorder: record, commit, then complete
 
     plan.py       what a config means on this machine; schedule.py  when tasks may start; load.py  in frequency mode
     tasklist.py   the user's list, drawn from once; source.py  which task is next: what came back, then fresh ones
-    books.py      how outcomes are booked: in the records, and first in the journal where there is one
-    recall.py     what is left of a list and a schedule of which an earlier run did a part
     bounded.py    BoundedRun: the source, the sink and the timers of a run, and the pool it is driven through
-    recorder.py   the sink: books and counts what has ended; failures.py  another attempt, or what the run raises
-    stops.py      why a run may end early
-    course.py     from the first task to the end, in one thread: BoundedRun, on_all_done, the warning at the end
+    recorder.py   the sink: how tasks end is recorded and counted; journal_recorder.py  in the journal first
+    resume.py     what is left of a list and a schedule of which an earlier run did a part
+    failures.py   another attempt, or what the run raises; why a run may end early
+    execution.py  from the first task to the end, in one thread: BoundedRun, on_all_done, the warning at the end
     run.py        the handle of it: results, logs, info, wait, cancel, iteration
-    handover.py   instead of the Records for a run that keeps no records: what is completed goes to whoever iterates it
+    record_stream.py  for a run that keeps no records: each goes to whoever iterates it
     abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
     interrupt.py  Ctrl-C as a request
     banner.py     the one place that prints  summary.py  what it prints at the end
@@ -28,7 +27,7 @@ Threads: `start` drives in the caller's thread, and has no other of its own. `la
 An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a
 `next()` that blocks holds up no deadline; a launched run draws in a thread of its own, which it can leave behind. The
 Records is written by the driving thread only; from other threads and signal handlers come only `stop`, `wake` and
-the hand-over of drawn items (Intake, under its lock).
+the hand-over of drawn items (IteratorFeed, under its lock).
 
 The room promises: each task that was drawn is completed exactly once, in whatever way the run ends; what was done stays
 readable after an interrupt or an error; a failed task is tried again without holding up another; the pool is closed

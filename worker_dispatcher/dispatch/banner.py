@@ -11,9 +11,9 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
+from worker_dispatcher.dispatch.failures import goes_on_from
 from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
 from worker_dispatcher.dispatch.plan import Plan
-from worker_dispatcher.dispatch.stops import goes_on_from
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import Records
 
@@ -71,17 +71,15 @@ class Banner:
     def _plan_line(self) -> str:
         plan, task = self._plan, self._config.task
         return (
-            f"shape={plan.kind} slots={plan.slots} method={plan.method} "
+            f"shape={plan.shape.name} slots={plan.slots} method={plan.method} "
             f"function={getattr(task.function, '__qualname__', type(task.function).__name__)} "
             f"config={type(task.config).__name__} list={type(task.list).__name__}"
         )
 
     def _opening_lines(self) -> list[str]:
         config, plan = self._config, self._plan
-        parallel = plan.kind == "grid"
-        kind = {"threads": "Threading", "processes": "Processing", "grid": "Parallel Processing"}[plan.kind]
+        parallel = plan.shape.has_processes and plan.shape.has_threads
         runtime = "Unlimited" if config.runtime is None else f"{float(config.runtime)} sec"
-        unit = "Thread(s)" if plan.kind == "threads" else "Process(es)"
         # Without a cap the plan allows more than any machine gives: how many there will be is not known.
         uncapped = plan.load is not None and plan.workers == NO_CAP
         total = "On Demand" if uncapped else str(plan.workers)
@@ -98,11 +96,11 @@ class Banner:
             f"- Runtime: {runtime}",
             *self._mode_lines(),
             "- Concurrency Info:",
-            f"  ├─ Execution Type: {kind}",
+            f"  ├─ Execution Type: {plan.shape.title}",
             *([f"  ├─ Task Queue: {queue}"] if parallel else []),
             f"  ├─ Configured Workers: {self._configured(total)}",
             "  ├─ Pool Structure:",
-            f"  │  └─ Main Pool : {main} {unit}",
+            f"  │  └─ Main Pool : {main} {plan.shape.unit}",
             *([f"  │     └─ Sub Pool : {sub} Thread(s)"] if parallel else []),
         ]
         grid = f" ({main}p x {sub}t)" if parallel and not uncapped else ""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.tracebacks import FewFrames
 
 if TYPE_CHECKING:
-    from worker_dispatcher.dispatch.course import Course
-    from worker_dispatcher.dispatch.handover import Handover
+    from worker_dispatcher.dispatch.execution import Execution
+    from worker_dispatcher.dispatch.record_stream import RecordStream
 
-__all__ = ["Bell", "Taking", "course_over", "rung_or_left", "this_task"]
+__all__ = ["Bell", "Taking", "end_of_run", "rung_or_left", "this_task"]
 
 _STOPPING = 5.0  # seconds
 
@@ -45,30 +45,30 @@ class Bell:
         await self._event.wait()
 
 
-async def rung_or_left(course: Course, bell: Bell) -> None:
+async def rung_or_left(execution: Execution, bell: Bell) -> None:
     """Wait for news of a run. Cancelled, or out of time, it cancels the run and waits until that is over, unless it
     takes longer than _STOPPING, or this is cancelled once more."""
     try:
         await bell.rung()
     except asyncio.CancelledError:
-        course.leave()
+        execution.leave()
         try:
             async with asyncio.timeout(_STOPPING):
-                while not course.told:
+                while not execution.told:
                     bell.hush()
-                    if not course.told:
+                    if not execution.told:
                         await bell.rung()
         except TimeoutError:
             pass
         raise
 
 
-async def course_over(course: Course, bell: Bell) -> None:
+async def end_of_run(execution: Execution, bell: Bell) -> None:
     """Wait for the end of a run. Cancelled, as above."""
-    while not course.told:
+    while not execution.told:
         bell.hush()
-        if not course.told:
-            await rung_or_left(course, bell)
+        if not execution.told:
+            await rung_or_left(execution, bell)
 
 
 def this_task() -> object:
@@ -83,11 +83,11 @@ class Taking:
     finish: raises what the run raises, is told who had all; it holds the run as long as somebody iterates it.
     """
 
-    def __init__(self, course: Course, handover: Handover, finish: Callable[[object], None]) -> None:
-        self._course, self._handover, self._finish = course, handover, finish
+    def __init__(self, execution: Execution, stream: RecordStream, finish: Callable[[object], None]) -> None:
+        self._execution, self._stream, self._finish = execution, stream, finish
         self._bell, self._taker = Bell(), id(asyncio.current_task())
-        handover.claim(self._taker)
-        handover.ring = self._bell.ring
+        stream.claim(self._taker)
+        stream.ring = self._bell.ring
 
     def __aiter__(self) -> Taking:
         return self
@@ -95,16 +95,16 @@ class Taking:
     async def __anext__(self) -> dict[str, Any]:
         while True:
             self._bell.hush()
-            if (log := self._handover.take(self._taker, wait=False)) is not None:
+            if (log := self._stream.take(self._taker, wait=False)) is not None:
                 return log
-            if self._handover.over:
+            if self._stream.over:
                 break
-            await rung_or_left(self._course, self._bell)
-        self._course.join()
+            await rung_or_left(self._execution, self._bell)
+        self._execution.join()
         with FewFrames():
             self._finish(this_task())
         raise StopAsyncIteration
 
     def __del__(self) -> None:
-        if not self._course.told:
-            self._course.leave()
+        if not self._execution.told:
+            self._execution.leave()

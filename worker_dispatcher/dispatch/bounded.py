@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.core.driver import Alarm, Driver, Timer
-from worker_dispatcher.dispatch.books import Books, JournalBooks
-from worker_dispatcher.dispatch.failures import AsConfigured, dressed
+from worker_dispatcher.dispatch.failures import TaskRetries, final_exception
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.recorder import Recorder
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Name, Pool
-from worker_dispatcher.records import DROPPED, NOT_RUN, PENDING, Records
+from worker_dispatcher.records import DROPPED, NOT_RUN, PENDING, Outcome, Records
 from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.abort import AbortWatch
+    from worker_dispatcher.dispatch.journal_recorder import JournalRecorder
     from worker_dispatcher.dispatch.load import Load
-    from worker_dispatcher.dispatch.recall import Recalled
+    from worker_dispatcher.dispatch.resume import ResumedTasks
     from worker_dispatcher.journal import Journal
 
 __all__ = ["BoundedRun"]
@@ -33,7 +33,7 @@ class BoundedRun:
     """Drives a task list to its end; whatever ends it, each task that was drawn is completed once, and the pool closed.
 
     Owned by the thread that calls `run`. From other threads and signal handlers: `stop` and `wake` only.
-    error: what the run must raise in the end, or None. stopped: why it ended early (see stops), or None; abort_seen:
+    error: what the run must raise in the end, or None. stopped: why it ended early (see failures), or None; abort_seen:
     which check of abort_on came true, and on what. complaints: what went wrong and cost no task, and how often.
     """
 
@@ -55,16 +55,19 @@ class BoundedRun:
         self._tasks, self.records = tasks, records
         records.captures = plan.setup.capture
         self._raises = on_error == "raise"
-        self._recalled: Recalled | None = None
-        self._journal: JournalBooks | None = None
-        self._books = Books(records)
+        allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
+        self._resumed: ResumedTasks | None = None
+        self._journal: JournalRecorder | None = None
         left = tasks
-        if journal is not None:
-            from worker_dispatcher.dispatch.recall import Recalled, remaining
+        if journal is None:
+            self._recorder = Recorder(records, plan, allowed)
+        else:
+            from worker_dispatcher.dispatch.journal_recorder import JournalRecorder
+            from worker_dispatcher.dispatch.resume import ResumedTasks, remaining
 
-            self._books = self._journal = JournalBooks(records, journal)
             plan = remaining(plan, journal.ok_count)
-            left = self._recalled = Recalled(tasks, self._journal, timed=plan.schedule.timed)
+            self._recorder = self._journal = JournalRecorder(records, plan, allowed, journal)
+            left = self._resumed = ResumedTasks(tasks, self._journal, timed=plan.schedule.timed)
         self._plan, self._watch = plan, watch
         self._drops = plan.load is not None and plan.load.drops
         self._source = TaskSource(
@@ -75,8 +78,6 @@ class BoundedRun:
             timeout=plan.timeout,
             stop_at=plan.stop_at,
         )
-        allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
-        self._recorder = Recorder(self._books, plan, allowed)
         self.progress = None
         if shows:
             # Where nothing is shown, nothing is loaded.
@@ -92,7 +93,7 @@ class BoundedRun:
 
     def follow(self, tell: Callable[[int, int], None]) -> None:
         """Tell from now on what is completed: the first id and how many."""
-        self._books.tell = tell
+        self._recorder.tell = tell
 
     @property
     def interrupted(self) -> bool:
@@ -105,7 +106,7 @@ class BoundedRun:
         return self._asked[0] if self._asked else None
 
     def stop(self, why: str) -> None:
-        """End the run as soon as possible; why: as in stops. From any thread or signal handler."""
+        """End the run as soon as possible; why: as in failures. From any thread or signal handler."""
         self._asked.append(why)
         if (driver := self._driver) is not None:
             driver.stop(why, hurry=why != "cancel")
@@ -126,11 +127,11 @@ class BoundedRun:
     def let_go(self) -> None:
         """Nothing more will run: the task list and the journal are free for others. Idempotent."""
         self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
-        self._books.close()
+        self._recorder.close()
         self._tasks.wake = _nobody
         self._recorder.last_failed = None
-        if self._books.error is not None:
-            self.fail(self._books.error)
+        if self._recorder.error is not None:
+            self.fail(self._recorder.error)
 
     def fail(self, error: BaseException) -> None:
         """The run must raise this in the end, unless it must raise something already."""
@@ -139,7 +140,7 @@ class BoundedRun:
 
     def _run(self, pool: Pool) -> None:
         driver = self._driver = Driver(
-            pool, self._source, self._recorder, AsConfigured(self._plan, self.records), self._timers()
+            pool, self._source, self._recorder, TaskRetries(self._plan, self.records), self._timers()
         )
         for why in self._asked:  # while there was no driver yet
             driver.stop(why, hurry=why != "cancel")
@@ -148,7 +149,7 @@ class BoundedRun:
             self._drive(driver, pool)
         except BaseException as error:
             driver.stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
-            self._finish_early(driver, pool)
+            self._finish_early(driver)
             raise
         finally:
             try:
@@ -168,20 +169,20 @@ class BoundedRun:
         return [timer for timer in found if timer is not None]
 
     def _drive(self, driver: Driver, pool: Pool) -> None:
-        if self._recalled is not None:
+        if self._resumed is not None:
             # Before anything runs it is looked up what the journal knows, as far as nothing has to be waited for.
-            while driver.stopped is None and not self._late() and self._recalled.recall():
+            while driver.stopped is None and not self._late() and self._resumed.recall():
                 pass
         if self._plan.load is not None and not self._source.ended:
             self._open_load(driver, pool, self._plan.load)
         if self.progress is not None:
             self.progress.begin()
         driver.run(self._going)
-        self._books.commit()  # before an error tells of what is kept
+        self._recorder.commit()  # before an error tells of what is kept
         if driver.stopped is not None:
-            self._finish_early(driver, pool)
-        elif self._recalled is not None:
-            self._recalled.check_length()
+            self._finish_early(driver)
+        elif self._resumed is not None:
+            self._resumed.check_length()
         if self._tasks.error is not None:
             self.fail(self._tasks.error)
 
@@ -191,11 +192,11 @@ class BoundedRun:
     def _going(self) -> bool:
         """True while something has not ended. What no worker was free for in time is dropped here: by now, the pool has
         taken all it has room for."""
-        source, books = self._source, self._books
+        source, recorder = self._source, self._recorder
         if self._drops and (late := source.take_late()) is not None:
             for task_id, item in enumerate(late.items, late.first):
-                books.leave_out(task_id, DROPPED, item)
-        return self.records.completed + books.pending + source.ahead < len(self.records) or not source.ended
+                recorder.leave_out(Outcome(task_id, DROPPED, result=item))
+        return self.records.completed + recorder.pending + source.ahead < len(self.records) or not source.ended
 
     def _open_load(self, driver: Driver, pool: Pool, load: Load) -> None:
         """The run's time begins once the first workers are ready, so that starting them makes no task late."""
@@ -210,26 +211,28 @@ class BoundedRun:
             self.records.measured_until = began + load.duration - load.cooldown
         if load.planned is not None:
             self.records.planned_until = began + load.planned
-        self._books.begin_load(self._plan.max_workers)
+        self._recorder.begin_load(self._plan.max_workers)
 
     # Ends before the last task
 
-    def _finish_early(self, driver: Driver, pool: Pool) -> None:
+    def _finish_early(self, driver: Driver) -> None:
         """Stop what runs and give every task that was drawn its outcome."""
         self.stopped = self._recorder.why = driver.stopped or "exception"
         if self._watch is not None and self.stopped == "abort":
             self.abort_seen = self._watch.seen
         self._tasks.end()
         driver.end()
-        self._books.commit()
+        self._recorder.commit()
         items = self._source.left()
         for task_id in self.records.ids_with(PENDING):
-            self._books.leave_out(task_id, NOT_RUN, items.get(task_id))
+            self._recorder.leave_out(Outcome(task_id, NOT_RUN, result=items.get(task_id)))
         if self._recorder.why_broken is not None and self.stopped != "failures":
             self.fail(self._recorder.why_broken)
         if self._raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
             kept, total = self.records.kept_note(), self._tasks.total
-            self.fail(dressed(*self._recorder.last_failed, pool, self.records.pids, self._plan, total=total, kept=kept))
+            self.fail(
+                final_exception(*self._recorder.last_failed, self.records.pids, self._plan, total=total, kept=kept)
+            )
 
     # When all has ended
 
@@ -244,7 +247,7 @@ class BoundedRun:
         """Give the tasks that were taken out of the user's iterable, and never given out, their outcome: not run."""
         self.records.draw(self._tasks.left_over())
         for task_id in self.records.ids_with(PENDING):
-            self._books.leave_out(task_id, NOT_RUN)
+            self._recorder.leave_out(Outcome(task_id, NOT_RUN))
 
 
 def _nobody() -> None:

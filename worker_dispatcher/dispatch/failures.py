@@ -1,4 +1,5 @@
-"""What is made of a failed task: another attempt, or the exception that ends its run."""
+"""What is made of a failed task: another attempt, or the exception that ends its run; and of one that ran when a run
+ended early."""
 
 from __future__ import annotations
 
@@ -8,15 +9,37 @@ from collections.abc import Mapping
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
-from worker_dispatcher.pools.base import AttemptDone, Pool
-from worker_dispatcher.records import CRASHED, ERROR, TIMEOUT, Records
+from worker_dispatcher.pools.base import AttemptDone
+from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, TIMEOUT, Failure, Records
 
-__all__ = ["AsConfigured", "dressed"]
+__all__ = ["TaskRetries", "cut_short", "final_exception", "goes_on_from"]
+
+# Why a run may end early, and what is said of the tasks that were running then.
+_TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
+_TEXTS = {
+    "runtime": "was running when the runtime of the run was over",
+    "interrupt": "was running when the run was interrupted",
+    "failures": "was running when the run was stopped because other tasks had failed",
+    "exception": "was running when an exception ended the run",
+    "cancel": "was running when the run was cancelled",
+    "abort": "was running when a check of abort_on came true",
+    "journal": "was running when the run was stopped because its journal could not be used any further",
+}
 
 
-class AsConfigured:
+def cut_short(why: str) -> Failure:
+    """The failure of a task that ran when its run ended early."""
+    return Failure(_TYPES.get(why, "RunStopped"), f"the task {_TEXTS[why]}", status=CANCELLED)
+
+
+def goes_on_from(journal: str) -> str:
+    """What to do after a run with a journal has ended early."""
+    return f"{journal} has what was done: run it again to go on"
+
+
+class TaskRetries:
     """The retries of a run: as many as `task.retries` says, for what `task.retry_on` lets be tried again. The records
-    keeps when the attempts before the last one were."""
+    keep when the attempts before the last one were."""
 
     def __init__(self, plan: Plan, records: Records) -> None:
         self._plan, self._records = plan, records
@@ -47,37 +70,36 @@ def _stand_in(event: AttemptDone, worker: int | None = None) -> BaseException:
     return WorkerDied(event.task_id, event.failure.message.removeprefix("its worker process "), worker)
 
 
-def dressed(
-    event: AttemptDone, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, *, total: int | None, kept: str
+def final_exception(
+    event: AttemptDone, attempts: int, pids: Mapping[int, int], plan: Plan, *, total: int | None, kept: str
 ) -> BaseException:
     """The exception of the task that ends a run, with notes on where and when, and its remote traceback. attempts: how
     many were made; pids: of workers, by number; total: tasks, None if unknown; kept: what is said of the records."""
-    task_id, failure = event.task_id, event.failure
+    failure = event.failure
     assert failure is not None
     error = failure.exception
     if failure.status in (TIMEOUT, CRASHED):
-        error = _stand_in(event, event.worker if pool.place == "worker process" else None)
+        error = _stand_in(event, None if plan.shape.has_threads else event.worker)
     elif error is None:
-        error = TaskError(task_id, failure.type, failure.message, failure.traceback)
+        error = TaskError(event.task_id, failure.type, failure.message, failure.traceback)
     own_text = describe(error)[1]
     if failure.status == ERROR and failure.message != own_text and failure.message.endswith(own_text):
         error.add_note("  " + failure.message.removesuffix(own_text).rstrip(": "))  # its item or result, on the way
-    error.add_note("  " + _circumstances(event, attempts, pool, pids, plan, total))
+    error.add_note("  " + _circumstances(event, attempts, pids, plan, total))
     error.add_note("  " + kept)
-    if failure.traceback and pool.apart and error.__cause__ is None:
+    if failure.traceback and plan.shape.has_processes and error.__cause__ is None:
         error.__cause__ = RemoteTraceback(failure.traceback)
     return error
 
 
-def _circumstances(
-    event: AttemptDone, attempts: int, pool: Pool, pids: Mapping[int, int], plan: Plan, total: int | None
-) -> str:
+def _circumstances(event: AttemptDone, attempts: int, pids: Mapping[int, int], plan: Plan, total: int | None) -> str:
     """Which task it was, what became of it where, and its input where that is a text or a number."""
     said = f"task #{event.task_id}" + ("" if total is None else f" of {total}") + f", attempt {attempts}"
     if event.ended > event.started:  # else it was never sent
         from worker_dispatcher.units import seconds_text
 
-        said += f", ran {seconds_text(event.ended - event.started)} in {pool.place} {event.worker}"
-        said += f" (pid {pids[event.worker]})" if pool.apart and event.worker in pids else ""
+        said += f", ran {seconds_text(event.ended - event.started)} in {plan.shape.place} {event.worker}"
+        if plan.shape.has_processes and event.worker in pids:
+            said += f" (pid {pids[event.worker]})"
     item = plan.input_of(event.item)
     return f"{said}; input {item}" if item else said

@@ -19,11 +19,30 @@ from worker_dispatcher.wire import Packed
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.load import Load
 
-__all__ = ["Plan", "make_plan", "open_pool"]
+__all__ = ["GRID", "PROCESSES", "THREADS", "Plan", "Shape", "make_plan", "open_pool"]
+
+
+class Shape(NamedTuple):
+    """Where tasks run. name: in a config's words; place: what a worker is, in messages; title, unit: in the banner.
+
+    has_processes: workers are in processes of their own; has_threads: several may share one.
+    """
+
+    name: str
+    place: str
+    title: str
+    unit: str
+    has_processes: bool
+    has_threads: bool
+
+
+THREADS = Shape("threads", "worker thread", "Threading", "Thread(s)", False, True)
+PROCESSES = Shape("processes", "worker process", "Processing", "Process(es)", True, False)
+GRID = Shape("grid", "worker", "Parallel Processing", "Process(es)", True, True)
 
 
 class Plan(NamedTuple):
-    """kind: 'threads', 'processes' or 'grid'; slots: threads (or coroutines) of each process, one entry for threads.
+    """slots: threads (or coroutines) of each process; of this process alone where the shape has no others.
 
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
     show_input: a failed task's item may be shown. number: what worker.number is, where it says nothing too.
@@ -31,7 +50,7 @@ class Plan(NamedTuple):
     """
 
     schedule: Schedule
-    kind: str
+    shape: Shape
     slots: tuple[int, ...]
     cores: int
     tasks: int | None
@@ -68,18 +87,17 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
     schedule, number, load = _schedule(config, number, tasks)
     if tasks is not None:
         number = max(1, min(number, tasks))  # never more workers than tasks
-    kind, slots = _shape(config, number, cores)
-    processes = len(slots) if kind != "threads" else 1
+    shape, slots = _shape(config, number, cores)
     return Plan(
         schedule,
-        kind,
+        shape,
         slots,
         cores,
         tasks,
         _setup(config, anchor, timed=schedule.timed),
         RetryPolicy(config.task.retries, config.task.backoff),
         config.worker.start_method,
-        blas_environment(config.worker.blas_threads, cores, processes),
+        blas_environment(config.worker.blas_threads, cores, len(slots)),
         load,
         config.task.show_input,
         config.worker.number or (cores if load is not None else number),
@@ -98,15 +116,15 @@ def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule,
     return schedule, most, load_of(config.worker.frequency_mode, schedule, tasks)
 
 
-def _shape(config: Config, number: int, cores: int) -> tuple[str, tuple[int, ...]]:
+def _shape(config: Config, number: int, cores: int) -> tuple[Shape, tuple[int, ...]]:
     parallel = config.worker.parallel_processing
     if parallel.enabled:
         processes = min(number, parallel.processes or min(number, cores))
         each, more = divmod(number, processes)
-        return "grid", tuple(each + (at < more) for at in range(processes))
+        return GRID, tuple(each + (at < more) for at in range(processes))
     if config.worker.use_processing:
-        return "processes", (1,) * number
-    return "threads", (number,)
+        return PROCESSES, (1,) * number
+    return THREADS, (number,)
 
 
 def _setup(config: Config, anchor: Anchor, *, timed: bool) -> Setup:
@@ -144,19 +162,18 @@ def _hooks(config: Config) -> Hooks | None:
 
 def open_pool(plan: Plan, named: Name, packed: Packed | None) -> Pool:
     """The pool of the plan's shape. packed: the plan's setup, where it is sent to worker processes."""
-    if plan.kind == "threads":
+    if not plan.shape.has_processes:
         from worker_dispatcher.pools.threads import ThreadPool
 
         return ThreadPool(plan.setup, plan.workers, named)
     from worker_dispatcher.pools.processes import ProcessPool
 
-    place = "worker process" if plan.kind == "processes" else "worker"
     return ProcessPool(
         plan.setup,
         plan.slots,
         method=plan.method,
         environment=dict(plan.environment),
-        place=place,
+        place=plan.shape.place,
         named=named,
         packed=packed,
     )

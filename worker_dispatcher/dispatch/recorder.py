@@ -1,37 +1,44 @@
-"""The sink of a run: what has ended is booked and counted, until too much has failed."""
+"""The sink of a run: how tasks ended is written in the records and counted, until too much has failed."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from worker_dispatcher.dispatch.books import Books, Outcome
+from worker_dispatcher.dispatch.failures import cut_short
 from worker_dispatcher.dispatch.plan import Plan
-from worker_dispatcher.dispatch.stops import cut_short
+from worker_dispatcher.errors import JournalError
 from worker_dispatcher.execute import failure_from
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone
-from worker_dispatcher.records import CANCELLED, OK, Failure
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, neighbours
+from worker_dispatcher.records import CANCELLED, OK, Outcome, Records
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "nobody"]
 
 
 class Recorder:
-    """Writes in the books how tasks ended. Used by the driver's thread.
+    """Records how tasks end. Used by the driver's thread.
 
     allowed: how many tasks may fail before the run is stopped. last_failed: the task that stopped it and how many
     attempts it had, or None. why_broken: the pool cannot go on, or None.
     why: the run was stopped, for what is said of the tasks that ran then.
+    tell: is called with the first id and the number of tasks that have ended, run by run; `nobody` where none follows.
+    pending: tasks that have ended, and are not in the records before `commit`; error: why nothing more can be recorded,
+    or None. Here, without a journal, neither occurs.
     """
 
-    def __init__(self, books: Books, plan: Plan, allowed: float) -> None:
-        self._books, self._plan, self._allowed = books, plan, allowed
+    pending: int = 0
+    error: JournalError | None = None
+
+    def __init__(self, records: Records, plan: Plan, allowed: float) -> None:
+        self.records, self._plan, self._allowed = records, plan, allowed
         self._failed = 0
         self.last_failed: tuple[AttemptDone, int] | None = None
         self.why_broken: BaseException | None = None
         self.why = "cancel"
+        self.tell: Callable[[int, int], None] = nobody
 
     def finished(self, event: BatchDone, attempts: dict[int, int]) -> str | None:
         why = None
-        for task_id, error in self._books.run(event, attempts).items():
+        for task_id, error in self._record_batch(event, attempts).items():
             at = event.task_ids.index(task_id)
             worker = event.worker if isinstance(event.worker, int) else event.worker[at]
             one = AttemptDone(Batch(task_id, (None,)), event.starts[at], event.ends[at], None, None, None, worker)
@@ -42,27 +49,38 @@ class Recorder:
         failure = event.failure
         if failure is not None and failure.status == CANCELLED:
             failure = cut_short(self.why)
-        kept = None if failure is None else self._kept(failure, event.item)
+        if failure is not None:
+            shown = self._plan.input_of(event.item)
+            failure = failure._replace(exception=None, item=event.item, input=shown)
         # What cannot be sent or loaded fails while it is made ready, ahead of its time: it counts as failed then.
-        due = self._books.records.due_of(event.task_id)
-        outcome = Outcome(
-            event.task_id,
-            OK if failure is None else failure.status,
-            max(event.started, due),
-            max(event.ended, due),
-            event.result,
-            kept,
-            event.worker,
-            attempts,
-            event.metadata,
+        due = self.records.due_of(event.task_id)
+        started, ended = max(event.started, due), max(event.ended, due)
+        status = OK if failure is None else failure.status
+        result, metadata = event.result, event.metadata
+        refused = self._record(
+            Outcome(event.task_id, status, started, ended, result, failure, event.worker, attempts, metadata)
         )
-        if (refused := self._books.one(outcome)) is not None:
+        if refused is not None:
             return self._cannot_keep(event._replace(metadata=None), attempts, refused)
-        return None if failure is None or failure.status == CANCELLED else self._count(event, attempts)
+        return None if status in (OK, CANCELLED) else self._count(event, attempts)
 
     def broken(self, error: BaseException) -> str:
         self.why_broken = self.why_broken or error  # the first one says why
         return "exception"
+
+    def leave_out(self, outcome: Outcome) -> None:
+        """Complete a task that has not run: NOT_RUN or DROPPED."""
+        self.records.complete(outcome)
+        self.tell(outcome.task_id, 1)
+
+    def begin_load(self, max_workers: int | None) -> None:
+        """The time of a load has begun, so that its due times are known from now on."""
+
+    def commit(self) -> None:
+        """Complete what is pending. Raises nothing: see `error`."""
+
+    def close(self) -> None:
+        """Commit, and let the journal go. Idempotent; raises nothing."""
 
     def _count(self, event: AttemptDone, attempts: int) -> str | None:
         self._failed += 1
@@ -77,5 +95,35 @@ class Recorder:
         text = f"the result or its metadata cannot be kept in the journal: {failure.message}"
         return self.ended(event._replace(result=None, failure=failure._replace(message=text)), attempts)
 
-    def _kept(self, failure: Failure, item: Any) -> Failure:
-        return failure._replace(exception=None, item=item, input=self._plan.input_of(item))
+    def _record_batch(self, event: BatchDone, attempts: dict[int, int]) -> Mapping[int, BaseException]:
+        """Record tasks that ended ok. attempts: by id, where more than one. Returns those that are not recorded, each
+        with what is wrong with its result."""
+        self._complete_batch(event, attempts)
+        return {}
+
+    def _record(self, outcome: Outcome) -> BaseException | None:
+        """Record one task. Returns what is wrong with its result, if it is not recorded for that reason."""
+        self._complete(outcome)
+        return None
+
+    def _complete_batch(self, event: BatchDone, attempts: dict[int, int]) -> None:
+        records, columns = self.records, (event.starts, event.ends, event.results, event.worker)
+        if event.metadata:
+            records.metadata.update(event.metadata)
+        if attempts:
+            records.note_attempts(attempts)
+        if event.ids is None:
+            records.complete_run(event.first, *columns)
+            self.tell(event.first, len(event.results))
+        else:
+            records.complete_each(event.ids, *columns)
+            for first, count in neighbours(event.ids):
+                self.tell(first, count)
+
+    def _complete(self, outcome: Outcome) -> None:
+        self.records.complete(outcome)
+        self.tell(outcome.task_id, 1)
+
+
+def nobody(first: int, count: int) -> None:
+    """Nobody follows."""

@@ -14,7 +14,7 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
-__all__ = ["Intake", "TaskList", "task_list"]
+__all__ = ["IteratorFeed", "TaskList", "task_list"]
 
 
 class TaskList:
@@ -181,7 +181,7 @@ class _Sized(TaskList):
             self._iterator, self.total = itertools.chain((item,), self._iterator), None
 
 
-class Intake(TaskList):
+class IteratorFeed(TaskList):
     """An iterable of unknown length, drawn by the caller's thread while the driver runs in another.
 
     Shared: everything, under _changed. The buffer is small at first, so that a lazy iterable stays lazy, and
@@ -247,7 +247,7 @@ class Intake(TaskList):
 
 
 def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
-    """The tasks of a checked `task.list`. workers: how many tasks at least an Intake holds ready.
+    """The tasks of a checked `task.list`. workers: how many tasks at least an IteratorFeed holds ready.
 
     cycle: what knows its length begins again at its end, and the schedule ends the run.
     """
@@ -262,4 +262,4 @@ def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
         return _Sequence(given)
     if length is not None:
         return _Sized(given, length)
-    return Intake(given, 2 * workers)
+    return IteratorFeed(given, 2 * workers)

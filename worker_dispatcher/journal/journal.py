@@ -31,7 +31,7 @@ from worker_dispatcher.journal.rows import (
     seal,
     seal_holds,
 )
-from worker_dispatcher.records import OK, STATUS_NAMES, Failure, Times, Workers
+from worker_dispatcher.records import OK, STATUS_NAMES, Outcome, Times, Workers
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
 
@@ -288,29 +288,19 @@ class Journal:
             )
         return refused
 
-    def record_one(
-        self,
-        task_id: int,
-        status: int,
-        started: float,
-        ended: float,
-        *,
-        result: Any = None,
-        failure: Failure | None = None,
-        worker: int = 0,
-        attempts: int = 1,
-        metadata: dict[Any, Any] | None = None,
-    ) -> BaseException | None:
+    def record_one(self, one: Outcome) -> BaseException | None:
         """Record one task, with any status. Returns what pickling it raised: it is not recorded then. A failure is
         always recorded, without metadata that cannot be pickled."""
-        error, times = None if failure is None else pack_failure(failure), ((started,), (ended,))
-        notes, tried = {task_id: metadata} if metadata else {}, {task_id: attempts} if attempts > 1 else {}
+        task_id, times = one.task_id, ((one.started,), (one.ended,))
+        error = None if one.failure is None else pack_failure(one.failure)
+        notes = {task_id: one.metadata} if one.metadata else {}
+        tried = {task_id: one.attempts} if one.attempts > 1 else {}
         try:
-            self._write(task_id, status, times, ([result], notes, tried, error), worker)
+            self._write(task_id, one.status, times, ([one.result], notes, tried, error), one.worker)
         except Unpackable as problem:
-            if status == OK:
+            if one.status == OK:
                 return problem.error
-            self._write(task_id, status, times, ([None], {}, tried, error), worker)
+            self._write(task_id, one.status, times, ([None], {}, tried, error), one.worker)
         return None
 
     def _write(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.config.describe import input_text
-from worker_dispatcher.dispatch.books import JournalBooks
+from worker_dispatcher.dispatch.journal_recorder import JournalRecorder
 from worker_dispatcher.dispatch.load import Remaining
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.tasklist import TaskList
@@ -21,7 +21,7 @@ from worker_dispatcher.records import Records
 if TYPE_CHECKING:
     from worker_dispatcher.journal import Journal
 
-__all__ = ["Recalled", "open_journal", "remaining"]
+__all__ = ["ResumedTasks", "open_journal", "remaining"]
 
 _AT_ONCE = 1024  # tasks looked up before the driver looks at anything else: some milliseconds
 
@@ -59,7 +59,7 @@ def remaining(plan: Plan, done: int) -> Plan:
     return plan._replace(schedule=schedule, load=load)
 
 
-class Recalled(TaskList):
+class ResumedTasks(TaskList):
     """A task list less those tasks that a journal has. Used by the driver's thread.
 
     Every task that is drawn is looked up, and is known to the records, before it is given out. What is within reach of
@@ -67,31 +67,31 @@ class Recalled(TaskList):
     before anything runs.
     """
 
-    def __init__(self, tasks: TaskList, books: JournalBooks, *, timed: bool) -> None:
+    def __init__(self, tasks: TaskList, recorder: JournalRecorder, *, timed: bool) -> None:
         super().__init__(tasks.total)
-        self._tasks, self._books, self._timed = tasks, books, timed
+        self._tasks, self._recorder, self._timed = tasks, recorder, timed
         self._missing: deque[tuple[int, Sequence[Any]]] = deque()
 
     def recall(self) -> bool:
         """Look up some more of what the journal may know; False if there is nothing to look up now."""
-        left = self._books.last_id - self._tasks.drawn
+        left = self._recorder.last_id - self._tasks.drawn
         return left > 0 and self._look_up(min(left, _AT_ONCE))
 
     def check_length(self) -> None:
         """At the end of a list that did not say how long it is: it must not be shorter than what the journal has."""
         if self._tasks.ended and self._tasks.error is None:
-            self._books.expect(self._tasks.drawn)
+            self._recorder.expect(self._tasks.drawn)
 
     def _look_up(self, most: int) -> bool:
         count = min(most, self._tasks.available())
-        if count <= 0 or self._books.error is not None:
+        if count <= 0 or self._recorder.error is not None:
             return False
         first = self._tasks.drawn + 1
         items = self._tasks.draw(count)
         if not len(items):
             return False
-        self._books.records.draw(len(items), array("d", [math.nan]) * len(items) if self._timed else None)
-        missing = self._books.recall(first, items)
+        self._recorder.records.draw(len(items), array("d", [math.nan]) * len(items) if self._timed else None)
+        missing = self._recorder.recall(first, items)
         self._missing.extend(missing)
         self.ahead += sum(len(items) for _, items in missing)
         return True
@@ -99,7 +99,7 @@ class Recalled(TaskList):
     def available(self) -> int:
         while self.recall():
             pass
-        return 0 if self._books.error is not None else self.ahead + self._tasks.available()
+        return 0 if self._recorder.error is not None else self.ahead + self._tasks.available()
 
     @property
     def ended(self) -> bool:

@@ -14,13 +14,13 @@ from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import LONGEST_WAIT, Anchor, now
 from worker_dispatcher.config import Config, input_text
 from worker_dispatcher.contexts import branch
-from worker_dispatcher.dispatch.books import nobody
 from worker_dispatcher.dispatch.bounded import BoundedRun
+from worker_dispatcher.dispatch.failures import goes_on_from
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 from worker_dispatcher.dispatch.plan import make_plan, open_pool
+from worker_dispatcher.dispatch.recorder import nobody
 from worker_dispatcher.dispatch.sendable import pack_setup
-from worker_dispatcher.dispatch.stops import goes_on_from
-from worker_dispatcher.dispatch.tasklist import Intake, task_list
+from worker_dispatcher.dispatch.tasklist import IteratorFeed, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, catch, catch_settled, describe
 from worker_dispatcher.osproc.system import start_thread
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.banner import Banner
     from worker_dispatcher.dispatch.bell import Bell
 
-__all__ = ["Course"]
+__all__ = ["Execution"]
 
 _LAST_DRAW = 0.1  # seconds that a launched run, at its end, waits for the task it is being given
 
 
-class Course:
+class Execution:
     """One run, driven in the thread that calls `drive` or, by `launch`, in one of its own. It knows no Run: a handle
     that nobody holds any more is gone, though its run goes on.
 
@@ -48,19 +48,19 @@ class Course:
 
     def __init__(self, config: Config, *, keep_records: bool, keep_progress: bool = True) -> None:
         if not keep_records:
-            from worker_dispatcher.dispatch.handover import Handover, PassingRecords, check_passing
+            from worker_dispatcher.dispatch.record_stream import RecordStream, StreamedRecords, expect_streamable
 
-            check_passing(config)
+            expect_streamable(config)
         self._config = config
         self.anchor = Anchor.take()
         frequency = config.worker.frequency_mode
         cycle = frequency.enabled and (frequency.duration is not None or frequency.stages is not None)
         self.tasks = task_list(config.task.list, config.worker.number or 4, cycle=cycle)
         self._plan = make_plan(config, self.tasks.total, self.anchor)
-        self._packed = None if self._plan.kind == "threads" else pack_setup(config, self._plan.setup)
+        self._packed = pack_setup(config, self._plan.setup) if self._plan.shape.has_processes else None
         workers, self.number = self._plan.workers, self._plan.number
-        self.handover = None if keep_records else Handover(2 * workers)
-        self.records = PassingRecords(self.anchor, self.handover, workers) if self.handover else Records(self.anchor)
+        self.stream = None if keep_records else RecordStream(2 * workers)
+        self.records = StreamedRecords(self.anchor, self.stream, workers) if self.stream else Records(self.anchor)
         self._banner: Banner | None = None
         if config.verbose or config.debug:
             from worker_dispatcher.dispatch.banner import Banner  # as above
@@ -72,7 +72,7 @@ class Course:
 
             watch = AbortWatch(self._plan.load.abort_on, self.records)
         if config.journal is not None:
-            from worker_dispatcher.dispatch.recall import open_journal
+            from worker_dispatcher.dispatch.resume import open_journal
 
             journal = open_journal(config, self.tasks.total, self.anchor, 6)
             if self._banner is not None and not journal.created:
@@ -88,8 +88,8 @@ class Course:
             shows=config.verbose if config.progress is None else config.progress,
             keeps_shown=keep_progress and not config.verbose,
         )
-        if self.handover is not None:
-            self.handover.wake = self.bounded.wake
+        if self.stream is not None:
+            self.stream.wake = self.bounded.wake
         self.ended: float | None = None
         self.changed = threading.Condition()
         self.news: deque[tuple[int, int]] = deque()
@@ -122,7 +122,7 @@ class Course:
             self.bounded.let_go()
             raise
         with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
-            self._until_it_is_over(self._pour if isinstance(self.tasks, Intake) else self._work)
+            self._until_it_is_over(self._pour if isinstance(self.tasks, IteratorFeed) else self._work)
             if self.bounded.error is None:
                 self._until_it_is_over(self._all_done)
             if self.bounded.interrupted:
@@ -181,7 +181,7 @@ class Course:
         and the iterable does not.
         """
         tasks = self.tasks
-        assert isinstance(tasks, Intake)
+        assert isinstance(tasks, IteratorFeed)
         if self.thread is not None:
             drawing = threading.Thread(target=branch().run, args=(self._draw, tasks), name="tasks", daemon=True)
             start_thread(drawing)
@@ -207,7 +207,7 @@ class Course:
                 self._stop_for(error)
         helper.join()
 
-    def _draw(self, tasks: Intake) -> None:
+    def _draw(self, tasks: IteratorFeed) -> None:
         try:
             tasks.pour()
         except BaseException as error:  # a signal handler of the host program raised it
@@ -221,7 +221,7 @@ class Course:
         self.bounded.stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
 
     def _finish(self) -> None:
-        """Close the books: from here on nothing of the run changes."""
+        """From here on nothing of the run changes."""
         self.bounded.book_left_over()
         self.bounded.close_load()
         if self.records.keeps:
@@ -285,14 +285,14 @@ class Course:
 
     def launch(self, at_end: Callable[[], None]) -> None:
         """Drive in a thread of its own; returns at once. at_end: called just before the run is done."""
-        if self.handover is None:
+        if self.stream is None:
             self.bounded.follow(self._settled)
         self._at_end = at_end
         self.thread = threading.Thread(target=branch().run, args=(self._launched,), name="dispatch", daemon=True)
         start_thread(self.thread)
 
     def cancel(self, why: str = "cancel") -> None:
-        """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread. why: as in stops."""
+        """Stop: what runs is cancelled, the rest is not run. Returns at once. Any thread. why: as in failures."""
         self.bounded.stop(why)
         self.tasks.end()
 
@@ -301,8 +301,8 @@ class Course:
         if ends():  # the interpreter: threads stand still for good, some with locks in hand, and globals are gone
             return
         self.cancel()
-        if self.handover is not None:
-            self.handover.give_up()
+        if self.stream is not None:
+            self.stream.give_up()
 
     def _launched(self) -> None:
         _, error = catch(self._drive)
@@ -337,8 +337,8 @@ class Course:
         with self.changed:
             self.told = True
             self._tell()
-        if self.handover is not None:
-            self.handover.end()
+        if self.stream is not None:
+            self.stream.end()
 
     def _settled(self, first: int, count: int) -> None:
         with self.changed:

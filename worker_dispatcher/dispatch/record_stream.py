@@ -12,11 +12,11 @@ from typing import Any
 from worker_dispatcher.clock import LONGEST_WAIT, Anchor
 from worker_dispatcher.config import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
-from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Records, Scheduled, Times, Workers
+from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Outcome, Records, Scheduled, Times, Workers
 from worker_dispatcher.reports.verdict import no_success, successes
 from worker_dispatcher.units import counted
 
-__all__ = ["Handover", "PassingRecords", "check_passing"]
+__all__ = ["RecordStream", "StreamedRecords", "expect_streamable"]
 
 _NOT_KEPT = (
     "the records of this run are not kept (keep_records=False): iterate the run, which gives each as its task ends, or "
@@ -25,7 +25,7 @@ _NOT_KEPT = (
 _MOST = 4096  # tasks that are open, and records that wait: enough for tiny tasks, little for a process's memory
 
 
-class Handover:
+class RecordStream:
     """The records that wait for whoever iterates the run.
 
     Shared: everything, under _changed. The driving thread puts and ends; the threads of the user take and give up.
@@ -119,7 +119,7 @@ def _nobody() -> None:
     """Who is to be woken when nobody drives."""
 
 
-class PassingRecords(Records):
+class StreamedRecords(Records):
     """Records that are handed over, each as its task is completed, and then forgotten.
 
     It knows open tasks only, and never lets more be drawn than it has room for.
@@ -127,12 +127,12 @@ class PassingRecords(Records):
 
     keeps = False
 
-    def __init__(self, anchor: Anchor, handover: Handover, workers: int) -> None:
+    def __init__(self, anchor: Anchor, stream: RecordStream, workers: int) -> None:
         super().__init__(anchor)
         # It has no columns: whoever reads one fails at once, instead of finding it empty.
         del self.status, self.started, self.ended, self.worker, self.results, self.due
         del self._interval_firsts, self._interval_numbers
-        self._handover = handover
+        self._stream = stream
         self._most = max(_MOST, 2 * workers)
         self._open: dict[int, Scheduled] = {}
         self._drawn = 0
@@ -147,7 +147,7 @@ class PassingRecords(Records):
         raise RunError(_NOT_KEPT)
 
     def room(self) -> int:
-        return 0 if self._handover.full else self._most - len(self._open)
+        return 0 if self._stream.full else self._most - len(self._open)
 
     def draw(self, count: int, dues: array[float] | None = None) -> int:
         ids = range(self._drawn + 1, self._drawn + count + 1)
@@ -171,42 +171,32 @@ class PassingRecords(Records):
         self, ids: Sequence[int], starts: Times, ends: Times, results: Sequence[Any], worker: Workers
     ) -> None:
         workers = [worker] * len(ids) if isinstance(worker, int) else worker
-        schedules = [self._settled(task_id) for task_id in ids]
+        schedules = [self._close(task_id) for task_id in ids]
         self.outcomes[OK] += len(results)
         self.without_success += successes(results).count(False)
-        if not self._handover.given_up:
+        if not self._stream.given_up:
             columns = zip(ids, starts, ends, results, workers, schedules, strict=True)
-            self._handover.put([self._entry(task_id, OK, *values) for task_id, *values in columns])
+            self._stream.put([self._entry(task_id, OK, *values) for task_id, *values in columns])
         if self.metadata or self.attempts:
             for task_id in ids:
                 self._forget(task_id)
 
-    def complete(
-        self,
-        task_id: int,
-        status: int,
-        started: float,
-        ended: float,
-        *,
-        result: Any = None,
-        failure: Failure | None = None,
-        worker: int = 0,
-    ) -> None:
-        scheduled = self._settled(task_id)
+    def complete(self, one: Outcome) -> None:
+        task_id, status, failure = one.task_id, one.status, one.failure
+        scheduled = self._close(task_id)
         self.outcomes[status] += 1
         if status == NOT_RUN:
             self._not_run.append(task_id)
             return
-        if failure is not None:
-            self.failures[task_id] = failure
-            if self._first_failure is None or task_id < self._first_failure[0]:
-                self._first_failure = (task_id, failure._replace(item=None))
-        result = result if status == OK else self._task_failure(task_id, status)
+        self._note(one)
+        if failure is not None and (self._first_failure is None or task_id < self._first_failure[0]):
+            self._first_failure = (task_id, failure._replace(item=None))
+        result = one.result if status == OK else self._task_failure(task_id, status)
         self.without_success += bool(no_success(result))
-        self._handover.put((self._entry(task_id, status, started, ended, result, worker, scheduled),))
+        self._stream.put((self._entry(task_id, status, one.started, one.ended, result, one.worker, scheduled),))
         self._forget(task_id)
 
-    def _settled(self, task_id: int) -> Scheduled:
+    def _close(self, task_id: int) -> Scheduled:
         """Close an open task; its due time and interval."""
         if task_id not in self._open:
             known = 0 < task_id <= self._drawn
@@ -225,7 +215,7 @@ class PassingRecords(Records):
     def ids_with(self, status: int) -> list[int]:
         if status == PENDING:
             return sorted(self._open)
-        return list(self._not_run) if status == NOT_RUN else []  # none is dropped: see `check_passing`
+        return list(self._not_run) if status == NOT_RUN else []  # none is dropped: see `expect_streamable`
 
     def first_failure(self) -> tuple[int, Failure] | None:
         return self._first_failure
@@ -235,7 +225,7 @@ class PassingRecords(Records):
         return f"{counted(done, 'task')} had ended ok; the run keeps no records (keep_records=False)"
 
 
-def check_passing(config: Config) -> None:
+def expect_streamable(config: Config) -> None:
     """Refuse what needs the records of all tasks at once."""
     frequency = config.worker.frequency_mode
     planned = frequency.duration is not None or frequency.stages is not None
