@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         JournalError,
         RunError,
         TaskError,
+        TaskFailure,
         TaskFailuresWarning,
         TaskTimeout,
         WorkerDispatcherError,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         start,
     )
     from worker_dispatcher.max_rate import MaxRate, find_max_rate
-    from worker_dispatcher.records import TaskFailure
     from worker_dispatcher.reporting import check, compare, report
     from worker_dispatcher.reports.report import Report
     from worker_dispatcher.reports.verdict import result_is_success
@@ -67,15 +67,14 @@ _HOMES = {
         "dispatch.banner": "print",
         "dispatch.run": "Run",
         "errors": (
-            "ConfigError JournalError RunError TaskError TaskFailuresWarning TaskTimeout WorkerDispatcherError "
-            "WorkerWarning"
+            "ConfigError JournalError RunError TaskError TaskFailure TaskFailuresWarning TaskTimeout "
+            "WorkerDispatcherError WorkerWarning"
         ),
         "journal": "read_journal",
         "last_run": (
             "get_dropped get_duration get_last_config get_logs get_result_info get_results get_tps launch start"
         ),
         "max_rate": "MaxRate find_max_rate",
-        "records": "TaskFailure",
         "reporting": "check compare report",
         "reports.report": "Report",
         "reports.verdict": "result_is_success",

@@ -14,8 +14,6 @@ from typing import Any
 
 from worker_dispatcher.contexts import adopt
 
-__all__ = ["PLAIN", "resolved", "settled"]
-
 # Types whose values are what they are: one look is enough for nearly all results.
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, list, dict, tuple, set})
 _NOBODY = "whose body nobody would run; return its values, as in"

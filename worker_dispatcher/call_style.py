@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["STATE_NAME", "CallStyle"]
-
 STATE_NAME = "worker_state"  # what worker.init has returned, for functions that name it
 
 

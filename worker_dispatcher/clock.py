@@ -14,8 +14,6 @@ from typing import Any
 
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["LONGEST_WAIT", "Anchor", "now", "read_zone", "sleep", "thread_time", "wall"]
-
 # Seconds. A handler of signals runs only when the main thread runs Python: a Ctrl-C that comes in the last microseconds
 # before a wait, or that the system gives to another thread, is not heard before the wait is over. So what may be in the
 # main thread waits no longer at a time.

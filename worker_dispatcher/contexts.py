@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
-__all__ = ["adopt", "branch", "renewal"]
-
 
 def branch(context: Context | None = None) -> Context:
     """A copy of a context, by default of the one that the caller is in: what is set in one is not seen in the other."""

@@ -9,8 +9,6 @@ from typing import Any
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.records import ADDED, OK, OUTPUT, STATUS_NAMES
 
-__all__ = ["log_for"]
-
 
 @contextmanager
 def log_for(

@@ -21,20 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = [
-    "BookingError",
-    "ConfigError",
-    "JournalError",
-    "RemoteTraceback",
-    "RunError",
-    "TaskError",
-    "TaskFailure",
-    "TaskFailuresWarning",
-    "TaskTimeout",
-    "WorkerDispatcherError",
-    "WorkerWarning",
-]
-
 PACKAGE = __name__.partition(".")[0]
 
 

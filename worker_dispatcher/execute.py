@@ -22,26 +22,6 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure, TaskSpan
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
 
-__all__ = [
-    "SMALL",
-    "AttemptResult",
-    "Call",
-    "Hooks",
-    "Lanes",
-    "Marks",
-    "OfTask",
-    "Seal",
-    "call_styled",
-    "catch",
-    "catch_async",
-    "catch_settled",
-    "describe",
-    "exit_text",
-    "failure_from",
-    "run_task_async",
-    "run_tasks",
-]
-
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
 TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
 SMALL = frozenset({type(None), bool, int, float, complex})  # types whose values need no packing, whatever they are

@@ -20,41 +20,6 @@ from worker_dispatcher.named_tuple import NamedTuple
 if TYPE_CHECKING:
     from contextvars import ContextVar
 
-__all__ = [
-    "FRESH",
-    "OF_EACH",
-    "PARENT",
-    "Reader",
-    "attribute",
-    "cache",
-    "cell",
-    "class_",
-    "code",
-    "context_var",
-    "dispatcher",
-    "enum",
-    "facts",
-    "fill_cell",
-    "finish",
-    "finish_class",
-    "finish_dispatcher",
-    "finish_function",
-    "fork",
-    "function",
-    "given",
-    "home",
-    "is_fork",
-    "item",
-    "lines_of",
-    "module",
-    "namespace",
-    "new_context_var",
-    "of_typing",
-    "settle",
-    "take",
-    "variables",
-]
-
 _FACTS = ("__name__", "__file__", "__package__", "__doc__")  # of `__main__`; and its `__spec__`, of which this is sent:
 _SPEC = ("name", "origin")
 OF_EACH = frozenset((*_FACTS, "__spec__", "__loader__", "__builtins__", "__cached__"))  # each `__main__` has its own

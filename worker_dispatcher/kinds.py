@@ -8,24 +8,6 @@ import types
 from collections.abc import Callable, Set
 from typing import Any
 
-__all__ = [
-    "CLOUDPICKLES",
-    "NO_VALUE",
-    "OF_TYPING",
-    "cloudpickle",
-    "contents_of_enum",
-    "default_of",
-    "is_by_value",
-    "is_enum",
-    "members_of",
-    "place_of",
-    "refuse_file",
-    "slots_of",
-    "told_by_value",
-    "walk",
-    "without_slots",
-]
-
 NO_VALUE = object()
 # What cloudpickle reduces and pickle does not; the rest of its table is what is found here, or in no script.
 CLOUDPICKLES = frozenset(

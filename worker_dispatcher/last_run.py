@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
     from worker_dispatcher.dispatch.run import Run
 
-__all__ = [
-    "get_dropped",
-    "get_duration",
-    "get_last_config",
-    "get_logs",
-    "get_result_info",
-    "get_results",
-    "get_tps",
-    "last_run",
-    "launch",
-    "start",
-]
-
 __tracebackhide__ = True  # see tracebacks
 
 _last: Run | None = None  # replaced whole, never changed

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.reports.health import Health
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["MaxRate", "Trial", "find_max_rate"]
-
 __tracebackhide__ = True  # see tracebacks
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["NamedTuple"]
-
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
 else:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.reports.compare import Comparison
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["check", "compare", "report"]
-
 __tracebackhide__ = True  # see tracebacks
 
 

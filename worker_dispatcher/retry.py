@@ -10,8 +10,6 @@ from worker_dispatcher.named_tuple import NamedTuple
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["Backoff", "RetryPolicy"]
-
 
 class Backoff(NamedTuple):
     """Exponential waits with jitter.

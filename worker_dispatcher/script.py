@@ -43,9 +43,6 @@ from worker_dispatcher.kinds import (
 )
 from worker_dispatcher.uses import annotations_of, names_annotated, submodules, uses_of
 
-__all__ = ["ScriptPickler"]
-
-
 _LOCKS = (_thread.LockType, _thread.RLock)
 _CONSTANTS = frozenset((bool, int, str, type(None)))
 _CACHE = type(functools.lru_cache(len))

@@ -19,8 +19,6 @@ from typing import Any
 
 from worker_dispatcher.errors import RemoteTraceback, WorkerDispatcherError
 
-__all__ = ["FewFrames", "hosts", "is_foreign", "part_from_frames", "past_ours", "spare_of"]
-
 _HOME = os.path.join(os.path.dirname(__file__), "")
 
 

@@ -5,23 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = [
-    "MICROSECONDS",
-    "achieved_text",
-    "clock_text",
-    "count_text",
-    "counted",
-    "rate_in",
-    "rate_text",
-    "round_seconds_text",
-    "seconds_in",
-    "seconds_text",
-    "share_text",
-    "short_seconds_text",
-    "size_text",
-    "speed_text",
-]
-
 # Whole numbers, so that 700ms is 0.7 s and not 0.7000000000000001.
 MICROSECONDS = {
     **{"us": 1, "ms": 1_000},

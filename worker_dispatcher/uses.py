@@ -13,8 +13,6 @@ from weakref import WeakKeyDictionary
 
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["Uses", "annotations_of", "names_annotated", "submodules", "uses_of"]
-
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]
 # The body of a class reads the names of the module by LOAD_NAME, an annotation in it by the last two.

@@ -27,27 +27,6 @@ from worker_dispatcher.home import FRESH, Reader
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.tracebacks import is_foreign
 
-__all__ = [
-    "LARGE",
-    "LARGE_PICKLE",
-    "UNTRACKED",
-    "WAYS_TO_SHARE",
-    "WAY_OUT",
-    "Packed",
-    "culprit",
-    "from_parts",
-    "inlined",
-    "is_plain",
-    "is_shared_by_inheritance",
-    "map_buffers",
-    "pack",
-    "pack_large",
-    "seal",
-    "share_buffers",
-    "to_parts",
-    "unpack",
-]
-
 LARGE = 64 * 1024  # bytes; buffers larger in sum travel as shared pages, smaller ones in the frame
 LARGE_PICKLE = 1 << 18  # the same for a pickle: it is copied out of the pages too, so they pay off later
 WAY_OUT = "open it in worker.init, or use threads"

@@ -6,8 +6,6 @@ from concurrent.futures.process import BrokenProcessPool
 
 from worker_dispatcher.errors import PACKAGE, WorkerDispatcherError
 
-__all__ = ["WorkerDied"]
-
 
 class WorkerDied(WorkerDispatcherError, BrokenProcessPool):
     """The process that ran a task ended before the task did. It speaks of one task, not of the pool.

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, TextIO, cast
 
-__all__ = ["is_zipped", "lines_of", "open_to_write"]
-
 _MARK = b"\x1f\x8b"  # of gzip; no UTF-8 text begins with it
 
 

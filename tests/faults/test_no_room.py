@@ -23,7 +23,7 @@ FILLED = """
 import os, resource, sys
 import worker_dispatcher as wd
 wd.start({"task": {"list": 2, "function": abs}, "verbose": False})  # loads most of the library
-import worker_dispatcher.pools.processes, worker_dispatcher.dispatch.sendable
+import worker_dispatcher.pools.processes, worker_dispatcher.dispatch.plan
 try:
     task = {"list": 2, "function": abs, "config": (_ for _ in ())}
     wd.start({"task": task, "worker": {"use_processing": True}, "verbose": False})

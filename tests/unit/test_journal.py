@@ -19,10 +19,10 @@ import pytest
 from journals import EARLIER, LATER, Exits, by_id, files, in_child, opened, record, resumed
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.errors import JournalError
+from worker_dispatcher.errors import JournalError, TaskFailure
 from worker_dispatcher.journal import read_journal
 from worker_dispatcher.journal.rows import PIECE
-from worker_dispatcher.records import CRASHED, ERROR, OK, TIMEOUT, Failure, Outcome, TaskFailure
+from worker_dispatcher.records import CRASHED, ERROR, OK, TIMEOUT, Failure, Outcome
 
 KEYS = [
     *("task_id", "started_at", "ended_at", "duration", "result", "metadata", "status", "error", "attempts"),

@@ -29,8 +29,6 @@ from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.units import rate_in, seconds_in
 
-__all__ = ["main"]
-
 _Parsers: TypeAlias = dict[str, argparse.ArgumentParser]
 COMMANDS = ("run", "load", "report", "compare", "options", "doctor", "demo")
 

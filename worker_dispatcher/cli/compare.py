@@ -11,8 +11,6 @@ from worker_dispatcher.cli.wording import EXIT_CODES_OF_FILES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.reports.wording import text_width, wrapped
 
-__all__ = ["add"]
-
 _ABOUT = """
     Compare two runs: percentiles, error rate and rates, and which differences are
     more than chance.

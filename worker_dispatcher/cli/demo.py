@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["Chain", "add", "longest_chain", "visit"]
-
 _RATE, _SECONDS, _WORKERS = 100, 5, 20
 _BELOW, _BLOCK = 300_000, 2_000
 _ABOUT = """

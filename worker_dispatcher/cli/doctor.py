@@ -20,8 +20,6 @@ from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.units import counted
 
-__all__ = ["add", "linear_algebra"]
-
 _LEAST_DESCRIPTORS = 256  # for the interpreter, the host program, and a few for each worker
 _DESCRIPTORS_EACH = 4
 _LEAST_MEMORY = 128 << 20  # bytes a worker: an interpreter with numpy, and something to work on

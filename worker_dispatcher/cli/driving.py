@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["drive"]
-
 
 def drive(
     config: Mapping[str, Any],

@@ -14,8 +14,6 @@ from types import FrameType
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
 
-__all__ = ["BAD", "CHECK_FAILED", "FAILED", "OK", "Refused", "end_with", "held", "interruptible", "tell"]
-
 OK, FAILED, BAD, CHECK_FAILED = 0, 1, 2, 99
 
 

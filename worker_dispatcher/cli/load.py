@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["add", "stages"]
-
 _ABOUT = """
     Call a function at a given rate, whether or not earlier calls have ended, and
     report what came of it: outcomes, percentiles, the rate over time.

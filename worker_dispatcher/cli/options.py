@@ -8,8 +8,6 @@ from typing import Any
 from worker_dispatcher.cli.ending import OK
 from worker_dispatcher.dispatch.banner import print as say
 
-__all__ = ["add"]
-
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["Written", "add_outputs", "refuse_early"]
-
 # In this order they are written, after the log, without which a result could not be had again.
 _OUTPUTS = {
     "log": (

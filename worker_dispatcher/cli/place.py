@@ -7,8 +7,6 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-__all__ = ["NEEDED", "hidden_by", "make_importable"]
-
 # What this package and its extras import: their own names, and of those that they import in turn.
 NEEDED = frozenset(
     ("PIL", "_plotly_utils", "cloudpickle", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver", "matplotlib")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.reports.facts import Facts
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["add", "read"]
-
 _ABOUT = """
     Show what a run on disk says: outcomes, percentiles, the rate over time, and
     what failed. The run may still be writing to its journal.

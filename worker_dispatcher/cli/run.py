@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.reports.report import Report
 
-__all__ = ["add"]
-
 _ABOUT = """
     Call a function for each task of a list, many at a time. Each task ends with
     a named outcome, even if it raises, hangs, or takes its process down with it.

@@ -10,18 +10,6 @@ from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.units import seconds_in
 
-__all__ = [
-    "add_check",
-    "add_processes",
-    "add_progress",
-    "given_of",
-    "grid",
-    "length",
-    "refuse_checks",
-    "renamed",
-    "shape",
-]
-
 # Where an option of the config comes from, so that a complaint about it names what was typed.
 _TYPED = {
     "journal": "--journal",

@@ -11,8 +11,6 @@ from typing import Any
 
 from worker_dispatcher.clock import now, sleep
 
-__all__ = ["STANDS_STILL", "open_shop"]
-
 STANDS_STILL = (2.0, 2.5)  # seconds after the first request, as a server does that collects garbage
 
 

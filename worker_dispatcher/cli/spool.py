@@ -12,8 +12,6 @@ from typing import IO, Any
 from worker_dispatcher.execute import SMALL, catch
 from worker_dispatcher.reports.verdict import Kept
 
-__all__ = ["Spool"]
-
 
 class Spool:
     """Takes long results as tasks are completed, as JSON, into a nameless file that goes with the process.

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
-__all__ = ["is_absent", "output_apart", "reason_lost", "watch_outputs"]
-
 
 class _Watched(io.FileIO):
     """A descriptor that is written to without an error. lost: the first reason why something could not be written,

@@ -14,8 +14,6 @@ from typing import Any
 from worker_dispatcher.cli.ending import Refused
 from worker_dispatcher.cli.place import hidden_by, make_importable
 
-__all__ = ["TARGET_HELP", "load_target"]
-
 TARGET_HELP = "the function to call: module:function of this folder, or path/to/file.py:function"
 _MOST_NAMES = 5  # that are shown where one is wrong
 

@@ -12,8 +12,6 @@ from typing import BinaryIO
 from worker_dispatcher.cli.ending import Refused, tell
 from worker_dispatcher.zipped import is_zipped, lines_of
 
-__all__ = ["LIST_HELP", "BadLine", "tasks_of"]
-
 LIST_HELP = "the tasks: a file with one on each line (gzipped or not), how many to make, or - for standard input"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin a file with it
 _PIECE = 1 << 20  # bytes read at once while lines are counted

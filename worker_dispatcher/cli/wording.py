@@ -6,8 +6,6 @@ import argparse
 import textwrap
 from typing import Any
 
-__all__ = ["EXIT_CODES", "EXIT_CODES_OF_FILES", "Help", "paragraphs"]
-
 _ALL_OK = """
     exit codes
       0    all ok

@@ -12,8 +12,6 @@ from typing import Any, ClassVar, dataclass_transform
 from worker_dispatcher.config.rules import Rule
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["Option", "Options", "Section", "option", "options", "section", "walk"]
-
 
 class Option(NamedTuple):
     """default: as the user would write it; shown: the default as the option table says it.

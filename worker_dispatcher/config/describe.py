@@ -10,8 +10,6 @@ from __future__ import annotations
 import numbers
 import sys
 
-__all__ = ["Refused", "brief", "got", "input_text", "named"]
-
 LONGEST = 40  # characters of a string, or of a name, that a message shows
 LONGEST_INPUT = 80  # of a text that is shown as a task's input: whole, since its end may tell it from others
 WIDEST = 128  # bits of an int that a message shows; Python itself refuses to print very large ones

@@ -13,17 +13,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
-__all__ = [
-    "BackoffDict",
-    "CallbackDict",
-    "ConfigDict",
-    "FrequencyModeDict",
-    "ParallelProcessingDict",
-    "StageDict",
-    "TaskDict",
-    "WorkerDict",
-]
-
 
 class _ByName(Protocol):
     """Takes the arguments of a task by keyword only; `**kwargs` does too."""

@@ -8,8 +8,6 @@ from typing import Any
 from worker_dispatcher.config.rules import Rule, callback, flag, seconds
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["LEGACY", "Legacy"]
-
 
 class Legacy(NamedTuple):
     """rule: for the old value; replacement: for the warning; means: the same in new options, {} for nothing."""

@@ -26,20 +26,6 @@ from worker_dispatcher.config.rules import (
 from worker_dispatcher.config.signature import Styles
 from worker_dispatcher.retry import Backoff
 
-__all__ = [
-    "NOT_YET",
-    "BackoffOptions",
-    "CallbackOptions",
-    "Config",
-    "FrequencyMode",
-    "ParallelProcessing",
-    "RetryOn",
-    "TaskOptions",
-    "WorkerOptions",
-    "callback_sample",
-    "task_function_sample",
-]
-
 RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException], object] | None
 
 # Options of the design that this version does not have. Each is refused by name, never ignored and never called a

@@ -11,8 +11,6 @@ from worker_dispatcher.config.describe import Refused, brief, got
 from worker_dispatcher.config.rules import LONGEST_WAIT, Rule, number, one_of, seconds
 from worker_dispatcher.units import rate_in
 
-__all__ = ["pacing", "rate", "stages"]
-
 PACINGS = ("burst", "even", "random", "poisson")
 _MOST = 1e6  # tasks a second: more than a Python process can begin
 

@@ -32,8 +32,6 @@ from worker_dispatcher.tracebacks import is_foreign
 if TYPE_CHECKING:
     from worker_dispatcher.config.legacy import Legacy
 
-__all__ = ["Reading", "expect_one_dict", "merged", "parse", "read"]
-
 PACKAGE = __name__.partition(".")[0]
 _CALL = "{'task': {'function': fn, 'list': items}}"
 ROOT = Section(Config, Config, f"write {_CALL}")

@@ -20,25 +20,6 @@ from worker_dispatcher.config.signature import generator_word, is_coroutine_func
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.units import seconds_in
 
-__all__ = [
-    "LONGEST_WAIT",
-    "Rule",
-    "anything",
-    "callback",
-    "flag",
-    "hook",
-    "items",
-    "number",
-    "one_of",
-    "path",
-    "retryable",
-    "seconds",
-    "size",
-    "task_function",
-    "texts",
-    "whole",
-]
-
 LONGEST_WAIT = 1e9  # seconds, about 31 years; above it the system's own waits overflow
 
 

@@ -12,18 +12,6 @@ from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.tracebacks import is_foreign
 
-__all__ = [
-    "CALLBACK_NAMES",
-    "TASK_NAMES",
-    "CallStyle",
-    "NoItems",
-    "Styles",
-    "call_style",
-    "generator_word",
-    "hook_style",
-    "is_coroutine_function",
-]
-
 # The third of each is the subject: what a function gets that takes one parameter of any name.
 TASK_NAMES = ("id", "config", "task", "metadata")
 CALLBACK_NAMES = ("id", "config", "result", "log")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 
-__all__ = ["unknown"]
-
 LIKENESS = 0.7  # share of letters in common, by difflib; below it suggestions are guesses
 LONGEST = 60  # letters of a name worth comparing; the comparison takes quadratic time
 

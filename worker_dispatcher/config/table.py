@@ -7,8 +7,6 @@ import textwrap
 from worker_dispatcher.config.declare import options
 from worker_dispatcher.config.options import Config
 
-__all__ = ["option_table", "option_text"]
-
 _WIDTH = 79  # of a terminal, with a margin
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from worker_dispatcher.config.signature import is_coroutine_function
 
-__all__ = ["conflicts"]
-
 _FREQUENCY = "worker.frequency_mode."
 _PROCESSES_ONLY = ("worker.max_tasks_per_worker", "worker.memory_limit")  # threads cannot be ended
 

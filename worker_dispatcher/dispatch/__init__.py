@@ -8,7 +8,8 @@
                                      (retries)   (core/)                                Run, what the user holds
     with a journal:  TaskList ─▶ ResumedTasks (less what it has)     JournalRecorder: record, commit, then complete
 
-    plan.py       what a config means on this machine; schedule.py  when tasks may start; load.py  in frequency mode
+    plan.py       what a config means on this machine, and whether it can be sent to processes
+    schedule.py   when tasks may start; load.py  in frequency mode
     tasklist.py   the user's list, drawn from once; source.py  which task is next: what came back, then fresh ones
     bounded.py    BoundedRun: the source, the sink and the timers of a run, and the pool it is driven through
     recorder.py   the sink: how tasks end is recorded and counted; journal_recorder.py  in the journal first
@@ -17,8 +18,7 @@
     execution.py  from the first task to the end, in one thread: BoundedRun, on_all_done, the warning at the end
     run.py        the handle of it: results, logs, info, wait, cancel, iteration
     record_stream.py  for a run that keeps no records: each goes to whoever iterates it
-    abort.py      checks that end a load while it goes on     sendable.py  refuses what no process can be sent
-    interrupt.py  Ctrl-C as a request
+    abort.py      checks that end a load while it goes on     interrupt.py  Ctrl-C as a request
     banner.py     the one place that prints  summary.py  what it prints at the end
     progress_display.py  the progress of a run, looked at by the clock, and where it is shown
     progress_stats.py    what there is to see of it
@@ -38,5 +38,3 @@ that neither the driver nor a channel is between the clock and the task. A dropp
 
 To add a schedule: a curve or a pacing, and one branch in `timed_schedule`, all in load.py.
 """
-
-__all__: list[str] = []

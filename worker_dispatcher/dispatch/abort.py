@@ -14,8 +14,6 @@ from worker_dispatcher.records import CANCELLED, OK, STATUS_NAMES, Records
 if TYPE_CHECKING:
     from worker_dispatcher.reports.rows import Rows
 
-__all__ = ["AbortWatch"]
-
 _EVERY = 0.5  # seconds from one look to the next
 _FOR = re.compile(r"(?P<check>.*?)(?:\s+for\s+(?P<seconds>\d+(?:\.\d*)?|\.\d+)\s*s?)?\s*", re.DOTALL)
 

@@ -17,8 +17,6 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import Records
 
-__all__ = ["Banner", "print"]
-
 
 def print(*values: object, file: Any = None, **options: Any) -> None:
     """The builtin print, flushed at once. An output that is closed, missing or full is no error: nothing of this stays

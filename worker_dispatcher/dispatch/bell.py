@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.execution import Execution
     from worker_dispatcher.dispatch.record_stream import RecordStream
 
-__all__ = ["Bell", "Taking", "end_of_run", "rung_or_left", "this_task"]
-
 _STOPPING = 5.0  # seconds
 
 

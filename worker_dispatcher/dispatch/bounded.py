@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.resume import ResumedTasks
     from worker_dispatcher.journal import Journal
 
-__all__ = ["BoundedRun"]
-
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 
 

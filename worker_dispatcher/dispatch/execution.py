@@ -17,9 +17,8 @@ from worker_dispatcher.contexts import branch
 from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.failures import goes_on_from
 from worker_dispatcher.dispatch.interrupt import interrupts_ask
-from worker_dispatcher.dispatch.plan import make_plan, open_pool
+from worker_dispatcher.dispatch.plan import make_plan, open_pool, pack_setup
 from worker_dispatcher.dispatch.recorder import nobody
-from worker_dispatcher.dispatch.sendable import pack_setup
 from worker_dispatcher.dispatch.tasklist import IteratorFeed, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
 from worker_dispatcher.execute import call_styled, catch, catch_settled, describe
@@ -32,8 +31,6 @@ from worker_dispatcher.units import counted
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.banner import Banner
     from worker_dispatcher.dispatch.bell import Bell
-
-__all__ = ["Execution"]
 
 _LAST_DRAW = 0.1  # seconds that a launched run, at its end, waits for the task it is being given
 

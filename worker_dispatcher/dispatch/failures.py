@@ -12,8 +12,6 @@ from worker_dispatcher.execute import describe, failure_from
 from worker_dispatcher.pools.base import AttemptDone
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, TIMEOUT, Failure, Records
 
-__all__ = ["TaskRetries", "cut_short", "final_exception", "goes_on_from"]
-
 # Why a run may end early, and what is said of the tasks that were running then.
 _TYPES = {"runtime": "RuntimeLimit", "interrupt": "Interrupted"}  # any other: RunStopped
 _TEXTS = {

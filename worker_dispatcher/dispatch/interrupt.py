@@ -14,8 +14,6 @@ from typing import Protocol
 
 from worker_dispatcher.tracebacks import hosts
 
-__all__ = ["Loop", "Presses", "interrupts_ask"]
-
 
 class Presses:
     """A whole call: `with Presses() as presses, presses.raising:`. No Ctrl-C that comes meanwhile is lost:

@@ -17,8 +17,6 @@ from worker_dispatcher.tracebacks import part_from_frames
 if TYPE_CHECKING:
     from worker_dispatcher.journal import Journal
 
-__all__ = ["JournalRecorder"]
-
 _REST = 10  # times the processor time of a commit until the next: they take a tenth of the driver's at most
 
 _Entry: TypeAlias = "tuple[BatchDone, dict[int, int]] | Outcome"

@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 
     from worker_dispatcher.config import FrequencyMode
 
-__all__ = [
-    "NO_CAP",
-    "Curve",
-    "Growing",
-    "Load",
-    "Paced",
-    "Remaining",
-    "Stage",
-    "Stages",
-    "Steady",
-    "Trace",
-    "load_of",
-    "timed_schedule",
-]
-
 NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
 _SHORTEST_INTERVAL = 1e-6  # seconds: no task starts more exactly than that, and intervals can be counted for 31 years
 

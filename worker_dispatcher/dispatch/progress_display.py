@@ -22,8 +22,6 @@ from worker_dispatcher.osproc.system import writable
 from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign
 
-__all__ = ["LastRow", "NotebookBar", "PlainLines", "Progress", "Screen", "open_screen"]
-
 _PATIENCE = 0.5  # seconds before anything is shown: a run that is over by then needs no bar, and pays for none
 _SHARE = 20  # a look that took a while is followed by so many times that without one
 _FEWEST_ROWS, _FEWEST_COLUMNS = 4, 20  # a smaller terminal has no row to spare

@@ -8,13 +8,10 @@ from typing import TypeAlias
 
 from worker_dispatcher.dispatch.load import Load
 from worker_dispatcher.dispatch.plan import Plan
-from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import CANCELLED, CRASHED, DROPPED, ERROR, NOT_RUN, OK, PENDING, TIMEOUT, Records
-from worker_dispatcher.reports.verdict import successes
+from worker_dispatcher.reports.verdict import Tally, successes
 from worker_dispatcher.units import achieved_text, clock_text, short_seconds_text, speed_text
-
-__all__ = ["Figures", "LoadFigures", "Pace", "View", "WorkFigures", "figures_of"]
 
 _SECONDS, _TASKS = 10.0, 20  # a pace is that of the last seconds, and of not many fewer tasks than these
 _RECENT = 10.0  # seconds that percentiles look back

@@ -16,8 +16,6 @@ from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Outcome, Re
 from worker_dispatcher.reports.verdict import no_success, successes
 from worker_dispatcher.units import counted
 
-__all__ = ["RecordStream", "StreamedRecords", "expect_streamable"]
-
 _NOT_KEPT = (
     "the records of this run are not kept (keep_records=False): iterate the run, which gives each as its task ends, or "
     "launch it with keep_records=True"

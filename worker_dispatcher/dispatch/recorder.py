@@ -11,8 +11,6 @@ from worker_dispatcher.execute import failure_from
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, neighbours
 from worker_dispatcher.records import CANCELLED, OK, Outcome, Records
 
-__all__ = ["Recorder", "nobody"]
-
 
 class Recorder:
     """Records how tasks end. Used by the driver's thread.

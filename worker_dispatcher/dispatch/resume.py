@@ -21,8 +21,6 @@ from worker_dispatcher.records import Records
 if TYPE_CHECKING:
     from worker_dispatcher.journal import Journal
 
-__all__ = ["ResumedTasks", "open_journal", "remaining"]
-
 _AT_ONCE = 1024  # tasks looked up before the driver looks at anything else: some milliseconds
 
 

@@ -18,8 +18,6 @@ from worker_dispatcher.tracebacks import FewFrames, part_from_frames, spare_of
 if TYPE_CHECKING:
     from worker_dispatcher.dispatch.record_stream import RecordStream
 
-__all__ = ["Run"]
-
 __tracebackhide__ = True  # see tracebacks
 
 _READ_BY_REPORTS = {

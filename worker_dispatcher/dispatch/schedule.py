@@ -6,8 +6,6 @@ from array import array
 from collections.abc import Iterator
 from typing import Protocol
 
-__all__ = ["AllAtOnce", "Schedule"]
-
 
 class Schedule(Protocol):
     @property

@@ -15,8 +15,6 @@ from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.records import Records
 
-__all__ = ["AHEAD", "TaskSource"]
-
 AHEAD = 0.05  # seconds before its due that a task is released: what a batch takes to reach a worker, with a margin
 _FREE_SOON = 0.005  # seconds after a task's due time within which a worker counts as free for it
 _DUES_MOST = 16_384  # due times of tasks not taken yet that are worked out ahead: more than a driver hands out at once

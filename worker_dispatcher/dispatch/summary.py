@@ -16,12 +16,9 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker_dispatcher.dispatch.tally import Tally
 from worker_dispatcher.records import CRASHED, ERROR, OK, RESUMED, TIMEOUT, Records, phase_of
-from worker_dispatcher.reports.verdict import successes
+from worker_dispatcher.reports.verdict import Tally, successes
 from worker_dispatcher.units import counted, rate_text, round_seconds_text, seconds_text
-
-__all__ = ["summary_lines", "worker_lines"]
 
 _SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _PEAK_FROM = 2.0  # seconds of a run that has a peak: it is over 1 s at least, and numpy takes 0.1 s to load

@@ -14,8 +14,6 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames
 
-__all__ = ["IteratorFeed", "TaskList", "task_list"]
-
 
 class TaskList:
     """The user's tasks, each drawn once, in order. total: how many there are, None if unknown.
@@ -119,27 +117,6 @@ class _Counted(TaskList):
         return [{} for _ in range(count)]
 
 
-class _Cycled(TaskList):
-    """What knows its length, begun again at its end. Advanced in the driver's thread."""
-
-    def __init__(self, items: Iterable[Any]) -> None:
-        super().__init__(None)
-        self._items = _rounds(items)
-
-    def available(self) -> int:
-        return 0 if self.ended else _ENDLESS
-
-    def draw(self, count: int) -> Sequence[Any]:
-        found: list[Any] = []
-        while len(found) < count:
-            if (item := self._next(self._items)) is _NO_MORE:
-                self.total = self.drawn + len(found)
-                break
-            found.append(item)
-        self.drawn += len(found)
-        return found
-
-
 def _rounds(items: Iterable[Any]) -> Iterator[Any]:
     """Again and again, until it has nothing to give: what knows its length may still be there only once."""
     some = True
@@ -150,13 +127,14 @@ def _rounds(items: Iterable[Any]) -> Iterator[Any]:
             yield item
 
 
-class _Sized(TaskList):
+class _Iterated(TaskList):
     """Any other iterable that knows its length: advanced in the driver's thread, which is the caller's.
 
-    What it gives counts, not what it says: one that has more than its length is drawn from to its end.
+    total: None where it is begun again at its end. What it gives counts, not what it says: one that has more than its
+    length is drawn from to its end.
     """
 
-    def __init__(self, items: Iterable[Any], total: int) -> None:
+    def __init__(self, items: Iterable[Any], total: int | None) -> None:
         super().__init__(total)
         self._iterator: Iterator[Any] = iter(items)
 
@@ -257,9 +235,9 @@ def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
         given = tuple(given)
     length = catch(lambda: len(given))[0]  # a range may be longer than len() can say
     if length is not None and cycle and length:
-        return _Cycled(given)
+        return _Iterated(_rounds(given), None)
     if isinstance(given, (tuple, range)) and length is not None:
         return _Sequence(given)
     if length is not None:
-        return _Sized(given, length)
+        return _Iterated(given, length)
     return IteratorFeed(given, 2 * workers)

@@ -29,8 +29,6 @@ from worker_dispatcher.clock import wall
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.named_tuple import NamedTuple
 
-__all__ = ["About", "Hold", "connect", "is_database", "locate", "look", "reading", "trouble"]
-
 __tracebackhide__ = True  # see tracebacks
 
 APPLICATION_ID = 0x57446A31  # "WDj1"

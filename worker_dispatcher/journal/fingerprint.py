@@ -24,8 +24,6 @@ from typing import Any
 
 from worker_dispatcher.tracebacks import is_foreign
 
-__all__ = ["DIGEST_SIZE", "NoDigest", "code_of", "config_of", "digests", "name_of", "told"]
-
 DIGEST_SIZE = 8  # bytes; two different items at one place in two lists agree by chance once in 1.8e19
 _SETS = (b"\x8f", b"\x91")  # EMPTY_SET, FROZENSET: if neither byte is in a pickle, no set is
 

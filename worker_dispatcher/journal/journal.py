@@ -35,8 +35,6 @@ from worker_dispatcher.records import OK, STATUS_NAMES, Outcome, Times, Workers
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
 
-__all__ = ["Journal"]
-
 __tracebackhide__ = True  # see tracebacks
 
 _GROUP = 0.03  # seconds that a record waits at most for others to be committed with it

@@ -10,16 +10,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from worker_dispatcher.doubles import attempts_before
-from worker_dispatcher.errors import JournalError
+from worker_dispatcher.errors import JournalError, TaskFailure
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.rows import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import OK, STATUS_NAMES, TaskFailure, phase_of, unpacked_notes
+from worker_dispatcher.records import OK, STATUS_NAMES, attempts_before, phase_of, unpacked_notes
 from worker_dispatcher.wire import unpack
-
-__all__ = ["JournalLogs", "read_journal", "read_run"]
 
 __tracebackhide__ = True  # see tracebacks
 

@@ -31,25 +31,6 @@ from worker_dispatcher.records import Failure
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import LARGE, unpack
 
-__all__ = [
-    "EARLIER",
-    "SELECT_ALL",
-    "SELECT_FACTS",
-    "Facts",
-    "LoadFacts",
-    "Packing",
-    "Recorded",
-    "Unpackable",
-    "pack_content",
-    "pack_facts",
-    "pack_failure",
-    "pieces_of",
-    "read_facts",
-    "read_row",
-    "seal",
-    "seal_holds",
-]
-
 EARLIER = "earlier"  # beside the ids of a row's attempts: older versions of this library look only for these
 ITEM_MOST = 64 << 10  # bytes of a failed task's item that are worth keeping beside what it raised
 PIECE = 4 << 20  # bytes; sqlite copies each once on its way

@@ -11,5 +11,3 @@ Promises: a channel's parent end never blocks; a worker never outlives its pool'
 or the parent process; a group is killed only while its leader's id cannot have been given to another.
 Owners: a pool owns its starter, channels and shared statuses; the fork server is one per process and ends with it.
 """
-
-__all__: list[str] = []

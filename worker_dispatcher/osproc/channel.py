@@ -20,8 +20,6 @@ from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.system import close_all, readable, writable
 
-__all__ = ["LAST_WORDS", "Channel", "Crowded", "Frame", "Gone"]
-
 LAST_WORDS = 19  # the kind of a frame of one part: why a process cannot go on; all others are their users' affair
 
 _HEAD = struct.Struct("<IHHQ")  # mark and kind, descriptors, parts, bytes after this head

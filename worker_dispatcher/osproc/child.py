@@ -23,22 +23,6 @@ from worker_dispatcher.clock import read_zone
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel
 from worker_dispatcher.osproc.interpreter import inherit, start_with
 
-__all__ = [
-    "become",
-    "exec_fresh",
-    "forget_ends",
-    "forget_signals",
-    "import_entry",
-    "look_again",
-    "prepare",
-    "say_why",
-    "shuffle",
-    "stay",
-    "take_ids",
-    "threads_told",
-    "told_of_threads",
-]
-
 _SOCKET, _STATUS, _ORDER = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
 _WORDS_MOST = 500  # characters

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 
-__all__ = ["blas_environment", "cpu_quota", "memory_limit", "usable_cores"]
-
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 _NO_LIMIT = 1 << 60  # bytes: version 1 says so many where nobody set a limit

@@ -18,8 +18,6 @@ from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, i
 from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, status_of_this_thread
 from worker_dispatcher.osproc.system import make_ready, no_worker, readable
 
-__all__ = ["FIRST_WORD", "connect", "give_up", "warm_up"]
-
 FIRST_WORD = 10.0  # seconds within which a fork server or a worker that was started says something
 _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take to end
 

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RunError
 
-__all__ = ["executable", "flags", "hash_seed", "inherit", "is_deaf", "start_with"]
-
 _T = TypeVar("_T")
 _SEEDS = 1 << 32
 _SURELY_FITS = 1 << 16  # bytes of variables

@@ -22,8 +22,6 @@ from worker_dispatcher.clock import wall
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle, take_ids
 
-__all__ = ["BECOME", "EXITED", "OPEN", "OPENED", "REFUSED", "START", "STARTED", "main"]
-
 OPEN, START, STARTED, REFUSED, EXITED, OPENED, BECOME = range(1, 8)  # frame kinds
 _MOMENT = 2.0  # seconds within which a folder may change twice, and have one date
 

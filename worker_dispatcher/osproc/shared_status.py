@@ -21,8 +21,6 @@ from typing import NoReturn
 from worker_dispatcher.osproc.system import close_all, given
 from worker_dispatcher.wire import UNTRACKED, seal
 
-__all__ = ["IN_INIT", "LEFT", "LOST", "SETTLE", "SharedStatus"]
-
 SETTLE = 0.002  # seconds between setting HALT and believing the rows
 IN_INIT = 1 << 62  # in the place of a task: the slot runs worker.init
 LOST, LEFT = 1, 2  # how a worker ends: its channel was taken from it; in order, and it has run worker.exit

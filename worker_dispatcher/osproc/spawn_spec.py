@@ -14,8 +14,6 @@ from typing import Any
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf
 from worker_dispatcher.osproc.system import given
 
-__all__ = ["Identity", "as_file", "identity_of", "spawn_spec", "status_of_this_thread"]
-
 Identity = tuple[Any, ...]
 
 _LIMITS = {name[7:]: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}

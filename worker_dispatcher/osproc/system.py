@@ -14,19 +14,6 @@ from typing import TypeVar
 
 from worker_dispatcher.errors import RunError
 
-__all__ = [
-    "check_watching",
-    "close_all",
-    "exiting",
-    "fill_standard_descriptors",
-    "given",
-    "make_ready",
-    "no_worker",
-    "readable",
-    "start_thread",
-    "writable",
-]
-
 _T = TypeVar("_T")
 _FLAGS, _PF_EXITING = 6, 4  # of /proc/PID/stat: the field, counted from what follows the name, and the bit
 _SINCE = {"eventfd": "2.6.27", "memfd_create": "3.17", "pidfd_open": "5.3", "pidfd_send_signal": "5.1"}

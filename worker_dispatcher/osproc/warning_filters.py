@@ -7,8 +7,6 @@ import warnings
 from functools import cache
 from typing import Any
 
-__all__ = ["take_filters"]
-
 
 def take_filters(sent: list[Any]) -> None:
     """Have these filters, as `spawn_spec` tells them, instead of those that are there."""

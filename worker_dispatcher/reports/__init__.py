@@ -31,5 +31,3 @@
 No thread or clock is used here, only Report opens files, and nothing is printed: who wants lines passes `emit`. numpy
 is imported by the modules that compute, not by this package, so that importing the library stays cheap.
 """
-
-__all__: list[str] = []

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from worker_dispatcher.reports.check import COMPARE, NUMBER, SECONDS, Asked, Refusal, Verdict, judge, read_all
 from worker_dispatcher.reports.compare import Comparison, Difference
 
-__all__ = ["GRAMMAR", "judge_changes", "read_changes"]
-
 __tracebackhide__ = True  # see tracebacks
 
 GRAMMAR = """a change is NAME OPERATOR CHANGE[UNIT], for example p95>+10%; new - base is held against it

@@ -18,20 +18,6 @@ from worker_dispatcher.reports.summary import percentile_name, summary_of_run
 from worker_dispatcher.reports.tps import additions, get_tps
 from worker_dispatcher.units import MICROSECONDS
 
-__all__ = [
-    "COMPARE",
-    "GRAMMAR",
-    "NUMBER",
-    "SECONDS",
-    "Asked",
-    "Finding",
-    "Refusal",
-    "Verdict",
-    "check",
-    "judge",
-    "read_all",
-]
-
 __tracebackhide__ = True  # see tracebacks
 
 _T = TypeVar("_T")

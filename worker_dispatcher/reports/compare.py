@@ -14,8 +14,6 @@ from worker_dispatcher.reports.summary import nearest_rank, percentile_name, sum
 from worker_dispatcher.reports.wording import printable, text_width, wrapped
 from worker_dispatcher.units import count_text, seconds_text
 
-__all__ = ["Comparison", "Difference", "compare"]
-
 __tracebackhide__ = True  # see tracebacks
 
 _QUANTILES = (50, 90, 95, 99)

@@ -19,8 +19,6 @@ from worker_dispatcher.reports.tps import get_tps
 from worker_dispatcher.reports.wording import printable, shown
 from worker_dispatcher.units import count_text, counted, rate_text, seconds_text, share_text
 
-__all__ = ["Digest", "Latency", "Slow"]
-
 __tracebackhide__ = True  # see tracebacks
 
 SHOWN_PERCENTILES = (50, 75, 90, 95, 99, 99.9)

@@ -22,8 +22,6 @@ from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.zipped import lines_of
 
-__all__ = ["Facts", "facts_of", "facts_of_lines"]
-
 __tracebackhide__ = True  # see tracebacks
 
 _MOST_FAILURES_SHOWN = 50

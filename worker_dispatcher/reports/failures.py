@@ -13,19 +13,6 @@ from worker_dispatcher.records import OK, STATUS_NAMES, Records
 from worker_dispatcher.reports.verdict import cause_of_log, no_success
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = [
-    "Cause",
-    "Failed",
-    "FailureGroup",
-    "failed_in",
-    "failed_of_log",
-    "group_errors",
-    "group_failures",
-    "place_of",
-    "raised_in",
-    "raised_of_log",
-]
-
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 _HEAD = "Traceback (most recent call last):"
 _NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")

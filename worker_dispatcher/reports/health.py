@@ -13,8 +13,6 @@ from worker_dispatcher.reports.rows import Floats
 from worker_dispatcher.reports.summary import percentiles_of
 from worker_dispatcher.units import count_text, rate_text, round_seconds_text, seconds_text, share_text
 
-__all__ = ["Health", "generator_health"]
-
 _LATE = 0.010  # seconds; a release on a busy but sufficient machine stays well below
 _MANY = 0.05  # share of the tasks judged that must be late
 _OWN_SHARE = (

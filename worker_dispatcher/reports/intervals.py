@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from worker_dispatcher.reports.rows import Floats, Rows
 from worker_dispatcher.reports.summary import Span, rate_of, render_summary
 
-__all__ = ["Intervals", "checked_interval", "default_interval"]
-
 __tracebackhide__ = True  # see tracebacks
 
 _MOST = 10_000_000  # intervals; more are a mistyped length, and would only exhaust the memory

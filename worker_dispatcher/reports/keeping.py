@@ -8,8 +8,6 @@ from typing import Any
 from worker_dispatcher.reports.verdict import Kept
 from worker_dispatcher.reports.wording import shown
 
-__all__ = ["brief", "for_json"]
-
 _PLAIN = (type(None), bool, int, float)
 _SHORT, _LONG = 1_000, 10_000  # characters of a text that stands for a result: in tables, in a log
 

@@ -14,8 +14,6 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.rate import steepest
 from worker_dispatcher.reports.rows import Rows
 
-__all__ = ["Peak", "Scan", "find_peak", "scan_peaks"]
-
 Ints = NDArray[np.int64]
 
 _LEAF = 64  # starts that are solved as one table; 32 to 128 measure alike

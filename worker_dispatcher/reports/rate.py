@@ -9,8 +9,6 @@ import numpy as np
 
 from worker_dispatcher.reports.rows import Floats, Rows
 
-__all__ = ["in_flight", "notable_peak", "peak_rate", "steady_tps", "steepest"]
-
 __tracebackhide__ = True  # see tracebacks
 
 _EDGE = 0.1  # share of the span left out at each end of a steady rate: ramp-up and stragglers

@@ -15,14 +15,21 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.doubles import attempts_before
-from worker_dispatcher.records import DROPPED, NOT_RUN, OK, PENDING, RESUMED, ROUNDING, STATUS_NAMES, Records
+from worker_dispatcher.records import (
+    DROPPED,
+    NOT_RUN,
+    OK,
+    PENDING,
+    RESUMED,
+    ROUNDING,
+    STATUS_NAMES,
+    Records,
+    attempts_before,
+)
 from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
 from worker_dispatcher.reports.rows import Earlier, Floats, Rows, judged, mappings, well_formed
 from worker_dispatcher.reports.verdict import successes, successes_in_1x
 from worker_dispatcher.reports.wording import shown
-
-__all__ = ["LogReader", "Reader", "RecordsReader"]
 
 _Places: TypeAlias = NDArray[np.intp]
 _MOST_ATTEMPTS = 1 << 40  # more are a log's mistake

@@ -25,8 +25,6 @@ from worker_dispatcher.reports.outputs.workbook import write_workbook
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.zipped import open_to_write
 
-__all__ = ["Report", "make_report"]
-
 __tracebackhide__ = True  # see tracebacks
 
 FilePath: TypeAlias = "str | os.PathLike[str]"

@@ -16,8 +16,6 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.failures import Failed, group_errors, raised_of_log
 from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
-__all__ = ["Earlier", "Floats", "Rows", "judged", "mappings", "well_formed"]
-
 __tracebackhide__ = True  # see tracebacks
 
 Floats = NDArray[np.float64]

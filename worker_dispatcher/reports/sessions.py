@@ -18,8 +18,6 @@ import numpy as np
 from worker_dispatcher.reports.rows import Earlier, Floats, Rows
 from worker_dispatcher.units import seconds_text
 
-__all__ = ["Sessions"]
-
 
 class Sessions:
     """spans: when each began and ended, by its own clock (Unix seconds), in the order in which they recorded."""

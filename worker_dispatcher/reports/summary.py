@@ -12,19 +12,6 @@ import numpy as np
 
 from worker_dispatcher.reports.rows import Floats, Rows
 
-__all__ = [
-    "PERCENTILES",
-    "Span",
-    "nearest_rank",
-    "percentile_name",
-    "percentile_tables",
-    "percentiles_of",
-    "rate_of",
-    "render_summary",
-    "summary_of_run",
-]
-
-
 __tracebackhide__ = True  # see tracebacks
 
 

@@ -11,22 +11,6 @@ from numpy.typing import NDArray
 from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.rows import Floats
 
-__all__ = [
-    "MOST_BARS",
-    "Bins",
-    "Busy",
-    "Histogram",
-    "Tails",
-    "bins_of",
-    "busy_shares",
-    "histogram",
-    "idle_tails",
-    "in_flight_over_time",
-    "percentiles_over_time",
-    "round_lengths",
-    "round_step",
-]
-
 _MOST_BINS = 120
 _FEWEST_BINS = 12
 _TASKS_A_BIN = 4

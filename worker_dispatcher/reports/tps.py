@@ -18,8 +18,6 @@ from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.sessions import Sessions
 from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run
 
-__all__ = ["Emit", "additions", "get_tps"]
-
 __tracebackhide__ = True  # see tracebacks
 
 Emit = Callable[[str], None]

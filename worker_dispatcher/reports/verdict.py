@@ -6,22 +6,13 @@ ours   it ended ok, did not return False, and did not return an HTTP response of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
-__all__ = [
-    "NO_SUCCESS",
-    "Kept",
-    "cause_of_log",
-    "no_success",
-    "result_is_success",
-    "row_is_success",
-    "row_is_success_in_1x",
-    "successes",
-    "successes_in_1x",
-]
+from worker_dispatcher.records import Records
 
 NO_SUCCESS = "no_success"
 """The key under which a saved log keeps why it is no success: its result is only a text there."""
@@ -167,3 +158,34 @@ def _is_truthy(result: object) -> bool:
         return bool(result)
     except Exception:
         return True
+
+
+_ENDED = re.compile(rb"[^\0]+")  # in the column of statuses; PENDING is 0
+
+
+class Tally:
+    """How many of the tasks that ended ok are no success.
+
+    Counts when somebody asks, and only what has ended since: a task costs the driver nothing. Used by one thread.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records, self._found, self._reached = records, 0, 0
+        self._open: list[tuple[int, int]] = []  # from where to where tasks had not ended when last looked at
+
+    def count(self) -> int:
+        """All so far. Cost: as `successes`, of what is new, and a look at each run of tasks that had not ended."""
+        if not self._records.keeps:
+            return self._records.without_success
+        status, results = self._records.status, self._records.results
+        spans, self._open = [*self._open, (self._reached, len(status))], []
+        self._reached = len(status)
+        for at, end in spans:
+            for low, high in [found.span() for found in _ENDED.finditer(status, at, end)]:
+                self._found += successes(results[low:high]).count(False)  # a TaskFailure is not among them
+                if at < low:
+                    self._open.append((at, low))
+                at = high
+            if at < end:
+                self._open.append((at, end))
+        return self._found

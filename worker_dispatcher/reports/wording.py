@@ -12,14 +12,6 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
-__all__ = [
-    "printable",
-    "shown",
-    "sparkline",
-    "text_width",
-    "wrapped",
-]
-
 _MOST_COLUMNS, _FEWEST_COLUMNS = 80, 40  # of a terminal; no other gets longer or shorter lines
 _LONGEST = 200  # characters of a value that a table shows
 _BARS = "▁▂▃▄▅▆▇█"

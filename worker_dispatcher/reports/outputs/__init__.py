@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["FORMS", "expect_name", "load"]
-
 # Form of output: the module that makes it, the extra that brings it, how a message calls the form.
 FORMS: Mapping[str, tuple[str, str, str]] = {
     "html": ("plotly.offline", "report", "an HTML report"),

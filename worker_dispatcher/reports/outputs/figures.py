@@ -27,8 +27,6 @@ from worker_dispatcher.reports.timeline import (
 from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
-__all__ = ["COLORS", "Figure", "Unit", "charts_of", "figures_of"]
-
 COLORS = {
     "succeeded": "#2f8f6b",
     "failed": "#d1495b",

@@ -14,8 +14,6 @@ from worker_dispatcher.reports.wording import shown
 if TYPE_CHECKING:  # a log can be written whatever cannot be loaded
     from worker_dispatcher.reports.digest import Digest
 
-__all__ = ["report_as_data", "write_json", "write_jsonl"]
-
 _LONGEST = 10_000  # characters of the text that stands for a value that JSON cannot hold
 
 

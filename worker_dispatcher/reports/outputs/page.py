@@ -16,8 +16,6 @@ from worker_dispatcher.reports.outputs.table import NO_FIELDS, Fields, values_of
 from worker_dispatcher.reports.wording import printable, shown
 from worker_dispatcher.units import count_text, counted, round_seconds_text, seconds_text, share_text
 
-__all__ = ["notebook_html", "page_text"]
-
 # Nothing is loaded and nothing is sent, whatever a task's text may try.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 

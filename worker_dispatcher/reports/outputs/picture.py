@@ -16,8 +16,6 @@ from worker_dispatcher.reports.outputs.figures import COLORS, Figure, charts_of
 from worker_dispatcher.reports.wording import printable
 from worker_dispatcher.units import count_text, counted, round_seconds_text
 
-__all__ = ["write_picture"]
-
 _INCHES = (12.8, 9.0)
 _SENTENCE = 170  # characters that fit in a line of the headline
 

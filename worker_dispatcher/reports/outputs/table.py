@@ -14,8 +14,6 @@ from worker_dispatcher.reports.failures import place_of
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["COLUMNS", "NO_FIELDS", "Fields", "RawFields", "cells_of_log", "fields_of", "values_of", "write_csv"]
-
 __tracebackhide__ = True  # see tracebacks
 
 COLUMNS = (

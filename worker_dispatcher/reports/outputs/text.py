@@ -8,8 +8,6 @@ from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.wording import printable, sparkline, text_width, wrapped
 from worker_dispatcher.units import count_text, counted, rate_text, round_seconds_text, seconds_text, share_text
 
-__all__ = ["report_text"]
-
 _WIDEST = 79  # characters of a line of the widest text
 _MOST_GROUPS = 10
 _LEAST_WIDTH = 8  # of a number in a table

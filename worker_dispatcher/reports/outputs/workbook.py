@@ -20,8 +20,6 @@ from worker_dispatcher.reports.outputs.table import COLUMNS, NO_FIELDS, Fields, 
 from worker_dispatcher.reports.timeline import percentiles_over_time
 from worker_dispatcher.reports.wording import printable, shown
 
-__all__ = ["write_workbook"]
-
 MOST_ROWS = 1_048_576  # of a sheet, by the file format
 _LONGEST = 32_000  # characters of a cell; the format ends at 32 767
 _LARGEST = 2**53  # what a cell's number holds exactly
