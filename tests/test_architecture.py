@@ -120,7 +120,6 @@ NOT_LOADED_BY_A_FIRST_CALL = [
             "cli",
             "config.legacy",
             "config.spelling",
-            "config.table",
             "dispatch.abort",
             "dispatch.banner",
             "dispatch.record_stream",

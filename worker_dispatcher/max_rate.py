@@ -17,9 +17,9 @@ from worker_dispatcher.units import seconds_in
 if TYPE_CHECKING:
     from worker_dispatcher.config.dicts import ConfigDict
     from worker_dispatcher.reports.check import Verdict
-    from worker_dispatcher.reports.facts import Facts
     from worker_dispatcher.reports.health import Health
     from worker_dispatcher.reports.report import Report
+    from worker_dispatcher.reports.run_data import RunData
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -161,7 +161,7 @@ class _Search:
 
         config = _at_rate(self._config, rate, self._duration)
         report = make_report(Run.of(config).drive())
-        trial = Trial(rate, report.check(self._checks), report.health, _unserved(report.facts), report)
+        trial = Trial(rate, report.check(self._checks), report.health, _unserved(report.run), report)
         self.trials.append(trial)
         if self._verbose:
             say(str(trial))
@@ -179,8 +179,8 @@ class _Search:
         return MaxRate(self.low, self.high, lowest.failed_by, tuple(self.trials))
 
 
-def _unserved(facts: Facts) -> float:
-    rows, dropped = facts.all_rows, len(facts.dropped)
+def _unserved(run: RunData) -> float:
+    rows, dropped = run.all_rows, len(run.dropped)
     late = 0
     if rows.queue_delays is not None:
         last = float((rows.starts - rows.queue_delays).max())  # when the last was due

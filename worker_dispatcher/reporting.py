@@ -100,10 +100,10 @@ def _journal_as_logs(source: object) -> object:
 
     if not is_database(source):
         return source
-    from worker_dispatcher.reports.facts import Facts
+    from worker_dispatcher.reports.run_data import RunData
 
     logs, info = read_run(source)
-    return Facts(logs, info)
+    return RunData(logs, info)
 
 
 def _knows_ascii_only() -> bool:

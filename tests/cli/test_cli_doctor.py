@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher.cli import doctor
+from worker_dispatcher.cli.commands import doctor
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc import cores as machine
 

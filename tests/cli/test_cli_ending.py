@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import worker_dispatcher
-from worker_dispatcher.cli import doctor
+from worker_dispatcher.cli.commands import doctor
 
 Call = Callable[..., Any]
 SHAPES = {"threads": ["--workers", "4"], "processes": ["--processes", "--workers", "4"], "grid": ["--grid", "2x2"]}

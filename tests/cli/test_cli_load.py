@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher.cli.load import stages
+from worker_dispatcher.cli.commands.load import stages
 from worker_dispatcher.dispatch.progress_display import Progress
 from worker_dispatcher.reports import outputs
 

@@ -39,7 +39,7 @@ def test_a_log_on_standard_output_is_alone_there(folder: Path, shape: list[str])
     assert ended.returncode == 0
     (folder / "run.jsonl").write_text(ended.stdout)
     made = worker_dispatcher.report("run.jsonl", verbose=False)
-    assert [log["result"] for log in made.facts.logs] == [1, 2, 3]
+    assert [log["result"] for log in made.run.logs] == [1, 2, 3]
     for words in ("printed 2", "echoed 2", "done in", "written: -"):
         assert words in ended.stderr
 
@@ -172,7 +172,7 @@ def test_a_gzipped_list_is_read(folder: Path, how: str) -> None:
     (folder / "list").write_bytes(gzip.compress(b"a\nbb\nccc"))
     ended = shell(f"{COMMAND} run orders:fetch --quiet --log run.jsonl {how}")
     assert (ended.returncode, ended.stderr) == (0, "")
-    logs = worker_dispatcher.report("run.jsonl", verbose=False).facts.logs
+    logs = worker_dispatcher.report("run.jsonl", verbose=False).run.logs
     assert [log["metadata"]["length"] for log in logs] == [1, 2, 3]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher.cli.place import NEEDED
+from worker_dispatcher.cli.target import NEEDED
 
 Call = Callable[..., Any]
 SHAPES = {"threads": [], "processes": ["--processes"], "grid": ["--grid", "2x2"]}
@@ -143,7 +143,7 @@ def test_the_log_is_written_whatever_becomes_of_the_report(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("the report failed")
 
-    monkeypatch.setattr("worker_dispatcher.cli.load.report", fails)
+    monkeypatch.setattr("worker_dispatcher.cli.commands.load.report", fails)
     with pytest.raises(RuntimeError, match="the report failed"):
         call("load", "orders:whoami", "--rate", "20", "--duration", "0.2", "--log", "run.jsonl")
     assert len(logs("run.jsonl")) == 4

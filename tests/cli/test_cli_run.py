@@ -28,7 +28,7 @@ def test_each_line_is_a_task_and_the_log_has_the_results(call: Call, folder: Pat
     assert "- Tasks Count: 4" in said.out
     assert "Total Concurrency: 2 Active" in said.out
     assert said.out.endswith("written: run.jsonl\n")
-    assert len(worker_dispatcher.report("run.jsonl", verbose=False).facts.logs) == 4
+    assert len(worker_dispatcher.report("run.jsonl", verbose=False).run.logs) == 4
 
 
 def test_a_count_makes_that_many_tasks(call: Call, logs: Call) -> None:

@@ -95,11 +95,11 @@ def test_what_a_server_has_answered_is_what_the_report_says(server: Server, shap
     assert sorted(number for number, _, _ in server.log) == list(range(1, RATE * SECONDS + 1))
     for made in (live, wd.report(live.to_jsonl(tmp_path / "run.jsonl")), wd.report(journal)):
         assert made.tps["count"]["total"] == len(server.log)
-        assert made.facts.outcomes == {"succeeded": answered[200], "no success": answered[503] + answered[404]}
-        assert {group.type: group.count for group in made.facts.failures} == {
+        assert made.run.outcomes == {"succeeded": answered[200], "no success": answered[503] + answered[404]}
+        assert {group.type: group.count for group in made.run.failures} == {
             f"HTTP {status}": count for status, count in answered.items() if status != 200
         }
-        planned = made.facts.rows.planned
+        planned = made.run.rows.planned
         assert planned is not None
         assert planned[1] - planned[0] == pytest.approx(SECONDS)
         ended = max(planned[1], *(at for _, status, at in server.log if status == 200))

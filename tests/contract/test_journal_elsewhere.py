@@ -90,10 +90,10 @@ def test_what_succeeded_is_the_same_where_classes_are_missing(
     assert (no["result"], nothing["result"]) == (False, None)
     assert failed["error"]["message"] == "no such order"
     again = wd.report(tmp_path / "run.db")
-    assert dict(again.facts.outcomes) == dict(made.facts.outcomes) == {"succeeded": 11, "no success": 1, "error": 1}
-    assert [group.type for group in again.facts.failures] == [group.type for group in made.facts.failures]
+    assert dict(again.run.outcomes) == dict(made.run.outcomes) == {"succeeded": 11, "no success": 1, "error": 1}
+    assert [group.type for group in again.run.failures] == [group.type for group in made.run.failures]
     saved = wd.report(again.to_jsonl(tmp_path / "run.jsonl"))
-    assert dict(saved.facts.outcomes) == dict(made.facts.outcomes)
+    assert dict(saved.run.outcomes) == dict(made.run.outcomes)
 
 
 def test_a_response_is_judged_by_its_status_where_its_library_is_missing(
@@ -103,8 +103,8 @@ def test_a_response_is_judged_by_its_status_where_its_library_is_missing(
     made = recorded(module.respond, [200, 503, 204, 404, 503], tmp_path)
     gone(monkeypatch, "requests", "urllib3")
     again = wd.report(tmp_path / "run.db")
-    assert dict(again.facts.outcomes) == dict(made.facts.outcomes) == {"succeeded": 2, "no success": 3}
-    assert [(group.type, group.count) for group in again.facts.failures] == [("HTTP 503", 2), ("HTTP 404", 1)]
+    assert dict(again.run.outcomes) == dict(made.run.outcomes) == {"succeeded": 2, "no success": 3}
+    assert [(group.type, group.count) for group in again.run.failures] == [("HTTP 503", 2), ("HTTP 404", 1)]
     assert not again.check("failed==0")
 
 
@@ -118,7 +118,7 @@ def test_a_class_that_fails_as_it_is_loaded_costs_its_row_and_no_success(
     monkeypatch.setattr(module.Order, "__setstate__", refuse, raising=False)
     (log,) = wd.read_journal(tmp_path / "run.db")
     assert repr(log["result"]) == "<cannot be loaded here: RuntimeError: of another version>"
-    assert dict(wd.report(tmp_path / "run.db").facts.outcomes) == {"succeeded": 1}
+    assert dict(wd.report(tmp_path / "run.db").run.outcomes) == {"succeeded": 1}
 
 
 def test_an_item_whose_class_is_missing_costs_nothing_else(

@@ -9,9 +9,9 @@ import pytest
 
 import worker_dispatcher as wd
 from worker_dispatcher.records import Records
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.json_lines import report_as_data
 from worker_dispatcher.reports.report import make_report
+from worker_dispatcher.reports.run_data import RunData
 
 
 def visit(id, metadata):
@@ -53,9 +53,9 @@ def no_dicts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_report_of_a_run_is_that_of_its_logs(worker: dict[str, Any], task: dict[str, Any]) -> None:
     run = wd.launch(config(worker, **task)).wait(30)
     made, tps = make_report(run), run.tps(display_intervals=True)
-    read = report_as_data(made._digest)
-    by_dicts = make_report(Facts(run.logs, run.info, run.config, run.dropped))
-    assert read == report_as_data(by_dicts._digest)
+    read = report_as_data(made._data)
+    by_dicts = make_report(RunData(run.logs, run.info, run.config, run.dropped))
+    assert read == report_as_data(by_dicts._data)
     assert tps == wd.get_tps(run.logs, display_intervals=True)
     assert str(made) == str(by_dicts)
 
@@ -65,8 +65,8 @@ def test_a_resumed_run_is_reported_as_its_logs_are(tmp_path: Any) -> None:
     journal = {"journal": str(tmp_path / "run.journal")}
     for _ in range(2):
         run = wd.launch(config({"number": 2}) | journal).wait(30)
-        read = report_as_data(make_report(run)._digest)
-        assert read == report_as_data(make_report(Facts(run.logs, run.info, run.config, run.dropped))._digest)
+        read = report_as_data(make_report(run)._data)
+        assert read == report_as_data(make_report(RunData(run.logs, run.info, run.config, run.dropped))._data)
     assert read["phases"]["resumed"] > 0
 
 
@@ -89,7 +89,7 @@ def test_what_somebody_has_changed_in_the_logs_of_the_last_run_counts() -> None:
     for log in wd.get_logs()[:4]:
         log["result"] = False
     assert wd.get_tps()["count"]["success"] == 6
-    assert wd.report().facts.outcomes == {"succeeded": 6, "no success": 4}
+    assert wd.report().run.outcomes == {"succeeded": 6, "no success": 4}
 
 
 def test_what_on_done_adds_counts_where_reports_go_by_it(shape: Any, run: Any) -> None:
@@ -100,7 +100,7 @@ def test_what_on_done_adds_counts_where_reports_go_by_it(shape: Any, run: Any) -
         return result
 
     run(shape, lambda id: id, 4, callback={"on_done": add})
-    assert wd.report().facts.outcomes == {"succeeded": 3, "no success": 1}
+    assert wd.report().run.outcomes == {"succeeded": 3, "no success": 1}
     assert wd.get_tps()["percentiles"]["queue_delay"]["p50"] == 1.0
 
 

@@ -90,7 +90,7 @@ def test_a_load_counts_a_retried_task_s_wait_up_to_its_first_attempt(tmp_path: P
     mode = {"enabled": True, "pacing": [0.0, 0.1, 0.2, 0.3], "max_workers": 2}
     run = wd.launch(config(tmp_path, worker={"frequency_mode": mode}, journal=tmp_path / "run.db")).wait(60)
     for made in (wd.report(run), wd.report(run.logs), wd.report(tmp_path / "run.db")):
-        for one in made.facts.logs:
+        for one in made.run.logs:
             first = one["earlier_attempts"][0][0]
             assert one["queue_delay"] == pytest.approx(first - one["scheduled_at"], abs=1e-5)
             assert one["response_time"] == pytest.approx(one["ended_at"] - one["scheduled_at"], abs=1e-5)

@@ -75,7 +75,7 @@ def until_named(cause: str, make: Callable[[], Report]) -> Report:
 
 
 def same_from_what_is_saved(made: Report, folder: Path) -> None:
-    for saved in (made.to_jsonl(folder / "run.jsonl"), folder / "run.db", made.facts.logs):
+    for saved in (made.to_jsonl(folder / "run.jsonl"), folder / "run.db", made.run.logs):
         again = wd.report(saved)
         assert again.health is not None
         assert made.health is not None

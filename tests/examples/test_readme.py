@@ -22,9 +22,9 @@ from typing import NamedTuple
 import pytest
 
 from benchmarks import how_fast
+from worker_dispatcher.cli.commands.options import option_table
 from worker_dispatcher.config.declare import options
 from worker_dispatcher.config.options import Config
-from worker_dispatcher.config.table import option_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("benchmarks", "scripts", "tests", "worker_dispatcher")
@@ -138,7 +138,7 @@ def test_the_script_with_a_journal_does_nothing_again_when_it_is_run_again(site:
 def test_the_option_table_is_the_one_of_the_code() -> None:
     assert OPTIONS_PAGE.count(OPENING) == OPTIONS_PAGE.count(CLOSING) == 1
     table = OPTIONS_PAGE.partition(OPENING)[2].partition(CLOSING)[0]
-    assert table.strip("\n") == option_table().strip("\n"), "copy config.table.option_table() to its README"
+    assert table.strip("\n") == option_table().strip("\n"), "copy option_table() to its README"
 
 
 def test_the_figures_of_the_pages_are_those_of_the_results_of_benchmarks() -> None:

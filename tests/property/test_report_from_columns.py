@@ -24,11 +24,11 @@ from worker_dispatcher.records import (
     Outcome,
     Records,
 )
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.reports.outputs.json_lines import report_as_data
 from worker_dispatcher.reports.readers import RecordsReader
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.run_data import RunData
 from worker_dispatcher.reports.tps import get_tps
 
 TRACE = 'Traceback (most recent call last):\n  File "/home/user/sizes.py", line {}, in fetch\n    raise\nValueError\n'
@@ -114,11 +114,11 @@ LEDGERS = st.builds(
 )
 
 
-def both(records: Records, known: bool) -> tuple[Facts, Facts]:
+def both(records: Records, known: bool) -> tuple[RunData, RunData]:
     info = {"counts": records.counts()} if known else {}
     logs = records.logs()
-    dicts = Facts(logs, info, {}, records.dropped())
-    return dicts, Facts(RecordsReader(records, records.logs), info, {}, records.dropped())
+    dicts = RunData(logs, info, {}, records.dropped())
+    return dicts, RunData(RecordsReader(records, records.logs), info, {}, records.dropped())
 
 
 def same(a: Any, b: Any) -> None:
@@ -133,8 +133,8 @@ def same(a: Any, b: Any) -> None:
 @given(LEDGERS, st.booleans())
 def test_columns_and_dicts_make_one_report(records: Records, known: bool) -> None:
     dicts, columns = both(records, known)
-    assert report_as_data(Digest(columns)) == report_as_data(Digest(dicts))
-    same(figures_of(Digest(columns)), figures_of(Digest(dicts)))
+    assert report_as_data(ReportData(columns)) == report_as_data(ReportData(dicts))
+    same(figures_of(ReportData(columns)), figures_of(ReportData(dicts)))
     for rows, others in ((columns.rows, dicts.rows), (columns.all_rows, dicts.all_rows)):
         for name in ("starts", "ends", "times", "ok", "response_times", "queue_delays", "errors", "invalidity"):
             same(getattr(rows, name), getattr(others, name))

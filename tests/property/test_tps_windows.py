@@ -17,7 +17,7 @@ from worker_dispatcher.reports import peak as peak_module
 from worker_dispatcher.reports.peak import find_peak, scan_peaks
 from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.summary import nearest_rank, percentiles_of
+from worker_dispatcher.reports.window_numbers import nearest_rank, percentiles_of
 
 Pairs = list[tuple[float, float]]
 

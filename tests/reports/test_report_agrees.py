@@ -40,7 +40,7 @@ def run() -> wd.Run:
             time.sleep(0.02)
         made.cancel()
         made.wait(20)
-        if list(wd.report(made, verbose=False).facts.outcomes) == OUTCOMES:
+        if list(wd.report(made, verbose=False).run.outcomes) == OUTCOMES:
             return made
     pytest.fail(f"{made.info['counts']} in {TRIES} runs")
 

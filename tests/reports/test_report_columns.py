@@ -9,13 +9,13 @@ import pytest
 from made_logs import MIXED, failed, log
 
 from worker_dispatcher import report
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.report import make_report
+from worker_dispatcher.reports.run_data import RunData
 
 DUE = {"queue_delay": 0.25, "response_time": 1.25}
 LOAD = [*(log(n, n / 2, 1.0, **DUE) for n in range(1, 900)), failed(900, 450.0, 1.0, "gone " * 30, **DUE)]
 OF_A_PHASE = [*LOAD, log(901, 451.0, 0.1, phase="warmup", **DUE)]
-STOPPED = Facts(LOAD, {"stopped": "error_rate>50% over the last hundred tasks that had ended by then"})
+STOPPED = RunData(LOAD, {"stopped": "error_rate>50% over the last hundred tasks that had ended by then"})
 
 
 @pytest.fixture(params=[40, 60, 79, 80])

@@ -14,7 +14,7 @@ import pytest
 from made_logs import due, failed, log
 
 from worker_dispatcher import get_tps, report
-from worker_dispatcher.reports.wording import printable, shown
+from worker_dispatcher.reports.safe_text import printable, shown
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -209,7 +209,7 @@ def test_a_text_in_place_of_a_result_makes_no_success_of_a_failure(tmp_path: Pat
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines[0]["result_text"] == "<nothing>"
     assert report(path).rows.ok.tolist() == made.rows.ok.tolist() == [True, True, False]
-    assert get_tps(lines)["count"]["success"] == get_tps(made.facts.logs)["count"]["success"] == 1
+    assert get_tps(lines)["count"]["success"] == get_tps(made.run.logs)["count"]["success"] == 1
 
 
 def test_the_users_own_config_and_items_are_not_shown(tmp_path: Path) -> None:

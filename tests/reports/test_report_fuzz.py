@@ -9,15 +9,15 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.outputs.csv_file import fields_of, write_csv
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.reports.outputs.json_lines import write_json, write_jsonl
 from worker_dispatcher.reports.outputs.page import notebook_html, page_text
 from worker_dispatcher.reports.outputs.picture import write_picture
-from worker_dispatcher.reports.outputs.table import fields_of, write_csv
 from worker_dispatcher.reports.outputs.text import report_text
 from worker_dispatcher.reports.outputs.workbook import write_workbook
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.run_data import RunData
 
 # Without shrinking: a picture takes a quarter of a second, and the logs are short as they are.
 quick = settings(suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
@@ -58,16 +58,16 @@ logs_made = st.lists(
 @given(logs_made)
 @settings(quick, max_examples=60)
 def test_every_output_can_be_written(logs: list[Any]) -> None:
-    digest = Digest(Facts(logs), checks=("p99<1s", "error_rate<=100%"))
+    digest = ReportData(RunData(logs), checks=("p99<1s", "error_rate<=100%"))
     text = report_text(digest)
     assert all(line.isprintable() for line in text.splitlines())
     assert report_text(digest, ascii_only=True).isascii()
     assert notebook_html(digest)
     json.dumps([[figure.data, figure.layout] for figure in figures_of(digest)], allow_nan=False)
     lines, document, table = io.StringIO(), io.StringIO(), io.StringIO()
-    write_jsonl(lines, digest.facts.logs, digest.facts.info, digest.facts.dropped)
+    write_jsonl(lines, digest.run.logs, digest.run.info, digest.run.dropped)
     write_json(digest, document)
-    write_csv(digest.facts, table)
+    write_csv(digest.run, table)
     for line in [*lines.getvalue().splitlines(), document.getvalue()]:
         json.loads(line)
     assert page_text(digest)
@@ -76,9 +76,9 @@ def test_every_output_can_be_written(logs: list[Any]) -> None:
 @given(logs_made)
 @settings(quick, max_examples=8)
 def test_every_picture_and_workbook_can_be_written(logs: list[Any]) -> None:
-    digest = Digest(Facts(logs))
+    digest = ReportData(RunData(logs))
     picture, workbook = io.BytesIO(), io.BytesIO()
     write_picture(digest, picture)
-    write_workbook(digest, workbook, fields_of({"a": lambda notes: notes["a"]}, digest.facts))
+    write_workbook(digest, workbook, fields_of({"a": lambda notes: notes["a"]}, digest.run))
     assert picture.getvalue().startswith(b"\x89PNG")
     assert workbook.getvalue().startswith(b"PK")

@@ -19,11 +19,11 @@ from made_logs import ALL_FAILED, BEGAN, EMPTY, INSTANT, MIXED, ONE, due, failed
 
 import worker_dispatcher
 from worker_dispatcher import Report, get_tps, report
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs import workbook
 from worker_dispatcher.reports.outputs.figures import figures_of
+from worker_dispatcher.reports.report_data import ReportData
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.run_data import RunData
 
 RUNS = {"empty": EMPTY, "one": ONE, "instant": INSTANT, "all failed": ALL_FAILED, "mixed": MIXED}
 every_run = pytest.mark.parametrize("logs", RUNS.values(), ids=RUNS.keys())
@@ -61,7 +61,7 @@ def test_a_run_that_is_shorter_than_the_stretch_of_its_peak_has_none(seconds: fl
     """Over a second, ten tasks in 0.4 s are a peak of 10/s, and a rate of 25/s."""
     made = report([log(1 + at, seconds * at / 10, seconds / 10) for at in range(10)])
     assert (", peak " in str(made).splitlines()[0]) is shown
-    cards = {name: value for name, value, _ in made._digest.headline}
+    cards = {name: value for name, value, _ in made._data.headline}
     assert (cards["Peak"] != "-") is shown
 
 
@@ -193,7 +193,7 @@ def test_the_picture_is_a_png_of_the_promised_size(logs: list[dict[str, Any]], t
 def test_the_charts_are_what_plotly_accepts(logs: list[dict[str, Any]]) -> None:
     import plotly.graph_objects as plotly  # type: ignore[import-untyped]
 
-    drawn = figures_of(Digest(Facts(logs)))
+    drawn = figures_of(ReportData(RunData(logs)))
     for figure in drawn:
         plotly.Figure(data=figure.data, layout=figure.layout)  # raises for a wrong name or value
     assert [figure.name for figure in drawn] == (
@@ -202,7 +202,7 @@ def test_the_charts_are_what_plotly_accepts(logs: list[dict[str, Any]]) -> None:
 
 
 def test_the_charts_count_every_task_once() -> None:
-    rates, _, spread, in_flight, workers = figures_of(Digest(Facts(MIXED)))
+    rates, _, spread, in_flight, workers = figures_of(ReportData(RunData(MIXED)))
     step = rates.data[0]["width"]
     drawn = {trace["name"]: sum(trace["y"]) * step for trace in rates.data[:2]}
     offered = sum(rates.data[-1]["y"][:-1]) * step
@@ -285,11 +285,11 @@ def test_a_run_shows_itself_in_a_notebook() -> None:
 
 def test_tasks_that_did_not_run_are_counted() -> None:
     info = {"counts": {"ok": 1, "error": 0, "not_run": 4, "dropped": 2}}
-    text = str(Report(Digest(Facts(ONE, info))))
+    text = str(Report(ReportData(RunData(ONE, info))))
     assert text.startswith("7 tasks in")
     assert re.search(r"^not_run +4 ", text, re.MULTILINE)
     assert re.search(r"^dropped +2 ", text, re.MULTILINE)
-    assert Report(Digest(Facts(ONE, info))).check("dropped==0").findings[0].observed == 2
+    assert Report(ReportData(RunData(ONE, info))).check("dropped==0").findings[0].observed == 2
 
 
 def test_malformed_logs_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -366,26 +366,26 @@ def test_the_function_and_the_package_do_not_hide_each_other(first: str, run_pyt
 
 
 def test_times_count_from_the_first_due_time() -> None:
-    assert Facts(MIXED).began == min(one["scheduled_at"] for one in MIXED)
-    assert Facts(ONE).began == BEGAN
+    assert RunData(MIXED).began == min(one["scheduled_at"] for one in MIXED)
+    assert RunData(ONE).began == BEGAN
 
 
 def test_dropped_tasks_were_offered_and_survive_a_file(tmp_path: Path) -> None:
     logs = [due(log(n, n / 10, 0.05), n / 10) for n in range(50)]
     dropped = [{"task_id": 100 + n, "scheduled_at": BEGAN + 2 + n / 10, "phase": "main"} for n in range(10)]
     info = {"counts": {"ok": 50, "dropped": 10}, "stopped": "error_rate>50%: seen <b>"}
-    first = Report(Digest(Facts(logs, info, {}, dropped)))
+    first = Report(ReportData(RunData(logs, info, {}, dropped)))
     again = report(first.to_jsonl(tmp_path / "run.jsonl"))
     for made in (first, again):
         assert made.check("dropped==10")
         assert "stopped early: error_rate>50%" in made.text()
-        rates = figures_of(Digest(made.facts))[0]
+        rates = figures_of(ReportData(made.run))[0]
         assert sum(rates.data[-1]["y"][:-1]) * rates.data[0]["width"] == pytest.approx(60)
     assert again.as_data() == first.as_data()
 
 
 def test_a_run_of_a_few_tasks_shows_each_as_a_bar() -> None:
-    workers = figures_of(Digest(Facts([log(n, n % 7, 0.5, worker=n % 3) for n in range(30)])))[-1]
+    workers = figures_of(ReportData(RunData([log(n, n % 7, 0.5, worker=n % 3) for n in range(30)])))[-1]
     assert [(trace["type"], len(trace["x"])) for trace in workers.data] == [("bar", 30)]
     assert workers.layout["yaxis"]["categoryarray"] == ["0", "1", "2"]
 
@@ -395,6 +395,6 @@ def test_warm_up_is_named_and_left_out() -> None:
     logs = [one | {"phase": "warmup" if number < 10 else "main"} for number, one in enumerate(logs)]
     made = report(logs)
     assert "phases: warmup 10, main 30" in made.text()
-    assert made.facts.counts == {"ok": 40}
+    assert made.run.counts == {"ok": 40}
     if len(made.rows) == 30:  # Rows leaves the warm-up out
         assert made.check("p99<100ms")

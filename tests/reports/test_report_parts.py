@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_logs import ALL_FAILED, BEGAN, MIXED, ONE, TRACEBACK, due, failed, log
 
-from worker_dispatcher.reports.facts import Facts
-from worker_dispatcher.reports.failures import place_of
+from worker_dispatcher.reports.failure_groups import place_of
 from worker_dispatcher.reports.health import generator_health
+from worker_dispatcher.reports.run_data import RunData
+from worker_dispatcher.reports.safe_text import printable, sparkline
 from worker_dispatcher.reports.timeline import (
     bins_of,
     busy_shares,
@@ -24,15 +25,14 @@ from worker_dispatcher.reports.timeline import (
     round_lengths,
     round_step,
 )
-from worker_dispatcher.reports.wording import printable, sparkline
 from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
 moments = st.floats(0, 50).map(lambda value: round(value, 3))
 runs = st.lists(st.tuples(moments, st.floats(0, 9).map(lambda value: round(value, 3)), st.booleans()), min_size=1)
 
 
-def facts(run: list[tuple[float, float, bool]]) -> Facts:
-    return Facts([log(n, start, took, result=ok, worker=n % 5) for n, (start, took, ok) in enumerate(run)])
+def facts(run: list[tuple[float, float, bool]]) -> RunData:
+    return RunData([log(n, start, took, result=ok, worker=n % 5) for n, (start, took, ok) in enumerate(run)])
 
 
 @given(runs)
@@ -66,7 +66,7 @@ def test_tasks_in_flight_are_those_that_have_begun_and_not_ended(run: list[tuple
 
 
 def test_percentiles_over_time_are_observed_values_of_their_bin() -> None:
-    made = Facts(MIXED)
+    made = RunData(MIXED)
     bins = bins_of(made)
     lines = percentiles_over_time(made, made.rows.times, bins, (50, 99, 100))
     place = np.clip(((made.rows.ends - made.began + 1e-6) / bins.step).astype(int), 0, len(bins) - 1)
@@ -93,7 +93,7 @@ def test_a_worker_is_as_busy_as_its_tasks_are_long(run: list[tuple[float, float,
 
 
 def test_many_workers_are_shown_in_groups_of_neighbours() -> None:
-    busy = busy_shares(Facts([log(n, 0, 1, worker=n) for n in range(1, 151)]))
+    busy = busy_shares(RunData([log(n, 0, 1, worker=n) for n in range(1, 151)]))
     assert len(busy.names) == 50
     assert (busy.names[0], busy.names[-1]) == ("1 to 3", "148 to 150")
     assert busy.shares == pytest.approx(np.ones_like(busy.shares))
@@ -101,11 +101,11 @@ def test_many_workers_are_shown_in_groups_of_neighbours() -> None:
 
 def test_a_straggler_is_named_with_what_it_cost() -> None:
     logs = [log(n, 0.0, 1.0, worker=n) for n in range(1, 5)] + [log(9, 1.0, 3.0, worker=2)]
-    tails = idle_tails(Facts(logs))
+    tails = idle_tails(RunData(logs))
     assert tails is not None
     assert (tails.last, tails.row, tails.alone) == ("2", 4, pytest.approx(3.0))
     assert tails.idle == pytest.approx(9 / 16)
-    assert idle_tails(Facts(ONE)) is None
+    assert idle_tails(RunData(ONE)) is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.lists(st.floats(0, 1e6)))
@@ -131,7 +131,7 @@ def test_there_are_always_a_few_round_lengths(low: float, high: float) -> None:
 
 def test_bursts_are_the_bins_of_a_run_in_bursts() -> None:
     logs = [due(log(n, n // 20 * 0.3 + 0.01, 0.02), n // 20 * 0.3) for n in range(400)]
-    bins = bins_of(Facts(logs))
+    bins = bins_of(RunData(logs))
     assert bins.step == 0.3
     assert set(bins.offered.tolist()) == {20}
 
@@ -145,7 +145,7 @@ def test_failures_are_grouped_by_type_and_line() -> None:
         log(78, 0, 1, result=False),
         log(79, 0, 1, result=False),
     ]
-    groups = Facts([*logs, log(80, 0, 1, status="timeout", result=None)]).failures
+    groups = RunData([*logs, log(80, 0, 1, status="timeout", result=None)]).failures
     assert [(one.type, one.place, one.count) for one in groups] == [
         ("ValueError", "orders.py:12", 20),
         ("returned False", "", 2),
@@ -171,13 +171,13 @@ def test_the_place_is_the_last_line_of_the_users_own_code(traceback: str, place:
     assert place_of(traceback) == place
 
 
-def load_test(late: float) -> Facts:
+def load_test(late: float) -> RunData:
     """200 tasks that start `late` seconds after they are due, one at a time."""
-    return Facts([due(log(n, n / 10 + late, 0.01), n / 10) for n in range(200)])
+    return RunData([due(log(n, n / 10 + late, 0.01), n / 10) for n in range(200)])
 
 
-def capped(logs: Any, most: int | None, **more: Any) -> Facts:
-    return Facts(logs, {"load": {"max_workers": most, **more}})
+def capped(logs: Any, most: int | None, **more: Any) -> RunData:
+    return RunData(logs, {"load": {"max_workers": most, **more}})
 
 
 @pytest.mark.parametrize(("late", "ok"), [(0.0005, True), (0.009, True), (0.05, False), (3.0, False)])
@@ -195,7 +195,7 @@ def test_tasks_that_are_due_and_not_begun_do_not_count_as_running() -> None:
         health = generator_health(capped(logs, most))
         assert health is not None
         assert (health.ok, health.cause, health.judged, health.late) == (False, "generator", 1000, 1000)
-    unsaid = generator_health(Facts(logs))
+    unsaid = generator_health(RunData(logs))
     assert unsaid is not None
     assert unsaid.cause == "generator"
 
@@ -255,12 +255,12 @@ def test_what_is_dropped_beside_idle_workers_is_the_generators_doing() -> None:
     busy = [{"scheduled_at": BEGAN + n / 10 + 0.02, "phase": "main"} for n in range(20)]
     found = {}
     for name, dropped in (("generator", idle), ("workers", busy)):
-        health = generator_health(Facts(logs, {"load": {"max_workers": 1}}, dropped=dropped))
+        health = generator_health(RunData(logs, {"load": {"max_workers": 1}}, dropped=dropped))
         assert health is not None
         found[name] = health
         assert health.cause == name
     assert "20 of 40 tasks were dropped" in found["workers"].sentence
-    assert generator_health(Facts(ALL_FAILED)) is None
+    assert generator_health(RunData(ALL_FAILED)) is None
 
 
 def test_the_sentence_never_contradicts_its_own_figures() -> None:
@@ -273,13 +273,13 @@ def test_the_sentence_never_contradicts_its_own_figures() -> None:
 
 def test_the_slowest_come_first_by_the_time_from_when_they_were_due() -> None:
     logs: list[dict[str, Any]] = [due(log(n, 1.0 + n, 0.1 * n), 1.0) for n in range(30)]
-    assert Facts(logs).slowest(3) == [29, 28, 27]
-    assert Facts([failed(n, 0, n % 7) for n in range(30)]).slowest(2) == [6, 13]
+    assert RunData(logs).slowest(3) == [29, 28, 27]
+    assert RunData([failed(n, 0, n % 7) for n in range(30)]).slowest(2) == [6, 13]
 
 
 def test_other_columns_are_read_beside_the_rows_that_are_left() -> None:
     logs = [{"task_id": 0}, log(1, 0, 1, worker=7), log(2, 0, math.nan, worker=8), log(3, 0, 1, worker=9)]
-    made = Facts(logs)
+    made = RunData(logs)
     assert [made.log(row)["task_id"] for row in range(len(made.rows))] == [1, 3]
     assert made.workers[1] == ["7", "9"]
     assert made.workers[0].tolist() == [0, 1]
@@ -330,35 +330,35 @@ def test_cut_text_says_so() -> None:
 
 def test_a_run_without_bursts_has_bins_of_a_round_length() -> None:
     steady = [log(n, n / 10, 0.1) for n in range(400)]
-    assert (bins_of(Facts(steady)).step, len(bins_of(Facts(steady)))) == (0.5, 80)
+    assert (bins_of(RunData(steady)).step, len(bins_of(RunData(steady)))) == (0.5, 80)
     uneven = [due(log(n, n / 10 + n % 3 / 50, 0.1), n / 10 + n % 3 / 50) for n in range(400)]
-    assert bins_of(Facts(uneven)).step == 0.5
+    assert bins_of(RunData(uneven)).step == 0.5
     jittered = [due(log(n, n // 9 + n // 9 % 2 / 5, 0.1), n // 9 + n // 9 % 2 / 5) for n in range(400)]
-    assert bins_of(Facts(jittered)).step == 0.5
-    assert bins_of(Facts(ONE)).step == 0.05
+    assert bins_of(RunData(jittered)).step == 0.5
+    assert bins_of(RunData(ONE)).step == 0.05
 
 
 def test_a_rest_too_short_for_a_bin_is_in_the_last_one() -> None:
     logs = [log(n, n / 10, 0.1) for n in range(400)]
-    assert len(bins_of(Facts([*logs, log(400, 39.9, 0.12)]))) == 80
-    assert len(bins_of(Facts([*logs, log(400, 39.9, 0.2)]))) == 81
+    assert len(bins_of(RunData([*logs, log(400, 39.9, 0.12)]))) == 80
+    assert len(bins_of(RunData([*logs, log(400, 39.9, 0.2)]))) == 81
 
 
 def test_the_last_group_of_workers_may_be_smaller() -> None:
-    busy = busy_shares(Facts([log(n, 0, 1, worker=n) for n in range(1, 131)]))
+    busy = busy_shares(RunData([log(n, 0, 1, worker=n) for n in range(1, 131)]))
     assert busy.names[-1] == "130"
     assert busy.shares == pytest.approx(np.ones_like(busy.shares))
 
 
 def test_workers_are_listed_by_number_then_by_name() -> None:
-    assert Facts([log(1, 0, 1, worker=name) for name in ("b", 10, None, "a", 9)]).workers[1] == ["9", "10", "a", "b"]
+    assert RunData([log(1, 0, 1, worker=name) for name in ("b", 10, None, "a", 9)]).workers[1] == ["9", "10", "a", "b"]
 
 
 def test_a_task_of_unknown_due_time_was_due_when_it_started() -> None:
-    made = Facts([due(log(1, 1.0, 1), 0.5), log(2, 3.0, 1), due(log(3, 5.0, 1), 4.0) | {"queue_delay": 1e300}])
+    made = RunData([due(log(1, 1.0, 1), 0.5), log(2, 3.0, 1), due(log(3, 5.0, 1), 4.0) | {"queue_delay": 1e300}])
     assert (made.dues - BEGAN).tolist() == [0.5, 3.0, 5.0]
     assert (made.began, made.ended) == (BEGAN + 0.5, BEGAN + 6.0)
-    assert (Facts([]).began, Facts([]).ended) == (0.0, 0.0)
+    assert (RunData([]).began, RunData([]).ended) == (0.0, 0.0)
 
 
 def test_the_verdict_on_the_generator_names_its_lateness() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from made_logs import ALL_FAILED, MIXED, ONE, due, log, many
 
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.picture import write_picture
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.run_data import RunData
 
 FEW_WORKERS = [due(log(n, n * 0.1, 0.1, worker=1), n * 0.001) for n in range(5000)]
 RUNS = {"one": ONE, "failed": ALL_FAILED, "mixed": MIXED, "long": many(2000, seconds=20_000), "few": FEW_WORKERS}
@@ -32,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         save(figure, *given, **more)
 
     def draw(logs: list[dict[str, Any]], checks: tuple[str, ...] = ()) -> Any:
-        write_picture(Digest(Facts(logs), "Orders", checks), io.BytesIO())
+        write_picture(ReportData(RunData(logs), "Orders", checks), io.BytesIO())
         return figures.pop()
 
     monkeypatch.setattr(Figure, "savefig", kept)

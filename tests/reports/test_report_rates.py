@@ -10,7 +10,7 @@ import pytest
 
 import worker_dispatcher as wd
 from worker_dispatcher import report
-from worker_dispatcher.reports.facts import Facts
+from worker_dispatcher.reports.run_data import RunData
 
 
 def at_once(task: object) -> None:
@@ -38,14 +38,14 @@ def test_a_rate_is_that_of_the_planned_window(
 ) -> None:
     made = report(load(**mode))
     for one in (made, report(made.to_jsonl(tmp_path / "run.jsonl"))):
-        assert one.facts.rows.planned is not None
-        assert one.tps["duration"] == pytest.approx(max(planned, one.facts.rows.span[1] - one.facts.rows.span[0]))
+        assert one.run.rows.planned is not None
+        assert one.tps["duration"] == pytest.approx(max(planned, one.run.rows.span[1] - one.run.rows.span[0]))
         assert one.tps["tps"] == pytest.approx(rate, rel=0.2)
         assert one.tps["tps"] <= rate
         assert one.check(f"tps<={rate}")
         assert sum(one["count"]["total"] for one in made.tps["intervals"]) == made.tps["count"]["total"]
         assert max(row["tps"] for row in one.tps["intervals"]) <= 2 * rate
-        assert one._digest.bins.edges[-1] >= planned * 0.95
+        assert one._data.bins.edges[-1] >= planned * 0.95
 
 
 def test_what_fails_after_the_window_of_a_load_is_in_an_interval_too(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_what_fails_after_the_window_of_a_load_is_in_an_interval_too(tmp_path: P
 
     made = report(load(late, rate=10, duration=0.4))
     for one in (made, report(made.to_jsonl(tmp_path / "run.jsonl"))):
-        assert one.facts.rows.ends.max() > one.facts.rows.span[1]
+        assert one.run.rows.ends.max() > one.run.rows.span[1]
         assert sum(interval["count"]["end"] for interval in one.tps["intervals"]) == 4
         assert one.text()
 
@@ -65,7 +65,7 @@ def test_rows_outside_of_the_window_that_a_file_tells_do_no_harm(tmp_path: Path)
     logs = load(rate=10, duration=0.4).logs
     middle = logs[1]["ended_at"] + 0.01
     for window in ({"from": middle, "until": middle + 0.05}, {"from": middle + 9, "until": middle + 10}):
-        made = report(Facts(logs, {"load": window}))
+        made = report(RunData(logs, {"load": window}))
         assert made.tps["count"]["total"] == 4
         assert made.text()
 

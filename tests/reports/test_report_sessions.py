@@ -74,7 +74,7 @@ def test_all_tasks_count_and_the_pause_is_in_no_number(path: Path) -> None:
 
 def test_every_output_says_so_and_has_the_same_numbers(path: Path, tmp_path: Path) -> None:
     made = wd.report(path)
-    peak = made._digest.peak
+    peak = made._data.peak
     assert peak is not None
     page = html.unescape(re.sub(r"<[^>]+>", " ", made.to_html(tmp_path / "run.html").read_text()))
     for text in (page, made._repr_html_()):
@@ -110,7 +110,7 @@ def test_what_was_saved_of_it_and_the_logs_of_read_journal_say_the_same(path: Pa
 
 
 def test_no_worker_of_an_earlier_session_is_idle_until_the_end(path: Path) -> None:
-    (note,) = [figure.note for figure in figures_of(wd.report(path)._digest) if figure.name == "workers"]
+    (note,) = [figure.note for figure in figures_of(wd.report(path)._data) if figure.name == "workers"]
     assert note == "each bar is a task; 0.0 % of the workers' time passed idle at the end of the last session"
 
 
@@ -150,7 +150,7 @@ def test_the_sessions_of_a_load_have_no_window_between_them(tmp_path: Path) -> N
     assert made.health is not None
     assert made.health.ok
     assert made.tps["percentiles"]["queue_delay"]["p99"] == pytest.approx(0.001)
-    assert max(made._digest.bins.edges) < 14
+    assert max(made._data.bins.edges) < 14
 
 
 def test_one_session_is_told_as_before(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_run_that_went_on_counts_all_tasks_and_says_which_it_measured(tmp_pa
     first, second, *_ = str(made).splitlines()
     assert first.startswith("100 tasks, 70 measured in ")
     assert second == "phases: resumed 30, main 70; the numbers are of the main phase"
-    cards = {name: (value, note) for name, value, note in made._digest.headline}
+    cards = {name: (value, note) for name, value, note in made._data.headline}
     assert cards["Tasks"] == ("100", "70 measured")
     assert cards["Succeeded"] == ("70", "100.0 % of measured")
     assert wd.report(tmp_path / "run.db").tps["count"]["total"] == 100

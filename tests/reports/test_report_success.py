@@ -58,13 +58,13 @@ def test_a_task_that_returns_nothing_is_a_success_everywhere(
     assert report(made.to_jsonl(tmp_path / "run.jsonl")).tps == made.tps
     with made.to_csv(tmp_path / "run.csv").open(newline="") as lines:
         assert {row["success"] for row in csv.DictReader(lines)} == {"True"}
-    assert wd.get_tps(made.facts.logs)["count"]["success"] == 0  # as in 1.x
+    assert wd.get_tps(made.run.logs)["count"]["success"] == 0  # as in 1.x
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_failure_lines_say_what_came_instead_one_for_each_cause(shape: str, tmp_path: Path) -> None:
     made = report(run(answer, range(10), shape))
-    kinds = [(group.count, group.type) for group in made.facts.failures]
+    kinds = [(group.count, group.type) for group in made.run.failures]
     assert kinds == [(4, "HTTP 503"), (2, "returned False"), (2, "HTTP 404")]
     text = made.text()
     assert "succeeded                  2    20.0 %\nno success                 8    80.0 %\n" in text
@@ -98,7 +98,7 @@ def test_failed_is_the_same_number_in_cards_checks_outcomes_and_data() -> None:
 
     with pytest.warns(wd.TaskFailuresWarning):
         made = report(run(mixed, range(20)))
-    cards = {name: (value, note) for name, value, note in made._digest.headline}
+    cards = {name: (value, note) for name, value, note in made._data.headline}
     assert cards["Succeeded"] == ("12", "60.0 %")
     assert cards["Failed"] == ("8", "40.0 %")
     assert made.check("failed==8")

@@ -8,10 +8,10 @@ import pytest
 from made_logs import MIXED, ONE, failed, log
 
 from worker_dispatcher import report
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.reports.outputs.page import page_text
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.run_data import RunData
 from worker_dispatcher.units import counted
 
 
@@ -31,7 +31,7 @@ def test_one_is_no_many(given: tuple[int, str], said: str) -> None:
 
 def test_a_report_of_one_task_has_one_task_and_one_log() -> None:
     assert report(ONE).text().startswith("1 task in ")
-    assert "from 1 log." in page_text(Digest(Facts(ONE)))
+    assert "from 1 log." in page_text(ReportData(RunData(ONE)))
 
 
 def test_a_line_in_a_notebook_is_one_of_a_cell_and_not_of_a_file_that_nobody_knows() -> None:
@@ -56,6 +56,6 @@ def test_a_page_breaks_a_name_between_its_parts_alone(tmp_path: Path) -> None:
 
 
 def test_a_scale_is_called_logarithmic() -> None:
-    notes = {figure.name: figure.note for figure in figures_of(Digest(Facts(MIXED)))}
+    notes = {figure.name: figure.note for figure in figures_of(ReportData(RunData(MIXED)))}
     assert notes["spread"].endswith("logarithmic scale")
     assert "the peak of successes" in notes["rates"]

@@ -138,7 +138,7 @@ def test_a_log_that_is_taken_away_during_a_commit_makes_that_commit_fail(path):
     journal = Journal(path, work, Anchor.take())
     journal.seen(1, range(2))
     journal.record_run(1, [1.0], [2.0], ["a"], 1)
-    db = journal._hold.db
+    db = journal._file.db
     assert db is not None
 
     def unlink_at_commit(statement: str) -> None:

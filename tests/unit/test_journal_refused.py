@@ -239,7 +239,7 @@ def test_a_refused_run_leaves_the_locks_of_a_reader_in_the_same_process(path, tm
     script = f"""
 from pathlib import Path
 from worker_dispatcher.journal import file
-hold = file.Hold({str(path)!r}, {name_of(work)!r}, "")
+hold = file.LockedFile({str(path)!r}, {name_of(work)!r}, "")
 print("held", flush=True)
 input()
 hold.release()
@@ -266,7 +266,7 @@ def test_what_is_held_or_being_read_is_told_without_dropping_its_lock(path, tmp_
     assert not file.is_database(tmp_path / "text")
     with pytest.raises(FileNotFoundError):
         file.is_database(tmp_path / "nothing")
-    code = f"from worker_dispatcher.journal import file; file.Hold({str(path)!r}, {name_of(work)!r}, '')"
+    code = f"from worker_dispatcher.journal import file; file.LockedFile({str(path)!r}, {name_of(work)!r}, '')"
     with opened(path) as journal:
         journal.seen(1, [1])
         journal.record_one(Outcome(1, OK, 1.0, 2.0, result="kept"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker_dispatcher.reports.change import judge_changes, read_changes
-from worker_dispatcher.reports.compare import compare
+from worker_dispatcher.reports.compare import compare, judge_changes, read_changes
 from worker_dispatcher.reports.rows import Rows
 
 

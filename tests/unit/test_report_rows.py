@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker_dispatcher.reports.facts import Facts
-from worker_dispatcher.reports.failures import group_errors
+from worker_dispatcher.reports.failure_groups import group_errors
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.run_data import RunData
 
 GOOD = {"task_id": 1, "started_at": 10.0, "ended_at": 11.5, "duration": 1.25, "result": True, "metadata": {}}
 NAN, INF = float("nan"), float("inf")
@@ -163,6 +163,6 @@ def test_a_key_that_only_one_log_of_many_has_is_read_wherever_that_stands() -> N
 
 def test_what_is_no_success_in_a_rate_is_none_among_the_outcomes() -> None:
     logs = [GOOD, GOOD | {"no_success": 503}, GOOD | {"no_success": "HTTP 503"}, GOOD | {"result": False}]
-    facts = Facts(logs)
+    facts = RunData(logs)
     assert facts.rows.ok.tolist() == [True, False, False, False]
     assert facts.outcomes == {"succeeded": 1, "no success": 3}

@@ -13,7 +13,7 @@ import worker_dispatcher
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, NOT_RUN, OK, TIMEOUT, Failure, Outcome, Records
-from worker_dispatcher.reports.failures import failed_of_log, group_failures
+from worker_dispatcher.reports.failure_groups import failed_of_log, group_failures
 
 TRACE = (
     'Traceback (most recent call last):\n  File "/home/user/sizes.py", line {}, in fetch\n    raise\nValueError: x\n'

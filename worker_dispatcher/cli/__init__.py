@@ -1,13 +1,13 @@
 """The command `worker-dispatcher`, also as `python -m worker_dispatcher`; floor 5.
 
-    main ── one module per command: run  load  report  compare  options  doctor  demo
+    main ── commands/, a module each: run  load  report  compare  options  doctor  demo
               |
-              +── target.py    module:function -> the function; place.py: its folder among the places to import from
+              +── target.py    module:function -> the function; its folder among the places to import from
               +── tasks.py     --list -> the tasks, read while the run goes on
               +── shape.py     options that become the config, and a ConfigError in their names
               +── driving.py   a run that Ctrl-C may end at any time: what is done comes back
-              +── outputs.py   --log, --html, ...: refused before anything starts, written whole; checks.py: --check
-              +── ending.py    exit codes, signals, and what a command cannot do; wording.py: how --help looks
+              +── outputs.py   --log, --html, ...: refused before anything starts, written whole; spool.py: long results
+              +── ending.py    exit codes, signals, and what a command cannot do; help_text.py: how --help looks
               +── streams.py   standard output and error: what could not be written is found out
 
 A command is a function of the parsed arguments that returns the exit code. It may raise Refused (one message, exit
@@ -24,8 +24,8 @@ from importlib import import_module
 from typing import NoReturn, TypeAlias
 
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, interruptible, tell
+from worker_dispatcher.cli.help_text import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.cli.streams import is_absent, output_apart, reason_lost, watch_outputs
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.units import rate_in, seconds_in
 
@@ -175,5 +175,5 @@ def _parsers() -> tuple[argparse.ArgumentParser, _Parsers]:
     parser.add_argument("--version", action="version", version=f"worker-dispatcher {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in COMMANDS:
-        import_module(f"{__name__}.{name}").add(commands)
+        import_module(f"{__name__}.commands.{name}").add(commands)
     return parser, commands.choices

@@ -1,4 +1,5 @@
-"""The function that a command names, as module:function or path/to/file.py:function."""
+"""The function that a command names, as module:function or path/to/file.py:function; and where its folder stands among
+the places to import from: it hides nothing that the command needs."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from worker_dispatcher.cli.ending import Refused
-from worker_dispatcher.cli.place import hidden_by, make_importable
 
 TARGET_HELP = "the function to call: module:function of this folder, or path/to/file.py:function"
 _MOST_NAMES = 5  # that are shown where one is wrong
@@ -35,8 +36,8 @@ def load_target(text: str) -> Callable[..., Any]:
 def _of_name(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise Refused(f"{name!r} is no name of a module; write module:function, or path/to/file.py:function")
-    make_importable(Path.cwd())
-    if reason := hidden_by(Path.cwd(), name):
+    _make_importable(Path.cwd())
+    if reason := _hidden_by(Path.cwd(), name):
         raise Refused(reason)
     return _imported(name, Path.cwd())
 
@@ -45,8 +46,8 @@ def _of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise Refused(f"there is no file {path}{_perhaps(path.name, _names_in(path.parent, '.py'))}")
     folder = path.resolve().parent
-    make_importable(folder)
-    if reason := hidden_by(folder, path.stem):
+    _make_importable(folder)
+    if reason := _hidden_by(folder, path.stem):
         raise Refused(reason)
     module = _imported(path.stem, folder)
     home = getattr(module, "__file__", None)
@@ -85,7 +86,7 @@ def _hint(name: str, error: BaseException, folder: Path) -> str:
         where = "" if root == Path.cwd() else f"in the folder {root} "
         return f"it is part of a package; {where}write {dotted}.{name}:function"
     of = error.name if isinstance(error, ImportError) else getattr(getattr(error, "obj", None), "__name__", None)
-    return hidden_by(folder, of) if isinstance(of, str) else ""
+    return _hidden_by(folder, of) if isinstance(of, str) else ""
 
 
 def _package_of(folder: Path) -> tuple[Path, str] | None:
@@ -139,3 +140,64 @@ def _perhaps(name: str, names: Iterable[str]) -> str:
 def _there_is(names: list[str]) -> str:
     shown = ", ".join(sorted(names)[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
     return f"; it has {shown}" if names else ""
+
+
+# What this package and its extras import: their own names, and of those that they import in turn.
+NEEDED = frozenset(
+    ("PIL", "_plotly_utils", "cloudpickle", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver", "matplotlib")
+    + ("mpl_toolkits", "narwhals", "numpy", "packaging", "plotly", "psutil", "pylab", "pyparsing", "six")
+    + ("threadpoolctl", "tqdm", "tzdata", "worker_dispatcher", "xlsxwriter")
+)
+
+
+def _make_importable(folder: Path) -> None:
+    """The folder becomes a place to import from: after the standard library and before what is installed, as long as
+    it has no module by the name of an installed package that is needed here; else after that. The same in worker
+    processes, which import from the same places in the same order."""
+    library = [one for one in sys.path if _is_of_library(one)]
+    others = [
+        one for one in sys.path if one not in library and os.path.realpath(one or ".") != os.path.realpath(folder)
+    ]
+    last = any(_is_elsewhere(name, [*library, *others]) for name in NEEDED if _module_in(folder, name))
+    sys.path[:] = [*library, *([] if last else [str(folder)]), *others, *([str(folder)] if last else [])]
+
+
+def _hidden_by(folder: Path, name: str) -> str:
+    """Of a module of the folder that cannot be imported since another one has its name, the reason; '' if it can."""
+    top = name.partition(".")[0]
+    if (own := _module_in(folder, top)) is None:
+        return ""
+    if top in sys.stdlib_module_names:
+        return f"{own} has the name of a module of the standard library, which is imported instead; rename it"
+    if sys.path[-1] == str(folder) and _is_elsewhere(top, _places_but(folder)):
+        return f"{own} has the name of an installed package, which is imported instead; rename it"
+    return ""
+
+
+def _is_of_library(place: str) -> bool:
+    home = os.path.dirname(os.path.realpath(os.__file__))
+    where = os.path.realpath(place) if place else ""
+    zipped = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return where in (home, os.path.join(home, "lib-dynload")) or os.path.basename(where) == zipped
+
+
+def _places_but(folder: Path) -> list[str]:
+    return [one for one in sys.path if os.path.realpath(one or ".") != os.path.realpath(folder)]
+
+
+def _is_ours(folder: Path, name: str) -> bool:
+    """True for this very package, where it runs from the folder."""
+    return name == __package__.partition(".")[0] and Path(__file__).resolve().is_relative_to(folder / name)
+
+
+def _module_in(folder: Path, name: str) -> Path | None:
+    """The file or folder that would be imported by this name."""
+    package, module = folder / name, folder / f"{name}.py"
+    if (package / "__init__.py").is_file():
+        return package
+    return module if module.is_file() else None
+
+
+def _is_elsewhere(name: str, places: list[str]) -> bool:
+    found = PathFinder.find_spec(name, places)
+    return found is not None and found.origin is not None

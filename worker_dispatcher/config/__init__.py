@@ -12,7 +12,7 @@
     signature.py  how a user's function wants to be called; asked once for a config, which keeps it
     legacy.py     old names and what they mean now          spelling.py   the likeliest right name for a wrong one
     describe.py   how a value is shown in a message
-    table.py      the options for its README and terminals   dicts.py      the nested dict as types, for editors
+    dicts.py      the nested dict as types, for editors
 
 To add an option, declare its field in options.py: parsing, defaults, messages, suggestions and the table follow. Its
 type in dicts.py does not; a test says what is missing there.

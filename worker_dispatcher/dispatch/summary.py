@@ -143,8 +143,8 @@ def _failure_lines(records: Records, width: int | None) -> Iterator[str]:
     failed = _failed_ids(records)
     if not failed:
         return
-    from worker_dispatcher.reports.failures import failed_in, group_failures
-    from worker_dispatcher.reports.wording import printable
+    from worker_dispatcher.reports.failure_groups import failed_in, group_failures
+    from worker_dispatcher.reports.safe_text import printable
 
     groups = group_failures(failed_in(records, task_id) for task_id in failed)
     yield "first failures"

@@ -9,7 +9,7 @@
 
 * `journal.py`      Journal: what the driver talks to, from one thread at a time
 * `file.py`         the file: created whole, refused if it is not ours, locked while in use
-* `rows.py`         one row for a run of tasks: packed columns, a pickle, large buffers in pieces, two seals
+* `row_format.py`   one row for a run of tasks: packed columns, a pickle, large buffers in pieces, two seals
 * `fingerprint.py`  which function, and a digest of every item
 * `reading.py`      read_journal: the records as `get_logs()` would give them
 
@@ -25,6 +25,6 @@ from __future__ import annotations
 from worker_dispatcher.journal.file import is_database
 from worker_dispatcher.journal.journal import Journal
 from worker_dispatcher.journal.reading import read_journal, read_run
-from worker_dispatcher.journal.rows import LoadFacts, Recorded
+from worker_dispatcher.journal.row_format import LoadFacts, Recorded
 
 __all__ = ["Journal", "LoadFacts", "Recorded", "is_database", "read_journal", "read_run"]

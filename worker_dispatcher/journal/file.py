@@ -216,7 +216,7 @@ def _image(about: About) -> bytes:
     return bytes(image)
 
 
-class Hold:
+class LockedFile:
     """The file, held for one run: nobody else can hold it, in this process or another, until `release`.
 
     Creates it where there is none. db: the connection to it; about: what it is about; created: there was none.

@@ -12,9 +12,9 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal.file import Hold, locate, trouble
+from worker_dispatcher.journal.file import LockedFile, locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
-from worker_dispatcher.journal.rows import (
+from worker_dispatcher.journal.row_format import (
     EARLIER,
     SELECT_ALL,
     SELECT_FACTS,
@@ -82,15 +82,15 @@ class Journal:
         self._inputs: dict[int, str] = {}  # by id, of tasks that were drawn and are not recorded: what may be shown
         self._rows_at_hand: OrderedDict[int, tuple[Facts, list[Any]] | None] = OrderedDict()
         code, now_config = code_of(function), config_of(config)
-        self._hold = Hold(self.path, name_of(function), code, now_config)
+        self._file = LockedFile(self.path, name_of(function), code, now_config)
         try:
-            self.created = self._hold.created
-            self.code_changed = self._hold.about.code != code
-            self.config_changed = self._hold.about.config not in ("", now_config) and now_config != ""
-            self._key = self._hold.about.key
+            self.created = self._file.created
+            self.code_changed = self._file.about.code != code
+            self.config_changed = self._file.about.config not in ("", now_config) and now_config != ""
+            self._key = self._file.about.key
             self._index(self._writable())
         except BaseException as error:
-            self._hold.release()
+            self._file.release()
             if isinstance(error, sqlite3.Error):
                 raise trouble(self.path, error, "opened") from None
             raise
@@ -228,7 +228,7 @@ class Journal:
         return self._rows_at_hand[seq]
 
     def _load(self, seq: int) -> tuple[Facts, list[Any]] | None:
-        db = self._hold.db
+        db = self._file.db
         assert db is not None
         try:
             row = db.execute(f"{SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
@@ -350,9 +350,9 @@ class Journal:
             return []
         db = self._writable()
         try:
-            self._hold.check()
+            self._file.check()
             db.execute("COMMIT")
-            self._hold.check()  # again: what went into a log that was taken away meanwhile is not durable
+            self._file.check()  # again: what went into a log that was taken away meanwhile is not durable
         except JournalError as error:
             raise self._fail(error) from None
         except sqlite3.Error as error:
@@ -364,19 +364,19 @@ class Journal:
     def _writable(self) -> sqlite3.Connection:
         if self._broken is not None:
             raise self._broken
-        if self._hold.db is None or self._pid != os.getpid():
-            raise JournalError(self.path, "is closed" if self._hold.db is None else "was opened by another process")
-        return self._hold.db
+        if self._file.db is None or self._pid != os.getpid():
+            raise JournalError(self.path, "is closed" if self._file.db is None else "was opened by another process")
+        return self._file.db
 
     def _fail(self, error: JournalError) -> JournalError:
         """Nothing more is written: what is pending is lost whole."""
         self._broken = error
         self._pending, self._pending_bytes, self.due = [], 0, math.inf
-        db = self._hold.db
+        db = self._file.db
         try:
             if db is not None and db.in_transaction:
                 db.execute("ROLLBACK")
-            self._hold.rescue()
+            self._file.rescue()
         except sqlite3.Error as problem:  # closing the connection does the same
             error.add_note(f"and could not be rolled back: {problem}")
         return error
@@ -386,10 +386,10 @@ class Journal:
         if self._pid != os.getpid():
             return  # a forked child: the file is its parent's
         try:
-            if self._hold.db is not None and self._broken is None:
+            if self._file.db is not None and self._broken is None:
                 self.commit()
         finally:
-            self._hold.release()
+            self._file.release()
 
     def __enter__(self) -> Journal:
         return self

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from worker_dispatcher.errors import JournalError, TaskFailure
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
-from worker_dispatcher.journal.rows import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
+from worker_dispatcher.journal.row_format import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, attempts_before, phase_of, unpacked_notes
 from worker_dispatcher.wire import unpack

@@ -14,8 +14,8 @@ import numpy as np
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.reports.rate import peak_rate
 from worker_dispatcher.reports.rows import Rows
-from worker_dispatcher.reports.summary import percentile_name, summary_of_run
 from worker_dispatcher.reports.tps import additions, get_tps
+from worker_dispatcher.reports.window_numbers import percentile_name, summary_of_run
 from worker_dispatcher.units import MICROSECONDS
 
 __tracebackhide__ = True  # see tracebacks

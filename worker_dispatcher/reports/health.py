@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.rows import Floats
-from worker_dispatcher.reports.summary import percentiles_of
+from worker_dispatcher.reports.run_data import RunData
+from worker_dispatcher.reports.window_numbers import percentiles_of
 from worker_dispatcher.units import count_text, rate_text, round_seconds_text, seconds_text, share_text
 
 _LATE = 0.010  # seconds; a release on a busy but sufficient machine stays well below
@@ -42,32 +42,32 @@ class Health:
     waited: int
 
 
-def generator_health(facts: Facts) -> Health | None:
+def generator_health(run: RunData) -> Health | None:
     """Judge a run whose logs say when each task was due; None for any other: nothing is late without a due time.
 
     A task is late by its start less the later of two moments: its due time, and the last moment before its start at
     which all workers were busy. So what waits behind a slow service is not the load generator's doing, and what waits
     beside idle workers is. A task that was tried again is judged by its first attempt, where that is known.
     """
-    waits = facts.rows.queue_delays
+    waits = run.rows.queue_delays
     if waits is None:
         return None
-    starts, busy = facts.rows.begun, _Busy.of(facts)
+    starts, busy = run.rows.begun, _Busy.of(run)
     due = starts - waits
     last = busy.last_before(starts)
     with np.errstate(invalid="ignore"):
-        known = np.isfinite(waits) & ((facts.attempts == 1) | (starts < facts.rows.starts))
+        known = np.isfinite(waits) & ((run.attempts == 1) | (starts < run.rows.starts))
         lateness = (starts - np.maximum(due, last))[known]
         waited = np.clip(last - due, 0.0, None)[known]
-    found = _Found(lateness, waited, *_dropped(facts, busy), busy)
+    found = _Found(lateness, waited, *_dropped(run, busy), busy)
     late, judged = found.late, found.judged
     stuck = int(np.count_nonzero(waited > _LATE)) + found.dropped
     lacked = stuck > _MANY * judged and stuck >= _FEW
     minor = float(lateness.sum()) <= _OWN_SHARE * float(waited.sum()) and not found.dropped_late
     ok = late <= _MANY * judged or late < _FEW or (lacked and minor)
-    cause = "generator" if not ok else _why_busy(facts, found) if lacked else ""
+    cause = "generator" if not ok else _why_busy(run, found) if lacked else ""
     sentence = {"generator": _too_slow, "workers": _too_few, "service": _stood_still, "": _kept_up}[cause]
-    return Health(ok, sentence(facts, found, stuck), cause, judged, late, found.p99, stuck)
+    return Health(ok, sentence(run, found, stuck), cause, judged, late, found.p99, stuck)
 
 
 class _Busy(NamedTuple):
@@ -78,14 +78,14 @@ class _Busy(NamedTuple):
     workers: float
 
     @staticmethod
-    def of(facts: Facts) -> _Busy:
-        starts, ends = map(np.sort, facts.all_rows.attempts)
+    def of(run: RunData) -> _Busy:
+        starts, ends = map(np.sort, run.all_rows.attempts)
         moments = np.unique(np.concatenate([starts, ends]))
         # At a moment a task that ends then has ended, and one that starts then runs.
         running = np.searchsorted(starts, moments, "right") - np.searchsorted(ends, moments, "right")
-        workers = facts.max_workers
+        workers = run.max_workers
         if workers is None:
-            workers = max(len(facts.workers[1]), int(running.max(initial=0)))
+            workers = max(len(run.workers[1]), int(running.max(initial=0)))
         full = np.concatenate([[False], running >= workers, [False]])
         begin, end = np.flatnonzero(~full[:-1] & full[1:]), np.flatnonzero(full[:-1] & ~full[1:])
         return _Busy(moments[begin], moments[np.minimum(end, len(moments) - 1)], workers)
@@ -127,33 +127,33 @@ class _Found(NamedTuple):
         return max(0.0, percentiles_of(self.lateness, [99]).get("p99", 0.0))
 
 
-def _dropped(facts: Facts, busy: _Busy) -> tuple[int, int]:
+def _dropped(run: RunData, busy: _Busy) -> tuple[int, int]:
     """How many tasks were dropped while all workers were busy, and beside idle ones."""
-    due = facts.dropped_dues
+    due = run.dropped_dues
     full = int(np.count_nonzero(busy.last_before(due + _DROP_AFTER) >= due))
     return full, len(due) - full
 
 
-def _why_busy(facts: Facts, found: _Found) -> str:
+def _why_busy(run: RunData, found: _Found) -> str:
     """'workers' if they are too few for calls of the usual length; 'service' if calls stood still."""
-    usual = float(np.median(facts.rows.times))
-    enough = found.busy.workers >= 1.2 * _asked(facts, found) * usual
-    return "service" if enough and float(facts.rows.times.max()) > _STOOD_STILL * usual else "workers"
+    usual = float(np.median(run.rows.times))
+    enough = found.busy.workers >= 1.2 * _asked(run, found) * usual
+    return "service" if enough and float(run.rows.times.max()) > _STOOD_STILL * usual else "workers"
 
 
-def _asked(facts: Facts, found: _Found) -> float:
+def _asked(run: RunData, found: _Found) -> float:
     """Tasks a second that were due; without a window, between the first and the last. Infinite if all at once."""
-    began, until = facts.window or (float(facts.dues.min()), facts.last_due)
-    return (found.judged - (facts.window is None)) / (until - began) if until > began else math.inf
+    began, until = run.window or (float(run.dues.min()), run.last_due)
+    return (found.judged - (run.window is None)) / (until - began) if until > began else math.inf
 
 
-def _reached(facts: Facts) -> float:
+def _reached(run: RunData) -> float:
     """Tasks a second that ended, over the window and as long after it as tasks that were due in it took to end."""
-    began, until = facts.window or (facts.began, facts.ended)
-    return len(facts.rows) / max(max(until, facts.ended) - began, 1e-9)
+    began, until = run.window or (run.began, run.ended)
+    return len(run.rows) / max(max(until, run.ended) - began, 1e-9)
 
 
-def _too_slow(facts: Facts, found: _Found, stuck: int) -> str:
+def _too_slow(run: RunData, found: _Found, stuck: int) -> str:
     share = share_text(found.late, found.judged)
     return (
         f"The load generator was the bottleneck: with workers free, {share} of the tasks started over "
@@ -162,15 +162,15 @@ def _too_slow(facts: Facts, found: _Found, stuck: int) -> str:
     )
 
 
-def _too_few(facts: Facts, found: _Found, stuck: int) -> str:
-    return f"{_all_busy(found)}, and {_stuck(found, stuck)}: {_rates(facts, found)}. Raise max_workers."
+def _too_few(run: RunData, found: _Found, stuck: int) -> str:
+    return f"{_all_busy(found)}, and {_stuck(found, stuck)}: {_rates(run, found)}. Raise max_workers."
 
 
-def _stood_still(facts: Facts, found: _Found, stuck: int) -> str:
-    usual, longest = seconds_text(float(np.median(facts.rows.times))), seconds_text(float(facts.rows.times.max()))
+def _stood_still(run: RunData, found: _Found, stuck: int) -> str:
+    usual, longest = seconds_text(float(np.median(run.rows.times))), seconds_text(float(run.rows.times.max()))
     return (
         f"{_all_busy(found)} while calls stood still (as a rule {usual}, the longest {longest}), and "
-        f"{_stuck(found, stuck)}: {_rates(facts, found)}."
+        f"{_stuck(found, stuck)}: {_rates(run, found)}."
     )
 
 
@@ -189,12 +189,12 @@ def _stuck(found: _Found, stuck: int) -> str:
     return f"{said}, and {count_text(found.dropped)} were dropped" if stuck > found.dropped else lost
 
 
-def _rates(facts: Facts, found: _Found) -> str:
-    asked = _asked(facts, found)
-    return f"{rate_text(asked) if asked < math.inf else 'all at once'} asked, {rate_text(_reached(facts))} reached"
+def _rates(run: RunData, found: _Found) -> str:
+    asked = _asked(run, found)
+    return f"{rate_text(asked) if asked < math.inf else 'all at once'} asked, {rate_text(_reached(run))} reached"
 
 
-def _kept_up(facts: Facts, found: _Found, stuck: int) -> str:
+def _kept_up(run: RunData, found: _Found, stuck: int) -> str:
     if not found.late:
         return f"The load generator kept up: p99 of its lateness was {seconds_text(found.p99)}."
     late = f"{count_text(found.late)} of {count_text(found.judged)} tasks"

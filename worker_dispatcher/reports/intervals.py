@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker_dispatcher.reports.rows import Floats, Rows
-from worker_dispatcher.reports.summary import Span, rate_of, render_summary
+from worker_dispatcher.reports.window_numbers import Span, rate_of, render_summary
 
 __tracebackhide__ = True  # see tracebacks
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from worker_dispatcher.reports.safe_text import shown
 from worker_dispatcher.reports.verdict import Kept
-from worker_dispatcher.reports.wording import shown
 
 _PLAIN = (type(None), bool, int, float)
 _SHORT, _LONG = 1_000, 10_000  # characters of a text that stands for a result: in tables, in a log

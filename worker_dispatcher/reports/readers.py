@@ -26,10 +26,10 @@ from worker_dispatcher.records import (
     Records,
     attempts_before,
 )
-from worker_dispatcher.reports.failures import Failed, failed_in, failed_of_log, group_errors, raised_in
+from worker_dispatcher.reports.failure_groups import Failed, failed_in, failed_of_log, group_errors, raised_in
 from worker_dispatcher.reports.rows import Earlier, Floats, Rows, judged, mappings, well_formed
+from worker_dispatcher.reports.safe_text import shown
 from worker_dispatcher.reports.verdict import successes, successes_in_1x
-from worker_dispatcher.reports.wording import shown
 
 _Places: TypeAlias = NDArray[np.intp]
 _MOST_ATTEMPTS = 1 << 40  # more are a log's mistake

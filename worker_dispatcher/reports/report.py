@@ -12,17 +12,17 @@ from typing import Any, TypeAlias
 from worker_dispatcher.records import STATUS_NAMES
 from worker_dispatcher.reports.check import Verdict
 from worker_dispatcher.reports.check import check as hold
-from worker_dispatcher.reports.digest import Digest
-from worker_dispatcher.reports.facts import Facts, facts_of
 from worker_dispatcher.reports.health import Health
 from worker_dispatcher.reports.outputs import expect_name
+from worker_dispatcher.reports.outputs.csv_file import RawFields, fields_of, write_csv
 from worker_dispatcher.reports.outputs.json_lines import report_as_data, write_json, write_jsonl
 from worker_dispatcher.reports.outputs.page import notebook_html, page_text
 from worker_dispatcher.reports.outputs.picture import write_picture
-from worker_dispatcher.reports.outputs.table import RawFields, fields_of, write_csv
 from worker_dispatcher.reports.outputs.text import report_text
 from worker_dispatcher.reports.outputs.workbook import write_workbook
+from worker_dispatcher.reports.report_data import ReportData
 from worker_dispatcher.reports.rows import Rows
+from worker_dispatcher.reports.run_data import RunData, run_data_of
 from worker_dispatcher.zipped import open_to_write
 
 __tracebackhide__ = True  # see tracebacks
@@ -48,8 +48,8 @@ def make_report(
     hold(Rows.from_columns([], [], []), asked, counts=dict.fromkeys(STATUS_NAMES, 0))  # refuses what is no check
     if not (0 < window < math.inf and 0 <= interval < math.inf):
         raise ValueError(f"window must be over 0 s and interval at least 0 s, got {window!r} and {interval!r}")
-    facts = source.facts if isinstance(source, Report) else facts_of(source)
-    return Report(Digest(facts, title or "Run report", asked, window, interval))
+    run = source.run if isinstance(source, Report) else run_data_of(source)
+    return Report(ReportData(run, title or "Run report", asked, window, interval))
 
 
 class Report:
@@ -62,39 +62,39 @@ class Report:
     or a list of keys. What such a function raises stands in its cell, and text is never a formula or markup.
     """
 
-    def __init__(self, digest: Digest) -> None:
-        self._digest = digest
+    def __init__(self, data: ReportData) -> None:
+        self._data = data
 
     @property
-    def facts(self) -> Facts:
+    def run(self) -> RunData:
         """The logs, and what else is known of the run."""
-        return self._digest.facts
+        return self._data.run
 
     @property
     def rows(self) -> Rows:
         """The columns that the numbers come from."""
-        return self._digest.facts.rows
+        return self._data.run.rows
 
     @property
     def tps(self) -> dict[str, Any]:
         """What get_tps(display_intervals=True) gives."""
-        return self._digest.tps
+        return self._data.tps
 
     @property
     def verdict(self) -> Verdict | None:
         """Of the checks that the report was made with; None without any."""
-        return self._digest.verdict
+        return self._data.verdict
 
     @property
     def health(self) -> Health | None:
         """Whether the load generator kept up; None for a run without due times."""
-        return self._digest.health
+        return self._data.health
 
     def check(self, expressions: str | Iterable[str] | None = None) -> Verdict:
         """Hold the run against thresholds: check(["p99<300ms", "error_rate<1%"]) is true if all hold. Without any,
         against those that the report was made with; ValueError where it was made without."""
         if expressions is not None:
-            return self._digest.check(expressions)
+            return self._data.check(expressions)
         if self.verdict is None:
             raise ValueError(
                 'there is nothing to check: give checks, as in check(["p99<300ms"]), or make the report with them'
@@ -103,11 +103,11 @@ class Report:
 
     def as_data(self) -> dict[str, Any]:
         """What `to_json` writes."""
-        return report_as_data(self._digest)
+        return report_as_data(self._data)
 
     def text(self, *, ascii_only: bool = False, columns: int | None = None) -> str:
         """For a terminal of so many columns; None for those of the program's terminal, 80 and more are the same."""
-        return report_text(self._digest, ascii_only=ascii_only, columns=columns)
+        return report_text(self._data, ascii_only=ascii_only, columns=columns)
 
     def __str__(self) -> str:
         return self.text()
@@ -115,14 +115,14 @@ class Report:
     __repr__ = __str__  # so that a prompt shows it
 
     def _repr_html_(self) -> str:
-        return notebook_html(self._digest)
+        return notebook_html(self._data)
 
     def to_html(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
         """One page with interactive charts that needs no network; 5 MB. Extra [report]. raw_fields are columns of its
         slowest tasks."""
         expect_name("html", path)
         page = page_text(
-            self._digest, fields_of(raw_fields, self.facts)
+            self._data, fields_of(raw_fields, self.run)
         )  # before the file is touched: plotly may not be there
         Path(path).write_text(page, encoding="utf-8")
         return Path(path)
@@ -131,34 +131,34 @@ class Report:
         """One picture, 1280 x 900. Extra [report]."""
         expect_name("png", path)
         drawn = io.BytesIO()
-        write_picture(self._digest, drawn)
+        write_picture(self._data, drawn)
         Path(path).write_bytes(drawn.getvalue())
         return Path(path)
 
     def to_xlsx(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
         """A workbook with native charts, the intervals, and a row per task. Extra [xlsx]."""
         expect_name("xlsx", path)
-        write_workbook(self._digest, os.fspath(path), fields_of(raw_fields, self.facts))
+        write_workbook(self._data, os.fspath(path), fields_of(raw_fields, self.run))
         return Path(path)
 
     def to_json(self, path: FilePath) -> Path:
         """All numbers as one JSON document."""
         expect_name("json", path)
         with Path(path).open("w", encoding="ascii") as file:
-            write_json(self._digest, file)
+            write_json(self._data, file)
         return Path(path)
 
     def to_jsonl(self, path: FilePath) -> Path:
         """The logs, one JSON object a line, compressed if the name ends in .gz; `report(path)` reads them again."""
         expect_name("jsonl", path)
         with open_to_write(path) as file:
-            write_jsonl(file, self.facts.logs, self.facts.info, self.facts.dropped)
+            write_jsonl(file, self.run.logs, self.run.info, self.run.dropped)
         return Path(path)
 
     def to_csv(self, path: FilePath, *, raw_fields: RawFields | None = None) -> Path:
         """The logs, one row a task; `metadata` is JSON."""
         expect_name("csv", path)
-        fields = fields_of(raw_fields, self.facts)  # before the file is touched: it may be none
+        fields = fields_of(raw_fields, self.run)  # before the file is touched: it may be none
         with Path(path).open("w", encoding="utf-8", newline="") as file:
-            write_csv(self._digest.facts, file, fields)
+            write_csv(self._data.run, file, fields)
         return Path(path)

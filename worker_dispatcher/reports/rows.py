@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.failures import Failed, group_errors, raised_of_log
+from worker_dispatcher.reports.failure_groups import Failed, group_errors, raised_of_log
 from worker_dispatcher.reports.verdict import NO_SUCCESS, successes, successes_in_1x
 
 __tracebackhide__ = True  # see tracebacks

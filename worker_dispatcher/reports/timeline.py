@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker_dispatcher.reports.facts import Facts
 from worker_dispatcher.reports.rows import Floats
+from worker_dispatcher.reports.run_data import RunData
 
 _MOST_BINS = 120
 _FEWEST_BINS = 12
@@ -44,36 +44,36 @@ def round_step(length: float, most: int) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
-def bins_of(facts: Facts, most: int = _MOST_BINS) -> Bins:
+def bins_of(run: RunData, most: int = _MOST_BINS) -> Bins:
     """The run cut from its beginning, in bursts if it was released in bursts: other bins would show a beat that is
     not there. Few tasks make few bins, so that a bar is more than one task or none."""
-    length = facts.ended - facts.began
-    wanted = min(most, max(_FEWEST_BINS, len(facts.rows) // _TASKS_A_BIN))
-    step = _burst_step(facts, wanted) or round_step(length, wanted)
+    length = run.ended - run.began
+    wanted = min(most, max(_FEWEST_BINS, len(run.rows) // _TASKS_A_BIN))
+    step = _burst_step(run, wanted) or round_step(length, wanted)
     count = max(1, math.ceil(length / step - _STUB))
     edges = np.arange(count + 1, dtype=np.float64) * step
-    ended, ok = _bin(facts.rows.ends - facts.began, step, count), facts.rows.ok
+    ended, ok = _bin(run.rows.ends - run.began, step, count), run.rows.ok
     return Bins(
         step,
         edges,
-        np.bincount(_bin(facts.offered - facts.began, step, count), minlength=count),
+        np.bincount(_bin(run.offered - run.began, step, count), minlength=count),
         np.bincount(ended[ok], minlength=count),
         np.bincount(ended[~ok], minlength=count),
     )
 
 
-def _burst_step(facts: Facts, most: int) -> float:
+def _burst_step(run: RunData, most: int) -> float:
     """The time from burst to burst, or as many times that as it takes to stay below `most` bins; 0 without bursts."""
-    if facts.rows.queue_delays is None:
+    if run.rows.queue_delays is None:
         return 0.0
-    bursts = np.unique(np.round(facts.offered - facts.began, 6))
-    if not 3 <= len(bursts) <= len(facts.rows) / 2:
+    bursts = np.unique(np.round(run.offered - run.began, 6))
+    if not 3 <= len(bursts) <= len(run.rows) / 2:
         return 0.0
     gaps = np.diff(bursts)
     gap = float(np.median(gaps))
     if gap < _LEAST_STEP or np.abs(gaps - gap).max() > gap / 100:
         return 0.0
-    return float(np.round(gap, 6)) * max(1, math.ceil((facts.ended - facts.began) / gap / most - 1e-6))
+    return float(np.round(gap, 6)) * max(1, math.ceil((run.ended - run.began) / gap / most - 1e-6))
 
 
 def _bin(offsets: Floats, step: float, count: int) -> NDArray[np.intp]:
@@ -82,13 +82,13 @@ def _bin(offsets: Floats, step: float, count: int) -> NDArray[np.intp]:
     return np.clip(((offsets + 1e-6) / step).astype(np.intp), 0, count - 1)
 
 
-def percentiles_over_time(facts: Facts, values: Floats, bins: Bins, percents: tuple[int, ...]) -> list[Floats]:
+def percentiles_over_time(run: RunData, values: Floats, bins: Bins, percents: tuple[int, ...]) -> list[Floats]:
     """One row per percentile, a value per bin, NaN for an empty one: nearest rank of the tasks that ended there.
 
     values: a column in row order; NaN entries are left out.
     """
     there = np.flatnonzero(np.isfinite(values))
-    place = _bin(facts.rows.ends[there] - facts.began, bins.step, len(bins))
+    place = _bin(run.rows.ends[there] - run.began, bins.step, len(bins))
     ordered = values[there][np.lexsort((values[there], place))]
     sizes = np.bincount(place, minlength=len(bins))
     firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -102,9 +102,9 @@ def percentiles_over_time(facts: Facts, values: Floats, bins: Bins, percents: tu
     return found
 
 
-def in_flight_over_time(facts: Facts, bins: Bins) -> tuple[Floats, NDArray[np.intp]]:
+def in_flight_over_time(run: RunData, bins: Bins) -> tuple[Floats, NDArray[np.intp]]:
     """(mean, largest) number of tasks that run at a time, per bin."""
-    starts, ends = (np.sort(moments - facts.began) for moments in facts.rows.attempts)
+    starts, ends = (np.sort(moments - run.began) for moments in run.rows.attempts)
     worked = _seconds_since(starts, bins.edges) - _seconds_since(ends, bins.edges)
     mean = np.maximum(np.diff(worked) / bins.step, 0)
     lows = bins.edges[:-1]
@@ -172,18 +172,18 @@ class Busy:
     shares: NDArray[np.float64]
 
 
-def busy_shares(facts: Facts) -> Busy:
+def busy_shares(run: RunData) -> Busy:
     """How busy each worker was over time. More than 64 workers are shown in groups. Cost: O(n + rows * bins)."""
-    codes, names = facts.workers
+    codes, names = run.workers
     named = np.flatnonzero(codes >= 0)
     group = max(1, math.ceil(len(names) / _MOST_ROWS))
     rows = math.ceil(len(names) / group)
-    step = round_step(facts.ended - facts.began, _MOST_BUSY_BINS)
-    bins = max(1, math.ceil((facts.ended - facts.began) / step * (1 - 1e-9)))
+    step = round_step(run.ended - run.began, _MOST_BUSY_BINS)
+    bins = max(1, math.ceil((run.ended - run.began) / step * (1 - 1e-9)))
     worked = np.zeros((rows, bins + 1))
     lane = codes[named] // group
-    _add_until(worked, lane, facts.rows.ends[named] - facts.began, step, 1.0)
-    _add_until(worked, lane, facts.rows.starts[named] - facts.began, step, -1.0)
+    _add_until(worked, lane, run.rows.ends[named] - run.began, step, 1.0)
+    _add_until(worked, lane, run.rows.starts[named] - run.began, step, -1.0)
     sizes = np.minimum(group, len(names) - group * np.arange(rows))
     labels = [_label(names[low : low + group]) for low in range(0, len(names), group)]
     return Busy(labels, np.arange(bins + 1, dtype=np.float64) * step, worked[:, :bins] / step / sizes[:, None])
@@ -215,19 +215,19 @@ class Tails:
     alone: float
 
 
-def idle_tails(facts: Facts) -> Tails | None:
+def idle_tails(run: RunData) -> Tails | None:
     """What waiting for stragglers cost, in the last session; None with fewer than two workers or no time."""
-    codes, names = facts.workers
-    began = facts.began if facts.sessions is None else facts.sessions.last_began
-    named = np.flatnonzero((codes >= 0) & (facts.rows.starts >= began))
-    length = facts.ended - began
+    codes, names = run.workers
+    began = run.began if run.sessions is None else run.sessions.last_began
+    named = np.flatnonzero((codes >= 0) & (run.rows.starts >= began))
+    length = run.ended - began
     who, lane = np.unique(codes[named], return_inverse=True)
     if len(who) < 2 or not length > 0:
         return None
     lasts = np.full(len(who), -math.inf)
-    np.maximum.at(lasts, lane, facts.rows.ends[named])
+    np.maximum.at(lasts, lane, run.rows.ends[named])
     slow = int(np.argmax(lasts))
-    row = int(named[np.argmax(np.where(lane == slow, facts.rows.ends[named], -math.inf))])
+    row = int(named[np.argmax(np.where(lane == slow, run.rows.ends[named], -math.inf))])
     others = float(np.delete(lasts, slow).max())
-    idle = float((facts.ended - lasts).sum()) / (length * len(who))
+    idle = float((run.ended - lasts).sum()) / (length * len(who))
     return Tails(idle, names[who[slow]], row, float(lasts[slow]) - others)

@@ -16,7 +16,7 @@ from worker_dispatcher.reports.rate import in_flight, peak_rate, steady_tps
 from worker_dispatcher.reports.readers import RecordsReader
 from worker_dispatcher.reports.rows import Rows
 from worker_dispatcher.reports.sessions import Sessions
-from worker_dispatcher.reports.summary import PERCENTILES, percentile_tables, summary_of_run
+from worker_dispatcher.reports.window_numbers import PERCENTILES, percentile_tables, summary_of_run
 
 __tracebackhide__ = True  # see tracebacks
 

@@ -1,12 +1,12 @@
-"""outputs: a report written down, one module per form; each takes a `Digest` and gives text or writes one file.
+"""outputs: a report written down, one module per form; each takes a `ReportData` and gives text or writes one file.
 
     text      for a terminal                      json_lines   a report as one document; logs, a line each
-    table     CSV, a row per task                 workbook     xlsx, with charts (extra [xlsx])
+    csv_file  CSV, a row per task                 workbook     xlsx, with charts (extra [xlsx])
     page      HTML: one offline file; or a piece  picture      PNG, the page's charts (extra [report])
               for a notebook, without scripts     page.css, page.js: the page's looks
     figures   the page's charts as plain data
 
-Every text that came from a task goes through `wording.printable` and then through the form's own rule: HTML escapes,
+Every text that came from a task goes through `safe_text.printable` and then through the form's own rule: HTML escapes,
 no `</script>` in a script, no formula in a cell, no control character on a terminal.
 """
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.reports.digest import Digest
+from worker_dispatcher.reports.report_data import ReportData
 from worker_dispatcher.reports.rows import Floats
+from worker_dispatcher.reports.safe_text import shown
 from worker_dispatcher.reports.timeline import (
     MOST_BARS,
     busy_shares,
@@ -24,7 +25,6 @@ from worker_dispatcher.reports.timeline import (
     percentiles_over_time,
     round_lengths,
 )
-from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
 COLORS = {
@@ -70,50 +70,50 @@ class Unit(NamedTuple):
         return Unit(1.0, "s") if seconds >= 1 else Unit(1e3, "ms") if seconds >= 1e-3 else Unit(1e6, "us")
 
 
-def figures_of(digest: Digest) -> list[Figure]:
+def figures_of(report: ReportData) -> list[Figure]:
     """All charts, in the order of the page; none for a run without a well-formed log."""
-    if not len(digest.facts.rows):
+    if not len(report.run.rows):
         return []
-    workers = [_workers(digest, _unit_of(digest))] if digest.facts.workers[1] else []
-    return [*charts_of(digest), *workers]
+    workers = [_workers(report, _unit_of(report))] if report.run.workers[1] else []
+    return [*charts_of(report), *workers]
 
 
-def charts_of(digest: Digest) -> list[Figure]:
+def charts_of(report: ReportData) -> list[Figure]:
     """The four that every run with a well-formed log has."""
-    time = _unit_of(digest)
-    return [_rates(digest, time), _percentiles(digest, time), _spread(digest), _in_flight(digest, time)]
+    time = _unit_of(report)
+    return [_rates(report, time), _percentiles(report, time), _spread(report), _in_flight(report, time)]
 
 
-def _unit_of(digest: Digest) -> Unit:
-    return Unit.of_run(digest.facts.ended - digest.facts.began)
+def _unit_of(report: ReportData) -> Unit:
+    return Unit.of_run(report.run.ended - report.run.began)
 
 
-def _rates(digest: Digest, time: Unit) -> Figure:
-    bins = digest.bins
+def _rates(report: ReportData, time: Unit) -> Figure:
+    bins = report.bins
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
     width = bins.step * time.factor
     data = [_bars("succeeded", middles, bins.succeeded / bins.step, width)]
     if bins.failed.any():
         data.append(_bars("failed", middles, bins.failed / bins.step, width))
-    if digest.facts.rows.queue_delays is not None:
+    if report.run.rows.queue_delays is not None:
         data.append(_steps("offered", bins.edges * time.factor, bins.offered / bins.step, COLORS["offered"]))
     layout = _layout(f"{time.name} since the start", "tasks per second") | {"barmode": "stack", "bargap": 0.05}
-    peak, note = digest.peak, f"per {round_seconds_text(bins.step)}; a task counts where it ended"
+    peak, note = report.peak, f"per {round_seconds_text(bins.step)}; a task counts where it ended"
     if peak:
-        low = max(0.0, peak["started_at"] - digest.facts.began) * time.factor
-        high = min(peak["ended_at"], digest.facts.ended) - digest.facts.began
+        low = max(0.0, peak["started_at"] - report.run.began) * time.factor
+        high = min(peak["ended_at"], report.run.ended) - report.run.began
         shade = {"type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": high * time.factor, "y0": 0, "y1": 1}
         layout["shapes"] = [shade | {"fillcolor": COLORS["peak"], "line": {"width": 0}, "layer": "below"}]
         note += f"; shaded: the peak of successes, {rate_text(peak['tps'])} over {seconds_text(peak['duration'])}"
     return Figure("rates", "Tasks per second", note, data, layout)
 
 
-def _percentiles(digest: Digest, time: Unit) -> Figure:
-    facts, bins = digest.facts, digest.bins
-    columns = [(digest.from_start, facts.rows.times, "solid")]
-    if facts.rows.response_times is not None:
-        columns.append(("from due time", facts.rows.response_times, "dot"))
-    lines = {name: percentiles_over_time(facts, column, bins, _PERCENTS) for name, column, _ in columns}
+def _percentiles(report: ReportData, time: Unit) -> Figure:
+    run, bins = report.run, report.bins
+    columns = [(report.from_start, run.rows.times, "solid")]
+    if run.rows.response_times is not None:
+        columns.append(("from due time", run.rows.response_times, "dot"))
+    lines = {name: percentiles_over_time(run, column, bins, _PERCENTS) for name, column, _ in columns}
     drawn = np.concatenate([line for found in lines.values() for line in found])
     unit = Unit.of_latency(float(np.nanmax(drawn, initial=0)))
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
@@ -124,7 +124,7 @@ def _percentiles(digest: Digest, time: Unit) -> Figure:
             trace = _line(label, middles, _numbers(line * unit.factor), COLORS[f"p{percent}"], dash=dash)
             data.append(trace | {"mode": "lines+markers", "marker": {"size": 3}})
     note = f"of the tasks that ended in each {round_seconds_text(bins.step)}"
-    note += f"; {digest.from_start}" if digest.facts.retries[0] else ""
+    note += f"; {report.from_start}" if report.run.retries[0] else ""
     if len(columns) > 1:
         note += "; dotted: from when the task was due, which counts its waiting"
     layout = _layout(f"{time.name} since the start", unit.name)
@@ -136,9 +136,9 @@ def _percentiles(digest: Digest, time: Unit) -> Figure:
     return Figure("percentiles", "Latency over time", note, data, layout)
 
 
-def _spread(digest: Digest) -> Figure:
-    rows = digest.facts.rows
-    columns = [(digest.from_start, rows.times, COLORS["p50"])]
+def _spread(report: ReportData) -> Figure:
+    rows = report.run.rows
+    columns = [(report.from_start, rows.times, COLORS["p50"])]
     if rows.response_times is not None:
         columns.append(("from due time", rows.response_times, COLORS["p95"]))
     found = histogram(*(column for _, column, _ in columns))
@@ -160,9 +160,9 @@ def _length_ticks(low: float, high: float, unit: Unit) -> dict[str, Any]:
     return {"tickvals": [tick * unit.factor for tick in ticks], "ticktext": [round_seconds_text(one) for one in ticks]}
 
 
-def _in_flight(digest: Digest, time: Unit) -> Figure:
-    mean, most = in_flight_over_time(digest.facts, digest.bins)
-    edges = digest.bins.edges * time.factor
+def _in_flight(report: ReportData, time: Unit) -> Figure:
+    mean, most = in_flight_over_time(report.run, report.bins)
+    edges = report.bins.edges * time.factor
     data = [
         _steps("most", edges, most, COLORS["p95"]),
         _steps("mean", edges, mean, COLORS["p50"]) | {"fill": "tozeroy"},
@@ -171,44 +171,44 @@ def _in_flight(digest: Digest, time: Unit) -> Figure:
     return Figure("in-flight", "In flight", "tasks running at a time", data, layout)
 
 
-def _workers(digest: Digest, time: Unit) -> Figure:
+def _workers(report: ReportData, time: Unit) -> Figure:
     """A row per worker; each task a bar where they can be told apart, else how busy the worker was."""
-    facts = digest.facts
-    names = facts.workers[1]
-    exact = len(facts.rows) <= MOST_BARS and len(names) <= _MOST_LANES
-    data, lanes = _task_bars(digest, time) if exact else _busy(digest, time)
+    run = report.run
+    names = run.workers[1]
+    exact = len(run.rows) <= MOST_BARS and len(names) <= _MOST_LANES
+    data, lanes = _task_bars(report, time) if exact else _busy(report, time)
     layout = _layout(f"{time.name} since the start", "worker")
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "fixedrange": True}
     layout["yaxis"] |= {"categoryorder": "array", "categoryarray": lanes, "showgrid": False}
     layout |= {"barmode": "overlay", "bargap": 0.2, "hovermode": "closest"}
     note = "each bar is a task" if exact else "the darker, the busier; too many tasks to draw each"
     # Under load workers come and go with the rate, so one that has ended early waited for nobody.
-    tails = idle_tails(facts) if facts.rows.queue_delays is None else None
+    tails = idle_tails(run) if run.rows.queue_delays is None else None
     if tails is not None:
         note += f"; {share_text(tails.idle, 1)} of the workers' time passed idle at the end"
-        note += "" if facts.sessions is None else " of the last session"
-        if tails.alone > 0.05 * (facts.ended - facts.began):
-            task = html.escape(shown(facts.log(tails.row).get("task_id"), 40))
+        note += "" if run.sessions is None else " of the last session"
+        if tails.alone > 0.05 * (run.ended - run.began):
+            task = html.escape(shown(run.log(tails.row).get("task_id"), 40))
             note += f", waiting for worker {html.escape(tails.last)} (task {task}), "
             note += f"{seconds_text(tails.alone)} after all others"
     height = 110 + (20 if len(lanes) <= 24 else 11) * len(lanes)
     return Figure("workers", "Workers", note, data, layout, height, True)
 
 
-def _task_bars(digest: Digest, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
-    facts = digest.facts
-    codes, names = facts.workers
+def _task_bars(report: ReportData, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
+    run = report.run
+    codes, names = run.workers
     lanes = [html.escape(name) for name in names]
     data = []
-    for name, kind in (("succeeded", facts.rows.ok), ("failed", ~facts.rows.ok)):
+    for name, kind in (("succeeded", run.rows.ok), ("failed", ~run.rows.ok)):
         picked = np.flatnonzero(kind & (codes >= 0))
         if not len(picked):
             continue
-        starts = (facts.rows.starts[picked] - facts.began) * time.factor
-        lengths = (facts.rows.ends[picked] - facts.rows.starts[picked]) * time.factor
+        starts = (run.rows.starts[picked] - run.began) * time.factor
+        lengths = (run.rows.ends[picked] - run.rows.starts[picked]) * time.factor
         hover = [
-            f"task {html.escape(shown(facts.log(row).get('task_id'), 40))}, {seconds_text(took)}"
-            for row, took in zip(picked.tolist(), facts.rows.times[picked].tolist(), strict=True)
+            f"task {html.escape(shown(run.log(row).get('task_id'), 40))}, {seconds_text(took)}"
+            for row, took in zip(picked.tolist(), run.rows.times[picked].tolist(), strict=True)
         ]
         color = COLORS[name]
         data.append(
@@ -227,8 +227,8 @@ def _task_bars(digest: Digest, time: Unit) -> tuple[list[dict[str, Any]], list[s
     return data, lanes
 
 
-def _busy(digest: Digest, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
-    busy = busy_shares(digest.facts)
+def _busy(report: ReportData, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
+    busy = busy_shares(report.run)
     lanes = [html.escape(name) for name in busy.names]
     trace = {
         "type": "heatmap",

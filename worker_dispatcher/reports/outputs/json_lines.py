@@ -8,46 +8,46 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
+from worker_dispatcher.reports.safe_text import shown
 from worker_dispatcher.reports.verdict import NO_SUCCESS, Kept, cause_of_log, row_is_success, row_is_success_in_1x
-from worker_dispatcher.reports.wording import shown
 
 if TYPE_CHECKING:  # a log can be written whatever cannot be loaded
-    from worker_dispatcher.reports.digest import Digest
+    from worker_dispatcher.reports.report_data import ReportData
 
 _LONGEST = 10_000  # characters of the text that stands for a value that JSON cannot hold
 
 
-def report_as_data(digest: Digest) -> dict[str, Any]:
+def report_as_data(report: ReportData) -> dict[str, Any]:
     """Everything the page shows but the charts, as dicts, lists, text and finite numbers."""
-    facts, health, verdict = digest.facts, digest.health, digest.verdict
+    run, health, verdict = report.run, report.health, report.verdict
     return {
-        "title": digest.title,
-        "counts": facts.counts,
-        "total": facts.total,
-        "outcomes": facts.outcomes,
-        "phases": facts.phases,
-        "remarks": digest.remarks,
-        "retries": dict(zip(("attempts", "tasks"), facts.retries, strict=True)),
-        "stopped": digest.stopped,
-        "tps": digest.tps,
-        "latencies": {row.of: dict(row.values) for row in digest.latencies},
+        "title": report.title,
+        "counts": run.counts,
+        "total": run.total,
+        "outcomes": run.outcomes,
+        "phases": run.phases,
+        "remarks": report.remarks,
+        "retries": dict(zip(("attempts", "tasks"), run.retries, strict=True)),
+        "stopped": report.stopped,
+        "tps": report.tps,
+        "latencies": report.latencies,
         "generator": None if health is None else {"ok": health.ok, "verdict": health.sentence},
         "checks": None
         if verdict is None
         else [{"check": one.expression} | {key: getattr(one, key) for key in _OF_CHECKS} for one in verdict.findings],
-        "failures": [asdict(group) for group in facts.failures],
-        "slowest": [asdict(slow) for slow in digest.slowest],
-        "config": dict(digest.settings),
-        "machine": dict(digest.machine),
+        "failures": [asdict(group) for group in run.failures],
+        "slowest": [asdict(slow) for slow in report.slowest],
+        "config": dict(report.settings),
+        "machine": dict(report.machine),
     }
 
 
 _OF_CHECKS = ("observed", "limit", "holds")
 
 
-def write_json(digest: Digest, file: TextIO) -> None:
+def write_json(report: ReportData, file: TextIO) -> None:
     """ASCII only: whatever a task said is escaped, so that no reader chokes on it."""
-    json.dump(report_as_data(digest), file, indent=1, allow_nan=False)
+    json.dump(report_as_data(report), file, indent=1, allow_nan=False)
     file.write("\n")
 
 

@@ -9,25 +9,25 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
-from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
+from worker_dispatcher.reports.outputs.csv_file import NO_FIELDS, Fields, values_of
 from worker_dispatcher.reports.outputs.figures import COLORS, Figure, figures_of
-from worker_dispatcher.reports.outputs.table import NO_FIELDS, Fields, values_of
-from worker_dispatcher.reports.wording import printable, shown
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.safe_text import printable, shown
 from worker_dispatcher.units import count_text, counted, round_seconds_text, seconds_text, share_text
 
 # Nothing is loaded and nothing is sent, whatever a task's text may try.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
-def page_text(digest: Digest, fields: Fields = NO_FIELDS) -> str:
+def page_text(report: ReportData, fields: Fields = NO_FIELDS) -> str:
     """The page; about 5 MB, nearly all of it plotly.js. ImportError without plotly.
 
     fields: more columns for the slowest tasks.
     """
     library = load("html").get_plotlyjs()
-    drawn = figures_of(digest)
-    parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(digest), "<body>", *_body(digest, drawn, fields)]
+    drawn = figures_of(report)
+    parts = ["<!DOCTYPE html>", '<html lang="en">', *_head(report), "<body>", *_body(report, drawn, fields)]
     if drawn:
         data = [{"name": figure.name, "data": figure.data, "layout": figure.layout} for figure in drawn]
         # Nothing in it ends a script or starts a comment; json.dumps makes it ASCII.
@@ -48,49 +48,49 @@ def _safe(text: str) -> str:
     return escape(printable(text))
 
 
-def _head(digest: Digest) -> list[str]:
+def _head(report: ReportData) -> list[str]:
     return [
         "<head>",
         '<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<link rel="icon" href="data:,">',
-        f"<title>{_safe(digest.title)}</title>",
+        f"<title>{_safe(report.title)}</title>",
         f"<style>{_source('page.css')}</style>",
         "</head>",
     ]
 
 
-def _body(digest: Digest, drawn: Sequence[Figure], fields: Fields) -> Iterator[str]:
-    yield from _opening(digest)
-    yield from _cards(digest)
-    if digest.verdict is not None:
-        yield from _checks(digest)
+def _body(report: ReportData, drawn: Sequence[Figure], fields: Fields) -> Iterator[str]:
+    yield from _opening(report)
+    yield from _cards(report)
+    if report.verdict is not None:
+        yield from _checks(report)
     yield from _charts(drawn)
     yield '<div class="pair">'
-    yield from _latencies(digest)
-    yield from _outcomes(digest)
+    yield from _latencies(report)
+    yield from _outcomes(report)
     yield "</div>"
-    yield from _failures(digest)
-    yield from _slowest(digest, fields)
-    yield from _settings(digest)
-    yield f'<footer class="quiet">Made by worker_dispatcher from {counted(len(digest.facts.reader), "log")}.</footer>'
+    yield from _failures(report)
+    yield from _slowest(report, fields)
+    yield from _settings(report)
+    yield f'<footer class="quiet">Made by worker_dispatcher from {counted(len(report.run.reader), "log")}.</footer>'
 
 
-def _opening(digest: Digest) -> Iterator[str]:
-    health, tps = digest.health, digest.tps
+def _opening(report: ReportData) -> Iterator[str]:
+    health, tps = report.health, report.tps
     if health is not None and not health.ok:
         yield f'<p class="banner" role="alert">{_safe(health.sentence)}</p>'
-    yield f"<h1>{_safe(digest.title)}</h1>"
+    yield f"<h1>{_safe(report.title)}</h1>"
     if tps["count"]["total"]:
         yield f'<p class="quiet">{_moment(tps["started_at"])}, for {seconds_text(tps["duration"])}</p>'
     else:
-        yield f'<p class="quiet">{_safe(digest.nothing or "No task ran.")}</p>'
+        yield f'<p class="quiet">{_safe(report.nothing or "No task ran.")}</p>'
     if health is not None and health.ok:
         yield f'<p class="banner good">{_safe(health.sentence)}</p>'
-    if digest.stopped:
-        yield f'<p class="banner early">Stopped early: {_safe(digest.stopped)}</p>'
-    for remark in digest.remarks:
+    if report.stopped:
+        yield f'<p class="banner early">Stopped early: {_safe(report.stopped)}</p>'
+    for remark in report.remarks:
         yield f'<p class="quiet">{_safe(remark[:1].upper() + remark[1:])}.</p>'
     invalid = tps["count"]["invalidity"]
     if invalid:
@@ -104,17 +104,17 @@ def _moment(wall: float) -> str:
         return f"{wall:g}"
 
 
-def _cards(digest: Digest) -> Iterator[str]:
+def _cards(report: ReportData) -> Iterator[str]:
     yield '<div class="cards">'
-    for name, value, note in digest.headline:
+    for name, value, note in report.headline:
         bad = ' class="card bad"' if name == "Failed" and value != "0" else ' class="card"'
         quiet = f'<span class="quiet">{_safe(note)}</span>'
         yield f'<div{bad}><span class="quiet">{_safe(name)}</span><b>{_safe(value)}</b>{quiet}</div>'
     yield "</div>"
 
 
-def _checks(digest: Digest) -> Iterator[str]:
-    found = digest.verdict.findings if digest.verdict is not None else ()
+def _checks(report: ReportData) -> Iterator[str]:
+    found = report.verdict.findings if report.verdict is not None else ()
     rows = [
         (("holds", "good") if one.holds else ("FAILS", "bad"), (one.expression, ""), (one.seen, "")) for one in found
     ]
@@ -132,28 +132,25 @@ def _charts(drawn: Sequence[Figure]) -> Iterator[str]:
     yield "</div>"
 
 
-def _latencies(digest: Digest) -> Iterator[str]:
+def _latencies(report: ReportData) -> Iterator[str]:
     """A row per percentile: a phone is narrow."""
-    table = digest.latencies
-    names = [row.of for row in table]
-    rows = [
-        ((name, "word"), *((seconds_text(row.values[name]), "number") for row in table))
-        for name in (table[0].values if table else ())
-    ]
-    yield from _table("Latency", "nearest rank, all tasks that ran", ["", *names], rows)
+    columns = [[(seconds_text(value), "number") for value in values.values()] for values in report.latencies.values()]
+    names = [(name, "word") for name in next(iter(report.latencies.values()), ())]
+    rows = zip(names, *columns, strict=True)
+    yield from _table("Latency", "nearest rank, all tasks that ran", ["", *report.latencies], rows)
 
 
-def _outcomes(digest: Digest) -> Iterator[str]:
-    total = sum(digest.facts.counts.values())
+def _outcomes(report: ReportData) -> Iterator[str]:
+    total = sum(report.run.counts.values())
     rows = [
         ((name, ""), (count_text(count), "number"), (share_text(count, total), "number"))
-        for name, count in digest.facts.outcomes.items()
+        for name, count in report.run.outcomes.items()
     ]
     yield from _table("Outcomes", "", ["", "tasks", "share"], rows)
 
 
-def _failures(digest: Digest) -> Iterator[str]:
-    groups = digest.facts.failures
+def _failures(report: ReportData) -> Iterator[str]:
+    groups = report.run.failures
     if not groups:
         return
     rows = [
@@ -169,8 +166,8 @@ def _failures(digest: Digest) -> Iterator[str]:
     yield from _table("Failures", "by type and line of code", ["tasks", "type", "line", "first message", "first"], rows)
 
 
-def _slowest(digest: Digest, fields: Fields) -> Iterator[str]:
-    known = any(slow.response is not None for slow in digest.slowest)
+def _slowest(report: ReportData, fields: Fields) -> Iterator[str]:
+    known = any(slow.response is not None for slow in report.slowest)
     names = [
         "task",
         "worker",
@@ -192,13 +189,13 @@ def _slowest(digest: Digest, fields: Fields) -> Iterator[str]:
             (slow.said, "text"),
             *((shown(value, 120) if value is not None else "", "text") for value in values_of(fields, log)),
         )
-        for slow, log in zip(digest.slowest, map(digest.facts.log, digest.facts.slowest()), strict=True)
+        for slow, log in zip(report.slowest, map(report.run.log, report.run.slowest()), strict=True)
     ]
     yield from _table("Slowest tasks", "", names, rows)
 
 
-def _settings(digest: Digest) -> Iterator[str]:
-    rows = [((name, ""), (value, "text")) for name, value in [*digest.machine, *digest.settings]]
+def _settings(report: ReportData) -> Iterator[str]:
+    rows = [((name, ""), (value, "text")) for name, value in [*report.machine, *report.settings]]
     if rows:
         yield "<section><details><summary>Configuration and machine</summary>"
         yield from _rows([], rows)
@@ -240,20 +237,20 @@ _WIDTH, _HEIGHT = 640, 90  # pixels of the picture
 _MOST_GROUPS = 5
 
 
-def notebook_html(digest: Digest) -> str:
+def notebook_html(report: ReportData) -> str:
     """A piece of HTML for a notebook, a few KB without a script: headline, tasks per second, latencies and the most
     frequent failures."""
     parts = ['<div style="font-size:0.92em;max-width:60em">']
-    if digest.health is not None and not digest.health.ok:
-        parts.append(f'<p style="color:{COLORS["failed"]}"><b>{_safe(digest.health.sentence)}</b></p>')
-    parts += _plain([name for name, _, _ in digest.headline], [[value for _, value, _ in digest.headline]])
-    parts += [f"<p>{_safe(remark)}</p>" for remark in digest.remarks]
-    if len(digest.facts.rows):
-        parts.append(_picture(digest))
-    if digest.latencies:
-        rows = [[row.of, *map(seconds_text, row.values.values())] for row in digest.latencies]
-        parts += _plain(["latency", *digest.latencies[0].values], rows)
-    if groups := digest.facts.failures[:_MOST_GROUPS]:
+    if report.health is not None and not report.health.ok:
+        parts.append(f'<p style="color:{COLORS["failed"]}"><b>{_safe(report.health.sentence)}</b></p>')
+    parts += _plain([name for name, _, _ in report.headline], [[value for _, value, _ in report.headline]])
+    parts += [f"<p>{_safe(remark)}</p>" for remark in report.remarks]
+    if len(report.run.rows):
+        parts.append(_picture(report))
+    if report.latencies:
+        rows = [[of, *map(seconds_text, values.values())] for of, values in report.latencies.items()]
+        parts += _plain(["latency", *next(iter(report.latencies.values()))], rows)
+    if groups := report.run.failures[:_MOST_GROUPS]:
         found = [[count_text(one.count), one.type[:60], one.place, one.message[:120]] for one in groups]
         parts += _plain(["failures", "type", "line", "first message"], found)
     return "".join([*parts, "</div>"])
@@ -263,9 +260,9 @@ def _plain(names: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]
     return _rows(names, [[(text, "") for text in row] for row in rows])
 
 
-def _picture(digest: Digest) -> str:
+def _picture(report: ReportData) -> str:
     """Bars of what succeeded and failed per bin, as SVG."""
-    bins = digest.bins
+    bins = report.bins
     top = int((bins.succeeded + bins.failed).max()) or 1
     width = _WIDTH / len(bins)
     bars = []

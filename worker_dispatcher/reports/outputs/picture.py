@@ -10,50 +10,50 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from worker_dispatcher.reports.check import Verdict
-from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
 from worker_dispatcher.reports.outputs.figures import COLORS, Figure, charts_of
-from worker_dispatcher.reports.wording import printable
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.safe_text import printable
 from worker_dispatcher.units import count_text, counted, round_seconds_text
 
 _INCHES = (12.8, 9.0)
 _SENTENCE = 170  # characters that fit in a line of the headline
 
 
-def write_picture(digest: Digest, file: BinaryIO) -> None:
+def write_picture(report: ReportData, file: BinaryIO) -> None:
     """Draw and write; 1280 x 900 pixels. ImportError without matplotlib."""
     # A figure of its own, without pyplot: nothing of the caller's figures or backend is touched.
     figure = load("png").Figure(figsize=_INCHES, dpi=100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a title may have signs that the font has not
-        _headline(digest, figure)
-        if len(digest.facts.rows):
+        _headline(report, figure)
+        if len(report.run.rows):
             axes = figure.subplots(2, 2, gridspec_kw={"top": 0.735, "bottom": 0.06, "left": 0.06, "right": 0.98})
             figure.subplots_adjust(hspace=0.4, wspace=0.16)
-            step = round_seconds_text(digest.bins.step)
-            for drawn, place in zip(charts_of(digest), axes.flat, strict=True):
+            step = round_seconds_text(report.bins.step)
+            for drawn, place in zip(charts_of(report), axes.flat, strict=True):
                 _draw(drawn, place, step)
                 place.spines[["top", "right"]].set_visible(False)
                 place.grid(alpha=0.25)
                 place.set_axisbelow(True)
         else:
-            _say(figure, 0.5, 0.45, digest.nothing or "No task ran.", ha="center", fontsize=14)
+            _say(figure, 0.5, 0.45, report.nothing or "No task ran.", ha="center", fontsize=14)
         figure.savefig(file, format="png")
 
 
-def _headline(digest: Digest, figure: Any) -> None:
-    _say(figure, 0.03, 0.955, printable(digest.title, 90), fontsize=17, fontweight="bold")
-    health = digest.health
+def _headline(report: ReportData, figure: Any) -> None:
+    _say(figure, 0.03, 0.955, printable(report.title, 90), fontsize=17, fontweight="bold")
+    health = report.health
     if health is not None:
         color = "#5d6878" if health.ok else "#c23a4d"
         sentence = "\n".join(textwrap.wrap(health.sentence, _SENTENCE))
         _say(figure, 0.03, 0.945, sentence, fontsize=9.5, color=color, va="top")
-    remarks = ".  ".join(remark[:1].upper() + remark[1:] for remark in digest.remarks)
+    remarks = ".  ".join(remark[:1].upper() + remark[1:] for remark in report.remarks)
     _say(figure, 0.03, 0.81, printable(remarks, _SENTENCE), fontsize=8, color="#5d6878")
-    if digest.verdict is not None:
-        look = {"color": "#5d6878" if digest.verdict else "#c23a4d", "fontsize": 8}
-        _say(figure, 0.03, 0.79, printable(_checks(digest.verdict), _SENTENCE), **look)
-    for index, (name, value, note) in enumerate(digest.headline):
+    if report.verdict is not None:
+        look = {"color": "#5d6878" if report.verdict else "#c23a4d", "fontsize": 8}
+        _say(figure, 0.03, 0.79, printable(_checks(report.verdict), _SENTENCE), **look)
+    for index, (name, value, note) in enumerate(report.headline):
         left = 0.03 + index * 0.108
         _say(figure, left, 0.895, name, fontsize=9, color="#5d6878")
         _say(figure, left, 0.868, value, fontsize=14 if len(value) < 10 else 10, fontweight="bold")

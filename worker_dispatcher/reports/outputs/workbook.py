@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from worker_dispatcher.reports.digest import Digest
 from worker_dispatcher.reports.outputs import load
+from worker_dispatcher.reports.outputs.csv_file import COLUMNS, NO_FIELDS, Fields, cells_of_log, values_of
 from worker_dispatcher.reports.outputs.figures import COLORS
-from worker_dispatcher.reports.outputs.table import COLUMNS, NO_FIELDS, Fields, cells_of_log, values_of
+from worker_dispatcher.reports.report_data import ReportData
+from worker_dispatcher.reports.safe_text import printable, shown
 from worker_dispatcher.reports.timeline import percentiles_over_time
-from worker_dispatcher.reports.wording import printable, shown
 
 MOST_ROWS = 1_048_576  # of a sheet, by the file format
 _LONGEST = 32_000  # characters of a cell; the format ends at 32 767
@@ -29,7 +29,7 @@ _OF_LOAD_TESTS = {"scheduled_at", "queue_delay", "response_time"}
 _PERCENTS = (50, 95, 99)
 
 
-def write_workbook(digest: Digest, target: str | BinaryIO, fields: Fields = NO_FIELDS) -> None:
+def write_workbook(report: ReportData, target: str | BinaryIO, fields: Fields = NO_FIELDS) -> None:
     """Sheets Report, Timeline, Intervals, Raw Logs (Raw Logs 2, ... beyond a sheet's rows).
 
     target: path, or an open file; fields: more columns; a function that raises leaves its error in the cell.
@@ -39,9 +39,9 @@ def write_workbook(digest: Digest, target: str | BinaryIO, fields: Fields = NO_F
     xlsxwriter = load("xlsx")
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(target, options) as workbook:
-        book = _Book(workbook, digest)
+        book = _Book(workbook, report)
         book.report()
-        if len(digest.facts.rows):
+        if len(report.run.rows):
             book.timeline()
         book.intervals()
         book.raw_logs(fields)
@@ -50,21 +50,21 @@ def write_workbook(digest: Digest, target: str | BinaryIO, fields: Fields = NO_F
 class _Book:
     """One workbook while it is written. workbook: of XlsxWriter, of which nothing is known here but its methods."""
 
-    def __init__(self, workbook: Any, digest: Digest) -> None:
-        self._workbook, self._digest = workbook, digest
+    def __init__(self, workbook: Any, report: ReportData) -> None:
+        self._workbook, self._report = workbook, report
         self._head = workbook.add_format({"bold": True, "bottom": 1})
         self._bold = workbook.add_format({"bold": True})
         self._date = workbook.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000", "align": "left"})
         self._share = workbook.add_format({"num_format": "0.00%", "align": "left"})
         self._left = workbook.add_format({"align": "left"})
-        self._offset = _utc_offset(digest.facts.began)
+        self._offset = _utc_offset(report.run.began)
 
     def report(self) -> None:
         sheet = self._workbook.add_worksheet("Report")
         sheet.set_column(0, 0, 30)
         sheet.set_column(1, 1, 26)
         sheet.set_column(2, 9, 14)
-        if len(self._digest.facts.rows):
+        if len(self._report.run.rows):
             self._charts(sheet)
         for row, (name, *values) in enumerate(self._report_rows()):
             heading = not values
@@ -73,28 +73,28 @@ class _Book:
                 self._write(sheet, row, column, value)
 
     def _report_rows(self) -> Iterator[tuple[Any, ...]]:
-        digest, tps = self._digest, self._digest.tps
-        yield (printable(digest.title, 200),)
-        if digest.health is not None:
-            yield "Load generator", digest.health.sentence
-        if digest.stopped:
-            yield "Stopped early", digest.stopped
-        yield from (("Note", remark) for remark in digest.remarks)
+        report, tps = self._report, self._report.tps
+        yield (printable(report.title, 200),)
+        if report.health is not None:
+            yield "Load generator", report.health.sentence
+        if report.stopped:
+            yield "Stopped early", report.stopped
+        yield from (("Note", remark) for remark in report.remarks)
         yield from _summary_rows(tps)
-        peak = tps["peak_rate"] if digest.peak else None
-        latencies = [("", *digest.latencies[0].values)] if digest.latencies else []
+        peak = tps["peak_rate"] if report.peak else None
+        names = [("", *values) for values in report.latencies.values()][:1]
         sections: dict[str, Iterable[tuple[Any, ...]]] = {
-            "Outcomes": digest.facts.outcomes.items(),
-            "Phases": digest.facts.phases.items(),
+            "Outcomes": report.run.outcomes.items(),
+            "Phases": report.run.phases.items(),
             "Peak": [("TPS", peak["tps"]), *_time_rows(peak), ("Successes", peak["count"])] if peak else (),
-            "Latency (sec)": [*latencies, *((row.of, *row.values.values()) for row in digest.latencies)],
+            "Latency (sec)": [*names, *((of, *values.values()) for of, values in report.latencies.items())],
             "Checks": [
                 (one.expression, "holds" if one.holds else "FAILS", one.observed)
-                for one in (digest.verdict.findings if digest.verdict is not None else ())
+                for one in (report.verdict.findings if report.verdict is not None else ())
             ],
             "Failures": [
                 (printable(group.type, 80), group.place, group.count, printable(group.message, 1000))
-                for group in digest.facts.failures
+                for group in report.run.failures
             ],
         }
         for name, rows in sections.items():
@@ -105,16 +105,16 @@ class _Book:
 
     def timeline(self) -> None:
         """What the charts show: the run in bins."""
-        facts, bins = self._digest.facts, self._digest.bins
+        run, bins = self._report.run, self._report.bins
         names = ["Second", "Offered per second", "Succeeded per second", "Failed per second", "p50", "p95", "p99"]
         columns = [
             np.round(bins.edges[:-1], 6),
             *(counts / bins.step for counts in (bins.offered, bins.succeeded, bins.failed)),
-            *percentiles_over_time(facts, facts.rows.times, bins, _PERCENTS),
+            *percentiles_over_time(run, run.rows.times, bins, _PERCENTS),
         ]
-        if facts.rows.response_times is not None:
+        if run.rows.response_times is not None:
             names += ["p50 from due time", "p95 from due time", "p99 from due time"]
-            columns += percentiles_over_time(facts, facts.rows.response_times, bins, _PERCENTS)
+            columns += percentiles_over_time(run, run.rows.response_times, bins, _PERCENTS)
         self._table("Timeline", names, zip(*(column.tolist() for column in columns), strict=True))
 
     def intervals(self) -> None:
@@ -131,20 +131,20 @@ class _Book:
                 *(one["count"][name] for name in ("success", "total", "start", "end")),
                 *(one["metrics"][name]["avg"] for name in ("execution_time", "success_execution_time")),
             ]
-            for one in self._digest.tps["intervals"]
+            for one in self._report.tps["intervals"]
         )
         self._table("Intervals", names, rows)
 
     def raw_logs(self, fields: Fields) -> None:
-        facts = self._digest.facts
-        left_out = set() if facts.rows.response_times is not None else set(_OF_LOAD_TESTS)
-        left_out |= set() if facts.phases else {"phase"}
+        run = self._report.run
+        left_out = set() if run.rows.response_times is not None else set(_OF_LOAD_TESTS)
+        left_out |= set() if run.phases else {"phase"}
         kept = [index for index, name in enumerate(COLUMNS) if name not in left_out]
         dates = [COLUMNS[index] in _DATES for index in kept]
         names = [_HEADINGS.get(COLUMNS[index], COLUMNS[index].replace("_", " ").capitalize()) for index in kept]
 
         def rows() -> Iterator[list[Any]]:
-            for log in facts.logs:
+            for log in run.logs:
                 if not isinstance(log, Mapping):
                     continue
                 cells = cells_of_log(log)
@@ -200,8 +200,8 @@ class _Book:
             self._write(sheet, row, column, float(moment))
 
     def _charts(self, sheet: Any) -> None:
-        last = len(self._digest.bins)
-        due = self._digest.facts.rows.response_times is not None
+        last = len(self._report.bins)
+        due = self._report.run.rows.response_times is not None
         rate = self._workbook.add_chart({"type": "column", "subtype": "stacked"})
         for column, name in ((2, "succeeded"), (3, "failed")):
             fill = {"fill": {"color": COLORS[name]}, "gap": 0}

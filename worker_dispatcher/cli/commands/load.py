@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.driving import drive
 from worker_dispatcher.cli.ending import tell
+from worker_dispatcher.cli.help_text import EXIT_CODES, add_command
 from worker_dispatcher.cli.outputs import add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_check, add_processes, add_progress, given_of, length, refuse_checks, shape
 from worker_dispatcher.cli.target import TARGET_HELP, load_target
 from worker_dispatcher.cli.tasks import LIST_HELP, tasks_of
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.reporting import report
 
@@ -49,13 +49,14 @@ _MORE = """
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "load",
-        help="call a function at a given rate and report",
-        usage="worker-dispatcher load module:function --rate RATE [options]",
-        description=paragraphs(_ABOUT),
-        epilog=paragraphs(_MORE, EXIT_CODES),
-        formatter_class=Help,
+        "call a function at a given rate and report",
+        _ABOUT,
+        _MORE,
+        EXIT_CODES,
+        usage="module:function --rate RATE [options]",
     )
     parser.add_argument("function", metavar="module:function", help=TARGET_HELP)
     due = parser.add_mutually_exclusive_group()

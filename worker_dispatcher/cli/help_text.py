@@ -30,6 +30,22 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, **more)
 
 
+def add_command(
+    commands: Any, name: str, help: str, about: str, *more: str, usage: str | None = None
+) -> argparse.ArgumentParser:
+    """The parser of a command. about, more: what stands above its options, and below them; usage: what follows its
+    name, where that is not to be made of all options."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        usage=usage and f"worker-dispatcher {name} {usage}",
+        description=paragraphs(about),
+        epilog=paragraphs(*more),
+        formatter_class=Help,
+    )
+    return parser
+
+
 def paragraphs(*texts: str) -> str:
     """Texts of indented source as paragraphs."""
     return "\n\n".join(textwrap.dedent(text).strip() for text in texts)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import methodcaller
 from typing import Any, TextIO, TypeAlias
 
-from worker_dispatcher.reports.facts import Facts
-from worker_dispatcher.reports.failures import place_of
+from worker_dispatcher.reports.failure_groups import place_of
+from worker_dispatcher.reports.run_data import RunData
+from worker_dispatcher.reports.safe_text import printable, shown
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
-from worker_dispatcher.reports.wording import printable, shown
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -35,14 +35,14 @@ RawFields: TypeAlias = Mapping[str, str | Callable[[dict[Any, Any]], Any]] | Seq
 """As users give them: {column: key of metadata, or function of metadata}, or a list of keys."""
 
 
-def fields_of(given: RawFields | None, facts: Facts) -> Fields:
+def fields_of(given: RawFields | None, run: RunData) -> Fields:
     """TypeError for what is neither a dict nor a list. Warns of a key that no task has noted: it may be misspelt."""
     if given is None:
         return {}
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
         raise TypeError(f"raw_fields must be a dict or a list of keys of metadata, got {given!r}")
     named: Mapping[str, Any] = given if isinstance(given, Mapping) else {key: key for key in given}
-    _warn_of_unknown({wanted for wanted in named.values() if not callable(wanted)}, facts)
+    _warn_of_unknown({wanted for wanted in named.values() if not callable(wanted)}, run)
     return {
         _apart(str(name)): wanted if callable(wanted) else methodcaller("get", wanted) for name, wanted in named.items()
     }
@@ -53,16 +53,16 @@ def _apart(name: str) -> str:
     return f"metadata.{name}" if name in COLUMNS else name
 
 
-def _warn_of_unknown(keys: set[Any], facts: Facts) -> None:
+def _warn_of_unknown(keys: set[Any], run: RunData) -> None:
     noted: dict[Any, None] = {}
-    for place in range(len(facts.reader)):
+    for place in range(len(run.reader)):
         if not keys - noted.keys():
             return
-        log = facts.reader.log(place)
+        log = run.reader.log(place)
         notes = log.get("metadata") if isinstance(log, Mapping) else None
         noted |= dict.fromkeys(notes if isinstance(notes, Mapping) else ())
     known = [str(one) for one in noted]
-    for key in keys - noted.keys() if len(facts.reader) else ():
+    for key in keys - noted.keys() if len(run.reader) else ():
         import difflib  # only who is wrong needs it
 
         near = difflib.get_close_matches(str(key), known, 1)
@@ -82,14 +82,14 @@ def values_of(fields: Fields, log: Mapping[str, Any]) -> Iterator[Any]:
             yield f"{type(error).__name__}: {shown(str(error), 200)}"
 
 
-def write_csv(facts: Facts, file: TextIO, fields: Fields = NO_FIELDS) -> None:
+def write_csv(run: RunData, file: TextIO, fields: Fields = NO_FIELDS) -> None:
     """A header, then a row per log, in log order; warm-up and malformed logs too, since they were run. Text that a
     spreadsheet would take for a formula gets an apostrophe before it; numbers are written as they are.
     fields: more columns.
     """
     writer = csv.writer(file)
     writer.writerow([*COLUMNS, *(_safe_cell(printable(name, 200)) for name in fields)])
-    for log in facts.logs:
+    for log in run.logs:
         if isinstance(log, Mapping):
             cells = [*cells_of_log(log), *map(_plain, values_of(fields, log))]
             writer.writerow(map(_safe_cell, cells))

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker_dispatcher.records import Records
-from worker_dispatcher.reports.failures import FailureGroup, group_failures
+from worker_dispatcher.reports.failure_groups import FailureGroup, group_failures
 from worker_dispatcher.reports.readers import LogReader, Reader, RecordsReader
 from worker_dispatcher.reports.rows import Floats, Rows
+from worker_dispatcher.reports.safe_text import shown
 from worker_dispatcher.reports.sessions import Sessions
-from worker_dispatcher.reports.wording import shown
 from worker_dispatcher.zipped import lines_of
 
 __tracebackhide__ = True  # see tracebacks
@@ -28,11 +28,11 @@ _MOST_FAILURES_SHOWN = 50
 _LONGEST_WAIT = 2.0**52  # seconds; beyond it a log of another program says something else
 
 
-def facts_of(source: Any) -> Facts:
-    """Read a run, a list or tuple of logs, or a file of logs as JSON lines; Facts come back. TypeError for anything
+def run_data_of(source: Any) -> RunData:
+    """Read a run, a list or tuple of logs, or a file of logs as JSON lines; RunData come back. TypeError for anything
     else. A run has `logs`, `info` and `config`, as get_logs(), get_result_info() and get_last_config() give them; one
     with `columns`, Records that do not change any more, is read from there."""
-    if isinstance(source, Facts):
+    if isinstance(source, RunData):
         return source
     if isinstance(source, str | os.PathLike):
         return _read(Path(source))
@@ -40,7 +40,7 @@ def facts_of(source: Any) -> Facts:
     if hasattr(type(source), "logs") and hasattr(type(source), "info"):
         records: Records | None = getattr(source, "columns", None)
         logs = source.logs if records is None else RecordsReader(records, lambda: source.logs)
-        return Facts(logs, source.info, source.config, getattr(source, "dropped", ()))
+        return RunData(logs, source.info, source.config, getattr(source, "dropped", ()))
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         if source and not any(isinstance(one, Mapping) and "started_at" in one for one in source):
             raise TypeError(
@@ -49,18 +49,18 @@ def facts_of(source: Any) -> Facts:
             )
         # What read_journal gives has them.
         known = {name: getattr(source, name, None) for name in ("total", "sessions")}
-        return Facts(source, {name: value for name, value in known.items() if isinstance(value, int | list)})
+        return RunData(source, {name: value for name, value in known.items() if isinstance(value, int | list)})
     raise TypeError(
         f"a report is made of a run, a list of logs or the path of a .jsonl file, got {type(source).__name__}"
     )
 
 
-def _read(path: Path) -> Facts:
+def _read(path: Path) -> RunData:
     with path.open("rb") as file:
-        return facts_of_lines(lines_of(file, str(path)), str(path))
+        return run_data_of_lines(lines_of(file, str(path)), str(path))
 
 
-def facts_of_lines(lines: Iterable[bytes], name: str) -> Facts:
+def run_data_of_lines(lines: Iterable[bytes], name: str) -> RunData:
     """A log on each line; a line {"run": info, "dropped": [...]} is what else is known (as `to_jsonl` writes them).
     ValueError for lines that are none."""
     logs: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ def facts_of_lines(lines: Iterable[bytes], name: str) -> Facts:
             info, dropped = entry["run"], list(entry.get("dropped") or ())
         else:
             logs.append(entry)
-    return Facts(logs, info, dropped=dropped)
+    return RunData(logs, info, dropped=dropped)
 
 
 def _entry(line: bytes, name: str, number: int) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _entry(line: bytes, name: str, number: int) -> dict[str, Any]:
     return entry
 
 
-class Facts:
+class RunData:
     """Everything known of a run. Rows and what follows from it leave out malformed rows.
 
     logs: dicts as from get_logs(), or what reads them; info: as from get_result_info(), {} if unknown; config: {} if

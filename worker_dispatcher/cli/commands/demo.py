@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.ending import FAILED, OK, Refused
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.cli.help_text import EXIT_CODES, add_command
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.named_tuple import NamedTuple
@@ -60,13 +60,7 @@ def visit(id: int, config: str, metadata: dict[str, Any]) -> int:
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="see it work: a batch, a load test, and their reports",
-        description=paragraphs(_ABOUT),
-        epilog=paragraphs(EXIT_CODES),
-        formatter_class=Help,
-    )
+    parser = add_command(commands, "demo", "see it work: a batch, a load test, and their reports", _ABOUT, EXIT_CODES)
     parser.add_argument(
         "--to",
         type=Path,
@@ -150,7 +144,7 @@ def _say_outcome(kind: str, run: Run, seconds: float) -> None:
 
 
 def _load_test(folder: Path) -> bool:
-    from worker_dispatcher.cli.shop import STANDS_STILL, open_shop
+    from worker_dispatcher.cli.commands.shop import STANDS_STILL, open_shop
 
     begin, end = STANDS_STILL
     say(f"2. a load test: {_RATE} requests a second for {_SECONDS} s, of a local web server")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from worker_dispatcher.cli.commands.report import RUN_HELP, read
 from worker_dispatcher.cli.ending import CHECK_FAILED, OK, Refused
-from worker_dispatcher.cli.report import RUN_HELP, read
-from worker_dispatcher.cli.wording import EXIT_CODES_OF_FILES, Help, paragraphs
+from worker_dispatcher.cli.help_text import EXIT_CODES_OF_FILES, add_command
 from worker_dispatcher.dispatch.banner import print as say
-from worker_dispatcher.reports.wording import text_width, wrapped
+from worker_dispatcher.reports.safe_text import text_width, wrapped
 
 _ABOUT = """
     Compare two runs: percentiles, error rate and rates, and which differences are
@@ -30,13 +30,14 @@ _MORE = """
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "compare",
-        help="compare two runs on disk",
-        usage="worker-dispatcher compare BASE NEW [--fail-if CHANGE]...",
-        description=paragraphs(_ABOUT),
-        epilog=paragraphs(_MORE, EXIT_CODES_OF_FILES),
-        formatter_class=Help,
+        "compare two runs on disk",
+        _ABOUT,
+        _MORE,
+        EXIT_CODES_OF_FILES,
+        usage="BASE NEW [--fail-if CHANGE]...",
     )
     parser.add_argument("base", metavar="BASE", help=RUN_HELP)
     parser.add_argument("new", metavar="NEW", help="the same")
@@ -47,8 +48,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from worker_dispatcher.reports.change import judge_changes, read_changes
-    from worker_dispatcher.reports.compare import compare
+    from worker_dispatcher.reports.compare import compare, judge_changes, read_changes
 
     try:
         changes = read_changes(given.fail_if)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.driving import drive
+from worker_dispatcher.cli.help_text import EXIT_CODES, add_command
 from worker_dispatcher.cli.outputs import add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_check, add_processes, add_progress, given_of, length, refuse_checks, shape
 from worker_dispatcher.cli.target import TARGET_HELP, load_target
 from worker_dispatcher.cli.tasks import LIST_HELP, tasks_of
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.reporting import report
@@ -45,13 +45,14 @@ _MORE = """
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "run",
-        help="call a function for each task of a list",
-        usage="worker-dispatcher run module:function --list LIST [options]",
-        description=paragraphs(_ABOUT),
-        epilog=paragraphs(_MORE, EXIT_CODES),
-        formatter_class=Help,
+        "call a function for each task of a list",
+        _ABOUT,
+        _MORE,
+        EXIT_CODES,
+        usage="module:function --list LIST [options]",
     )
     parser.add_argument("function", metavar="module:function", help=TARGET_HELP)
     parser.add_argument("--list", metavar="LIST", help=LIST_HELP)
@@ -84,12 +85,12 @@ def _run(given: argparse.Namespace) -> int:
 
 def _checked(given: argparse.Namespace, run: Run) -> Report:
     """The report of all that its journal has, where there is one: what an earlier run did counts too."""
-    from worker_dispatcher.reports.facts import Facts
+    from worker_dispatcher.reports.run_data import RunData
 
-    source: Run | Facts = run
+    source: Run | RunData = run
     if given.journal is not None:
         with suppress(JournalError, OSError):  # taken away, and the run has said so
-            source = Facts(report(given.journal).facts.logs, run.info)
+            source = RunData(report(given.journal).run.logs, run.info)
     made = report(source, checks=given.check)
     if not given.quiet:
         say(f"checks\n{made.verdict}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from worker_dispatcher.cli.ending import FAILED, OK
-from worker_dispatcher.cli.wording import EXIT_CODES, Help, paragraphs
+from worker_dispatcher.cli.help_text import EXIT_CODES, add_command
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.named_tuple import NamedTuple
@@ -40,13 +40,7 @@ class _Line(NamedTuple):
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "doctor",
-        help="is this machine ready, and what may a run use?",
-        description=paragraphs(_ABOUT),
-        epilog=paragraphs(EXIT_CODES),
-        formatter_class=Help,
-    )
+    parser = add_command(commands, "doctor", "is this machine ready, and what may a run use?", _ABOUT, EXIT_CODES)
     parser.set_defaults(function_of_command=_doctor)
 
 

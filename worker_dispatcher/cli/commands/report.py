@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, Refused, held, tell
+from worker_dispatcher.cli.help_text import EXIT_CODES_OF_FILES, add_command
 from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_check, refuse_checks
-from worker_dispatcher.cli.wording import EXIT_CODES_OF_FILES, Help, paragraphs
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import is_database
@@ -18,8 +18,8 @@ from worker_dispatcher.reporting import report
 from worker_dispatcher.zipped import lines_of
 
 if TYPE_CHECKING:
-    from worker_dispatcher.reports.facts import Facts
     from worker_dispatcher.reports.report import Report
+    from worker_dispatcher.reports.run_data import RunData
 
 _ABOUT = """
     Show what a run on disk says: outcomes, percentiles, the rate over time, and
@@ -35,13 +35,8 @@ RUN_HELP = "a log that --log wrote (JSON lines, may be gzipped; - is standard in
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "report",
-        help="show what a run on disk says",
-        usage="worker-dispatcher report RUN [options]",
-        description=paragraphs(_ABOUT),
-        epilog=paragraphs(_MORE, EXIT_CODES_OF_FILES),
-        formatter_class=Help,
+    parser = add_command(
+        commands, "report", "show what a run on disk says", _ABOUT, _MORE, EXIT_CODES_OF_FILES, usage="RUN [options]"
     )
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     add_check(parser)
@@ -58,17 +53,17 @@ def read(path: str, **options: Any) -> Report:
         raise Refused(f"{path}: {error.strerror or error}") from None
     except (JournalError, ValueError) as error:
         raise Refused(str(error)) from None
-    if not (made.facts.logs or made.facts.info or (os.path.isfile(path) and is_database(path))):
+    if not (made.run.logs or made.run.info or (os.path.isfile(path) and is_database(path))):
         raise Refused(f"{'standard input' if path == '-' else path}: is empty: there is no log in it")
     return made
 
 
-def _of_standard_input() -> Facts:
-    from worker_dispatcher.reports.facts import facts_of_lines
+def _of_standard_input() -> RunData:
+    from worker_dispatcher.reports.run_data import run_data_of_lines
 
     if sys.stdin is None:
         raise Refused("-: standard input is closed")
-    return facts_of_lines(lines_of(sys.stdin.buffer, "standard input"), "standard input")
+    return run_data_of_lines(lines_of(sys.stdin.buffer, "standard input"), "standard input")
 
 
 def _report(given: argparse.Namespace) -> int:
