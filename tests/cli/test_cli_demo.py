@@ -19,7 +19,10 @@ from worker_dispatcher.cli.commands import demo
 from worker_dispatcher.reports import outputs
 
 Call = Callable[..., Any]
-SHORT = "from worker_dispatcher.cli import main; from worker_dispatcher.cli.commands import demo; demo._SECONDS, demo._BELOW = 0.3, 9; import sys; "
+SHORT = (
+    "import sys; from worker_dispatcher.cli import main; from worker_dispatcher.cli.commands import demo; "
+    "demo._SECONDS, demo._BELOW = 0.3, 9; "
+)
 
 
 @pytest.fixture(autouse=True)
