@@ -23,8 +23,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from worker_dispatcher.home import FRESH, Reader
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.script.main_module import FRESH, Reader
 from worker_dispatcher.tracebacks import is_foreign
 
 LARGE = 64 * 1024  # bytes; buffers larger in sum travel as shared pages, smaller ones in the frame
@@ -47,7 +47,11 @@ _mapped: set[weakref.ref[mmap.mmap]] = set()  # mappings that are alive
 # Ends the name of the script, here and in children of multiprocessing; names the class of `object()`, which may be a
 # mark of the script's.
 _MARKS = b"_main__", b"\x8c\x06object\x94\x93"
-_BY_VALUE = {b"worker_dispatcher.home": "worker_dispatcher.script", b"cloudpickle": "cloudpickle"}  # functions named
+# What is imported for a pickle that names functions of a module.
+_BY_VALUE = {
+    b"worker_dispatcher.script.main_module": "worker_dispatcher.script.pickler",
+    b"cloudpickle": "cloudpickle",
+}
 
 
 # What to do about a lock, queue or array of `multiprocessing`.
@@ -143,7 +147,7 @@ def pack_large(value: Any, reader: Reader = FRESH) -> Packed:
 
 
 def _dump(into: Any, value: Any, reader: Reader, buffers: list[pickle.PickleBuffer]) -> None:
-    from worker_dispatcher.script import ScriptPickler
+    from worker_dispatcher.script.pickler import ScriptPickler
 
     pickler = ScriptPickler(into, reader, buffers.append)
     try:

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from worker_dispatcher.home import FRESH
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone
 from worker_dispatcher.pools.parent.batching import Batching, pack_items
 from worker_dispatcher.pools.parent.dealing import by_load, has_room, roomiest, unheard
+from worker_dispatcher.script.main_module import FRESH
 from worker_dispatcher.wire import LARGE, from_parts, unpack
 
 MANY = 10**9

@@ -15,7 +15,6 @@ import pytest
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.execute import Call, catch
-from worker_dispatcher.home import FRESH
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.osproc.shared_status import SharedStatus
 from worker_dispatcher.pools.base import Batch, Setup
@@ -23,6 +22,7 @@ from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.protocol.frames import DROP, DROPPED, REPORT, WORK, head_of
 from worker_dispatcher.pools.runners.task_queue import Slot
 from worker_dispatcher.pools.worker.grid import GridWorker
+from worker_dispatcher.script.main_module import FRESH
 
 THREADS = 8
 

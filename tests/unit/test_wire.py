@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from worker_dispatcher import home
+from worker_dispatcher.script import main_module
 from worker_dispatcher.wire import (
     LARGE,
     LARGE_PICKLE,
@@ -106,11 +106,11 @@ def test_what_can_be_imported_is_named_and_cloudpickle_is_left_out_of_it(monkeyp
     assert unpack(packed.head) == [Fraction(1, 3), Number.ONE, across]
 
 
-def in_another_home(monkeypatch):
+def in_another_main(monkeypatch):
     """As in a worker, which has nothing of the script yet."""
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     for name in ("given", "_made"):
-        monkeypatch.setattr(home, name, {})
+        monkeypatch.setattr(main_module, name, {})
 
 
 def test_what_lives_in_main_travels_by_value(monkeypatch):
@@ -119,7 +119,7 @@ def test_what_lives_in_main_travels_by_value(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", main)
     packed = pack((main.get, main.Own()))
     assert packed.libraries
-    in_another_home(monkeypatch)
+    in_another_main(monkeypatch)
     get, own = unpack(packed.head, packed.buffers)
     assert get(own) == 3
 
@@ -392,8 +392,8 @@ def test_what_lives_in_main_travels_by_value_in_pieces_too(monkeypatch):
     exec("def get(): return 3", main.__dict__)
     monkeypatch.setitem(sys.modules, "__main__", main)
     packed = pack_large((main.get, b"x" * LARGE_PICKLE))
-    assert (packed.libraries, packed.plain) == (["worker_dispatcher.script"], False)
-    in_another_home(monkeypatch)
+    assert (packed.libraries, packed.plain) == (["worker_dispatcher.script.pickler"], False)
+    in_another_main(monkeypatch)
     get, data = unpack(*from_parts(*sent(packed)))
     assert (get(), len(data)) == (3, LARGE_PICKLE)
 

@@ -25,9 +25,9 @@ from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
-from worker_dispatcher.kinds import refuse_file
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
+from worker_dispatcher.script.kinds import refuse_file
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import LARGE, unpack
 

@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from functools import partial
 from types import FunctionType
 
-from worker_dispatcher import home
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import catch, failure_from
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
@@ -46,6 +45,7 @@ from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.pools.protocol.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.protocol.log_forwarding import Incoming, levels
+from worker_dispatcher.script import main_module
 from worker_dispatcher.wire import (
     LARGE_PICKLE,
     Packed,
@@ -130,17 +130,17 @@ class ProcessPool:
         parts: list[bytes | memoryview] = []
         self._greeting_fds: list[int] = []
         if method == "fork":
-            self._reader = home.fork()
+            self._reader = main_module.fork()
             self._starter: ServerStarter | ForkStarter = ForkStarter(entry, environment, flush, partial(inherit, setup))
             undo.callback(self._starter.close)
         else:
-            self._reader = home.FRESH
+            self._reader = main_module.FRESH
             packed = packed or pack_large(setup)
             self._starter = ServerStarter(entry, method == "spawn", environment, _libraries(setup, packed))
             undo.callback(self._starter.close)
             parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
-        about_main = None if method == "fork" else home.facts()
+        about_main = None if method == "fork" else main_module.facts()
         complaints = Complaints()
         self._logs = Incoming(complaints) if setup.forward_logging else None
         fds, about_logs = self._greeting_fds, None

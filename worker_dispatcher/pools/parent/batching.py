@@ -6,8 +6,8 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from worker_dispatcher.home import Reader
 from worker_dispatcher.pools.base import AttemptDone, BatchDone
+from worker_dispatcher.script.main_module import Reader
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
 __all__ = ["Batching", "pack_items"]

@@ -6,9 +6,9 @@ import struct
 from collections import OrderedDict
 
 from worker_dispatcher.execute import Call
-from worker_dispatcher.home import Reader
 from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.parent.batching import Batching
+from worker_dispatcher.script.main_module import Reader
 from worker_dispatcher.wire import pack_large, to_parts
 
 __all__ = ["KEPT", "Function", "Functions", "Known"]

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.execute import SMALL, catch, failure_from
-from worker_dispatcher.home import PARENT
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
@@ -20,6 +19,7 @@ from worker_dispatcher.pools.protocol.frames import EXCEPTION, REPORT, send_pack
 from worker_dispatcher.pools.protocol.loading import unsendable
 from worker_dispatcher.pools.runners.task_queue import Columns
 from worker_dispatcher.records import Failure, TaskSpan, doubles
+from worker_dispatcher.script.main_module import PARENT
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
 __all__ = ["EncodedResult", "Reports", "exception_parts", "parts_to_add"]

@@ -21,7 +21,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
-from worker_dispatcher import home
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import (
     AttemptResult,
@@ -54,6 +53,7 @@ from worker_dispatcher.pools.protocol.log_forwarding import Outgoing
 from worker_dispatcher.pools.runners.task_queue import Columns, forked
 from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
 from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.script import main_module
 
 __all__ = ["SingleWorker", "Worker", "main"]
 
@@ -236,7 +236,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, SharedStatus, S
         frames = channel.receive()
         *parts, manners = frames[0].parts
         about_logs, about_main = marshal.loads(manners)
-        home.settle(about_main)
+        main_module.set_up(about_main)
         if about_logs is not None:
             if len(frames[0].fds) == about_logs[1]:
                 logs = Outgoing(frames[0].fds.pop(), about_logs[0], drops=about_logs[2])

@@ -1,4 +1,4 @@
-"""Which names of its module a function uses, read from its code; floor 0."""
+"""Which names of its module a function uses, read from its code."""
 
 from __future__ import annotations
 

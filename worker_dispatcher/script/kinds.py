@@ -1,4 +1,4 @@
-"""Kinds of objects that pickle cannot write alone: what is to be known of each; floor 0."""
+"""Kinds of objects that pickle cannot write alone: what is to be known of each."""
 
 from __future__ import annotations
 

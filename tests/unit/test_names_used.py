@@ -12,8 +12,8 @@ import xml.dom.minidom
 
 import pytest
 
-import worker_dispatcher.script
-from worker_dispatcher.uses import annotations_of, names_annotated, submodules, uses_of
+import worker_dispatcher.script.pickler
+from worker_dispatcher.script.names_used import annotations_of, names_annotated, submodules, uses_of
 
 
 def codes_of(module: types.ModuleType) -> list[types.CodeType]:
@@ -29,7 +29,7 @@ def as_dis_reads(code: types.CodeType) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", [functools, inspect, pathlib, worker_dispatcher.script], ids=lambda module: module.__name__
+    "module", [functools, inspect, pathlib, worker_dispatcher.script.pickler], ids=lambda module: module.__name__
 )
 def test_the_names_that_code_uses_are_those_that_dis_finds(module):
     for code in codes_of(module):

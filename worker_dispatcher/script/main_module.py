@@ -1,8 +1,8 @@
-"""Where a script's objects live: the `__main__` of this process, and how it takes in what comes by value; floor 0.
+"""Where a script's objects live: the `__main__` of this process, and how it takes in what comes by value.
 
-Each process has one such home, and its own is authoritative. What a worker is sent of the script is kept in its home
-under the name it has in the parent's, once: what arrives later under that name is what stands there, whatever tasks
-have made of it meanwhile. What goes back is named, so that the parent gets its own. script.py writes what is read here.
+Each process has a `__main__`, and its own is authoritative. What a worker is sent of the script is kept there under the
+name it has in the parent's, once: what arrives later under that name is what stands there, whatever tasks have made of
+it meanwhile. What goes back is named, so that the parent gets its own. pickler.py writes what is read here.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def fork() -> Reader:
     return Reader(dict(namespace()), True)
 
 
-def home() -> types.ModuleType:
+def current() -> types.ModuleType:
     return sys.modules["__main__"]
 
 
 def namespace() -> dict[str, Any]:
     """What functions of the script have for their globals."""
-    return vars(home())
+    return vars(current())
 
 
 def facts() -> dict[str, Any] | None:
@@ -71,9 +71,9 @@ def facts() -> dict[str, Any] | None:
     }
 
 
-def settle(about: Mapping[str, Any] | None) -> None:
-    """In a worker, before it loads anything: make its home. about: the `facts` of the parent; None in a fork of it,
-    which has all of it already."""
+def set_up(about: Mapping[str, Any] | None) -> None:
+    """In a worker, before it loads anything: make its `__main__`. about: the `facts` of the parent; None in a fork of
+    it, which has all of it already."""
     global is_fork
     is_fork = about is None
     for known in (given, _made, _unfinished):  # a fork has what this process was told before
@@ -137,7 +137,7 @@ def finish(made: Any, state: tuple[Any, ...]) -> None:
 
 
 def function(code: types.CodeType, space: dict[str, Any] | None, name: str, closure: list[Any] | None) -> Any:
-    """space: None for the home of this process; closure: names and cells in turn."""
+    """space: None for that of `__main__`; closure: names and cells in turn."""
     globals_ = namespace() if space is None else space
     globals_.setdefault("__builtins__", sys.modules["builtins"])
     return types.FunctionType(code, globals_, name, None, None if closure is None else tuple(closure[1::2]))
@@ -317,7 +317,7 @@ def of_typing(kind: str, module: str, arguments: tuple[Any, ...], terms: dict[st
 
 def attribute(name: str) -> Any:
     """What this process's own script has under a name."""
-    return getattr(home(), name)
+    return getattr(current(), name)
 
 
 def module(name: str) -> types.ModuleType:

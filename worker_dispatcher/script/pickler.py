@@ -1,7 +1,4 @@
-"""How a script's objects become bytes: what a process that cannot import them is sent of them; floor 1.
-
-    parent ── by value, with all it uses ──▶ worker     its `__main__` has it under the same name, see home.py
-    parent ◀── by name, so it gets its own ── worker     by value is what was made there
+"""How a script's objects become bytes: what a process that cannot import them is sent of them.
 
 A function goes with the code and file name it has, the globals it uses and a place among those of the other process.
 Classes, and kinds of objects that are rare, are cloudpickle's business, which is loaded for them. A lock, a cache or a
@@ -22,9 +19,8 @@ import types
 from collections.abc import Mapping, Set
 from typing import Any
 
-from worker_dispatcher import home
-from worker_dispatcher.home import Reader
-from worker_dispatcher.kinds import (
+from worker_dispatcher.script import main_module as main
+from worker_dispatcher.script.kinds import (
     CLOUDPICKLES,
     NO_VALUE,
     OF_TYPING,
@@ -41,7 +37,8 @@ from worker_dispatcher.kinds import (
     walk,
     without_slots,
 )
-from worker_dispatcher.uses import annotations_of, names_annotated, submodules, uses_of
+from worker_dispatcher.script.main_module import Reader
+from worker_dispatcher.script.names_used import annotations_of, names_annotated, submodules, uses_of
 
 _LOCKS = (_thread.LockType, _thread.RLock)
 _CONSTANTS = frozenset((bool, int, str, type(None)))
@@ -65,7 +62,7 @@ class ScriptPickler(pickle.Pickler):
     def __init__(self, file: Any, reader: Reader, buffer_callback: Any = None) -> None:
         super().__init__(file, 5, buffer_callback=buffer_callback)
         self._reader = reader
-        self._main = home.home()
+        self._main = main.current()
         self._names = (self._main.__name__, "__main__")
         self._open: list[_Mark] = []  # where it is: in the definition of what
         self._begun: set[int] = set()  # ids of classes that are written, or being written
@@ -167,10 +164,10 @@ class ScriptPickler(pickle.Pickler):
             self._named(function, _slots(function, annotations)),
             self._named(function, uses),
             self._reader.keeps,
-            home.lines_of(function),
+            main.lines_of(function),
             [*submodules(function.__code__, uses.values()), *self._around(kept)],
         )
-        return home.take, (kept, home.function, *arguments), state, None, None, home.finish_function
+        return main.take, (kept, main.function, *arguments), state, None, None, main.finish_function
 
     def _space(self, function: types.FunctionType) -> dict[str, Any]:
         """The globals, to begin with, of functions that are not the script's: one for all that share theirs here."""
@@ -192,7 +189,7 @@ class ScriptPickler(pickle.Pickler):
 
     def _has(self, name: str) -> bool:
         """The reader has something under that name, and what it has there counts."""
-        return name in home.OF_EACH or name in self._reader.shared
+        return name in main.OF_EACH or name in self._reader.shared
 
     def _defined(self) -> set[str]:
         """The functions and classes of the script, for who looks them up by a name that it is told."""
@@ -201,8 +198,8 @@ class ScriptPickler(pickle.Pickler):
 
     def _that_can_go(self, names: Set[str]) -> dict[str, Any]:
         """Tried apart: what is perhaps looked up must not keep the rest from being sent."""
-        main = vars(self._main)
-        found = {name: main[name] for name in sorted(names) if name in main and not self._has(name)}
+        own = vars(self._main)
+        found = {name: own[name] for name in sorted(names) if name in own and not self._has(name)}
         untried = [one for one in found.values() if id(one) not in self._trials and id(one) not in self._begun]
         if untried and not self._goes(untried):
             for one in untried:
@@ -231,8 +228,8 @@ class ScriptPickler(pickle.Pickler):
         try:
             contents = cell.cell_contents
         except ValueError:  # empty
-            return home.cell, ()
-        return home.cell, (), (contents,), None, None, home.fill_cell
+            return main.cell, ()
+        return main.cell, (), (contents,), None, None, main.fill_cell
 
     # What functools makes of functions
 
@@ -241,7 +238,7 @@ class ScriptPickler(pickle.Pickler):
         left = {key: value for key, value in vars(cache).items() if key not in ("cache_parameters", "__annotate__")}
         arguments = cache.__wrapped__, terms["maxsize"], terms["typed"]
         state = self._kept(name), left, self._around(self._kept(name))
-        return home.take, (self._kept(name), home.cache, *arguments), state, None, None, home.finish
+        return main.take, (self._kept(name), main.cache, *arguments), state, None, None, main.finish
 
     def _dispatcher(self, function: Any, name: str | None) -> Any:
         own = ("register", "dispatch", "registry", "_clear_cache", "__wrapped__")
@@ -258,7 +255,7 @@ class ScriptPickler(pickle.Pickler):
             self._named(function, implementations),
             self._around(name),
         )
-        return home.take, (name, home.dispatcher, default), state, None, None, home.finish_dispatcher
+        return main.take, (name, main.dispatcher, default), state, None, None, main.finish_dispatcher
 
     # Classes and modules
 
@@ -270,7 +267,7 @@ class ScriptPickler(pickle.Pickler):
         self._begun.add(id(cls))
         members: dict[str, Any] = {}
         if is_enum(cls):
-            make, marks, members = home.enum, *members_of(cls)
+            make, marks, members = main.enum, *members_of(cls)
             arguments = (*arguments[:3], marks, *arguments[4:])
             contents = {**contents_of_enum(cls, contents)}
         else:
@@ -278,7 +275,7 @@ class ScriptPickler(pickle.Pickler):
             # Cloudpickle leaves them out: instances had a dict. `NamedTuple`, which is a function, sets its own.
             if "__slots__" in vars(cls) and types.FunctionType not in map(type, arguments[2]):
                 arguments[3]["__slots__"] = slots_of(cls)
-        where = cls.__qualname__, 0 if self._reader.keeps or not home.is_fork else id(cls)
+        where = cls.__qualname__, 0 if self._reader.keeps or not main.is_fork else id(cls)
         written = set(names_annotated(annotations_of(cls).values())) if self._reader.keeps else set()
         state = (
             arguments[-2],
@@ -289,13 +286,13 @@ class ScriptPickler(pickle.Pickler):
             self._reader.keeps,
             self._around(self._kept(name)),
         )
-        return home.class_, (self._kept(name), where, make, arguments), state, None, None, home.finish_class
+        return main.class_, (self._kept(name), where, make, arguments), state, None, None, main.finish_class
 
     def _module(self, module: types.ModuleType) -> Any:
         if module is self._main:
-            return home.home, ()
+            return main.current, ()
         if sys.modules.get(module.__name__) is module and not is_by_value(module.__name__):
-            return home.module, (module.__name__,)
+            return main.module, (module.__name__,)
         return cloudpickle()._module_reduce(module)
 
     # The rest
@@ -309,19 +306,19 @@ class ScriptPickler(pickle.Pickler):
         if place is None and kind is not object and (name is not None or kind is contextvars.ContextVar):
             place = place_of(obj, self._main)
         if place is not None:
-            return home.item, place
+            return main.item, place
         if self._is_shared(name):
-            return home.attribute, (name,)
+            return main.attribute, (name,)
         if kind is contextvars.ContextVar:
             terms = obj.name, *default_of(obj)
             if self._kept(name) is not None:
-                return home.take, (name, home.new_context_var, *terms)
-            home.variables[obj.name] = obj
-            return home.context_var, terms
+                return main.take, (name, main.new_context_var, *terms)
+            main.variables[obj.name] = obj
+            return main.context_var, terms
         if kind is object:
-            return NotImplemented if name is None else (home.take, (self._kept(name), object))
+            return NotImplemented if name is None else (main.take, (self._kept(name), object))
         make = _thread.allocate_lock if kind is _thread.LockType else kind
-        return home.take, (self._kept(name), make)
+        return main.take, (self._kept(name), make)
 
     def _place_in_use(self, obj: Any) -> tuple[str, str] | None:
         """The module, and the name there, of what a function uses that goes by value although its module can be
@@ -346,7 +343,7 @@ class ScriptPickler(pickle.Pickler):
                 return NotImplemented
             if name is not None or kind.__name__ != "TypeVar":
                 terms = kind.__name__, obj.__module__, *OF_TYPING[kind.__name__](obj)
-                return home.take, (self._kept(name), home.of_typing, *terms)
+                return main.take, (self._kept(name), main.of_typing, *terms)
         if kind.__module__ == "weakref" and kind.__name__ in ("WeakKeyDictionary", "WeakValueDictionary"):
             return kind, (), None, None, iter(list(obj.items()))
         if is_enum(kind) and vars(kind)["_member_map_"].get(obj._name_) is obj:
@@ -367,7 +364,7 @@ class ScriptPickler(pickle.Pickler):
         if not isinstance(reduced, str) or self._is_shared(reduced) or walk(reduced, self._main) is not obj:
             return reduced
         state: Any = self._kept(reduced), getattr(obj, "__dict__", {}), []
-        return home.take, (self._kept(reduced), object.__new__, kind), state, None, None, home.finish
+        return main.take, (self._kept(reduced), object.__new__, kind), state, None, None, main.finish
 
 
 def _code(code: types.CodeType) -> Any:
@@ -375,7 +372,7 @@ def _code(code: types.CodeType) -> Any:
         return marshal.loads, (marshal.dumps(code),)
     except ValueError:  # a library has made it, with constants that no source has
         _, arguments = cloudpickle()._code_reduce(code)  # newer ones leave the file name out
-        return home.code, (arguments, code.co_filename)
+        return main.code, (arguments, code.co_filename)
 
 
 def _slots(function: types.FunctionType, annotations: Mapping[str, Any]) -> dict[str, Any]:
