@@ -33,7 +33,8 @@ def settled(result: Any) -> Any:
     """
     if type(result) in PLAIN:
         return result
-    if not _is_coroutine(result):
+    # By its type: an instance may say anything of its class.
+    if not (issubclass(type(result), Coroutine) or _is_generator_based(result)):
         return _run_already(result)
     import asyncio  # 25 ms, for those who use it anyway
 
@@ -47,7 +48,7 @@ def settled(result: Any) -> Any:
 
 async def resolved(result: Any) -> Any:
     """The result; of whatever can be awaited, what comes of that. TypeError and user code as above."""
-    while type(result) not in PLAIN and _is_awaitable(result):
+    while type(result) not in PLAIN and (issubclass(type(result), Awaitable) or _is_generator_based(result)):
         result = await result
     return _run_already(result)
 
@@ -56,15 +57,6 @@ def _run_already(result: Any) -> Any:
     if (fix := _VALUES.get(type(result))) is not None:
         raise TypeError(f"the function returned {fix}")
     return result
-
-
-def _is_coroutine(result: object) -> bool:
-    # By its type: an instance may say anything of its class.
-    return issubclass(type(result), Coroutine) or _is_generator_based(result)
-
-
-def _is_awaitable(result: object) -> bool:
-    return issubclass(type(result), Awaitable) or _is_generator_based(result)
 
 
 def _is_generator_based(result: object) -> bool:

@@ -90,7 +90,8 @@ class Outcome(NamedTuple):
 
 
 class TaskSpan:
-    """How some tasks went, one after the other in one thread; others may look on, and cut it short.
+    """How some tasks went, one after the other in one thread. Other threads may read it, and cut it short: each of the
+    steps that this takes (an append, `list.index`, a look at a length) is atomic under the interpreter lock.
 
     seqs, starts: of those that have begun, in order; results (sealed), ends: of those that have ended. ends is the
     last to get its entry: once that is there, the task has ended for all the world.

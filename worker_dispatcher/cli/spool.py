@@ -22,7 +22,7 @@ class Spool:
 
     def __init__(self, log: str | None) -> None:
         """log: the path of the log that is to be written; None: nothing needs results whole."""
-        self._file = None if log is None else _nameless(Path(log).parent if _is_ordinary(log) else None)
+        self._file = None if log is None else _nameless(log)
         self._end = 0
 
     def take(self, keep: Callable[[Any], Any] | None, results: list[Any], first: int, count: int) -> None:
@@ -65,12 +65,10 @@ class Spool:
             self._file = None
 
 
-def _is_ordinary(log: str) -> bool:
-    return log != "-" and (os.path.isfile(log) or not os.path.exists(log))
-
-
-def _nameless(folder: Path | None) -> IO[bytes] | None:
-    for place in (folder, None):
+def _nameless(log: str) -> IO[bytes] | None:
+    """A file without a name, in the folder of the log or among temporary files; None where neither takes one."""
+    is_ordinary = log != "-" and (os.path.isfile(log) or not os.path.exists(log))
+    for place in (Path(log).parent if is_ordinary else None, None):
         try:
             return tempfile.TemporaryFile(dir=place, buffering=0)
         except OSError:

@@ -105,17 +105,14 @@ def _function(module: ModuleType, where: str, name: str) -> Callable[..., Any]:
     for part in name.split("."):
         if not hasattr(found, part):
             known = [one for one, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
-            own = [one for one in known if not one.startswith("_") and _is_of(module, getattr(found, one, None))]
+            named = {one: getattr(getattr(found, one, None), "__module__", None) for one in known}
+            own = [one for one, home in named.items() if not one.startswith("_") and home == module.__name__]
             raise Refused(f"{where} has no function {name!r}{_perhaps(part, known) or _there_is(own)}")
         found = getattr(found, part)
     if not callable(found):
         raise Refused(f"{where}:{name} is of type {type(found).__name__}, not a function")
     function: Callable[..., Any] = found
     return function
-
-
-def _is_of(module: ModuleType, value: object) -> bool:
-    return getattr(value, "__module__", None) == module.__name__
 
 
 def _modules_beside(name: str) -> list[str]:
@@ -155,9 +152,7 @@ def _make_importable(folder: Path) -> None:
     it has no module by the name of an installed package that is needed here; else after that. The same in worker
     processes, which import from the same places in the same order."""
     library = [one for one in sys.path if _is_of_library(one)]
-    others = [
-        one for one in sys.path if one not in library and os.path.realpath(one or ".") != os.path.realpath(folder)
-    ]
+    others = [one for one in _places_but(folder) if one not in library]
     last = any(_is_elsewhere(name, [*library, *others]) for name in NEEDED if _module_in(folder, name))
     sys.path[:] = [*library, *([] if last else [str(folder)]), *others, *([str(folder)] if last else [])]
 
@@ -183,11 +178,6 @@ def _is_of_library(place: str) -> bool:
 
 def _places_but(folder: Path) -> list[str]:
     return [one for one in sys.path if os.path.realpath(one or ".") != os.path.realpath(folder)]
-
-
-def _is_ours(folder: Path, name: str) -> bool:
-    """True for this very package, where it runs from the folder."""
-    return name == __package__.partition(".")[0] and Path(__file__).resolve().is_relative_to(folder / name)
 
 
 def _module_in(folder: Path, name: str) -> Path | None:

@@ -23,16 +23,12 @@ def pacing() -> Rule:
         if value is None or isinstance(value, str):
             word: str | None = words.accept(value)
             return word
-        if not _is_list(value):
+        if not (isinstance(value, list | tuple) or getattr(value, "ndim", None) == 1):
             raise Refused(f"must be {words.kind}, or a list of seconds, got {got(value)}")
         assert isinstance(value, Sequence) or hasattr(value, "tolist")
         return _offsets(value)
 
     return Rule(f"{words.kind} or list of seconds", accept)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple) or getattr(value, "ndim", None) == 1
 
 
 def _offsets(values: Any) -> tuple[float, ...]:

@@ -144,8 +144,9 @@ def _bytes_in(text: str, fix: str) -> int:
 
 
 def one_of(*words: str, optional: bool = False) -> Rule:
-    """One of a few words."""
-    expected = _alternatives([repr(word) for word in words] + ["None"] * optional)
+    """One of some words, of which there are more than one."""
+    *others, last = [*map(repr, words), *["None"] * optional]
+    expected = f"{', '.join(others)} or {last}"
 
     def accept(value: object) -> str | None:
         if optional and value is None:
@@ -328,10 +329,6 @@ def _real(value: object, expected: str, fix: str) -> int | float:
     if not math.isfinite(plain):
         raise Refused(f"must be a finite number, got {plain}; {fix}")
     return plain
-
-
-def _alternatives(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 class _Bounds(NamedTuple):

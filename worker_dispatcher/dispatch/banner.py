@@ -62,9 +62,9 @@ class Banner:
     def opening(self) -> None:
         if self._config.verbose:
             for line in self._opening_lines():
-                self._say(line)
+                print(line)
         if self._config.debug:
-            self._say(f"[debug] {self._plan_line()}")
+            print(f"[debug] {self._plan_line()}")
 
     def _plan_line(self) -> str:
         plan, task = self._plan, self._config.task
@@ -151,7 +151,7 @@ class Banner:
     def closing(self, info: dict[str, Any], wall: float, records: Records) -> None:
         if self._config.debug and records.keeps:
             for line in worker_lines(records, list(records.started_ids())):
-                self._say(f"[debug] {line}")
+                print(f"[debug] {line}")
         if not self._config.verbose:
             return
         counts = info["counts"]
@@ -169,14 +169,11 @@ class Banner:
             "",
             *summary_lines(records, info, _columns()),
         ):
-            self._say(line)
+            print(line)
 
     def _goes_on(self, info: dict[str, Any]) -> str:
         journal = self._config.journal
         return "" if journal is None or info["stopped"] == "journal" else f"; {goes_on_from(journal)}"
-
-    def _say(self, line: str) -> None:
-        print(line)
 
 
 def _columns() -> int | None:

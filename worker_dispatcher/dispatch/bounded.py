@@ -83,7 +83,7 @@ class BoundedRun:
 
             self.progress = Progress(plan, self._source, records, keep=keeps_shown)
         self._driver: Driver | None = None
-        self._asked: list[str] = []  # what `stop` was given; to append is one step for all threads
+        self._asked: list[str] = []  # what `stop` was given; an append is atomic under the interpreter lock
         self.stopped: str | None = None
         self.abort_seen = ""
         self.complaints: Mapping[str, int] = {}
@@ -169,7 +169,7 @@ class BoundedRun:
     def _drive(self, driver: Driver, pool: Pool) -> None:
         if self._resumed is not None:
             # Before anything runs it is looked up what the journal knows, as far as nothing has to be waited for.
-            while driver.stopped is None and not self._late() and self._resumed.recall():
+            while driver.stopped is None and now() < self._plan.stop_at and self._resumed.recall():
                 pass
         if self._plan.load is not None and not self._source.ended:
             self._open_load(driver, pool, self._plan.load)
@@ -183,9 +183,6 @@ class BoundedRun:
             self._resumed.check_length()
         if self._tasks.error is not None:
             self.fail(self._tasks.error)
-
-    def _late(self) -> bool:
-        return now() >= self._plan.stop_at
 
     def _going(self) -> bool:
         """True while something has not ended. What no worker was free for in time is dropped here: by now, the pool has

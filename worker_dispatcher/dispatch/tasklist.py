@@ -150,13 +150,10 @@ class _Iterated(TaskList):
                 break
             found.append(item)
         self.drawn += len(found)
-        if self.drawn == self.total and found:
-            self._look_beyond()
-        return found
-
-    def _look_beyond(self) -> None:
-        if (item := self._next(self._iterator)) is not _NO_MORE:
+        # One that has more to give than it says is drawn from to its end.
+        if self.drawn == self.total and found and (item := self._next(self._iterator)) is not _NO_MORE:
             self._iterator, self.total = itertools.chain((item,), self._iterator), None
+        return found
 
 
 class IteratorFeed(TaskList):

@@ -19,7 +19,6 @@ from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, spawn_spec, status_of_this_thread
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
 
-METHODS = ("forkserver", "spawn", "fork")
 # The frame kinds of server.py, which the parent never imports.
 _START, _STARTED, _REFUSED, _EXITED, _OPENED = range(2, 7)
 

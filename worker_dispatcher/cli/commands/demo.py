@@ -91,12 +91,8 @@ def _demo(given: argparse.Namespace) -> int:
 def _start(**config: Any) -> Run:
     from worker_dispatcher.dispatch.run import Run
 
-    config = {"verbose": False, "progress": _has_terminal(), **config}
-    return Run.of(config).drive()
-
-
-def _has_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    has_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Run.of({"verbose": False, "progress": has_terminal, **config}).drive()
 
 
 # The batch
