@@ -36,59 +36,59 @@ MANY = 4096
 
 
 class Twins(Records):
-    """Kept records; each booking is made in passing ones as well, with what is known of the task just then."""
+    """Kept records; each booking is made in streamed ones as well, with what is known of the task just then."""
 
     def __init__(self, anchor: Anchor) -> None:
         super().__init__(anchor)
-        self.handover = RecordStream(MANY)
-        self.passing = StreamedRecords(anchor, self.handover, 1)
+        self.stream = RecordStream(MANY)
+        self.streamed = StreamedRecords(anchor, self.stream, 1)
         self.pids[1] = 4711
 
     def draw(self, count, dues=None):
         first = super().draw(count, dues)
-        assert self.passing.draw(count, dues) == first
+        assert self.streamed.draw(count, dues) == first
         return first
 
     def open_interval(self, number, first):
         super().open_interval(number, first)
-        self.passing.open_interval(number, first)
+        self.streamed.open_interval(number, first)
 
     def complete_run(self, first, starts, ends, results, worker):
         self._tell(range(first, first + len(results)))
-        self.passing.complete_run(first, starts, ends, results, worker)
+        self.streamed.complete_run(first, starts, ends, results, worker)
         super().complete_run(first, starts, ends, results, worker)
 
     def complete(self, one):
         self._tell([one.task_id])
-        assert self.passing.due_of(one.task_id) == self.due_of(one.task_id)
-        self.passing.complete(one)
+        assert self.streamed.due_of(one.task_id) == self.due_of(one.task_id)
+        self.streamed.complete(one)
         super().complete(one)
 
     def _tell(self, ids):
-        self.passing.pids = self.pids
+        self.streamed.pids = self.pids
         for task_id in ids:
             if task_id in self.attempts:
-                self.passing.attempts[task_id] = self.attempts[task_id]
+                self.streamed.attempts[task_id] = self.attempts[task_id]
             if task_id in self.earlier:
-                self.passing.earlier[task_id] = self.earlier[task_id]
+                self.streamed.earlier[task_id] = self.earlier[task_id]
             if task_id in self.metadata:
-                self.passing.metadata[task_id] = self.metadata[task_id]
+                self.streamed.metadata[task_id] = self.metadata[task_id]
 
     def check(self) -> None:
-        passing = self.passing
-        self.handover.end()
+        streamed = self.streamed
+        self.stream.end()
         handed = []
-        while (record := self.handover.take()) is not None:
+        while (record := self.stream.take()) is not None:
             handed.append(record)
         kept = [{name: log[name] for name in log if name != "in_flight"} for log in self.logs()]
         assert sorted(handed, key=lambda record: record["task_id"]) == kept
-        assert passing.counts() == self.counts()
-        assert passing.ids_with(PENDING) == self.ids_with(PENDING)
+        assert streamed.counts() == self.counts()
+        assert streamed.ids_with(PENDING) == self.ids_with(PENDING)
         first = self.first_failure()
-        assert passing.first_failure() == (first and (first[0], first[1]._replace(item=None)))
-        assert sorted(passing.ids_with(NOT_RUN)) == self.ids_with(NOT_RUN)
-        assert (len(passing), passing.completed) == (len(self), self.completed)
-        assert passing.failures == passing.metadata == passing.attempts == passing.earlier == {}
+        assert streamed.first_failure() == (first and (first[0], first[1]._replace(item=None)))
+        assert sorted(streamed.ids_with(NOT_RUN)) == self.ids_with(NOT_RUN)
+        assert (len(streamed), streamed.completed) == (len(self), self.completed)
+        assert streamed.failures == streamed.metadata == streamed.attempts == streamed.earlier == {}
 
 
 STATUSES = st.sampled_from([OK, OK, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_RUN])
@@ -98,7 +98,7 @@ STATUSES = st.sampled_from([OK, OK, OK, ERROR, TIMEOUT, CRASHED, CANCELLED, NOT_
 def test_handed_over_are_the_records_that_would_be_kept(dice, timed, draws):
     records, open_ids, interval = Twins(Anchor(1000.0, 10.0)), [], 0
     if timed:
-        records.measured_from = records.passing.measured_from = 12.0
+        records.measured_from = records.streamed.measured_from = 12.0
     for count in draws:
         dues = array("d", [11.0 + 0.1 * (len(records) + nth) for nth in range(count)]) if timed else None
         first = records.draw(count, dues)
@@ -112,9 +112,9 @@ def test_handed_over_are_the_records_that_would_be_kept(dice, timed, draws):
             task_id = open_ids.pop(dice.draw(st.integers(0, len(open_ids) - 1)))
             book(dice, records, task_id)
             with pytest.raises(BookingError, match=f"task #{task_id}: has ended already"):
-                records.passing.complete(Outcome(task_id, OK, 1.0, 2.0))
+                records.streamed.complete(Outcome(task_id, OK, 1.0, 2.0))
     with pytest.raises(BookingError, match="never given out"):
-        records.passing.complete_run(len(records) + 1, [1.0], [2.0], [0], 1)
+        records.streamed.complete_run(len(records) + 1, [1.0], [2.0], [0], 1)
     records.check()
 
 
@@ -148,52 +148,52 @@ def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_fai
 
 @given(dice=st.data(), at_least=st.integers(1, 20))
 def test_a_handover_gives_all_in_order_and_is_full_only_while_enough_wait(dice, at_least):
-    handover, put, taken, woken = RecordStream(at_least), 0, 0, []
-    handover.wake = lambda: woken.append(handover.full)
+    stream, put, taken, woken = RecordStream(at_least), 0, 0, []
+    stream.wake = lambda: woken.append(stream.full)
     for _ in range(dice.draw(st.integers(0, 30))):
         if taken < put and dice.draw(st.booleans()):
-            was_full = handover.full
+            was_full = stream.full
             taken += 1
-            assert handover.take() == {"n": taken}
-            assert woken == ([False] if was_full and not handover.full else [])
+            assert stream.take() == {"n": taken}
+            assert woken == ([False] if was_full and not stream.full else [])
             woken.clear()
-        elif not handover.full:  # as the driver does: what was started still comes, nothing else
+        elif not stream.full:  # as the driver does: what was started still comes, nothing else
             count = dice.draw(st.integers(0, 30))
-            handover.put([{"n": put + nth + 1} for nth in range(count)])
+            stream.put([{"n": put + nth + 1} for nth in range(count)])
             put += count
-        assert not handover.full or put - taken > handover._room / 2
-        assert handover.full or put - taken < handover._room
-    handover.end()
-    assert [handover.take() for _ in range(put - taken)] == [{"n": n + 1} for n in range(taken, put)]
-    assert handover.take() is None
+        assert not stream.full or put - taken > stream._room / 2
+        assert stream.full or put - taken < stream._room
+    stream.end()
+    assert [stream.take() for _ in range(put - taken)] == [{"n": n + 1} for n in range(taken, put)]
+    assert stream.take() is None
 
 
 def test_the_room_grows_only_when_the_consumer_runs_dry_after_it_was_full():
-    handover = RecordStream(2)
+    stream = RecordStream(2)
 
     def dry_once():
-        taking = threading.Thread(target=handover.take)
+        taking = threading.Thread(target=stream.take)
         taking.start()
-        while not handover._changed._waiters:  # it waits for a record
+        while not stream._changed._waiters:  # it waits for a record
             assert taking.is_alive()
-        handover.put([{}])
+        stream.put([{}])
         taking.join(20)
 
     dry_once()
-    assert handover._room == 2  # it was never full
-    handover.put([{}] * 3)
-    assert handover.full
+    assert stream._room == 2  # it was never full
+    stream.put([{}] * 3)
+    assert stream.full
     for _ in range(3):
-        handover.take()
+        stream.take()
     dry_once()
-    assert handover._room == 4
+    assert stream._room == 4
     dry_once()
-    assert handover._room == 4
+    assert stream._room == 4
 
 
 def test_no_more_may_be_drawn_than_there_is_room_for():
-    handover = RecordStream(2)
-    records = StreamedRecords(Anchor(1000.0, 0.0), handover, workers=3)
+    stream = RecordStream(2)
+    records = StreamedRecords(Anchor(1000.0, 0.0), stream, workers=3)
     most = records.room()
     records.draw(10)
     assert records.room() == most - 10
@@ -201,9 +201,9 @@ def test_no_more_may_be_drawn_than_there_is_room_for():
     assert records.room() == most - 9
     records.complete_run(2, [1.0], [2.0], [0], 1)
     assert records.room() == 0
-    handover.take()
+    stream.take()
     assert records.room() == most - 8
-    assert StreamedRecords(Anchor(1000.0, 0.0), handover, workers=10_000).room() == 20_000
+    assert StreamedRecords(Anchor(1000.0, 0.0), stream, workers=10_000).room() == 20_000
 
 
 def test_intervals_cost_no_memory():

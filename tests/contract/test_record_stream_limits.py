@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from passing import passing
+from streamed import streamed
 
 import worker_dispatcher as wd
 
@@ -18,7 +18,7 @@ import worker_dispatcher as wd
 def test_what_needs_all_records_says_so(make_config):
     from staging import SHAPES
 
-    run = passing(make_config(SHAPES["threads"], lambda id: id, 3))
+    run = streamed(make_config(SHAPES["threads"], lambda id: id, 3))
     assert len(list(run)) == 3
 
     asks = [
@@ -53,7 +53,7 @@ def test_what_cannot_go_together_is_refused_before_anything_starts(task, frequen
     frequency = {"frequency_mode": {"enabled": True, **frequency}} if frequency else {}
     config = {"task": {"list": 3, "function": str, **task}, "worker": {"number": 2, **frequency}, "verbose": False}
     with pytest.raises(wd.ConfigError, match="keep_records=False") as caught:
-        passing(config)
+        streamed(config)
 
     [(where, what)] = caught.value.problems
     assert where == path
@@ -64,7 +64,7 @@ def test_what_cannot_go_together_is_refused_before_anything_starts(task, frequen
 def test_a_journal_is_refused_and_no_file_made(tmp_path):
     config = {"task": {"list": 3, "function": str}, "journal": str(tmp_path / "run.db"), "verbose": False}
     with pytest.raises(wd.ConfigError, match=r"journal .*keep_records=False.*keep the records"):
-        passing(config)
+        streamed(config)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,7 +72,7 @@ def test_a_verbose_run_ends_with_its_outcomes(make_config, capsys):
     from staging import SHAPES
 
     config = make_config(SHAPES["threads"], lambda id: 1 // (id - 2), 5, top={"verbose": True, "debug": True})
-    run = passing(config)
+    run = streamed(config)
     assert len(list(run)) == 5
     run.wait()
 
@@ -87,7 +87,7 @@ def test_progress_can_be_shown_without_records(make_config, frequency):
     from staging import SHAPES
 
     top = {"verbose": False, "progress": True}
-    run = passing(make_config(SHAPES["threads"], lambda id: id, 9, {"number": 3, **frequency}, top=top))
+    run = streamed(make_config(SHAPES["threads"], lambda id: id, 9, {"number": 3, **frequency}, top=top))
 
     assert len(list(run)) == 9
     assert run.info["counts"]["ok"] == 9
@@ -150,7 +150,7 @@ def test_what_was_drawn_ahead_and_never_begun_is_not_run_though_records_are_not_
     drawn = []
     tasks = (drawn.append(n) or n for n in itertools.count(1))
     config = {"task": {"list": tasks, "function": first_waits}, "worker": worker, "runtime": 1, "verbose": False}
-    run = passing(config)
+    run = streamed(config)
     assert [record["status"] for record in run] == ["cancelled"]
     LET_GO.set()
     assert len(drawn) > 2

@@ -12,7 +12,7 @@ import time
 
 import psutil
 import pytest
-from passing import passing
+from streamed import streamed
 
 import worker_dispatcher as wd
 
@@ -76,7 +76,7 @@ def test_the_records_are_those_of_a_run_that_keeps_them(shape, make_config, note
         return [task] * 3
 
     config = make_config(shape, fate, range(14), {"number": 2}, timeout=0.2, retries=1)
-    handed = sorted(passing(config), key=lambda log: log["task_id"])
+    handed = sorted(streamed(config), key=lambda log: log["task_id"])
     run = wd.launch(config)
     kept = run.wait(60).logs
     notes.add("the end")
@@ -97,7 +97,7 @@ def test_counts_and_times_stay_right(shape, make_config):
         if id % 4 == 0:
             raise ValueError(id)
 
-    run = passing(make_config(shape, some_fail, (n for n in range(400))))
+    run = streamed(make_config(shape, some_fail, (n for n in range(400))))
     statuses = [log["status"] for log in run]
 
     counts = run.info["counts"]
@@ -121,7 +121,7 @@ def test_memory_does_not_grow_over_an_endless_generator(name, make_config):
         gc.collect()
         return sum(process.memory_info().rss for process in (me, *me.children(recursive=True)))
 
-    for log in (run := passing(make_config(SHAPES[name], lambda task: f"{task:0100}", tasks))):
+    for log in (run := streamed(make_config(SHAPES[name], lambda task: f"{task:0100}", tasks))):
         if log["task_id"] == count // 5:
             before = memory()
         if log["task_id"] >= count:
@@ -137,15 +137,15 @@ def test_memory_does_not_grow_over_an_endless_generator(name, make_config):
 def test_a_task_that_stays_does_not_make_the_others_stay_in_memory(make_config, notes, monkeypatch):
     from staging import SHAPES
 
-    from worker_dispatcher.dispatch import handover
+    from worker_dispatcher.dispatch import record_stream
 
     def first_stays(id):
         if id == 1:
             yield notes.has("go")
 
-    monkeypatch.setattr(handover, "_MOST", 256)  # else what waits for us may be as large as what is looked for
+    monkeypatch.setattr(record_stream, "_MOST", 256)  # else what waits for us may be as large as what is looked for
     count = 100_000
-    run = passing(make_config(SHAPES["threads"], first_stays, itertools.count(1)))
+    run = streamed(make_config(SHAPES["threads"], first_stays, itertools.count(1)))
     for log in run:
         if log["task_id"] == count // 5:
             before = psutil.Process().memory_info().rss
@@ -161,7 +161,7 @@ def test_a_task_that_stays_does_not_make_the_others_stay_in_memory(make_config, 
 
 def test_a_consumer_that_stops_holds_up_the_run_and_loses_nothing(shape, make_config):
     tasks = Counted()
-    run = passing(make_config(shape, lambda task: task, tasks))
+    run = streamed(make_config(shape, lambda task: task, tasks))
     records = iter(run)
     seen = [next(records)["task_id"] for _ in range(2000)]
     rest = at_rest(lambda: tasks.drawn)
@@ -178,7 +178,7 @@ def test_a_consumer_that_stops_holds_up_the_run_and_loses_nothing(shape, make_co
 
 def test_little_waits_for_a_consumer_that_never_keeps_up(shape, make_config, wait_until):
     tasks = Counted()
-    run = passing(make_config(shape, lambda task: task, tasks))
+    run = streamed(make_config(shape, lambda task: task, tasks))
 
     wait_until(lambda: ended(run))
     assert at_rest(lambda: ended(run)) <= 100
@@ -194,7 +194,7 @@ def test_timeouts_hold_while_nobody_takes(shape, make_config, notes, wait_until)
         if id == 2:
             yield notes.has("the end")
 
-    run = passing(make_config(shape, second_hangs, Counted(), {"number": 2}, timeout=0.3))
+    run = streamed(make_config(shape, second_hangs, Counted(), {"number": 2}, timeout=0.3))
     wait_until(lambda: {"ok", "timeout"} <= {name for name, count in run.info["counts"].items() if count})
     run.cancel()
     records = {log["task_id"]: log["status"] for log in run}
@@ -205,7 +205,7 @@ def test_timeouts_hold_while_nobody_takes(shape, make_config, notes, wait_until)
 
 
 def test_leaving_the_loop_ends_the_run_and_its_workers(shape, make_config):
-    run = passing(make_config(shape, lambda id: id, Counted()))
+    run = streamed(make_config(shape, lambda id: id, Counted()))
     for log in run:
         assert log["status"] == "ok"
         break
@@ -218,7 +218,7 @@ def test_leaving_the_loop_ends_the_run_and_its_workers(shape, make_config):
 
 
 def test_an_error_in_the_loop_ends_the_run(shape, make_config):
-    run = passing(make_config(shape, lambda id: id, Counted()))
+    run = streamed(make_config(shape, lambda id: id, Counted()))
     with pytest.raises(ZeroDivisionError):
         take_all(run, lambda log: log["result"] // 0)
     run.wait(10)
@@ -227,7 +227,7 @@ def test_an_error_in_the_loop_ends_the_run(shape, make_config):
 
 
 def test_an_iterator_that_is_dropped_ends_the_run(shape, make_config):
-    run = passing(make_config(shape, lambda id: id, Counted()))
+    run = streamed(make_config(shape, lambda id: id, Counted()))
     assert next(iter(run))["task_id"] >= 1
     run.wait(10)
 
@@ -237,7 +237,7 @@ def test_an_iterator_that_is_dropped_ends_the_run(shape, make_config):
 def test_a_run_that_is_dropped_ends(shape, make_config, wait_until):
     # Nothing is left, as conftest sees to; before that, the thread that drives.
     before, tasks = set(threading.enumerate()), Counted()
-    run = passing(make_config(shape, lambda id: id, tasks))
+    run = streamed(make_config(shape, lambda id: id, tasks))
     wait_until(lambda: tasks.drawn)
     del run
     wait_until(lambda: gc.collect() >= 0 and not set(threading.enumerate()) - before)
@@ -250,7 +250,7 @@ def test_cancel_ends_the_loop_with_what_was_running(shape, make_config, notes, w
         if id > 1:
             yield notes.has("the end")
 
-    run = passing(make_config(shape, stays, Counted(), {"number": 2}))
+    run = streamed(make_config(shape, stays, Counted(), {"number": 2}))
     records = []
     for log in run:
         records.append(log["status"])
@@ -264,7 +264,7 @@ def test_cancel_ends_the_loop_with_what_was_running(shape, make_config, notes, w
 
 
 def test_waiting_gives_the_records_up(shape, make_config):
-    run = passing(make_config(shape, lambda id: "x" * 100, 20_000))
+    run = streamed(make_config(shape, lambda id: "x" * 100, 20_000))
 
     assert run.wait(60) is run
     assert run.info["counts"]["ok"] == 20_000
@@ -275,13 +275,13 @@ def test_waiting_gives_the_records_up(shape, make_config):
 
 def test_awaiting_gives_the_records_up(shape, make_config):
     async def main():
-        return await passing(make_config(shape, lambda id: id, 10_000))
+        return await streamed(make_config(shape, lambda id: id, 10_000))
 
     assert asyncio.run(main()).info["counts"]["ok"] == 10_000
 
 
 def test_one_thread_may_wait_while_another_takes(shape, make_config):
-    run = passing(make_config(shape, lambda id: id, 10_000))
+    run = streamed(make_config(shape, lambda id: id, 10_000))
     seen, begun = [], threading.Event()
 
     def take():
@@ -299,7 +299,7 @@ def test_one_thread_may_wait_while_another_takes(shape, make_config):
 
 
 def test_two_threads_may_share_the_records(shape, make_config):
-    run = passing(make_config(shape, lambda id: id, 10_000))
+    run = streamed(make_config(shape, lambda id: id, 10_000))
     seen = [[], []]
     # Both have begun before either can come to the end.
     meeting = threading.Barrier(2)
@@ -321,7 +321,7 @@ def test_two_threads_may_share_the_records(shape, make_config):
 
 
 def test_waiting_inside_the_loop_is_refused_instead_of_standing_still(shape, make_config):
-    run = passing(make_config(shape, lambda id: id, Counted()))
+    run = streamed(make_config(shape, lambda id: id, Counted()))
     with pytest.raises(wd.RunError, match="inside the loop"):
         take_all(run, lambda log: run.wait())
     run.wait(10)
@@ -335,7 +335,7 @@ def test_what_a_generator_raises_comes_out_of_the_loop_after_its_records(shape, 
         yield from range(5)
         raise Broken("no more")
 
-    run = passing(make_config(shape, lambda task: task, breaks()))
+    run = streamed(make_config(shape, lambda task: task, breaks()))
     seen = []
     with pytest.raises(Broken, match="no more"):
         take_all(run, lambda log: seen.append(log["result"]))
@@ -352,7 +352,7 @@ def test_a_failure_that_ends_the_run_comes_out_of_the_loop(shape, make_config):
             raise ZeroDivisionError("the fiftieth")
         return id
 
-    run = passing(make_config(shape, fails_late, Counted(), on_error="raise"))
+    run = streamed(make_config(shape, fails_late, Counted(), on_error="raise"))
     seen = {}
     with pytest.raises(ZeroDivisionError, match="the fiftieth") as caught:
         take_all(run, lambda log: seen.update({log["task_id"]: log["status"]}))
@@ -369,7 +369,7 @@ def test_max_failures_ends_the_run(shape, make_config):
     def fails(id):
         raise ValueError(id)
 
-    run = passing(make_config(shape, fails, Counted(), max_failures=10))
+    run = streamed(make_config(shape, fails, Counted(), max_failures=10))
     statuses = [log["status"] for log in run]
 
     assert statuses.count("error") >= 10
@@ -380,7 +380,7 @@ def test_max_failures_ends_the_run(shape, make_config):
 def test_load_by_the_clock_has_its_times_in_the_records(shape, make_config):
     frequency = {"enabled": True, "interval": 0.05, "duration": 0.4, "warmup": 0.1}
     config = make_config(shape, lambda id: id, None, {"number": 2, "frequency_mode": frequency})
-    handed = sorted(passing(config), key=lambda log: log["task_id"])
+    handed = sorted(streamed(config), key=lambda log: log["task_id"])
     kept = wd.launch(config).wait(20).logs
 
     assert len(handed) == len(kept) == 16
@@ -394,7 +394,7 @@ def test_load_by_the_clock_has_its_times_in_the_records(shape, make_config):
 def test_a_slow_consumer_makes_tasks_late_under_load_and_loses_none(shape, make_config):
     frequency = {"enabled": True, "rate": 2000, "duration": 0.5, "max_workers": 4}
     config = make_config(shape, lambda id: id, None, {"frequency_mode": frequency, "number": None})
-    run = passing(config)
+    run = streamed(config)
     records = iter(run)
     first = next(records)
     at_rest(lambda: ended(run))

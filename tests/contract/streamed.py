@@ -5,5 +5,5 @@ from __future__ import annotations
 import worker_dispatcher as wd
 
 
-def passing(config):
+def streamed(config):
     return wd.launch(config, keep_records=False)
