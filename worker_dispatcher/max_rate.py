@@ -190,11 +190,9 @@ def _unserved(run: RunData) -> float:
 
 def _check_early(config: Mapping[str, Any], checks: tuple[str, ...], start: float, duration: float) -> None:
     """What any load would refuse is refused before the first."""
-    from worker_dispatcher.records import STATUS_NAMES
-    from worker_dispatcher.reports.check import check
-    from worker_dispatcher.reports.rows import Rows
+    from worker_dispatcher.reports.check import expect_checks
 
-    check(Rows.from_columns([], [], []), checks, counts=dict.fromkeys(STATUS_NAMES, 0))
+    expect_checks(checks)
     checked = parse(_at_rate(config, start, duration))
     tasks = checked.task.list
     if hasattr(tasks, "__next__") or (isinstance(tasks, list) and not tasks):

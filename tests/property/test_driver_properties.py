@@ -131,12 +131,14 @@ runs = given(
 @settings(max_examples=200)
 @runs
 def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, max_failures, stop_after):
-    config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
+    task = {"list": tasks, "function": lambda id: id, "retries": retries}
+    task |= {"on_error": on_error, "max_failures": max_failures}
+    config = parse({"task": task, "worker": {"number": 2}})
     anchor = Anchor.take()
     items = task_list(config.task.list, 2)
     records = Records(anchor)
     plan = make_plan(config, tasks, anchor)._replace(shape=THREADS)
-    bounded = BoundedRun(plan, items, records, on_error=on_error, max_failures=max_failures)
+    bounded = BoundedRun(plan, items, records)
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
     told: Counter[int] = Counter()

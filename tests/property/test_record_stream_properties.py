@@ -133,11 +133,13 @@ def book(dice, records, task_id):
 @settings(max_examples=100)
 @runs
 def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_failures, stop_after):
-    config = parse({"task": {"list": tasks, "function": lambda id: id, "retries": retries}, "worker": {"number": 2}})
+    task = {"list": tasks, "function": lambda id: id, "retries": retries}
+    task |= {"on_error": on_error, "max_failures": max_failures}
+    config = parse({"task": task, "worker": {"number": 2}})
     anchor = Anchor.take()
     records = Twins(anchor)
     plan = make_plan(config, tasks, anchor)._replace(shape=THREADS)
-    bounded = BoundedRun(plan, task_list(config.task.list, 2), records, on_error=on_error, max_failures=max_failures)
+    bounded = BoundedRun(plan, task_list(config.task.list, 2), records)
     pool = ScriptedPool(dice, room, stop_after)
     pool.bounded = bounded
 

@@ -53,10 +53,10 @@ def refuse_checks(given: argparse.Namespace) -> None:
     """Refused, before anything starts, for what is no check."""
     if not given.check:
         return
-    from worker_dispatcher.reports.report import make_report
+    from worker_dispatcher.reports.check import expect_checks
 
     try:
-        make_report([], checks=given.check)
+        expect_checks(given.check)
     except ValueError as error:
         raise Refused(str(error)) from None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import ConfigError
-from worker_dispatcher.records import CANCELLED, OK, STATUS_NAMES, Records
+from worker_dispatcher.records import CANCELLED, OK, Records
 
 if TYPE_CHECKING:
     from worker_dispatcher.reports.rows import Rows
@@ -84,15 +84,14 @@ def _parse(expressions: Sequence[str]) -> list[tuple[str, str, float]]:
     """(the text, its check, over how many seconds) of each. Refuses those that are none, before anything starts."""
     if not expressions:
         return []
-    from worker_dispatcher.reports.check import check
-    from worker_dispatcher.reports.rows import Rows
+    from worker_dispatcher.reports.check import expect_checks
 
     read, problems = [], []
     for nth, text in enumerate(expressions):
         found = _FOR.fullmatch(text)
         assert found is not None  # it matches anything
         try:
-            check(Rows.from_columns([], [], []), found["check"], counts=dict.fromkeys(STATUS_NAMES, 0))
+            expect_checks(found["check"])
         except ValueError as error:
             problems.append((f"worker.frequency_mode.abort_on[{nth}]", str(error)))
         read.append((text, found["check"], float(found["seconds"] or 0)))

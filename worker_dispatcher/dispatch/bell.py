@@ -1,4 +1,4 @@
-"""How a run is heard in asyncio; loaded only where one is awaited, or iterated with `async for`."""
+"""Waiting for a run in asyncio; loaded only where one is awaited, or iterated with `async for`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Bell:
 
     def ring(self) -> None:
         if self._ringing:
-            return  # a loop is woken at no small cost
+            return  # to wake a loop is expensive
         self._ringing = True
         try:
             self._loop.call_soon_threadsafe(self._event.set)

@@ -41,8 +41,6 @@ class BoundedRun:
         tasks: TaskList,
         records: Records,
         *,
-        on_error: str,
-        max_failures: int | None,
         journal: Journal | None = None,
         watch: AbortWatch | None = None,
         shows: bool = False,
@@ -52,19 +50,17 @@ class BoundedRun:
         shows: how the run goes is shown; keeps_shown: and the last of it stays in sight."""
         self._tasks, self.records = tasks, records
         records.captures = plan.setup.capture
-        self._raises = on_error == "raise"
-        allowed = max_failures if max_failures is not None else 1 if self._raises else math.inf
         self._resumed: ResumedTasks | None = None
         self._journal: JournalRecorder | None = None
         left = tasks
         if journal is None:
-            self._recorder = Recorder(records, plan, allowed)
+            self._recorder = Recorder(records, plan)
         else:
             from worker_dispatcher.dispatch.journal_recorder import JournalRecorder
             from worker_dispatcher.dispatch.resume import ResumedTasks, remaining
 
             plan = remaining(plan, journal.ok_count)
-            self._recorder = self._journal = JournalRecorder(records, plan, allowed, journal)
+            self._recorder = self._journal = JournalRecorder(records, plan, journal)
             left = self._resumed = ResumedTasks(tasks, self._journal, timed=plan.schedule.timed)
         self._plan, self._watch = plan, watch
         self._drops = plan.load is not None and plan.load.drops
@@ -90,7 +86,7 @@ class BoundedRun:
         self.error: BaseException | None = None
 
     def follow(self, tell: Callable[[int, int], None]) -> None:
-        """Tell from now on what is completed: the first id and how many."""
+        """Call `tell` with the first id and the number of tasks, from now on, as they end."""
         self._recorder.tell = tell
 
     @property
@@ -100,7 +96,7 @@ class BoundedRun:
 
     @property
     def asked(self) -> str | None:
-        """Why the run is to end early, since somebody asked for it."""
+        """The first reason that `stop` was given, or None."""
         return self._asked[0] if self._asked else None
 
     def stop(self, why: str) -> None:
@@ -124,7 +120,7 @@ class BoundedRun:
 
     def let_go(self) -> None:
         """Nothing more will run: the task list and the journal are free for others. Idempotent."""
-        self._tasks.end()  # whoever draws for us must not wait for a driver that is gone
+        self._tasks.end()  # a thread that draws must not wait for a driver that is gone
         self._recorder.close()
         self._tasks.wake = _nobody
         self._recorder.last_failed = None
@@ -168,7 +164,7 @@ class BoundedRun:
 
     def _drive(self, driver: Driver, pool: Pool) -> None:
         if self._resumed is not None:
-            # Before anything runs it is looked up what the journal knows, as far as nothing has to be waited for.
+            # Before anything runs, tasks are looked up in the journal, as far as the list gives them without a wait.
             while driver.stopped is None and now() < self._plan.stop_at and self._resumed.recall():
                 pass
         if self._plan.load is not None and not self._source.ended:
@@ -223,7 +219,7 @@ class BoundedRun:
             self._recorder.leave_out(Outcome(task_id, NOT_RUN, result=items.get(task_id)))
         if self._recorder.why_broken is not None and self.stopped != "failures":
             self.fail(self._recorder.why_broken)
-        if self._raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
+        if self._plan.raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
             kept, total = self.records.kept_note(), self._tasks.total
             self.fail(
                 final_exception(*self._recorder.last_failed, self.records.pids, self._plan, total=total, kept=kept)
@@ -246,4 +242,4 @@ class BoundedRun:
 
 
 def _nobody() -> None:
-    """Who is to be woken when nobody waits any more."""
+    """What a task list wakes where no driver waits."""

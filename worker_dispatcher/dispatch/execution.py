@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.banner import Banner
     from worker_dispatcher.dispatch.bell import Bell
 
-_LAST_DRAW = 0.1  # seconds that a launched run, at its end, waits for the task it is being given
+_LAST_DRAW = 0.1  # seconds that a launched run waits, at its end, for a `next()` of the user's iterable to return
 
 
 class Execution:
-    """One run, driven in the thread that calls `drive` or, by `launch`, in one of its own. It knows no Run: a handle
-    that nobody holds any more is gone, though its run goes on.
+    """One run, driven in the thread that calls `drive` or, by `launch`, in one of its own. It holds no Run, so that a
+    handle which the user drops is freed while the run goes on.
 
-    Shared: news, told and bells, under changed. bells: ring at news and at the end. news: (first id, how many) of what
-    has been completed; told: whoever waits has been told of the end, after all that is done at the end.
+    Shared: news, told and bells, under changed. news: (first id, how many) of the tasks that have ended; bells: ring at
+    news and at the end; done: nothing of the run changes any more; told: what follows the end is done, and whoever
+    waits has been woken.
     """
 
     def __init__(self, config: Config, *, keep_records: bool, keep_progress: bool = True) -> None:
@@ -78,8 +79,6 @@ class Execution:
             self._plan,
             self.tasks,
             self.records,
-            on_error=config.task.on_error,
-            max_failures=config.task.max_failures,
             journal=journal,
             watch=watch,
             shows=config.verbose if config.progress is None else config.progress,
@@ -93,9 +92,9 @@ class Execution:
         self.thread: threading.Thread | None = None
         self.results: list[Any] = []
         self._at_end: Callable[[], None] = _nothing
-        self.done = self.told = False  # told: whoever waits has been told, after all that is done at the end
+        self.done = self.told = False
         self.bells: list[Bell] = []
-        self._calling_back = False  # on_all_done is running: like the task list, it is the user's code
+        self._calling_back = False  # on_all_done, which is the user's code, is running
 
     def drive(self, at_end: Callable[[], None]) -> None:
         """Run to the end in this thread. Raises what the run must raise; everything finished stays readable.
@@ -104,7 +103,7 @@ class Execution:
         self._drive()
         error, self.bounded.error = self.bounded.error, None  # it has one owner: see tracebacks
         if error is None:
-            self.warn(5)  # past both drives and start, to the line of the user
+            self.warn(5)  # frames from here to the line of the user that called start
             return
         try:
             raise part_from_frames(error)
@@ -115,10 +114,10 @@ class Execution:
         try:
             if self._banner is not None:
                 self._banner.opening()
-        except BaseException:  # Ctrl-C, above all, while nobody reads what it says
+        except BaseException:  # such as Ctrl-C while the output takes nothing
             self.bounded.let_go()
             raise
-        with interrupts_ask(self.interrupt):  # to the end: no Ctrl-C shall cost what is kept
+        with interrupts_ask(self.interrupt):  # until the end, so that Ctrl-C loses no result
             self._until_it_is_over(self._pour if isinstance(self.tasks, IteratorFeed) else self._work)
             if self.bounded.error is None:
                 self._until_it_is_over(self._all_done)
@@ -140,7 +139,7 @@ class Execution:
             self.bounded.error.add_note(f"  {goes_on_from(self._config.journal)}")
 
     def kept_notes(self) -> list[str]:
-        """What an interrupt tells of that which was done."""
+        """Notes for KeyboardInterrupt: what was done and is kept."""
         journal = self._config.journal
         return [f"  {self.records.kept_note()}", *([f"  {goes_on_from(journal)}"] if journal is not None else [])]
 
@@ -152,11 +151,11 @@ class Execution:
         self.bounded.stop("interrupt")
         self.tasks.interrupt()
         if self._calling_back:
-            self._calling_back = False  # once: the next one may find us in our own code already
+            self._calling_back = False  # once: a second Ctrl-C may come when our own code runs again
             raise KeyboardInterrupt
 
     def _until_it_is_over(self, step: Callable[[], None]) -> None:
-        """What a step raises, or a handler of signals in the midst of it, is raised by the run, in the end."""
+        """Run a step. What it raises, or a signal handler during it, is kept, and raised at the end of the run."""
         try:
             step()
         except BaseException as error:
@@ -320,12 +319,12 @@ class Execution:
             return self.told
 
     def join(self) -> None:
-        """Wait for the thread of a launched run that is told to be over: it holds the run for a moment yet."""
+        """Wait for the thread of a launched run that has ended: for a moment longer it refers to the run."""
         if self.thread is not None and self.thread is not threading.current_thread():
             self.thread.join(_LAST_DRAW)
 
     def _end(self) -> None:
-        """All is completed: from here on the run does not change."""
+        """All tasks are completed: from here on the run does not change."""
         self.ended = self.ended or now()
         self.done, self._packed = True, None  # without tasks, no pool has taken it
         at_end, self._at_end = self._at_end, _nothing
@@ -343,7 +342,8 @@ class Execution:
             self._tell()
 
     def next_told(self) -> int:
-        """The next of the tasks in `news`, which are not none; under `changed`. One by one: a loop may be left."""
+        """Take the next task id from `news`, which is not empty; under `changed`. One at a time, since the user may
+        leave the loop behind any."""
         first, count = self.news.popleft()
         if count > 1:
             self.news.appendleft((first + 1, count - 1))
@@ -385,4 +385,4 @@ class Execution:
 
 
 def _nothing() -> None:
-    """What there is to do at the end of a run that nobody waits for."""
+    """What `at_end` is where nothing is to be called."""

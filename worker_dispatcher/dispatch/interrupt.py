@@ -39,11 +39,11 @@ class Presses:
         self.ask()
 
     def told(self) -> None:
-        """Whoever is in the call has heard of all presses so far, and has said so in a way of its own."""
+        """Forget the presses so far: the code in the call has handled them, and has reported them itself."""
         self.count = 0
 
     def __enter__(self) -> Presses:
-        # Nothing is raised before the call is inside `raising`, or after: what is put here is taken away again.
+        # No press raises here, before the call is inside `raising`: so __exit__ always takes the handler away again.
         if self._main:
             hosts.begin()
             handler = signal.getsignal(signal.SIGINT)
@@ -87,7 +87,7 @@ class _Raising:
         self._presses.raise_if_swallowed(error)
 
     def _raise(self) -> None:
-        self._presses.ask = _nothing  # once: the next one may find us where things are put in order
+        self._presses.ask = _nothing  # once: a second press may come during clean-up
         raise KeyboardInterrupt
 
 
@@ -110,13 +110,13 @@ def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: 
 
 
 class _Stoppable(Protocol):
-    """A run that is driven in another thread, as a loop over it stops it."""
+    """What a Loop needs of a run that is driven in another thread."""
 
     def cancel(self, why: str) -> None:
         """Stop it; returns at once."""
 
     def kept_notes(self) -> list[str]:
-        """What is told of that which was done."""
+        """Notes for KeyboardInterrupt: what was done and is kept."""
 
 
 class Loop:
@@ -151,7 +151,7 @@ class Loop:
             raise self.error() from error
 
     def stop(self, frames: set[int]) -> bool:
-        """Ctrl-C, which came in one of these frames: the run stops. True where whoever is in ours sees to the rest."""
+        """Ctrl-C came while these frames ran: stop the run. True if the code in our own frame handles the rest."""
         if self._pid != os.getpid():  # in a fork it is the parent's to stop
             return False
         heard, self.pressed = self._frame in frames and not self.pressed, True
@@ -159,7 +159,7 @@ class Loop:
         return heard
 
     def error(self) -> KeyboardInterrupt:
-        """What is raised, here and not by the run: one press, one KeyboardInterrupt."""
+        """The exception of a press; the run itself raises none, so that one press gives one KeyboardInterrupt."""
         error = KeyboardInterrupt()
         for note in self.run.kept_notes():
             error.add_note(note)
@@ -174,7 +174,7 @@ class _Loops:
         self.under_way: list[Loop] = []
 
     def stop(self, frame: FrameType | None) -> bool:
-        """Stop all runs. True where whoever is in the frame of one sees to the rest."""
+        """Stop all runs. True if the code in the frame of one of the loops handles the rest."""
         frames: set[int] = set()
         while frame is not None and self.under_way:
             frames.add(id(frame))
@@ -191,4 +191,4 @@ _loops = _Loops()
 
 
 def _nothing() -> None:
-    """Takes note, and no more."""
+    """What `ask` is where a press is only counted."""

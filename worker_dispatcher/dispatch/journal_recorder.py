@@ -30,8 +30,8 @@ class JournalRecorder(Recorder):
     due: when `look` has something to commit, or an error to tell of (monotonic).
     """
 
-    def __init__(self, records: Records, plan: Plan, allowed: float, journal: Journal) -> None:
-        super().__init__(records, plan, allowed)
+    def __init__(self, records: Records, plan: Plan, journal: Journal) -> None:
+        super().__init__(records, plan)
         self._journal, self.due = journal, math.inf
         journal.earlier, journal.pids = records.earlier, records.pids
         self._entries: list[_Entry] = []

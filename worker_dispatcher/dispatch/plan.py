@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
     show_input: a failed task's item may be shown. number: what worker.number is, where it says nothing too.
     timeout: seconds that a task may run, or None. stop_at: nothing begins from then on (monotonic).
+    raises: the run raises the exception of the task that ends it. allowed: how many tasks may fail before that.
     """
 
     schedule: Schedule
@@ -65,6 +66,8 @@ class Plan(NamedTuple):
     number: int = 1
     timeout: float | None = None
     stop_at: float = math.inf
+    raises: bool = False
+    allowed: float = math.inf
 
     @property
     def workers(self) -> int:
@@ -105,6 +108,8 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         config.worker.number or (cores if load is not None else number),
         config.task.timeout,
         math.inf if config.runtime is None else anchor.monotonic + config.runtime,
+        config.task.on_error == "raise",
+        config.task.max_failures or (1 if config.task.on_error == "raise" else math.inf),
     )
 
 

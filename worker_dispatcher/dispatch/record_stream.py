@@ -43,7 +43,7 @@ class RecordStream:
         self._changed = threading.Condition()
 
     def put(self, records: Iterable[dict[str, Any]]) -> None:
-        """Never waits: what has ended has ended."""
+        """Add records. Never waits, whatever room there is: these tasks have ended."""
         with self._changed:
             if self.given_up:
                 return
@@ -96,14 +96,15 @@ class RecordStream:
         return record
 
     def give_up(self) -> None:
-        """Nobody will take: what waits and what is to come goes nowhere, and holds up nothing."""
+        """Drop the records that wait, and all that come: nobody will take them, and the driver waits for nobody."""
         with self._changed:
             self.given_up, self.full = True, False
             self._waiting.clear()
         self.wake()
 
     def waited_for(self, *, forever: bool, who: int = 0) -> None:
-        """Somebody waits for the end of the run. If nobody takes, nobody will; if it is the taker, for ever."""
+        """Before somebody waits for the end of the run: where nobody takes records, they are given up, or the run could
+        never end. RunError for a taker who would wait for ever, since nobody else takes."""
         with self._changed:
             if self._taker is None:
                 self.give_up()
@@ -114,7 +115,7 @@ class RecordStream:
 
 
 def _nobody() -> None:
-    """Who is to be woken when nobody drives."""
+    """What is woken where no driver waits, and no coroutine takes."""
 
 
 class StreamedRecords(Records):

@@ -15,19 +15,19 @@ from worker_dispatcher.records import CANCELLED, OK, Outcome, Records
 class Recorder:
     """Records how tasks end. Used by the driver's thread.
 
-    allowed: how many tasks may fail before the run is stopped. last_failed: the task that stopped it and how many
-    attempts it had, or None. why_broken: the pool cannot go on, or None.
+    last_failed: the task at which the run was stopped, since no more may fail, and how many attempts it had, or None.
+    why_broken: the pool cannot go on, or None.
     why: the run was stopped, for what is said of the tasks that ran then.
     tell: is called with the first id and the number of tasks that have ended, run by run; `nobody` where none follows.
     pending: tasks that have ended, and are not in the records before `commit`; error: why nothing more can be recorded,
-    or None. Here, without a journal, neither occurs.
+    or None. Without a journal neither occurs.
     """
 
     pending: int = 0
     error: JournalError | None = None
 
-    def __init__(self, records: Records, plan: Plan, allowed: float) -> None:
-        self.records, self._plan, self._allowed = records, plan, allowed
+    def __init__(self, records: Records, plan: Plan) -> None:
+        self.records, self._plan = records, plan
         self._failed = 0
         self.last_failed: tuple[AttemptDone, int] | None = None
         self.why_broken: BaseException | None = None
@@ -82,7 +82,7 @@ class Recorder:
 
     def _count(self, event: AttemptDone, attempts: int) -> str | None:
         self._failed += 1
-        if self._failed < self._allowed or self.last_failed is not None:
+        if self._failed < self._plan.allowed or self.last_failed is not None:
             return None
         self.last_failed = event, attempts
         return "failures"

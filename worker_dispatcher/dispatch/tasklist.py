@@ -54,7 +54,7 @@ class TaskList:
         return None
 
     def end(self) -> None:
-        """Nothing more is wanted."""
+        """No more tasks are wanted."""
 
     def left(self) -> Iterable[tuple[int, Sequence[Any]]]:
         """(id of the first, items) of what the records know and was not taken."""
@@ -118,7 +118,8 @@ class _Counted(TaskList):
 
 
 def _rounds(items: Iterable[Any]) -> Iterator[Any]:
-    """Again and again, until it has nothing to give: what knows its length may still be there only once."""
+    """All items again and again; ends after a round without any: an iterable with a length may give its items only
+    once."""
     some = True
     while some:
         some = False
@@ -211,7 +212,7 @@ class IteratorFeed(TaskList):
         return wanted
 
     def end(self) -> None:
-        """Nothing more is wanted, or nothing more comes. Any thread."""
+        """No more tasks are wanted, or the iterable has ended. Any thread."""
         with self._changed:
             self._over = True
             self._changed.notify_all()

@@ -97,6 +97,13 @@ def check(
     return Verdict(tuple(read_all(lambda one: judge(one, known.value(one)), asked, GRAMMAR)))
 
 
+def expect_checks(expressions: str | Iterable[str]) -> tuple[str, ...]:
+    """The same, as a tuple. ValueError, as of `check`, for what is none, whatever the run is like."""
+    asked = (expressions,) if isinstance(expressions, str) else tuple(expressions)
+    check(Rows.from_columns([], [], []), asked, counts=dict.fromkeys(_OUTCOMES, 0))
+    return asked
+
+
 class Refusal(ValueError):
     """What is wrong with one expression. says_all: it tells what to write, so that the grammar need not."""
 

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from worker_dispatcher.records import STATUS_NAMES
-from worker_dispatcher.reports.check import Verdict
-from worker_dispatcher.reports.check import check as hold
+from worker_dispatcher.reports.check import Verdict, expect_checks
 from worker_dispatcher.reports.health import Health
 from worker_dispatcher.reports.outputs import expect_name
 from worker_dispatcher.reports.outputs.csv_file import RawFields, fields_of, write_csv
@@ -44,8 +42,7 @@ def make_report(
     interval: seconds of the intervals in tables, 0 to choose one.
     TypeError for a source that is none; ValueError for a check, window or interval that is none.
     """
-    asked = (checks,) if isinstance(checks, str) else tuple(checks)
-    hold(Rows.from_columns([], [], []), asked, counts=dict.fromkeys(STATUS_NAMES, 0))  # refuses what is no check
+    asked = expect_checks(checks)
     if not (0 < window < math.inf and 0 <= interval < math.inf):
         raise ValueError(f"window must be over 0 s and interval at least 0 s, got {window!r} and {interval!r}")
     run = source.run if isinstance(source, Report) else run_data_of(source)
