@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
+from worker_dispatcher.osproc.system import descriptor_of, fill_standard_descriptors
+
 
 class _Watched(io.FileIO):
     """A descriptor that is written to without an error. lost: the first reason why something could not be written,
@@ -40,7 +42,7 @@ def watch_outputs() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, _stream(fd, absent=True, line_buffering=True))
-        elif stream is getattr(sys, f"__{name}__") and _descriptor(stream) == fd:
+        elif stream is getattr(sys, f"__{name}__") and descriptor_of(stream) == fd:
             stream.flush()
             ways = {way: getattr(stream, way) for way in ("encoding", "errors", "line_buffering", "write_through")}
             setattr(sys, name, _stream(fd, absent=False, **ways))
@@ -48,17 +50,8 @@ def watch_outputs() -> None:
 
 def _stream(fd: int, *, absent: bool, **ways: Any) -> io.TextIOWrapper:
     if absent:
-        from worker_dispatcher.osproc.system import fill_standard_descriptors
-
         fill_standard_descriptors()  # or the next file that is opened takes the number, and whatever is printed
     return io.TextIOWrapper(io.BufferedWriter(_Watched(fd, absent=absent)), **ways)
-
-
-def _descriptor(stream: Any) -> int:
-    try:
-        return int(stream.fileno())
-    except (OSError, ValueError, AttributeError):
-        return -1
 
 
 def _watched(stream: Any) -> _Watched | None:
@@ -84,7 +77,7 @@ def is_absent(stream: Any) -> bool:
 def output_apart() -> Iterator[TextIO]:
     """Standard output, for what is written to this: whatever else is printed meanwhile, by workers and their programs
     too, goes to standard error."""
-    if _descriptor(sys.stdout) != 1:  # somebody else's, who is in this process
+    if descriptor_of(sys.stdout) != 1:  # somebody else's, who is in this process
         output = sys.stdout
         with redirect_stdout(sys.stderr):
             yield output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import io
-import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +14,7 @@ from worker_dispatcher.dispatch.failures import goes_on_from
 from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
+from worker_dispatcher.osproc.system import columns_of
 from worker_dispatcher.records import Records
 
 
@@ -167,21 +167,13 @@ class Banner:
             *([f"Taken from the journal: {records.resumed} of {len(records)}"] if records.resumed else []),
             *([f"Stopped early: {info['stopped']}{self._goes_on(info)}"] if info["stopped"] else []),
             "",
-            *summary_lines(records, info, _columns()),
+            *summary_lines(records, info, columns_of(sys.stdout)),
         ):
             print(line)
 
     def _goes_on(self, info: dict[str, Any]) -> str:
         journal = self._config.journal
         return "" if journal is None or info["stopped"] == "journal" else f"; {goes_on_from(journal)}"
-
-
-def _columns() -> int | None:
-    """Of the terminal that is printed to; None if it is none."""
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def _iso(wall: float) -> str:

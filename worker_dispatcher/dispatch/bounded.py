@@ -186,7 +186,7 @@ class BoundedRun:
         source, recorder = self._source, self._recorder
         if self._drops and (late := source.take_late()) is not None:
             for task_id, item in enumerate(late.items, late.first):
-                recorder.leave_out(Outcome(task_id, DROPPED, result=item))
+                recorder.complete(Outcome(task_id, DROPPED, result=item))
         return self.records.completed + recorder.pending + source.ahead < len(self.records) or not source.ended
 
     def _open_load(self, driver: Driver, pool: Pool, load: Load) -> None:
@@ -216,7 +216,7 @@ class BoundedRun:
         self._recorder.commit()
         items = self._source.left()
         for task_id in self.records.ids_with(PENDING):
-            self._recorder.leave_out(Outcome(task_id, NOT_RUN, result=items.get(task_id)))
+            self._recorder.complete(Outcome(task_id, NOT_RUN, result=items.get(task_id)))
         if self._recorder.why_broken is not None and self.stopped != "failures":
             self.fail(self._recorder.why_broken)
         if self._plan.raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
@@ -238,7 +238,7 @@ class BoundedRun:
         """Give the tasks that were taken out of the user's iterable, and never given out, their outcome: not run."""
         self.records.draw(self._tasks.left_over())
         for task_id in self.records.ids_with(PENDING):
-            self._recorder.leave_out(Outcome(task_id, NOT_RUN))
+            self._recorder.complete(Outcome(task_id, NOT_RUN))
 
 
 def _nobody() -> None:

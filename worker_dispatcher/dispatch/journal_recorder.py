@@ -122,7 +122,7 @@ class JournalRecorder(Recorder):
         self.pending, self.due = 0, math.inf if self.error is None else 0.0
         for entry in entries:
             if isinstance(entry, Outcome):
-                self._complete(entry)
+                self.complete(entry)
             else:
                 self._complete_batch(*entry)
 

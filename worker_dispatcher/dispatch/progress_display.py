@@ -18,7 +18,7 @@ from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.progress_stats import Figures, View, figures_of
 from worker_dispatcher.dispatch.source import TaskSource
-from worker_dispatcher.osproc.system import writable
+from worker_dispatcher.osproc.system import columns_of, descriptor_of, writable
 from worker_dispatcher.records import Records
 from worker_dispatcher.tracebacks import is_foreign
 
@@ -118,8 +118,9 @@ class LastRow:
     def close(self, view: View, *, keep: bool) -> None:
         """The run has ended. keep: leave its last state in sight."""
         self.give_up()
-        if keep and _takes(_descriptor(self._stream)):
-            say(view.within(_columns(self._stream)), file=self._stream)
+        if keep and _takes(descriptor_of(self._stream)):
+            columns = columns_of(self._stream)
+            say(view.within(columns - 1 if columns else math.inf), file=self._stream)
 
     def give_up(self) -> None:
         """Take the bar away, and what it needed of the terminal. Idempotent, from any thread."""
@@ -191,7 +192,7 @@ class PlainLines:
         if view.elapsed < self._next:
             return
         self._next = view.elapsed - view.elapsed % _PLAIN_EVERY + _PLAIN_EVERY
-        if _takes(_descriptor(self._stream)):
+        if _takes(descriptor_of(self._stream)):
             say(f"after {view.elapsed:.0f} s: {view.within(math.inf, ', ')}", file=self._stream)
 
     def close(self, view: View, *, keep: bool) -> None:
@@ -277,21 +278,6 @@ class Progress:
             screen, self._screen, self.due = self._screen, None, math.inf
             if screen is not None:
                 self._try(screen.give_up)
-
-
-def _descriptor(stream: TextIO) -> int:
-    """-1 for a stream that is no file."""
-    try:
-        return stream.fileno()
-    except (OSError, ValueError, AttributeError):
-        return -1
-
-
-def _columns(stream: TextIO) -> float:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns - 1
-    except (OSError, ValueError, AttributeError):
-        return math.inf
 
 
 def _takes(fd: int) -> bool:

@@ -66,8 +66,8 @@ class Recorder:
         self.why_broken = self.why_broken or error  # the first one says why
         return "exception"
 
-    def leave_out(self, outcome: Outcome) -> None:
-        """Complete a task that has not run: NOT_RUN or DROPPED."""
+    def complete(self, outcome: Outcome) -> None:
+        """Complete a task in the records, and tell of it: also one that has not run, which no journal records."""
         self.records.complete(outcome)
         self.tell(outcome.task_id, 1)
 
@@ -101,7 +101,7 @@ class Recorder:
 
     def _record(self, outcome: Outcome) -> BaseException | None:
         """Record one task. Returns what is wrong with its result, if it is not recorded for that reason."""
-        self._complete(outcome)
+        self.complete(outcome)
         return None
 
     def _complete_batch(self, event: BatchDone, attempts: dict[int, int]) -> None:
@@ -117,10 +117,6 @@ class Recorder:
             records.complete_each(event.ids, *columns)
             for first, count in neighbours(event.ids):
                 self.tell(first, count)
-
-    def _complete(self, outcome: Outcome) -> None:
-        self.records.complete(outcome)
-        self.tell(outcome.task_id, 1)
 
 
 def nobody(first: int, count: int) -> None:

@@ -10,7 +10,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RunError
 
@@ -80,6 +80,22 @@ def close_all(fds: Iterable[int]) -> None:
             os.close(fd)
         except OSError:
             continue
+
+
+def descriptor_of(stream: Any) -> int:
+    """That of a stream; -1 for one that is no file."""
+    try:
+        return int(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return -1
+
+
+def columns_of(stream: Any) -> int | None:
+    """Of the terminal that a stream goes to; None if it is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def exiting(pid: int) -> bool:
