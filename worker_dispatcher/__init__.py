@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.errors import (
         ConfigError,
+        DeadlineExceeded,
+        DuplicateTask,
         JournalError,
+        PoolClosed,
         RunError,
         TaskError,
         TaskFailure,
@@ -48,11 +51,19 @@ if TYPE_CHECKING:
         launch,
         start,
     )
+    from worker_dispatcher.limiter import Limiter
     from worker_dispatcher.max_rate import MaxRate, find_max_rate
+    from worker_dispatcher.pool_full import PoolFull
     from worker_dispatcher.reporting import check, compare, report
     from worker_dispatcher.reports.report import Report
     from worker_dispatcher.reports.verdict import result_is_success
+    from worker_dispatcher.retry import Backoff
     from worker_dispatcher.worker_died import WorkerDied
+    from worker_dispatcher.workpool.calling import current_task
+    from worker_dispatcher.workpool.future import Task, TaskFuture, TaskResult
+    from worker_dispatcher.workpool.group import TaskGroup
+    from worker_dispatcher.workpool.pool import PoolStats, WorkerPool
+    from worker_dispatcher.workpool.settings import POOL_DEFAULT, TaskHooks
 
     default_config: dict[str, Any]
 
@@ -67,8 +78,8 @@ _HOMES = {
         "dispatch.banner": "print",
         "dispatch.run": "Run",
         "errors": (
-            "ConfigError JournalError RunError TaskError TaskFailure TaskFailuresWarning TaskTimeout "
-            "WorkerDispatcherError WorkerWarning"
+            "ConfigError DeadlineExceeded DuplicateTask JournalError PoolClosed RunError TaskError TaskFailure "
+            "TaskFailuresWarning TaskTimeout WorkerDispatcherError WorkerWarning"
         ),
         "journal": "read_journal",
         "last_run": (
@@ -78,36 +89,59 @@ _HOMES = {
         "reporting": "check compare report",
         "reports.report": "Report",
         "reports.verdict": "result_is_success",
+        "limiter": "Limiter",
+        "pool_full": "PoolFull",
+        "retry": "Backoff",
         "worker_died": "WorkerDied",
+        "workpool.calling": "current_task",
+        "workpool.future": "Task TaskFuture TaskResult",
+        "workpool.group": "TaskGroup",
+        "workpool.pool": "PoolStats WorkerPool",
+        "workpool.settings": "POOL_DEFAULT TaskHooks",
     }.items()
     for name in names.split()
 }
 
 __all__ = [
+    "POOL_DEFAULT",
+    "Backoff",
     "BackoffDict",
     "CallbackDict",
     "ConfigDict",
     "ConfigError",
+    "DeadlineExceeded",
+    "DuplicateTask",
     "FrequencyModeDict",
     "JournalError",
+    "Limiter",
     "MaxRate",
     "ParallelProcessingDict",
+    "PoolClosed",
+    "PoolFull",
+    "PoolStats",
     "Report",
     "Run",
     "RunError",
     "StageDict",
+    "Task",
     "TaskDict",
     "TaskError",
     "TaskFailure",
     "TaskFailuresWarning",
+    "TaskFuture",
+    "TaskGroup",
+    "TaskHooks",
+    "TaskResult",
     "TaskTimeout",
     "WorkerDict",
     "WorkerDied",
     "WorkerDispatcherError",
+    "WorkerPool",
     "WorkerWarning",
     "callback_sample",
     "check",
     "compare",
+    "current_task",
     "default_config",
     "find_max_rate",
     "get_dropped",

@@ -4,9 +4,13 @@
     ├── ConfigError (ValueError)            the config has problems; all of them are named
     ├── TaskError                           a task failed and its own exception cannot be shown
     ├── TaskTimeout (TimeoutError)          a task was over its time
+    │   └── DeadlineExceeded                a task of a pool was not done by its deadline
     ├── WorkerDied (BrokenProcessPool)      a worker process ended while it ran a task (worker_died.py)
     ├── RemoteTraceback                     the cause of an exception that came from a worker
     ├── RunError (RuntimeError)             the run as a whole cannot go on
+    ├── PoolClosed (RuntimeError)           a pool takes no more tasks
+    ├── PoolFull (queue.Full)               a pool has as many tasks as it may have (worker_died.py)
+    ├── DuplicateTask (ValueError)          a pool has a task of this id that has not ended
     ├── JournalError (ValueError)           the journal of the config cannot be used, or used any further
     └── BookingError                        a task was completed twice: a fault of this library
     TaskFailuresWarning (UserWarning)       some tasks failed and nobody was told otherwise
@@ -31,20 +35,22 @@ class WorkerDispatcherError(Exception):
 
 
 class ConfigError(WorkerDispatcherError, ValueError):
-    """The config has problems. `problems` holds one (dotted path, text) pair for each, in config order."""
+    """The config, or the arguments of a call, have problems. `problems` holds one (dotted path, text) pair for each, in
+    order; call: what was called, empty for a config."""
 
     __module__ = PACKAGE
 
-    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, problems: Iterable[tuple[str, str]], call: str = "") -> None:
         self.problems: tuple[tuple[str, str], ...] = tuple((str(path), str(text)) for path, text in problems)
-        super().__init__(self.problems)
+        self.call = call
+        super().__init__(self.problems, call)
 
     def __str__(self) -> str:
         count = len(self.problems)
         width = max((len(path) for path, _ in self.problems), default=0) + 2
-        lines = [f"{count} problem{'' if count == 1 else 's'} in the config"]
+        lines = [f"{count} problem{'' if count == 1 else 's'} in {self.call or 'the config'}"]
         lines += [f"  {path:<{width}}{text}" for path, text in self.problems]
-        return "\n".join([*lines, "all options: worker-dispatcher options"])
+        return "\n".join(lines if self.call else [*lines, "all options: worker-dispatcher options"])
 
 
 class TaskError(WorkerDispatcherError):
@@ -64,16 +70,50 @@ class TaskError(WorkerDispatcherError):
 
 
 class TaskTimeout(WorkerDispatcherError, TimeoutError):
-    """A task ran longer than its timeout. timeout: seconds."""
+    """A task ran longer than its timeout. task_id: of a run, from 1; of a pool, its name or id. timeout: seconds."""
 
     __module__ = PACKAGE
 
-    def __init__(self, task_id: int, timeout: float) -> None:
+    def __init__(self, task_id: Any, timeout: float) -> None:
         self.task_id, self.timeout = task_id, timeout
         super().__init__(task_id, timeout)
 
     def __str__(self) -> str:
-        return f"task #{self.task_id} ran longer than its timeout of {self.timeout:g} s"
+        return f"{task_words(self.task_id)} ran longer than its timeout of {self.timeout:g} s"
+
+
+class DeadlineExceeded(TaskTimeout):
+    """A task of a pool was not done by its deadline: it never began, or was ended. timeout: its deadline, in seconds
+    after it was submitted."""
+
+    __module__ = PACKAGE
+
+    def __str__(self) -> str:
+        return f"{task_words(self.task_id)} was not done within its deadline of {self.timeout:g} s"
+
+
+def task_words(task_id: Any) -> str:
+    """A task in messages: by its number, or by whatever it is called."""
+    return f"task #{task_id}" if isinstance(task_id, int) else f"task {task_id!r}"
+
+
+class PoolClosed(WorkerDispatcherError, RuntimeError):
+    """The pool takes no more tasks."""
+
+    __module__ = PACKAGE
+
+
+class DuplicateTask(WorkerDispatcherError, ValueError):
+    """The pool has a task of this id that has not ended."""
+
+    __module__ = PACKAGE
+
+    def __init__(self, task_id: Any) -> None:
+        self.task_id = task_id
+        super().__init__(task_id)
+
+    def __str__(self) -> str:
+        return f"a task with id {self.task_id!r} has not ended yet; cancel it first, or choose another id"
 
 
 class RemoteTraceback(WorkerDispatcherError):

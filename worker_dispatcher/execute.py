@@ -18,6 +18,7 @@ from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.contexts import renewal
 from worker_dispatcher.done_log import log_for
+from worker_dispatcher.marks import Marks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure, TaskSpan
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
@@ -54,15 +55,6 @@ Seal: TypeAlias = Callable[[Any, dict[Any, Any] | None], tuple[Any, Failure | No
 # AttemptResult(...) goes through a function in Python: as long as all else that is done to note how a coroutine ended.
 _Fields: TypeAlias = tuple[float, float, Any, Failure | None, Any]
 _new_result: Callable[[_Fields], AttemptResult] = partial(tuple.__new__, AttemptResult)
-
-
-class Marks(Protocol):
-    """One-cell rows in which a slot says what it runs, since when and until when; halt: if true, nothing begins."""
-
-    running: Any
-    started: Any
-    deadline: Any
-    halt: Any
 
 
 class Lanes(Protocol):

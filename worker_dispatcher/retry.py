@@ -24,6 +24,10 @@ class Backoff(NamedTuple):
     maximum: float = 60.0
     jitter: float = 0.1
 
+    def __call__(self, attempt: int) -> float:
+        """The same as `wait`: whatever maps the number of an attempt to seconds may stand in its place."""
+        return self.wait(attempt)
+
     def wait(self, attempts: int) -> float:
         """Seconds to wait after this many attempts (>= 1) have failed."""
         if self.initial <= 0:

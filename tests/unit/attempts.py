@@ -33,7 +33,7 @@ def tried(function, task="item", **options):
 def attempt(call, caller, task_id, task):
     """A run of one task, as `AttemptResult`."""
     went = TaskSpan()
-    slot = Slot(1, [0], [0.0], [0.0], [0])
+    slot = Slot(1, [0], [0.0], [0.0], [0], [0])
     limits = {"timeout": None, "stop_at": math.inf, "until": math.inf, "forked": [False]}
     run_tasks(call, caller, iter([(1, task_id, task)]), slot, went, None, **limits)
     assert went.seqs == [1]

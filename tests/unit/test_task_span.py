@@ -19,7 +19,7 @@ from worker_dispatcher.records import TaskSpan
 
 
 def a_slot():
-    slot = Slot(1, [0], [0.0], [math.inf], [0])
+    slot = Slot(1, [0], [0.0], [math.inf], [0], [0])
     slot.stretch = TaskSpan()
     return slot
 

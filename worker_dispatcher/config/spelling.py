@@ -60,9 +60,9 @@ def unknown(
     if same and prefix + _plain(name) not in here:
         top = "" if "." in same[0] else ", at the top level"
         return f"unknown option here; it lives at {_quoted(same, not_yet)}{top}{_meaning(same, available)}"
-    if found := _nearest(name, here):
+    if found := nearest(name, here):
         return f"unknown option; did you mean {_quoted(found, not_yet)}?"
-    if found := _nearest(name, paths):
+    if found := nearest(name, paths):
         return f"unknown option; did you mean {_quoted(found, not_yet)}{_meaning(found, available)}?"
     return f"unknown option; the options here are {', '.join(_last(path) for path in here if path not in not_yet)}"
 
@@ -71,7 +71,7 @@ def _in_section(path: str, prefix: str) -> bool:
     return path.startswith(prefix) and "." not in path[len(prefix) :]
 
 
-def _nearest(name: str, paths: Sequence[str]) -> list[str]:
+def nearest(name: str, paths: Sequence[str]) -> list[str]:
     """The paths whose last part is most like the name."""
     import difflib  # 2 ms, and only a wrong config needs it
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from worker_dispatcher.clock import LONGEST_WAIT, now
 from worker_dispatcher.pools import base
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, Pool, PoolFailed
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, Event, NotStarted, Pool, PoolFailed
 from worker_dispatcher.records import CANCELLED
 
 __all__ = ["Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
@@ -101,13 +101,13 @@ class Driver:
         self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
         self._after, self._longest = after, longest
         self._turning = threading.Lock()
-        self._again = self.hungry = False
+        self._again = self.hungry = self._closed = False
         self._wakes_at = -math.inf  # until when `run` sleeps
         self._going: Callable[[], bool] = lambda: True
         self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
         self._waiting: dict[int, AttemptDone] = {}  # the last attempt of tasks that will have, or have, another
         self._reasons: list[str] = []  # to append is one step for all threads
-        self._asked: deque[Callable[[], None]] = deque()  # so is to append here, and to take away
+        self._asked: deque[Callable[[], object]] = deque()  # so is to append here, and to take away
 
     @property
     def stopped(self) -> str | None:
@@ -123,7 +123,7 @@ class Driver:
         else:
             self._pool.wake()
 
-    def ask(self, action: Callable[[], None]) -> None:
+    def ask(self, action: Callable[[], object]) -> None:
         """Have `run` call this between two waits, such as what a pool can do. From any thread or signal handler."""
         self._asked.append(action)
         self._pool.wake()
@@ -160,10 +160,37 @@ class Driver:
                 self._pool.wake()
             self._after()
 
+    def offer(self, batch: Batch, done: Done) -> bool:
+        """Give one task to an idle worker, past the source; see `Pool.offer`. From any thread, while another one is in
+        `run`; not from handlers of signals. Call `freed` once it has ended."""
+        pool = self._pool
+        if not pool.apart:
+            taken = pool.offer(batch, done)
+        elif self._turning.acquire(blocking=False):
+            try:
+                taken = pool.offer(batch, done)
+            finally:
+                self._turning.release()
+            if self._again:
+                self.nudge()
+        else:
+            return False
+        if taken and batch.timeout is not None and pool.due < self._wakes_at:
+            pool.wake()
+        return taken
+
+    def freed(self) -> None:
+        """A task that was offered has ended: its worker may take another."""
+        self.hungry = True
+        if self._source.waiting():
+            self.nudge()
+
     def _turn(self) -> float:
         """Take what has happened, do what is due, and feed the pool. Until when nothing is to do (monotonic), negative
         where `run` is to return."""
         pool, source, timers = self._pool, self._source, self._timers
+        if self._closed:
+            return _OVER
         for event in pool.collect():
             self._take(event)
         for timer in timers:
@@ -176,7 +203,11 @@ class Driver:
         source.release()
         self.hungry = True  # what comes from now on need not have been seen
         pool.feed(source)
-        self.hungry = pool.roomy
+        if not pool.roomy:
+            self.hungry = False
+            # A task that was offered may have ended between the two lines.
+            if pool.roomy:
+                self.hungry = self._again = True
         if not self._going():
             return _OVER
         due = min(source.next_due(), pool.due, now() + self._longest)
@@ -187,15 +218,18 @@ class Driver:
     def end(self) -> None:
         """After `stop`: end what runs. Each task that the pool has, or that waits for another attempt, ends in the sink
         or goes back to the source."""
-        for event in self._pool.stop():
-            self._take(event)
-        for task_id, event in list(self._waiting.items()):
-            self._mind(self._sink.ended(event, self._tried[task_id]))
-        self._waiting.clear()
-        self._tried.clear()
+        with self._turning:
+            for event in self._pool.stop():
+                self._take(event)
+            for task_id, event in list(self._waiting.items()):
+                self._mind(self._sink.ended(event, self._tried[task_id]))
+            self._waiting.clear()
+            self._tried.clear()
 
     def close(self) -> None:
         """Close the pool; returns when its workers are gone. Idempotent."""
+        with self._turning:
+            self._closed = True
         self._pool.close()
 
     def _mind(self, why: str | None) -> None:

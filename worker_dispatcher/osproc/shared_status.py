@@ -2,8 +2,8 @@
 
 Per worker process: one HALT word, one in which the worker says how it ends, then for each of its slots (threads
 or coroutines) the sequence number of the task it runs (0 when idle; negative while it is being loaded), since
-when, and when it is over its time. The worker writes its rows, the parent writes HALT; single aligned 8-byte
-stores, so no lock is needed that a dead worker could hold.
+when, when it is over its time, and which task nobody wants any more. The worker writes its rows but the last; that
+and HALT are the parent's; single aligned 8-byte stores, so no lock is needed that a dead worker could hold.
 
 A slot first names its task and then looks at HALT; the parent sets HALT, waits SETTLE and then reads the
 rows. A store stays in a store buffer for well under a microsecond, so after SETTLE either the slot has seen
@@ -32,19 +32,20 @@ class SharedStatus:
     """HALT and `slots` rows. In shared pages (`fd` >= 0) or, for threads of this process, in private ones."""
 
     def __init__(self, slots: int, fd: int = -1) -> None:
-        rows = [_WORD * (_WORDS + nth * slots) for nth in range(4)]
+        rows = [_WORD * (_WORDS + nth * slots) for nth in range(5)]
         self.fd = fd
-        self._map = mmap.mmap(fd, rows[3], **UNTRACKED)  # an fd of -1 is private memory
+        self._map = mmap.mmap(fd, rows[4], **UNTRACKED)  # an fd of -1 is private memory
         self._view = memoryview(self._map)
         whole = self._view[: rows[1]].cast("q")
         self.halt, self.end, self.running = whole[0:1], whole[1:2], whole[_WORDS:]
         self.started = self._view[rows[1] : rows[2]].cast("d")
         self.deadline = self._view[rows[2] : rows[3]].cast("d")
+        self.unwanted = self._view[rows[3] : rows[4]].cast("q")
 
     @staticmethod
     def of(fd: int) -> SharedStatus:
         """The worker's side of one made by `shared`."""
-        made = SharedStatus((os.fstat(fd).st_size // _WORD - _WORDS) // 3, fd)
+        made = SharedStatus((os.fstat(fd).st_size // _WORD - _WORDS) // 4, fd)
         seal(fd)  # from here on a task that writes to a descriptor which is not its own does not write here
         return made
 
@@ -52,7 +53,7 @@ class SharedStatus:
     def shared(slots: int) -> SharedStatus:
         fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         try:
-            os.ftruncate(fd, _WORD * (_WORDS + 3 * slots))
+            os.ftruncate(fd, _WORD * (_WORDS + 4 * slots))
             made = SharedStatus(slots, fd)
         except BaseException:
             os.close(fd)
@@ -98,6 +99,6 @@ class SharedStatus:
         if self.fd >= 0:
             close_all([self.fd])
             self.fd = -1
-        for view in (self.halt, self.end, self.running, self.started, self.deadline, self._view):
+        for view in (self.halt, self.end, self.running, self.started, self.deadline, self.unwanted, self._view):
             view.release()
         self._map.close()

@@ -26,6 +26,7 @@ __all__ = [
     "Batch",
     "BatchDone",
     "Complaints",
+    "Done",
     "Event",
     "Name",
     "NotStarted",
@@ -166,6 +167,10 @@ def nobody(number: int, pid: int) -> None:
     """A `Name` for those who do not ask."""
 
 
+# Is told the id of a task that has ended ok, its result, when it began and ended, and the number of its worker.
+Done = Callable[[int, Any, float, float, int], object]
+
+
 class Patience:
     """Until when worker.exit is waited for, whatever grace it has: `by`, monotonic."""
 
@@ -297,6 +302,10 @@ class Pool(Protocol):
     def collect(self) -> list[Event]:
         """What has happened. Does not wait."""
 
+    def offer(self, batch: Batch, done: Done) -> bool:
+        """Give one task to a worker that is idle, if there is one. If it ends ok, `done` is called, by whichever thread
+        hears of it; else it is told as all others are. Of threads: may be called while another thread drives."""
+
     def pause(self) -> None:
         """Begin nothing more, and take nothing more; what has not begun comes back as NotStarted."""
 
@@ -306,6 +315,9 @@ class Pool(Protocol):
     def resize(self, slots: Sequence[int]) -> None:
         """From now on, have so many threads or coroutines in each process, in order; in threads: the sum. Returns at
         once. Workers that are too many take nothing more, and leave once what they have begun has ended."""
+
+    def ask_to_stop(self, task_id: int) -> bool:
+        """If a task runs, tell it that nobody wants its result, which it may ask for; False if it does not run."""
 
     def kill(self, task_id: int) -> None:
         """End a task that the pool has: if it has begun, it comes as AttemptDone with status CANCELLED, else it comes

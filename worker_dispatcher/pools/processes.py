@@ -10,12 +10,10 @@ import marshal
 import math
 import os
 import select
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from types import FunctionType
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import catch, failure_from
@@ -28,6 +26,7 @@ from worker_dispatcher.pools.base import (
     Batch,
     BatchDone,
     Complaints,
+    Done,
     Event,
     Name,
     Patience,
@@ -39,7 +38,7 @@ from worker_dispatcher.pools.base import (
 from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.parent.deadlines import Deadlines
 from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
-from worker_dispatcher.pools.parent.functions import Function, Functions
+from worker_dispatcher.pools.parent.functions import Function, Functions, libraries_of
 from worker_dispatcher.pools.parent.limits import Limits
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
@@ -47,7 +46,6 @@ from worker_dispatcher.pools.protocol.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.protocol.log_forwarding import Incoming, levels
 from worker_dispatcher.script import main_module
 from worker_dispatcher.wire import (
-    LARGE_PICKLE,
     Packed,
     pack_large,
     to_parts,
@@ -55,21 +53,9 @@ from worker_dispatcher.wire import (
 
 __all__ = ["ProcessPool"]
 
-_NAMES_NUMPY = b"\x05numpy\x94"  # how a pickle names a module; each array's names that of its dtype
 _STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
 _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
 _STEP = 0.1  # seconds from one look at the clock to the next, in a wait of so many seconds
-
-
-def _libraries(setup: Setup, packed: Packed) -> list[str]:
-    """What each worker would have to import, and is imported once, where they are forked from."""
-    found = packed.libraries
-    numpy, function = sys.modules.get("numpy"), setup.call.function
-    around = list(function.__globals__.values()) if isinstance(function, FunctionType) else []
-    short = (piece for piece in (packed.head, *packed.rest) if len(piece) < LARGE_PICKLE)
-    if numpy is not None and (any(one is numpy for one in around) or any(_NAMES_NUMPY in piece for piece in short)):
-        found.append("numpy")  # a tenth of a second, and several where all do it at once
-    return found
 
 
 class ProcessPool:
@@ -136,7 +122,7 @@ class ProcessPool:
         else:
             self._reader = main_module.FRESH
             packed = packed or pack_large(setup)
-            self._starter = ServerStarter(entry, method == "spawn", environment, _libraries(setup, packed))
+            self._starter = ServerStarter(entry, method == "spawn", environment, libraries_of(setup, packed))
             undo.callback(self._starter.close)
             parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
@@ -199,6 +185,9 @@ class ProcessPool:
             waiting -= len(batch.items)
         if self._behind:
             self._rob()
+
+    def offer(self, batch: Batch, done: Done) -> bool:
+        return False
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
@@ -345,6 +334,9 @@ class ProcessPool:
         if max(slots) > 1 and not self._many:
             raise ValueError(f"each process of this pool has one slot, not {max(slots)}")
         self._supervisor.resize(list(slots))
+
+    def ask_to_stop(self, task_id: int) -> bool:
+        return any(handle.ask_to_stop(task_id) for handle in self._handles)
 
     def kill(self, task_id: int) -> None:
         self._deadlines.end_task(task_id)

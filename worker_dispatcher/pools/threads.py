@@ -6,8 +6,7 @@ import itertools
 import math
 import os
 import queue
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from worker_dispatcher.clock import LONGEST_WAIT, now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
@@ -20,6 +19,7 @@ from worker_dispatcher.pools.base import (
     Batch,
     BatchDone,
     Complaints,
+    Done,
     Event,
     Name,
     NotStarted,
@@ -30,9 +30,11 @@ from worker_dispatcher.pools.base import (
     neighbours,
     nobody,
 )
+from worker_dispatcher.pools.handed import FIRST_HANDED, Handed
 from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.pools.runners.task_queue import Columns, Slot
 from worker_dispatcher.pools.runners.worker_threads import breath, runner_kind
+from worker_dispatcher.pools.weight import weight_of
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
 __all__ = ["ThreadPool"]
@@ -40,8 +42,6 @@ __all__ = ["ThreadPool"]
 _HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
 _HOLD_BYTES = 8 << 20  # of results that may wait for the driver, which may have to write each to a journal
 _FORGETS = 0.9  # of the heaviest result seen, at each look
-_LIKE_THE_FIRST = 8  # items of a container that are weighed
-_OF_PYTHON = 1 << 9  # of the flags of a class
 _FEED_MOST = 1024  # tasks handed to the runner at once, unless it has more threads
 _AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
 _LOOK_AGAIN = 0.002  # seconds until a task that is to end, and was about to begin, is looked for again
@@ -70,6 +70,7 @@ class ThreadPool:
         self._numbers = 0
         self._held = InFlight()  # by the runner
         self._seq = 1
+        self._handed = Handed()
         self._hold, self._weight = 2 * size, 1.0
         self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
         self._full = False
@@ -90,7 +91,7 @@ class ThreadPool:
 
     def _new_slot(self) -> Slot:
         self._numbers += 1
-        slot = Slot(self._numbers, [0], [0.0], [math.inf], [False])
+        slot = Slot(self._numbers, [0], [0.0], [math.inf], [False], [0])
         self.pids[slot.number] = os.getpid()
         self._named(slot.number, os.getpid())
         self._slots.append(slot)
@@ -124,7 +125,7 @@ class ThreadPool:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
         hold = self._size if self._one_by_one else min(self._hold, max(self._size, int(_HOLD_BYTES / self._weight)))
-        while (room := hold - len(self._held)) > 0:
+        while (room := hold - len(self._held) - len(self._handed)) > 0:
             batch = source.take_alone() or source.take(min(room, max(self._size, _FEED_MOST)))
             if batch is None:
                 return
@@ -135,14 +136,24 @@ class ThreadPool:
                 self._scan_at = min(self._scan_at, now() + batch.timeout)
         self._full = True
 
+    def offer(self, batch: Batch, done: Done) -> bool:
+        if self._paused or self._closed:
+            return False
+        if not self._handed.offer(self._runner.offer, batch, done):
+            return False
+        if batch.timeout is not None:
+            self._scan_at = min(self._scan_at, now() + batch.timeout)
+        return True
+
     @property
     def roomy(self) -> bool:
-        return not self._paused and len(self._held) < self._size
+        return not self._paused and len(self._held) + len(self._handed) < self._size
 
     @property
     def due(self) -> float:
         runner = self._runner
-        if runner.done or runner.bailed or runner.short or self._events:
+        untold = self.told is None and (runner.done or runner.bailed)  # else who brings them collects them, too
+        if untold or runner.short or self._events:
             return 0.0
         due = min(self._scan_at, self._look_at, runner.look_at)
         return min(due, now() + _LOOK_AGAIN) if self._doomed else due
@@ -200,12 +211,22 @@ class ThreadPool:
         self._breath = breath(self._setup, self._size)
         self._runner.resize(self._size)
 
+    def ask_to_stop(self, task_id: int) -> bool:
+        self._handed.book(self._held)
+        seq = self._held.seq_of(task_id)
+        for slot in self._slots if seq else ():
+            if slot.running[0] == seq:
+                slot.unwanted[0] = seq
+                return True
+        return False
+
     def kill(self, task_id: int) -> None:
         self._doomed.add(task_id)
         self.wake()
 
     def _end_task(self, task_id: int) -> list[Event]:
         """End a task that is to end, or take it back if it has not begun; try again where it is about to."""
+        self._handed.book(self._held)
         seq = self._held.seq_of(task_id)
         if seq and not self._runner.cancel(seq):
             slot = next((s for s in self._slots if s.running[0] == seq and s.give_up(only=seq)), None)
@@ -242,10 +263,14 @@ class ThreadPool:
         events: list[Event] = []
         for ended in self._runner.harvest(all_there_is=all_there_is):
             if ended.seqs:
+                if self._handed and max(ended.seqs) >= FIRST_HANDED:
+                    self._handed.book(self._held)
                 took = ended.ends[-1] - ended.starts[-1]
-                self._weight = max(catch(_weight, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
+                self._weight = max(catch(weight_of, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
                 self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
                 events += self._book(ended)
+        if bailed and self._handed:
+            self._handed.book(self._held)
         for _ in range(len(bailed)):
             events += self._give_back(bailed.popleft())
         return events
@@ -280,6 +305,7 @@ class ThreadPool:
 
     def _watch(self) -> list[Event]:
         """Settle what is over its time. What ends in this very moment is heard of later, or given up: never both."""
+        self._handed.book(self._held)
         at = now()
         events: list[Event] = []
         late = [slot for slot in self._slots if slot.deadline[0] <= at and slot.running[0]]
@@ -331,6 +357,7 @@ class ThreadPool:
     def stop(self) -> list[Event]:
         self._halt_all()
         self._stopped = True
+        self._handed.book(self._held)
         self._runner.drop()
         running = self._give_up_all()
         events = self._events + self._drain(all_there_is=True)
@@ -349,7 +376,7 @@ class ThreadPool:
     def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._closed, self.told = True, None
         self._halt_all()
         self._runner.close(orderly=not self._stopped)
         hooks = self._setup.hooks is not None and not self._stopped and not self._runner.opening
@@ -381,15 +408,3 @@ class ThreadPool:
 def _lateness(task: Batch) -> Failure:
     late = TaskTimeout(task.first, task.timeout or 0.0)
     return Failure("TaskTimeout", str(late), "", True, late, TIMEOUT)
-
-
-def _weight(result: object) -> float:
-    """About how many bytes a result takes, from one look at it. Runs no code of the user: what his classes make is not
-    weighed."""
-    parts: Iterable[object] = ()
-    if type(result) is dict:
-        parts = result.values()
-    elif type(result) is list or type(result) is tuple:
-        parts = result
-    some = (result, *itertools.islice(parts, _LIKE_THE_FIRST))
-    return max(1, sum(sys.getsizeof(one) for one in some if not type(one).__flags__ & _OF_PYTHON))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections import OrderedDict
+from types import FunctionType
 
 from worker_dispatcher.execute import Call
 from worker_dispatcher.osproc.system import close_all
+from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.parent.batching import Batching
 from worker_dispatcher.script.main_module import Reader
-from worker_dispatcher.wire import pack_large, to_parts
-
-__all__ = ["KEPT", "Function", "Functions", "Known"]
+from worker_dispatcher.wire import LARGE_PICKLE, Packed, pack_large, to_parts
 
 KEPT = 64  # calls that a pool, and each of its workers, keeps: those used last
+_NAMES_NUMPY = b"\x05numpy\x94"  # how a pickle names a module; each array's names that of its dtype
 
 
 class Function:
@@ -76,3 +78,14 @@ class Known:
         if len(self._numbers) > KEPT:
             forgotten = self._numbers.popitem(last=False)[0]
         return struct.pack("<QQ", number, forgotten) if new else None
+
+
+def libraries_of(setup: Setup, packed: Packed) -> list[str]:
+    """What each worker would have to import, and is imported once, where they are forked from."""
+    found = packed.libraries
+    numpy, function = sys.modules.get("numpy"), setup.call.function
+    around = list(function.__globals__.values()) if isinstance(function, FunctionType) else []
+    short = (piece for piece in (packed.head, *packed.rest) if len(piece) < LARGE_PICKLE)
+    if numpy is not None and (any(one is numpy for one in around) or any(_NAMES_NUMPY in piece for piece in short)):
+        found.append("numpy")  # a tenth of a second, and several where all do it at once
+    return found

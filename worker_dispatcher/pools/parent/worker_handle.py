@@ -219,6 +219,15 @@ class WorkerHandle:
             self._leaving, self.closing_at = True, now() + grace
             self.channel.hang_up()
 
+    def ask_to_stop(self, task_id: int) -> bool:
+        """See `Pool.ask_to_stop`."""
+        seq = self.held.seq_of(task_id)
+        for slot, task in enumerate(self.slate.running if seq else ()):
+            if task == seq:
+                self.slate.unwanted[slot] = seq
+                return True
+        return False
+
     def kill(self, why: Why | None = None) -> None:
         """End it, for this reason unless it has another one. At any time."""
         self.closing_at = math.inf

@@ -24,10 +24,12 @@ from worker_dispatcher.execute import (
     failure_from,
     run_task_async,
 )
+from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.runners.event_loop import keep_running, new_loop
 from worker_dispatcher.pools.runners.task_queue import (
+    Claim,
     Columns,
     Done,
     Slot,
@@ -155,6 +157,10 @@ class CoroutineRunner:
         self._limited = self._limited or batch.timeout is not None
         self._post(self._fill)  # it is closed where worker.init has raised; the run is about to hear of it
 
+    def offer(self, claim: Claim) -> bool:
+        """No coroutine waits for work."""
+        return False
+
     def hire(self, least: int = 0) -> None:
         """Nothing to do: a coroutine waits for its time at no cost."""
 
@@ -176,7 +182,7 @@ class CoroutineRunner:
         claim = self._queue.next()
         if claim is None:
             return False
-        (lane.seq, lane.task_id, item), due, batch, _ = claim
+        (lane.seq, lane.task_id, item), due, batch, *_ = claim
         lane.batch, called = batch, batch.call or self._setup.call
         if called is not self._call:
             self._call, self._caller = called, self._setup.caller(called, self._state)
@@ -184,6 +190,7 @@ class CoroutineRunner:
         work = self._when_due(lane, item, due) if due and due > now() else self._work(lane, item)
         # In a context of its own, which is not a copy of the one that this happens in: that of the lane's last task.
         context = self._context.copy()
+        context.run(own_marks.set, lane.slot)
         if self._renew is not None:
             context.run(self._renew)
         self._running[lane] = self._in_context(work, context)

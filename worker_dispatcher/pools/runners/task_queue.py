@@ -43,26 +43,31 @@ class WorkerThread(threading.Thread):
 
 class Slot:
     """One thread or coroutine. running, started, deadline: one-cell rows that the watcher of timeouts reads; halt: if
-    true, nothing begins.
+    true, nothing begins; unwanted: the seq of a task whose result nobody wants any more.
 
     Shared: abandoned, stretch, with running and what is reported, under mutex; what is in the stretch, see there.
     stretch: how a thread's tasks go that it has not reported; None before the first, and for a coroutine.
+    rest: held, but for the moment in which a thread that waits for work is woken; handed: what it is woken for, or
+    None where it is to look for itself.
     abandoned: the seq of the task with which the watcher gave the slot up, or 0; what becomes of that is not heard.
     """
 
     __slots__ = (
-        *("abandoned", "coroutines_notes", "deadline", "halt", "mutex"),
-        *("number", "running", "started", "stretch", "thread"),
+        *("abandoned", "coroutines_notes", "deadline", "halt", "handed", "mutex"),
+        *("number", "rest", "running", "started", "stretch", "thread", "unwanted"),
     )
 
-    def __init__(self, number: int, running: Any, started: Any, deadline: Any, halt: Any) -> None:
+    def __init__(self, number: int, running: Any, started: Any, deadline: Any, halt: Any, unwanted: Any) -> None:
         self.number, self.running, self.started, self.deadline = number, running, started, deadline
-        self.halt = halt
+        self.halt, self.unwanted = halt, unwanted
         self.stretch: TaskSpan | None = None
         self.coroutines_notes: dict[Any, Any] = {}
         self.abandoned = 0
         self.mutex = _thread.allocate_lock()
         self.thread: WorkerThread | None = None
+        self.rest = _thread.allocate_lock()
+        self.rest.acquire()
+        self.handed: Claim | None = None
 
     def open_init(self) -> None:
         """Say that the slot runs worker.init."""
@@ -75,14 +80,15 @@ class Slot:
             self.running[0] = 0
             return not self.abandoned
 
-    def settle(self, where: deque[Any], what: Any, fresh: TaskSpan | None = None) -> bool:
+    def settle(self, where: deque[Any] | None, what: Any, fresh: TaskSpan | None = None) -> bool:
         """Say how the slot's tasks ended, unless the slot was given up: then False, and nobody hears of it.
         fresh: where the next ones are written down."""
         # One step with the watcher's: a task is either reported or given up, and never both or neither.
         with self.mutex:
             if self.abandoned:
                 return False
-            where.append(what)
+            if where is not None:
+                where.append(what)
             self.stretch = fresh
             self.running[0] = 0
             self.deadline[0] = math.inf
@@ -97,6 +103,8 @@ class Slot:
                 self.abandoned = seq if self.deadline[0] <= at and only in (0, seq) else 0
             else:
                 self.abandoned = self._cut(self.stretch, at, only)
+            if self.abandoned:
+                self.unwanted[0] = self.abandoned
             return self.abandoned
 
     @property
@@ -229,12 +237,14 @@ Task = tuple[int, int, Any]  # seq, id, item
 class Claim(NamedTuple):
     """A task that is one thread's. due: when it may start (0: at once); batch: of its call and its limits, without the
     items; rest: those of its batch that nobody has claimed. To take one from it is to claim it, and atomic: see
-    Batch.numbered."""
+    Batch.numbered. done: of a task that was handed to a thread: what is called in the place of a report if it ends ok;
+    False where it is to be reported nevertheless."""
 
     task: Task
     due: float
     batch: Batch
     rest: Iterator[Task]
+    done: Callable[[int, TaskSpan], bool] | None = None
 
 
 _NONE_LEFT: Iterator[Task] = iter(())
@@ -326,6 +336,7 @@ class Runner(Protocol):
     lost: OSError | None  # why no task can run any more: code of the user has closed what a loop waits on
 
     def feed(self, seq: int, batch: Batch) -> None: ...
+    def offer(self, claim: Claim) -> bool: ...
     def hire(self, least: int = 0) -> None: ...
     def grow(self) -> None: ...
     def harvest(self, *, all_there_is: bool = False) -> list[Columns]: ...

@@ -20,6 +20,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import branch
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import Seal, catch_settled, exit_text, run_tasks
+from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.runners.task_queue import (
@@ -70,7 +71,7 @@ class ThreadRunner:
 
     Shared: queue (its own lock), done, bailed, broken and complaints (appends only), _idle,
     _early, _alive and opening (_mutex).
-    Waits: an idle thread on a lock of its own, which feed or close releases; one that has claimed a task before it
+    Waits: an idle thread on its slot's lock, which feed, offer or close releases; one that has claimed a task before it
     is due, on another until then, which close releases.
     new_slot: the next thread's slot; halt: a one-cell row, nothing begins while it is not 0;
     wake: tells the driver that there is something in done or bailed.
@@ -103,7 +104,7 @@ class ThreadRunner:
         self.bailed: deque[int] = deque()
         self._queue = TimedTaskQueue() if setup.timed else TaskQueue()
         self._mutex = threading.Lock()
-        self._idle: list[Any] = []
+        self._idle: list[Slot] = []
         self._early: set[Any] = set()  # locks of threads whose tasks are not due yet
         self._alive = 0
         self._fed = 0
@@ -135,8 +136,18 @@ class ThreadRunner:
         """Wake some idle threads."""
         with self._mutex:
             woken = [self._idle.pop() for _ in range(min(most, len(self._idle)))]
-        for lock in woken:
-            lock.release()
+        for slot in woken:
+            slot.rest.release()
+
+    def offer(self, claim: Claim) -> bool:
+        """Hand a task to an idle thread; False if there is none. From any thread."""
+        with self._mutex:
+            if not self._idle or self._closed:
+                return False
+            slot = self._idle.pop()
+        slot.handed = claim
+        slot.rest.release()
+        return True
 
     def grow(self) -> None:
         """Start the threads that are `short`, as far as a moment suffices, and as there are tasks for them."""
@@ -218,10 +229,11 @@ class ThreadRunner:
     def _run(self, slot: Slot, state: Any = None) -> None:
         setup, halt, in_child = self._setup, self._halt, forked()
         call, caller = setup.call, setup.caller(setup.call, state)
+        own_marks.set(slot)
         claim: Claim | None = None
         went = slot.stretch = TaskSpan()
         while claim is not None or (claim := self._claim(slot)) is not None:
-            task, _, batch, rest = claim
+            task, _, batch, rest, done = claim
             if (called := batch.call or setup.call) is not call:
                 call, caller = called, setup.caller(called, state)
             until = now() + _STRETCH
@@ -232,7 +244,17 @@ class ThreadRunner:
             if in_child[0]:
                 os._exit(0)  # the task forked and its child came back here: it is not one of this runner
             fresh, ahead = TaskSpan(), went.unbegun
-            heard = slot.settle(self.done, (slot.number, went), fresh)
+            if done is not None and ahead is None and not went.apart:
+                if not slot.settle(None, None, fresh):
+                    return
+                if done(slot.number, went):
+                    went, claim = fresh, None
+                    del task, rest, done
+                    continue
+                self.done.append((slot.number, went))
+                heard = True
+            else:
+                heard = slot.settle(self.done, (slot.number, went), fresh)
             went = fresh  # a waiting thread must not keep a result alive
             claim = None
             if ahead is not None:
@@ -240,7 +262,7 @@ class ThreadRunner:
                     claim = Claim(ahead, 0.0, batch, rest)
                 elif ahead[0] != slot.abandoned:
                     self.bailed.append(ahead[0])
-            del task, rest  # nor items
+            del task, rest, done  # nor items
             self._wake()
             if not heard:
                 return
@@ -250,8 +272,8 @@ class ThreadRunner:
         with self._mutex:
             self._size = size
             woken = [self._idle.pop() for _ in range(min(len(self._idle), self._alive - size))]
-        for lock in woken:
-            lock.release()
+        for slot in woken:
+            slot.rest.release()
 
     def _leaves(self, slot: Slot) -> bool:
         """True if there are too many threads, so that this one goes."""
@@ -267,7 +289,7 @@ class ThreadRunner:
     def forget(self, slot: Slot) -> None:
         """A thread in `left` has ended."""
         self._slots.remove(slot)
-        if slot.thread is not None:
+        if slot.thread is not None and slot.thread is not threading.current_thread():  # which brings the word itself
             slot.thread.join()
 
     def cancel(self, seq: int) -> bool:
@@ -285,8 +307,11 @@ class ThreadRunner:
                     self._rouse(_ROUSED)
                 self._claimed = max(self._claimed, claim.task[0])
                 return claim
-            if not self._rest(fed):
+            if not self._rest(slot, fed):
                 break
+            if (claim := slot.handed) is not None:
+                slot.handed = None
+                return claim
         return None
 
     def harvest(self, *, all_there_is: bool = False) -> list[Columns]:
@@ -329,7 +354,7 @@ class ThreadRunner:
         if short:
             self._wake()
 
-    def _rest(self, fed: int) -> bool:
+    def _rest(self, slot: Slot, fed: int) -> bool:
         """Wait for work, unless more was fed than `fed`; False if there will be none."""
         with self._mutex:
             if self._closed:
@@ -337,10 +362,8 @@ class ThreadRunner:
             if self._fed != fed:
                 return True
             self._claimed = self._last
-            lock = _thread.allocate_lock()
-            lock.acquire()
-            self._idle.append(lock)
-        lock.acquire()
+            self._idle.append(slot)
+        slot.rest.acquire()
         return True
 
     def blocked_by(self) -> None:
@@ -359,9 +382,9 @@ class ThreadRunner:
         """Let idle threads go; those that run a task go when it ends. orderly: they run worker.exit."""
         with self._mutex:
             self._closed, self._orderly = True, orderly
-            idle, self._idle = [*self._idle, *self._early], []
+            locks, self._idle = [*self._early, *(slot.rest for slot in self._idle)], []
             self._early.clear()
-        for lock in idle:
+        for lock in locks:
             lock.release()
 
     def ending(self) -> list[WorkerThread]:

@@ -60,8 +60,9 @@ class GridWorker:
     def _new_slot(self) -> Slot:
         at, slate = self._next, self._slate
         self._next += 1
-        running, started, deadline = (row[at : at + 1] for row in (slate.running, slate.started, slate.deadline))
-        slot = Slot(at, running, started, deadline, slate.halt)
+        rows = slate.running, slate.started, slate.deadline, slate.unwanted
+        running, started, deadline, unwanted = (row[at : at + 1] for row in rows)
+        slot = Slot(at, running, started, deadline, slate.halt, unwanted)
         self._slots.append(slot)
         return slot
 

@@ -32,6 +32,7 @@ from worker_dispatcher.execute import (
     exit_text,
     run_tasks,
 )
+from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.shared_status import IN_INIT, LEFT, SharedStatus
@@ -118,6 +119,7 @@ class SingleWorker:
         return outcome
 
     def serve(self) -> None:
+        own_marks.set(self._slate)
         while True:
             frames, self._early = self._early, []
             for frame in frames or self._channel.receive():

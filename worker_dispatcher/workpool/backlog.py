@@ -1,0 +1,252 @@
+"""What waits to be run: the source of a pool's driver."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.execute import Call
+from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.workpool.calling import Item
+from worker_dispatcher.workpool.future import DELAYED, ENDED, QUEUED, TaskFuture
+
+if TYPE_CHECKING:
+    from worker_dispatcher.limiter import Limiter
+    from worker_dispatcher.workpool.group import TaskGroup
+
+
+_FEW = 100  # entries of a heap: one of no more is not worth cleaning
+
+
+class _Alarms:
+    """Futures by the moment at which they are to be looked at, those that have ended left out."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, TaskFuture]] = []
+        self._void = 0
+
+    def add(self, at: float, future: TaskFuture) -> None:
+        heapq.heappush(self._heap, (at, future.number, future))
+
+    def leave_out(self) -> None:
+        """One in it has ended."""
+        self._void += 1
+        if self._void > _FEW and 2 * self._void > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].phase != ENDED]
+            heapq.heapify(self._heap)
+            self._void = 0
+
+    @property
+    def first(self) -> float:
+        while self._heap and self._heap[0][2].phase == ENDED:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def ring(self, at: float) -> Iterator[TaskFuture]:
+        """Those whose moment has come, which are removed."""
+        while self.first <= at:
+            yield heapq.heappop(self._heap)[2]
+
+
+class Backlog:
+    """Tasks that are delayed, queued or waiting for another attempt.
+
+    Owned by the driver's turn. Shared: _inbox, gone and _plain, to which any thread appends: a single step.
+    _plain: tasks of priority 0 that may start at once, in order; _lanes: the same for other priorities, the most urgent
+    first. _parked: what must not start before its limiter lets it, or another task of its group has ended.
+    expired: called with a task whose deadline has passed. away: numbers of tasks whose last attempt still holds a
+    thread: they wait for its end.
+    """
+
+    def __init__(self, given: dict[int, TaskFuture], expired: Callable[[TaskFuture], None]) -> None:
+        self._given, self._expired = given, expired
+        self.away: Collection[int] = ()
+        self.paused = False
+        self._inbox: deque[TaskFuture] = deque()
+        self.gone: deque[TaskFuture] = deque()
+        self._plain: deque[TaskFuture] = deque()
+        self._lanes: dict[int, deque[TaskFuture]] = {0: self._plain}
+        self._order = [0]  # the priorities, the most urgent first
+        self._alone: deque[Batch] = deque()
+        self._delayed, self._deadlines = _Alarms(), _Alarms()
+        self._parked: dict[Limiter | TaskGroup, deque[TaskFuture]] = {}
+        self._limited: dict[Limiter, float] = {}  # when each limiter lets the next of its tasks start
+
+    def add(self, future: TaskFuture) -> None:
+        """From any thread."""
+        settings = future.settings
+        plain = not (settings.priority or future.due) and settings.deadline is None
+        (self._plain if plain and future.stop_at == math.inf else self._inbox).append(future)
+
+    # What waits for a moment
+
+    def release(self) -> None:
+        for _ in range(len(self._inbox)):
+            future = self._inbox.popleft()
+            if future.stop_at < math.inf:
+                self._deadlines.add(future.stop_at, future)
+            if future.due > now():
+                self._delay(future)
+            else:
+                self._queue(future)
+        for _ in range(len(self.gone)):
+            future = self.gone.popleft()
+            if future.due:
+                self._delayed.leave_out()
+            if future.stop_at < math.inf:
+                self._deadlines.leave_out()
+        at = now()
+        for future in self._deadlines.ring(at):
+            self._expired(future)
+        for future in self._delayed.ring(at):
+            if future.number in self.away:
+                self._delayed.add(at + 0.01, future)  # its thread has not come back yet
+                break
+            self._queue(future)
+        for limiter, due in list(self._limited.items()):
+            if due <= at:
+                del self._limited[limiter]
+                self.unpark(limiter)
+
+    def next_due(self) -> float:
+        if self._inbox:
+            return 0.0
+        return min(self._delayed.first, self._deadlines.first, *self._limited.values(), math.inf)
+
+    def _delay(self, future: TaskFuture) -> None:
+        future.phase = DELAYED
+        self._delayed.add(future.due, future)
+
+    def _queue(self, future: TaskFuture, *, first: bool = False) -> None:
+        future.phase, future.ready_at = QUEUED, max(future.due, future.submitted_at)
+        lane = self._lane(future.settings.priority)
+        if first:
+            lane.appendleft(future)
+        else:
+            lane.append(future)
+
+    def _lane(self, priority: int) -> deque[TaskFuture]:
+        if priority not in self._lanes:
+            self._lanes[priority] = deque()
+            self._order = sorted(self._lanes, reverse=True)
+        return self._lanes[priority]
+
+    def unpark(self, what: Limiter | TaskGroup) -> None:
+        """The next one that waits for a limiter or a group may be tried."""
+        parked = self._parked.get(what)
+        while parked:
+            future = parked.popleft()
+            if future.phase != ENDED:
+                self._queue(future, first=True)
+                break
+        if not parked:
+            self._parked.pop(what, None)
+
+    def forget(self, future: TaskFuture) -> None:
+        """One that was in here has ended. From any thread."""
+        if future.due or future.stop_at < math.inf:
+            self.gone.append(future)
+
+    # What a pool takes
+
+    def waiting(self) -> int:
+        return sum(map(len, self._lanes.values())) if len(self._lanes) > 1 else len(self._plain)
+
+    def _head(self) -> deque[TaskFuture] | None:
+        """The lane whose first task is next."""
+        for priority in self._order:
+            lane = self._lanes[priority]
+            while lane and lane[0].phase == ENDED:
+                lane.popleft()
+            if lane:
+                return lane
+        return None
+
+    def call(self) -> Call | None:
+        lane = self._head()
+        return lane[0].call if lane else None
+
+    def due(self) -> float:
+        return 0.0 if self._head() else math.inf
+
+    def crowd(self, within: float) -> int:
+        return self.waiting()
+
+    def alone_waiting(self) -> bool:
+        return bool(self._alone)
+
+    def take_alone(self) -> Batch | None:
+        return self._alone.popleft() if self._alone else None
+
+    def take(self, count: int) -> Batch | None:
+        while not self.paused and (lane := self._head()) is not None:
+            future = lane.popleft()
+            if self._may_start(future) and future.begin():
+                return self._batch(future, lane, count)
+        return None
+
+    def _may_start(self, future: TaskFuture) -> bool:
+        """Its group and its limiter let it start; if not, it is parked."""
+        group, limiter = future.group, future.settings.limiter
+        if group is not None and not group.has_room():
+            self._parked.setdefault(group, deque()).append(future)
+            return False
+        if limiter is None or future.phase == ENDED:
+            return True
+        if (due := limiter.take()) == 0.0:
+            return True
+        self._limited[limiter] = due
+        parked = self._parked.setdefault(limiter, deque())
+        # It has been the first of those that wait, where any do.
+        parked.appendleft(future)
+        return False
+
+    def _batch(self, first: TaskFuture, lane: deque[TaskFuture], count: int) -> Batch:
+        """It, and up to count - 1 of those that come after it and are as it is."""
+        call, settings, number = first.call, first.settings, first.number
+        taken = [first]
+        if settings.limiter is None and first.group is None and not first.attempts:
+            while len(taken) < count and lane:
+                future, number = lane[0], number + 1
+                alike = future.number == number and future.call is call and future.settings is settings
+                if not alike or future.stop_at != first.stop_at or future.attempts or not future.begin():
+                    break
+                taken.append(lane.popleft())
+        given = self._given
+        for future in taken:
+            given[future.number] = future
+            if future.group is not None:
+                future.group.running += 1
+        items = [future.item for future in taken]
+        if first.attempts and type(items[0]) is tuple:
+            items[0] = Item(items[0], {}, first.id, settings.name, first.attempts + 1, None, first.stop_at)
+        elif first.attempts:
+            items[0] = items[0]._replace(attempt=first.attempts + 1)
+        return Batch(first.number, items, call=call, timeout=settings.timeout, stop_at=first.stop_at)
+
+    # What comes back
+
+    def put_back(self, batch: Batch) -> None:
+        if batch.alone:
+            self._alone.append(batch)
+            return
+        for number in reversed(range(batch.first, batch.first + len(batch.items))):
+            future = self._given.pop(number, None)
+            if future is not None and future.phase != ENDED:
+                if future.group is not None:
+                    future.group.running -= 1
+                self._queue(future, first=True)
+
+    def put_back_at(self, due: float, batch: Batch) -> None:
+        future = self._given.pop(batch.first, None)
+        if future is None or future.phase == ENDED:
+            return
+        if future.group is not None:
+            future.group.running -= 1
+        future.attempts = batch.attempt - 1
+        future.due = due
+        self._delay(future)

@@ -1,0 +1,178 @@
+"""What a worker calls for a task of a pool, and what the task may ask about itself. Loaded by worker processes."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
+from typing import Any
+
+from worker_dispatcher.call_style import CallStyle
+from worker_dispatcher.clock import now, sleep
+from worker_dispatcher.execute import Call
+from worker_dispatcher.marks import own_marks
+from worker_dispatcher.named_tuple import NamedTuple
+
+_KEPT = 64  # functions that a pool remembers: those that came last
+_NONE: Mapping[str, Any] = {}
+_STEP = 0.02  # seconds from one look to the next whether a task that sleeps was cancelled
+
+
+class Item(NamedTuple):
+    """A task that is more than its arguments; what is only these travels as a plain tuple.
+
+    options: None where those of the call hold. expires: when its deadline passes (monotonic).
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    id: Any
+    name: str | None
+    attempt: int
+    options: Mapping[str, Any] | None
+    expires: float
+
+
+class About(NamedTuple):
+    """What goes with a function, once to each worker. pool: the number of the pool, in the process that has it."""
+
+    options: Mapping[str, Any]
+    pool: int
+
+
+class PoolCall(Call):
+    """A function of a pool; each task brings its own arguments. config: an About."""
+
+    def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
+        function, set_current, about = self.function, _current.set, self.config
+
+        def call(number: int, item: Any, _: dict[Any, Any]) -> Any:
+            set_current((function, about, number, item))
+            if type(item) is tuple:
+                return function(*item)
+            return function(*item.args, **item.kwargs)
+
+        return call
+
+
+def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """A function that travels with its task."""
+    return function(*args, **kwargs)
+
+
+class PoolCalls:
+    """The functions of a pool: the same object for the same function, which goes once to each worker process.
+
+    What is not just code may have changed since the last time, and goes with each task: a bound method, an object with
+    __call__. apart: workers have processes of their own. Thread-safe: each step is a single one.
+    """
+
+    def __init__(self, pool: int, apart: bool) -> None:
+        self._pool, self._apart = pool, apart
+        self._kept: OrderedDict[tuple[int, int], PoolCall] = OrderedDict()
+
+    def of(
+        self, function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any] | None
+    ) -> tuple[PoolCall, tuple[Any, ...]]:
+        """What is called for a function, and with what."""
+        found = self._kept.get((id(function), id(options)))
+        if found is not None and found.function is function:
+            return found, args
+        if self._apart and not _is_code(function):
+            function, args = apply, (function, *args)
+            return self.of(function, args, options)
+        about = About(_NONE if options is None else options, self._pool)
+        made = PoolCall(function, CallStyle(), about, keep_exception=True)
+        self._kept[id(function), id(options)] = made  # holds both, so that nothing else has these ids meanwhile
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return made, args
+
+
+def _is_code(function: Any) -> bool:
+    if isinstance(function, BuiltinFunctionType):
+        return isinstance(function.__self__, (ModuleType, type(None)))
+    return isinstance(function, (FunctionType, type, partial))
+
+
+_current: ContextVar[tuple[Callable[..., Any], About, int, Any]] = ContextVar("worker_dispatcher.current_task")
+
+
+def called_with(function: Callable[..., Any], item: Any) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """(function, args, kwargs) of a task, as the user gave them."""
+    args, kwargs = (item, {}) if type(item) is tuple else (item.args, dict(item.kwargs))
+    return (args[0], args[1:], kwargs) if function is apply else (function, args, kwargs)
+
+
+def name_of(function: Callable[..., Any], item: Any) -> str:
+    """What a task without a name of its own is called."""
+    function = called_with(function, item)[0]
+    while hasattr(function, "func"):  # a partial
+        function = function.func
+    return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
+
+
+class CurrentTask:
+    """The task that asks, as `current_task` gives it. For the thread or coroutine that runs the task, and what it
+    starts with a copy of its context.
+
+    id, name: as given to `schedule`; else a number, and the name of the function. attempt: from 1. options: read-only.
+    """
+
+    def __init__(self, function: Callable[..., Any], about: About, number: int, item: Any) -> None:
+        plain = type(item) is tuple
+        self.id: Any = number if plain else item.id
+        self.name: str = (None if plain else item.name) or name_of(function, item)
+        self.attempt: int = 1 if plain else item.attempt
+        options = about.options if plain or item.options is None else item.options
+        self.options: Mapping[str, Any] = MappingProxyType(dict(options))
+        self._expires: float = math.inf if plain else item.expires
+        self._pool = about.pool
+        marks = self._marks = own_marks.get(None)
+        self._seq = 0 if marks is None else abs(int(marks.running[0]))
+
+    def remaining(self) -> float:
+        """Seconds until the timeout of this attempt or the deadline of the task, whichever comes first; infinite
+        without either, negative once it has passed."""
+        marks = self._marks
+        ends = math.inf if marks is None or marks.running[0] != self._seq else float(marks.deadline[0])
+        return min(ends, self._expires) - now()
+
+    def cancelled(self) -> bool:
+        """Nobody waits for the result any more: it was cancelled, or in a thread is over its time."""
+        return self._marks is not None and self._marks.unwanted[0] == self._seq != 0
+
+    def raise_if_cancelled(self) -> None:
+        """Raises concurrent.futures.CancelledError where `cancelled()`."""
+        if self.cancelled():
+            from concurrent.futures import CancelledError
+
+            raise CancelledError(f"task {self.name!r} was cancelled while it ran")
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, and raise as `raise_if_cancelled` does as soon as the task is cancelled. Blocks: coroutines use
+        asyncio.sleep."""
+        until = now() + seconds
+        self.raise_if_cancelled()
+        while (left := until - now()) > 0:
+            sleep(min(left, _STEP))
+            self.raise_if_cancelled()
+
+    def __repr__(self) -> str:
+        return f"<CurrentTask {self.name} id={self.id!r} attempt={self.attempt}>"
+
+
+def current_task() -> CurrentTask | None:
+    """The task of a WorkerPool that runs here, None outside of one. In the function of the task, and in whatever runs
+    in its context."""
+    found = _current.get(None)
+    return None if found is None else CurrentTask(*found)
+
+
+def pool_here() -> int:
+    """The number of the pool whose task runs here, 0 for none."""
+    found = _current.get(None)
+    return 0 if found is None else found[1].pool

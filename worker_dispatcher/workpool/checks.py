@@ -1,0 +1,123 @@
+"""What is wrong with the arguments of a call of a pool: a text, or None."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.workpool.future import Task
+from worker_dispatcher.workpool.settings import SETTINGS, seconds, whole
+from worker_dispatcher.workpool.shapes import KINDS
+
+GROUP_NAMES = ("name", "max_workers", "deadline", "fail_fast", *SETTINGS)
+
+
+def refuse(call: str, found: Mapping[str, str | None]) -> None:
+    """Raises ConfigError if any argument has something wrong."""
+    if problems := [(name, text) for name, text in found.items() if text is not None]:
+        raise ConfigError(problems, call)
+
+
+@functools.cache
+def names_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """What a call takes, for suggestions."""
+    return tuple(name for name in inspect.signature(function).parameters if name not in ("self", "unknown"))
+
+
+def _or_none(value: Any, wrong: str | None) -> str | None:
+    return None if value is None else wrong
+
+
+def of_pool(
+    max_workers: Any,
+    kind: Any,
+    threads: Any,
+    capacity: Any,
+    on_full: Any,
+    max_abandoned: Any,
+    idle_timeout: Any,
+    max_tasks: Any,
+    mp_context: Any,
+    overflow: Any,
+) -> dict[str, str | None]:
+    if isinstance(max_workers, int) and max_workers <= 0:
+        too_few: str | None = (
+            f"max_workers must be greater than 0, got {max_workers!r}"  # as concurrent.futures says it
+        )
+    else:
+        too_few = _or_none(max_workers, whole(max_workers, 1))
+    method = getattr(mp_context, "get_start_method", None)
+    known = mp_context in (None, "fork", "spawn", "forkserver") if isinstance(mp_context, (str, type(None))) else method
+    return {
+        "max_workers": too_few,
+        "kind": None if kind in KINDS else f"expected one of {', '.join(map(repr, KINDS))}, got {kind!r}",
+        "threads_per_process": _or_none(threads, whole(threads, 1)),
+        "capacity": _or_none(capacity, whole(capacity, 1)),
+        "on_full": None if on_full in ("block", "raise") else f"expected 'block' or 'raise', got {on_full!r}",
+        "max_abandoned": whole(max_abandoned, 0),
+        "idle_timeout": _or_none(idle_timeout, seconds(idle_timeout)),
+        "max_tasks_per_child": _or_none(max_tasks, whole(max_tasks, 1)),
+        "mp_context": None if known else f"expected a multiprocessing context or its name, got {mp_context!r}",
+        "overflow": _of_overflow(overflow, capacity),
+    }
+
+
+def _of_overflow(overflow: Any, capacity: Any) -> str | None:
+    if overflow is None:
+        return None
+    if not isinstance(overflow, Executor):
+        return f"expected a concurrent.futures.Executor, got {overflow!r}"
+    return "needs a capacity: what is more than that goes there" if capacity is None else None
+
+
+def of_map(chunksize: Any, buffersize: Any) -> None:
+    if isinstance(chunksize, int) and chunksize < 1:
+        raise ConfigError([("chunksize", f"chunksize must be >= 1, got {chunksize}")], "map()")
+    refuse("map()", {"chunksize": whole(chunksize, 1), "buffersize": _or_none(buffersize, whole(buffersize, 1))})
+
+
+def of_group(max_workers: Any, deadline: Any) -> dict[str, str | None]:
+    return {
+        "max_workers": _or_none(max_workers, whole(max_workers, 1)),
+        "deadline": _or_none(deadline, seconds(deadline)),
+    }
+
+
+def of_task(fn: Any, task_id: Any, delay: Any, block: Any, put_timeout: Any) -> dict[str, str | None]:
+    return {
+        "fn": None if callable(fn) else f"expected a function or a Task, got {fn!r}",
+        "id": _unhashable(task_id),
+        "delay": seconds(delay, zero=True),
+        "block": None if block in (None, True, False) else f"expected True, False or None, got {block!r}",
+        "put_timeout": _or_none(put_timeout, seconds(put_timeout, zero=True)),
+    }
+
+
+def _unhashable(task_id: Any) -> str | None:
+    try:
+        hash(task_id)
+    except Exception:
+        return f"expected something hashable, such as text or a number, got {task_id!r}"
+    return None
+
+
+def settings_in(task: Task) -> dict[str, Any]:
+    """What a Task says of itself, as arguments of `schedule`."""
+    names = ("id", "name", "delay", "timeout", "retries", "backoff", "retry_on", "priority", "options")
+    own = {name: getattr(task, name) for name in names if getattr(task, name) is not None or name == "timeout"}
+    # One that is spent expires at once, unstarted.
+    return {**own, "deadline": 1e-9 if task.deadline == 0.0 else task.deadline}
+
+
+def parts_of(task: Any) -> tuple[Any, Iterable[Any], Mapping[str, Any] | None]:
+    """(fn, args, kwargs) of a Task, or of a tuple of these."""
+    if isinstance(task, Task):
+        return task, (), None
+    if not isinstance(task, tuple) or not 1 <= len(task) <= 3:
+        raise ConfigError([("tasks", f"expected a Task or (fn, args, kwargs), got {task!r}")], "schedule_many()")
+    fn, args, kwargs = (*task, (), None)[:3] if len(task) < 3 else task
+    return (fn, args, kwargs) if len(task) != 1 else (fn, (), None)

@@ -1,0 +1,231 @@
+"""What may be done to a pool while it works: end tasks and take them out, pause, resize, wait, and shut it down."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.errors import WorkerWarning
+from worker_dispatcher.workpool.future import (
+    CANCELLED,
+    DELAYED,
+    ENDED,
+    GIVEN,
+    QUEUED,
+    RESCUED,
+    Task,
+    TaskFuture,
+)
+from worker_dispatcher.workpool.outcome import task_of
+
+if TYPE_CHECKING:
+    from worker_dispatcher.workpool.scheduler import Scheduler
+
+
+_GONE_MOST = 1000  # ended tasks that may wait for the driver to forget them
+_AFTER_KILL = 5.0  # seconds that a shutdown whose time is over gives the workers to be gone
+
+
+class Control:
+    """The verbs of a pool, over its scheduler. Thread-safe; holds nothing of its own."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def _in_turn(self, action: Callable[[], Any]) -> Any:
+        """What an action gives that the driver calls between two waits; None where there is no driver (any more)."""
+        scheduler, done, found = self._scheduler, threading.Event(), list[Any]()
+        if scheduler.driver is None:
+            return None
+
+        def act() -> None:
+            try:
+                found.append(action())
+            finally:
+                done.set()
+
+        scheduler.driver.ask(act)
+        while not done.wait(0.2):
+            if scheduler.over.is_set():
+                return None
+        return found[0] if found else None
+
+    # Ending tasks
+
+    def withdraw(self, future: TaskFuture, state: str = CANCELLED) -> bool:
+        """End a task that the workers do not have; False if they do, or it has ended."""
+        scheduler = self._scheduler
+        if not future.withdraw():
+            return False
+        scheduler.backlog.forget(future)
+        scheduler.settle([(future, state, None, None)])
+        if len(scheduler.backlog.gone) > _GONE_MOST and scheduler.driver is not None:
+            scheduler.driver.nudge()
+        return True
+
+    def cancel(self, future: TaskFuture, *, kill: bool) -> bool:
+        """End a task wherever it is; False if it has ended."""
+        if self.withdraw(future):
+            return True
+        if future.phase == ENDED:
+            return False
+        return bool(self._in_turn(lambda: self._end_given(future, kill=kill)))
+
+    def cancel_soon(self, future: TaskFuture) -> None:
+        """`cancel`, by whoever may not wait for the driver."""
+        if not self.withdraw(future) and self._scheduler.driver is not None:
+            self._scheduler.driver.ask(partial(self._end_given, future, kill=False))
+
+    def _end_given(self, future: TaskFuture, *, kill: bool) -> bool:
+        """In the driver's turn: end a task that the workers have."""
+        if future.phase != GIVEN:
+            return self.withdraw(future)
+        scheduler, number = self._scheduler, future.number
+        pool = scheduler.pool
+        assert pool is not None
+        begun = pool.ask_to_stop(number)
+        if not future.finish():
+            return False
+        scheduler.left.add(number)
+        if kill or not begun:
+            pool.kill(number)
+        scheduler.ends.append([(future, CANCELLED, None, None)])
+        return True
+
+    def rescue(self, *, running: bool) -> list[Task]:
+        """Take out what has not begun; running: what has, too, which is ended."""
+        scheduler, taken = self._scheduler, list[Task]()
+        with scheduler.mutex:
+            futures = list(scheduler.live.values())
+        for future in futures:
+            task = task_of(future)
+            if self.withdraw(future, RESCUED) or (running and self._in_turn(partial(self._rescue_given, future))):
+                taken.append(task)
+        return taken
+
+    def _rescue_given(self, future: TaskFuture) -> bool:
+        scheduler = self._scheduler
+        assert scheduler.pool is not None
+        if future.phase != GIVEN or not future.finish():
+            return False
+        scheduler.left.add(future.number)
+        scheduler.pool.ask_to_stop(future.number)
+        scheduler.pool.kill(future.number)
+        scheduler.ends.append([(future, RESCUED, None, None)])
+        return True
+
+    # Waiting
+
+    def refuse_waits(self, what: str) -> None:
+        """Raises RuntimeError where the caller would wait for itself."""
+        scheduler = self._scheduler
+        if scheduler.is_inside():
+            raise RuntimeError(f"{what} would wait for the task that calls it")
+        if scheduler.callbacks.is_here:
+            raise RuntimeError(f"{what} would wait for the callback that calls it; have another thread do it")
+
+    def await_(self, fact: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until a fact is true that changes as tasks end; False if it is not within so many seconds."""
+        scheduler = self._scheduler
+        until = None if timeout is None else now() + timeout
+        with scheduler.changed, scheduler.waiting():
+            while not fact():
+                left = None if until is None else until - now()
+                if left is not None and left <= 0:
+                    return False
+                scheduler.changed.wait(left)
+        return True
+
+    def join(self, timeout: float | None) -> bool:
+        self.refuse_waits("join()")
+        return self.await_(lambda: not self._scheduler.live, timeout)
+
+    # Workers
+
+    def resize(self, size: int) -> None:
+        scheduler = self._scheduler
+        scheduler.size = size
+        if scheduler.driver is not None:
+            scheduler.driver.ask(scheduler.fit)
+
+    def pause(self, timeout: float | None) -> None:
+        scheduler = self._scheduler
+        self.refuse_waits("pause()")
+        scheduler.backlog.paused = True
+        if scheduler.driver is None:
+            return
+
+        def pause() -> None:
+            assert scheduler.pool is not None
+            scheduler.pool.pause()
+
+        self._in_turn(pause)
+        self.await_(lambda: len(scheduler.given) <= len(scheduler.left), timeout)
+
+    def resume(self) -> None:
+        scheduler = self._scheduler
+        if not scheduler.backlog.paused:
+            return
+        scheduler.backlog.paused = False
+
+        def resume() -> None:
+            assert scheduler.pool is not None
+            scheduler.pool.resume()
+
+        if scheduler.driver is not None:
+            scheduler.driver.ask(resume)
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks are where."""
+        scheduler = self._scheduler
+        with scheduler.mutex:
+            phases = [future.phase for future in scheduler.live.values()]
+            known = dict(scheduler.counts)
+            known["submitted"], known["rejected"] = scheduler.submitted, scheduler.rejected
+        pool = scheduler.pool
+        known["delayed"], known["queued"] = phases.count(DELAYED), phases.count(QUEUED)
+        known["running"] = phases.count(GIVEN)
+        known["away"] = len(phases) - known["delayed"] - known["queued"] - known["running"]
+        known["abandoned"] = len(scheduler.left) + len(scheduler.backlog.away)
+        known["workers"] = 0 if pool is None else len(pool.pids)
+        known["hook_errors"] = scheduler.callbacks.errors
+        return known
+
+    # The end
+
+    def shutdown(self, wait: bool, *, cancel_futures: bool, kill: bool, timeout: float | None) -> None:
+        scheduler = self._scheduler
+        if wait and not scheduler.over.is_set():
+            self.refuse_waits("shutdown(wait=True)")
+        with scheduler.mutex:
+            scheduler.closed = True
+            futures = list(scheduler.live.values()) if cancel_futures or kill else []
+        for future in futures:
+            self.withdraw(future)
+        self.resume()
+        if scheduler.driver is None:
+            scheduler.callbacks.close()
+            return
+        if kill:
+            scheduler.driver.stop("killed", hurry=True)
+        else:
+            scheduler.driver.wake()
+        if wait and not scheduler.over.wait(timeout):
+            self._give_up(timeout or 0.0)
+
+    def _give_up(self, timeout: float) -> None:
+        """The time of a shutdown is over."""
+        scheduler = self._scheduler
+        with scheduler.mutex:
+            left = len(scheduler.live)
+        assert scheduler.driver is not None
+        scheduler.driver.stop("killed", hurry=True)
+        scheduler.over.wait(_AFTER_KILL)
+        if left:
+            tasks = "1 task that had" if left == 1 else f"{left} tasks that had"
+            text = f"shutdown has cancelled {tasks} not ended after {timeout:g} s"
+            warnings.warn(text, WorkerWarning, stacklevel=4)

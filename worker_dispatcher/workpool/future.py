@@ -1,0 +1,243 @@
+"""What a submit gives, what is known of a task once it has ended, and a task as it can be handed on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import _base as states  # the states of a future; `wait` and `as_completed` look at these
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.workpool.calling import name_of
+
+if TYPE_CHECKING:
+    from worker_dispatcher.workpool.calling import PoolCall
+    from worker_dispatcher.workpool.group import TaskGroup
+    from worker_dispatcher.workpool.scheduler import Scheduler
+    from worker_dispatcher.workpool.settings import Settings
+
+
+SUCCEEDED, FAILED, TIMEOUT, EXPIRED, CANCELLED, RESCUED = STATES = (
+    *("succeeded", "failed", "timeout"),
+    *("expired", "cancelled", "rescued"),
+)
+# Where a task is before its end: waiting for a moment, waiting for a worker, with the workers, in the overflow.
+DELAYED, QUEUED, GIVEN, AWAY, ENDED = range(5)
+
+_making = threading.Lock()  # of conditions, and of what must not happen while one is made
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task that has not begun, as `WorkerPool.rescue` gives it and `schedule` takes it. Can be pickled where its
+    function and arguments can.
+
+    delay, deadline: seconds, what is left of them. The settings are those that the task had; hooks, limiter and
+    callbacks do not go along.
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    id: Any = None
+    name: str | None = None
+    delay: float = 0.0
+    deadline: float | None = None
+    timeout: float | None = None
+    retries: int = 0
+    backoff: Any = None
+    retry_on: Any = Exception
+    priority: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """How a task has ended.
+
+    state: 'succeeded', 'failed', 'timeout', 'expired', 'cancelled' or 'rescued'. value: what the function returned;
+    error: the exception otherwise. attempts: how many were begun. queued_for: seconds that the last attempt waited for
+    a worker, a delay left out. duration: seconds that it ran. started_at, ended_at, submitted_at: Unix time; started_at
+    is None for a task that never began. worker: number of the worker, None without one. where: 'local' or 'overflow'.
+    """
+
+    id: Any
+    name: str
+    value: Any
+    error: BaseException | None
+    state: str
+    attempts: int
+    queued_for: float
+    duration: float
+    started_at: float | None
+    ended_at: float
+    worker: int | None
+    where: str
+    submitted_at: float
+
+    @property
+    def ok(self) -> bool:
+        """It succeeded."""
+        return self.state == SUCCEEDED
+
+
+class TaskFuture(Future[Any]):
+    """The future of one task of a WorkerPool: all that a concurrent.futures.Future is, and the task's id, name and
+    outcome. Thread-safe.
+
+    Owned by the scheduler's turn: all without a comment of its own below. phase: where the task is.
+    A future makes its condition only for who waits: a million tasks that wait for their time would take a gigabyte for
+    conditions that nobody ever looks at.
+    """
+
+    __slots__ = (
+        *("_done_callbacks", "_exception", "_made", "_result", "_state", "_waiters"),  # what a Future has
+        *("attempts", "call", "due", "ended", "group", "id", "item", "number", "owner", "phase", "ready_at"),
+        *("settings", "settled_at", "started", "state", "stop_at", "submitted_at", "where", "worker"),
+    )
+
+    def __init__(self, owner: Scheduler, number: int, call: PoolCall, item: Any, settings: Settings, at: float) -> None:
+        self._state, self._result, self._exception = states.PENDING, None, None
+        self._made: threading.Condition | None = None
+        self._waiters: Any = ()
+        self._done_callbacks: Any = ()
+        self.owner, self.number, self.call, self.item, self.settings = owner, number, call, item, settings
+        self.id: Any = number
+        self.submitted_at = self.ready_at = at
+        self.due = 0.0  # not before (monotonic)
+        self.stop_at = settings.stop_at(at)
+        self.phase = QUEUED
+        self.attempts = self.worker = 0
+        self.started = self.ended = self.settled_at = 0.0  # of the last attempt; of the future
+        self.state = self.where = ""
+        self.group: TaskGroup | None = None
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        made = self._made
+        if made is None:
+            with _making:
+                made = self._made
+                if made is None:
+                    made = threading.Condition()
+                    self._waiters, self._done_callbacks = [], []
+                    self._made = made  # last: who finds it finds all
+        return made
+
+    # Changes of state. While there is no condition, nobody waits, and none can come while _making is held.
+
+    def begin(self) -> bool:
+        """The workers have it from now on; False if it has ended."""
+        with _making:
+            if self.phase == ENDED:
+                return False
+            self.phase = GIVEN
+            if self._made is None:
+                self._state = states.RUNNING
+                return True
+        with self._made:
+            self._state = states.RUNNING
+        return True
+
+    def unbegin(self) -> None:
+        """The workers have not taken it after all; `begin` was called a moment ago."""
+        with _making:
+            if self.phase == GIVEN:
+                self.phase, self._state = QUEUED, states.PENDING
+
+    def withdraw(self) -> bool:
+        """It will not be given to the workers; False if it has been, or has ended."""
+        with _making:
+            if self.phase in (GIVEN, AWAY, ENDED):
+                return False
+            self.phase = ENDED
+            return True
+
+    def finish(self) -> bool:
+        """It has ended; False if it had before."""
+        with _making:
+            if self.phase == ENDED:
+                return False
+            self.phase = ENDED
+            return True
+
+    def settle(self, state: str, value: Any, error: BaseException | None) -> bool:
+        """Show how it has ended. Called once, by who has ended it; True if `call_callbacks` has something to call."""
+        self.settled_at = now()
+        gone = state in (CANCELLED, RESCUED)
+        with _making:
+            if self._made is None:
+                self._result, self._exception = value, error
+                self._state = states.CANCELLED_AND_NOTIFIED if gone else states.FINISHED
+                return False
+        if gone:
+            with self._condition:
+                self._state = states.CANCELLED_AND_NOTIFIED
+                for waiter in self._waiters:
+                    waiter.add_cancelled(self)
+                self._condition.notify_all()
+        elif error is None:
+            self.set_result(value)
+        else:
+            self.set_exception(error)
+        return bool(self._done_callbacks)
+
+    def _invoke_callbacks(self) -> None:
+        """Called by a Future that has its result; ours waits for `call_callbacks`."""
+
+    def call_callbacks(self) -> None:
+        """What `add_done_callback` was given."""
+        super()._invoke_callbacks()  # type: ignore[misc]
+
+    # What anybody may call
+
+    @property
+    def name(self) -> str:
+        return self.settings.name or name_of(self.call.function, self.item)
+
+    @property
+    def called(self) -> Any:
+        """What messages call it: the name that it was given, or its id."""
+        return self.settings.name or self.id
+
+    @property
+    def task(self) -> Task:
+        """The task as it can be scheduled again."""
+        from worker_dispatcher.workpool.outcome import task_of
+
+        return task_of(self)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """As concurrent.futures says. Within a task of the same pool, in threads, another thread takes its place
+        meanwhile, so that what is waited for can run."""
+        if self._state == states.FINISHED and self._exception is None:
+            return self._result
+        if self.owner.is_inside():
+            with self.owner.blocked():
+                return super().result(timeout)
+        return super().result(timeout)
+
+    def cancel(self) -> bool:
+        """As concurrent.futures says: True if it will not run. `WorkerPool.cancel` and `kill` also end what runs."""
+        return self.owner.control.withdraw(self) or self._state == states.CANCELLED_AND_NOTIFIED
+
+    def kill(self) -> bool:
+        """End the task if it has not ended, at once: its process is killed, its coroutine cancelled; a thread is left
+        behind. False if it has ended."""
+        return self.owner.control.cancel(self, kill=True)
+
+    def outcome(self, timeout: float | None = None) -> TaskResult:
+        """How it has ended; waits for that, and never raises what the task raised. Raises TimeoutError."""
+        if not self.done():
+            try:
+                self.exception(timeout)
+            except states.CancelledError:
+                pass
+        from worker_dispatcher.workpool.outcome import result_of
+
+        return result_of(self)
+
+    def __repr__(self) -> str:
+        return f"<TaskFuture {self.name} id={self.id!r} {self.state or self._state.lower()}>"

@@ -1,0 +1,41 @@
+"""Pools at the end of the program, and pools that nobody holds any more."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker_dispatcher.workpool.scheduler import Scheduler
+
+
+_STUCK = 3.0  # seconds without the end of any task, after which those that run count as stuck
+
+_all: weakref.WeakSet[Scheduler] = weakref.WeakSet()
+
+
+def keep_until_done(owner: object, scheduler: Scheduler) -> None:
+    """When the owner is dropped, what was submitted is done and the workers end; at the end of the program likewise,
+    but what is stuck is not waited for."""
+    _all.add(scheduler)
+    weakref.finalize(owner, scheduler.let_go).atexit = False
+
+
+def _at_exit() -> None:
+    living = [scheduler for scheduler in list(_all) if scheduler.is_ours and scheduler.driver is not None]
+    for scheduler in living:
+        scheduler.let_go()
+    for scheduler in living:
+        ended = -1
+        while not scheduler.over.wait(_STUCK):
+            if ended == (ended := sum(scheduler.counts.values())):
+                assert scheduler.driver is not None
+                scheduler.driver.stop("exit", hurry=True)
+                scheduler.over.wait(1.0)
+                break
+
+
+# As concurrent.futures does: before the threads of the program are waited for, while new ones can still be started.
+getattr(threading, "_register_atexit", atexit.register)(_at_exit)

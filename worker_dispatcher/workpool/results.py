@@ -1,0 +1,57 @@
+"""What `map` gives, and how tasks travel in chunks."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.workpool.future import TaskFuture
+
+
+def chunk_of(arguments: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
+    """So many sets of arguments at a time."""
+    source = iter(arguments)
+    while chunk := tuple(itertools.islice(source, size)):
+        yield chunk
+
+
+def run_chunk(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """What a worker calls for a chunk."""
+    return [fn(*args) for args in chunk]
+
+
+def results_of(
+    futures: Iterable[TaskFuture],
+    until: float | None,
+    more: Callable[[], tuple[Any, ...] | None],
+    submit: Callable[[tuple[Any, ...]], TaskFuture],
+) -> Iterator[Any]:
+    """The results in order. more, submit: another set of arguments (None: there is none), drawn for each result that
+    is taken. until: when TimeoutError is raised (monotonic). Left early, it cancels what has not begun."""
+    waiting = deque(futures)
+    drawing = True
+
+    def results() -> Iterator[Any]:
+        nonlocal drawing
+        try:
+            while waiting:
+                if drawing and (args := more()) is not None:
+                    waiting.append(submit(args))
+                else:
+                    drawing = False
+                future = waiting.popleft()
+                try:
+                    result = future.result(None if until is None else until - now())
+                except BaseException:
+                    future.cancel()
+                    raise
+                del future  # a result that was taken is the caller's alone
+                yield result
+        finally:
+            while waiting:
+                waiting.popleft().cancel()
+
+    return results()

@@ -1,0 +1,419 @@
+"""The inside of a WorkerPool: the books of its tasks, and the thread that drives its workers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.core.driver import Driver
+from worker_dispatcher.errors import DuplicateTask, PoolClosed
+from worker_dispatcher.execute import catch
+from worker_dispatcher.pool_full import PoolFull
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Pool
+from worker_dispatcher.pools.runners.task_queue import forked
+from worker_dispatcher.records import CANCELLED as STATUS_CANCELLED
+from worker_dispatcher.signals import signals_held
+from worker_dispatcher.workpool.backlog import Backlog
+from worker_dispatcher.workpool.callbacks import Callbacks
+from worker_dispatcher.workpool.calling import Item, PoolCalls, pool_here
+from worker_dispatcher.workpool.control import Control
+from worker_dispatcher.workpool.future import (
+    CANCELLED,
+    ENDED,
+    EXPIRED,
+    FAILED,
+    GIVEN,
+    RESCUED,
+    STATES,
+    SUCCEEDED,
+    TIMEOUT,
+    TaskFuture,
+)
+from worker_dispatcher.workpool.outcome import late, result_of, task_of, verdict
+from worker_dispatcher.workpool.settings import Settings
+from worker_dispatcher.workpool.shapes import Shape
+
+_numbers = itertools.count(1)
+
+End = tuple[TaskFuture, str, Any, BaseException | None]
+
+
+class Scheduler:
+    """Takes tasks, has them run, and ends their futures. Everything that a WorkerPool is but its public face, which it
+    does not know: a pool that nobody holds any more finishes what it has.
+
+    Shared, under mutex: live, counts, submitted, closed. Owned by the driver's turn: given, left, what the backlog has.
+    live: tasks that have not ended, by id. given: those that the workers have, by number; left: those of them that
+    have ended for everybody else. changed: on mutex; told when tasks have ended, if anybody waits.
+    """
+
+    def __init__(
+        self, shape: Shape, size: int, settings: Settings, capacity: int | None, on_full: str, name: str
+    ) -> None:
+        self.shape, self.size, self.settings = shape, size, settings
+        self.capacity, self.on_full, self.name = capacity, on_full, name
+        self.number = os.getpid() << 32 | next(_numbers)
+        self.anchor = Anchor.take()
+        self.mutex = threading.RLock()
+        self.changed = threading.Condition(self.mutex)
+        self.waiters = 0
+        self.live: dict[Any, TaskFuture] = {}
+        self.given: dict[int, TaskFuture] = {}
+        self.left: set[int] = set()
+        self.counts = dict.fromkeys(STATES, 0)
+        self.submitted = self.rejected = 0
+        self.closed = False
+        self.error: BaseException | None = None  # why the pool cannot go on
+        self.callbacks = Callbacks(name)
+        self.control = Control(self)
+        self.over = threading.Event()  # the workers are gone
+        self._task_numbers = itertools.count(1)
+        self._calls = PoolCalls(self.number, shape.apart)
+        self.ends: deque[list[End]] = deque()  # told to nobody yet
+        self._forked = forked()
+        self._blocked = 0
+        self.backlog = Backlog(self.given, self._expired)
+        self.pool: Pool | None = None
+        self.driver: Driver | None = None
+
+    # Taking tasks
+
+    def make(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], settings: Settings
+    ) -> TaskFuture:
+        """A future that is not submitted yet."""
+        defaults = self.settings
+        own = settings.options is not defaults.options
+        call, args = self._calls.of(function, args, defaults.options)
+        number, at = next(self._task_numbers), now()
+        future = TaskFuture(self, number, call, args, settings, at)
+        if kwargs or own or settings.deadline is not None or settings.name is not None:
+            options = (settings.options or {}) if own else None
+            future.item = Item(args, kwargs, number, settings.name, 1, options, future.stop_at)
+        return future
+
+    def submit(self, future: TaskFuture, *, block: bool | None = None, put_timeout: float | None = None) -> TaskFuture:
+        """Take a task in; raises PoolClosed, PoolFull or DuplicateTask."""
+        if threading.current_thread() is threading.main_thread():
+            with signals_held():  # an exception in the midst of it would leave it half done
+                self._submit(future, block, put_timeout)
+        else:
+            self._submit(future, block, put_timeout)
+        return future
+
+    def submit_all(self, futures: Sequence[TaskFuture]) -> None:
+        """Take tasks in, all or none, and look for workers once."""
+        self.admit(futures, None, None)
+        for future in futures:
+            self.backlog.add(future)
+        if self.driver is not None and self.driver.hungry:
+            self.driver.wake()
+
+    def call_it(self, future: TaskFuture, task_id: Any) -> None:
+        """Give a future that is not submitted yet another id than its number."""
+        future.id = task_id
+        item = future.item
+        if type(item) is tuple:
+            future.item = Item(item, {}, task_id, future.settings.name, 1, None, future.stop_at)
+        else:
+            future.item = item._replace(id=task_id)
+
+    def _submit(self, future: TaskFuture, block: bool | None, put_timeout: float | None) -> None:
+        self.admit([future], block, put_timeout)
+        driver = self.driver
+        if driver is None or not driver.hungry:
+            self.backlog.add(future)
+        elif not self._offer(driver, future):
+            self.backlog.add(future)
+            driver.nudge()
+
+    def _offer(self, driver: Driver, future: TaskFuture) -> bool:
+        """Give a task to an idle worker, if it may start at once and nothing else waits."""
+        settings = future.settings
+        waits = self.backlog.paused or self.backlog.waiting() or future.due or future.stop_at < math.inf
+        if waits or settings.limiter is not None or future.group is not None or not future.begin():
+            return False
+        self.given[future.number] = future
+        batch = Batch(future.number, (future.item,), call=future.call, timeout=settings.timeout)
+        if driver.offer(batch, self._done):
+            return True
+        del self.given[future.number]
+        future.unbegin()
+        return False
+
+    def _done(self, number: int, result: Any, started: float, ended: float, worker: int) -> None:
+        """A task that was offered has ended. Called by the thread that hears of it."""
+        future = self.given.pop(number)
+        if future.finish():
+            future.started, future.ended, future.worker, future.attempts = started, ended, worker, 1
+            self.settle([(future, SUCCEEDED, result, None)])
+        else:
+            self.left.discard(number)
+        if self.driver is not None:
+            self.driver.freed()
+
+    def admit(self, futures: Sequence[TaskFuture], block: bool | None, put_timeout: float | None) -> None:
+        """Take tasks in: all or none."""
+        if not self.is_ours:
+            raise PoolClosed("this pool belongs to the process that has made it; make one here")
+        with self.mutex:
+            self._check_open()
+            if self.capacity is not None:
+                self._await_room(len(futures), self.on_full == "block" if block is None else block, put_timeout)
+            ids = [future.id for future in futures]
+            for task_id in ids:
+                if task_id in self.live:
+                    raise DuplicateTask(task_id)
+            if len(ids) > 1 and len(set(ids)) < len(ids):
+                raise DuplicateTask(next(one for at, one in enumerate(ids) if one in ids[:at]))
+            if self.driver is None:
+                self._open()
+            self.submitted += len(futures)
+            for future in futures:
+                self.live[future.id] = future
+
+    def _check_open(self) -> None:
+        if self.error is not None:
+            raise self._broken_error() from self.error
+        if self.closed:
+            # The words that concurrent.futures has for it.
+            raise PoolClosed("cannot schedule new futures after shutdown")
+
+    def _broken_error(self) -> BrokenExecutor:
+        return self.shape.broken(f"a worker could not begin, and the pool is not usable any more: {self.error!r}")
+
+    def _await_room(self, count: int, block: bool, put_timeout: float | None) -> None:
+        capacity = self.capacity or 0
+        until = math.inf if put_timeout is None else now() + put_timeout
+        while len(self.live) + count > max(capacity, count):
+            left = until - now()
+            if not block or left <= 0:
+                self.rejected += count
+                raise PoolFull(f"the pool has {len(self.live)} tasks that have not ended; its capacity is {capacity}")
+            if self.callbacks.is_here or self.is_inside():
+                raise RuntimeError("a task of a full pool cannot wait for room in it: pass block=False")
+            with self.waiting():
+                self.changed.wait(None if left == math.inf else left)
+            self._check_open()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a wait on `changed`."""
+        self.waiters += 1
+        try:
+            yield
+        finally:
+            self.waiters -= 1
+
+    # Driving
+
+    def _open(self) -> None:
+        self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size))
+        self.driver = driver = Driver(pool, self.backlog, self, self, after=self._tell, longest=math.inf)
+        self.backlog.away = getattr(pool, "left_behind", ())
+        if hasattr(pool, "told"):
+            pool.told = driver.nudge
+        threading.Thread(target=self._live, name=f"{self.name}-driver", daemon=True).start()
+
+    def _going(self) -> bool:
+        return not (self.closed and not self.live)
+
+    def _live(self) -> None:
+        """The driver's thread."""
+        driver = self.driver
+        assert driver is not None
+        try:
+            driver.run(self._going)
+            if driver.stopped:
+                driver.end()
+        except BaseException as error:
+            self.error = self.error or error
+            raise
+        finally:
+            with self.mutex:
+                self.closed = True
+            self.settle([*self._claim_all()])
+            self._tell()
+            driver.close()
+            self.callbacks.close()
+            self.over.set()
+            with self.changed:
+                self.changed.notify_all()
+
+    def _claim_all(self) -> Iterator[End]:
+        """The end of each task that is left when the pool has stopped."""
+        with self.mutex:
+            futures = list(self.live.values())
+        for future in futures:
+            if future.finish():
+                if self.error is not None:
+                    error = self._broken_error()
+                    error.__cause__ = self.error
+                    yield future, FAILED, None, error
+                else:
+                    yield future, CANCELLED, None, None
+
+    # What the driver says: the sink, and the retries
+
+    def finished(self, event: BatchDone, attempts: dict[int, int]) -> None:
+        given, ends = self.given, list[End]()
+        starts, times, numbers = event.starts, event.ends, event.worker
+        for at, number in enumerate(event.task_ids):
+            future = given.pop(number)
+            if not future.finish():
+                self.left.discard(number)
+                continue
+            future.started, future.ended = starts[at], times[at]
+            future.attempts = attempts.get(number, 1) if attempts else 1
+            future.worker = numbers if isinstance(numbers, int) else numbers[at]
+            ends.append((future, SUCCEEDED, event.results[at], None))
+        self.ends.append(ends)
+
+    def ended(self, event: AttemptDone, attempts: int) -> None:
+        number = event.task_id
+        if (future := self.given.pop(number, None)) is None:
+            return
+        if not future.finish():
+            self.left.discard(number)
+            return
+        future.started, future.ended, future.worker = event.started, event.ended, event.worker
+        future.attempts = max(attempts, 1)
+        if event.failure is None:
+            self.ends.append([(future, SUCCEEDED, event.result, None)])
+        else:
+            self.ends.append([(future, *verdict(future, event, self.shape.apart))])
+
+    def broken(self, error: BaseException) -> str:
+        self.error = error
+        return "broken"
+
+    def wait(self, event: AttemptDone, attempts: int) -> float | None:
+        """Seconds until the next attempt of a task that has failed, None if there is none."""
+        future = self.given.get(event.task_id)
+        if future is None or future.phase == ENDED or attempts > future.settings.retries or event.failure is None:
+            return None
+        if event.failure.status == STATUS_CANCELLED:
+            return None
+        _, _, error = verdict(future, event, self.shape.apart)
+        assert error is not None
+        if not catch(future.settings.retries_on, error)[0]:
+            return None
+        wait, raised = catch(lambda: float(future.settings.backoff(attempts)))
+        if raised is not None or not wait >= 0 or now() + wait >= future.stop_at:
+            return None
+        return float(wait)
+
+    def _expired(self, future: TaskFuture) -> None:
+        """The deadline of a task has passed. Called in the driver's turn."""
+        begun = future.phase == GIVEN
+        if not future.finish():
+            return
+        if begun and self.pool is not None:
+            self.left.add(future.number)
+            self.pool.kill(future.number)
+        self.ends.append([(future, EXPIRED, None, late(future))])
+
+    # Ends
+
+    def _tell(self) -> None:
+        """After a turn: tell what has ended in it."""
+        while self.ends:
+            try:
+                ends = self.ends.popleft()
+            except IndexError:  # another thread tells it
+                return
+            self.settle(ends)
+
+    def settle(self, ends: Sequence[End]) -> None:
+        """Books first, so that whoever hears of an end finds them right; then all futures, then callbacks: one that
+        blocks must not keep the result of another task back."""
+        live, counts = self.live, self.counts
+        with self.mutex:
+            for future, state, _, _ in ends:
+                future.state = state
+                live.pop(future.id, None)
+                counts[state] += 1
+            if self.waiters or (self.closed and not live):
+                self.changed.notify_all()
+            last = self.closed and not live
+        calls: list[TaskFuture] = []
+        for future, state, value, error in ends:
+            if future.settle(state, value, error):
+                calls.append(future)
+            if future.group is not None:
+                future.group.ended(future)
+        for future, *_ in ends:
+            if future.settings.on_done is not None or future.settings.hooks is not None:
+                self._call_back(future)
+        for future in calls:
+            future.call_callbacks()
+        if last and self.driver is not None:
+            self.driver.wake()
+
+    def _call_back(self, future: TaskFuture) -> None:
+        """Have the hook called that speaks of this end, and then on_done."""
+        settings, hooks, state = future.settings, future.settings.hooks, future.state
+        result = result_of(future)
+        if hooks is not None:
+            hook = {
+                SUCCEEDED: hooks.on_success,
+                FAILED: hooks.on_error,
+                TIMEOUT: hooks.on_error,
+                EXPIRED: hooks.on_expired,
+            }.get(state)
+            if state == RESCUED and hooks.on_rescue is not None:
+                self.callbacks.call(hooks.on_rescue, task_of(future))
+            elif hook is not None:
+                self.callbacks.call(hook, result)
+        if settings.on_done is not None:
+            self.callbacks.call(settings.on_done, result)
+
+    # Waits inside
+
+    def is_inside(self) -> bool:
+        """The caller is a task of this pool."""
+        return pool_here() == self.number
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """While a task of the pool waits for another one, its worker does not count."""
+        self._stand_in(1)
+        try:
+            yield
+        finally:
+            self._stand_in(-1)
+
+    def _stand_in(self, more: int) -> None:
+        def resize() -> None:
+            self._blocked += more
+            self.fit()
+
+        assert self.driver is not None
+        self.driver.ask(resize)
+
+    def fit(self) -> None:
+        """Have as many workers as there are to be. Called in the driver's turn."""
+        assert self.pool is not None
+        self.pool.resize(self.shape.slots_of(self.size + self._blocked))
+
+    # Lifetime
+
+    @property
+    def is_ours(self) -> bool:
+        """It belongs to this process, and not to one that this is a fork of."""
+        return not self._forked[0]
+
+    def let_go(self) -> None:
+        """Take nothing more, and end when all is done. Waits for nothing: a garbage collector may call it anywhere."""
+        self.closed = True
+        self.backlog.paused = False
+        if self.driver is not None and self.is_ours:
+            self.driver.wake()
