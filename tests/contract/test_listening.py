@@ -25,13 +25,13 @@ def spin(id):
 def waits(monkeypatch):
     """What each wait of the pool has brought."""
     seen = []
-    waited = ProcessPool.wait
+    collect = ProcessPool.collect
 
-    def counted(self, until):
-        seen.append(events := waited(self, until))
+    def counted(self):
+        seen.append(events := collect(self))
         return events
 
-    monkeypatch.setattr(ProcessPool, "wait", counted)
+    monkeypatch.setattr(ProcessPool, "collect", counted)
     return seen
 
 

@@ -15,12 +15,14 @@ WORKERS = {
     "processes": {"use_processing": True},
     "grid": {"parallel_processing": {"enabled": True, "processes": 2}},
 }
-# Tasks whose number is above `free` wait for the file `gate`.
+# Tasks whose number is above `free` wait for the file `gate`. Each takes a moment, so that its end is told at once:
+# that of a shorter one may be told with the next.
 STAGED = """
 import os, subprocess, sys, time
 import worker_dispatcher
 
 def task_of(task):
+    time.sleep(0.005)
     while task > FREE and not os.path.exists("gate"):
         time.sleep(0.005)
     if task % 5 == 0:
