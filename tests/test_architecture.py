@@ -168,8 +168,20 @@ def modules() -> tuple[Module, ...]:
     return tuple(found)
 
 
-def every_module() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("module", modules(), ids=lambda module: module.path)
+def in_every_module(rule: Callable[[Module], None]) -> Callable[..., None]:
+    """A test that each module keeps a rule, which raises AssertionError for one that breaks it. All in one go: to take
+    one after the other as a test of its own costs far more than to look at it."""
+
+    def test(*only: Module) -> None:
+        broken = []
+        for module in only or modules():
+            try:
+                rule(module)
+            except AssertionError as error:
+                broken.append(str(error).partition("\nassert ")[0])
+        assert not broken, "\n".join(broken)
+
+    return test
 
 
 def imported_names(module: Module) -> Iterator[tuple[int, str]]:
@@ -223,12 +235,12 @@ def test_every_room_with_a_floor_is_there() -> None:
     assert not gone, f"no such rooms: {gone}"
 
 
-@every_module()
+@in_every_module
 def test_each_module_is_in_a_room_that_has_a_floor(module: Module) -> None:
     assert module.room in FLOORS, f"{module.path}: give '{module.room}' a floor in FLOORS"
 
 
-@every_module()
+@in_every_module
 def test_imports_go_only_down_the_floors(module: Module) -> None:
     wrong = []
     for line, dotted in imported_names(module):
@@ -241,7 +253,7 @@ def test_imports_go_only_down_the_floors(module: Module) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@every_module()
+@in_every_module
 def test_what_has_an_underscore_is_its_modules_own(module: Module) -> None:
     wrong = []
     for node in ast.walk(module.tree):
@@ -251,7 +263,7 @@ def test_what_has_an_underscore_is_its_modules_own(module: Module) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@every_module()
+@in_every_module
 def test_all_names_what_a_room_offers_and_nothing_else(module: Module) -> None:
     listed = listed_in_all(module.tree)
     if listed is None:  # what has no underscore is offered; a room whose names are those of its modules lists them
@@ -302,7 +314,7 @@ def names_defined(tree: ast.Module) -> set[str]:
     return names
 
 
-@every_module()
+@in_every_module
 def test_only_the_danger_box_starts_ends_and_reaps_processes(module: Module) -> None:
     if module.room in ROOMS_THAT_HANDLE_PROCESSES:
         return
@@ -310,7 +322,7 @@ def test_only_the_danger_box_starts_ends_and_reaps_processes(module: Module) -> 
     assert not wrong, "\n".join(wrong)
 
 
-@every_module()
+@in_every_module
 def test_only_the_banner_writes_to_standard_output(module: Module) -> None:
     if module.path in MODULES_THAT_PRINT:
         return
@@ -323,13 +335,13 @@ def test_only_the_banner_writes_to_standard_output(module: Module) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@every_module()
+@in_every_module
 def test_only_the_clock_knows_the_time(module: Module) -> None:
     wrong = [at(module, line, dotted) for line, dotted in imported_names(module) if matches(dotted, {"time.*"})]
     assert module.path == "clock.py" or not wrong, "\n".join(wrong)  # where no test of a user stops it
 
 
-@every_module()
+@in_every_module
 def test_named_tuples_are_those_that_are_made_fast(module: Module) -> None:
     wrong = [at(module, line, dotted) for line, dotted in imported_names(module) if dotted == "typing.NamedTuple"]
     assert module.room == "named_tuple" or not wrong, "\n".join(wrong)
@@ -342,7 +354,7 @@ WRITES_TO_STDOUT = {
 }
 
 
-@every_module()
+@in_every_module
 def test_no_error_is_swallowed_unnamed(module: Module) -> None:
     wrong = []
     for node in ast.walk(module.tree):
@@ -368,7 +380,7 @@ def does_nothing(node: ast.stmt) -> bool:
     )
 
 
-@every_module()
+@in_every_module
 def test_files_and_functions_are_short_enough_to_be_read(module: Module) -> None:
     wrong = []
     if module.lines > MOST_LINES_OF_A_FILE:
