@@ -203,6 +203,7 @@ class Setup(NamedTuple):
     forward_logging: worker processes send what they log; 'drop': what is not taken in time is lost.
     recorded: how each task ends is written to a journal.
     capture: what a task prints is kept for its log.
+    kept: the pool is to live long, and no run ends with it.
     """
 
     call: Call
@@ -214,6 +215,7 @@ class Setup(NamedTuple):
     forward_logging: bool | str = False
     recorded: bool = False
     capture: bool = False
+    kept: bool = False
 
     def caller(self, call: Call, state: Any = None) -> Callable[[int, Any, dict[Any, Any]], Any]:
         """The function of a call as f(id, task, metadata). state: what worker.init has made."""

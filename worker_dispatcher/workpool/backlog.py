@@ -62,8 +62,8 @@ class Backlog:
     thread: they wait for its end.
     """
 
-    def __init__(self, given: dict[int, TaskFuture], expired: Callable[[TaskFuture], None]) -> None:
-        self._given, self._expired = given, expired
+    def __init__(self, given: dict[int, TaskFuture], left: set[int], expired: Callable[[TaskFuture], None]) -> None:
+        self._given, self._left, self._expired = given, left, expired
         self.away: Collection[int] = ()
         self.paused = False
         self._inbox: deque[TaskFuture] = deque()
@@ -118,11 +118,13 @@ class Backlog:
         return min(self._delayed.first, self._deadlines.first, *self._limited.values(), math.inf)
 
     def _delay(self, future: TaskFuture) -> None:
-        future.phase = DELAYED
-        self._delayed.add(future.due, future)
+        if future.wait_as(DELAYED):
+            self._delayed.add(future.due, future)
 
     def _queue(self, future: TaskFuture, *, first: bool = False) -> None:
-        future.phase, future.ready_at = QUEUED, max(future.due, future.submitted_at)
+        if not future.wait_as(QUEUED):
+            return
+        future.ready_at = max(future.due, future.submitted_at)
         lane = self._lane(future.settings.priority)
         if first:
             lane.appendleft(future)
@@ -230,23 +232,27 @@ class Backlog:
 
     # What comes back
 
+    def returned(self, number: int) -> TaskFuture | None:
+        """The workers have a task no more; None if it had ended for everybody before."""
+        future = self._given.pop(number)
+        if future.group is not None:
+            future.group.running -= 1
+            self.unpark(future.group)
+        if future.phase == ENDED:
+            self._left.discard(number)
+            return None
+        return future
+
     def put_back(self, batch: Batch) -> None:
         if batch.alone:
             self._alone.append(batch)
             return
         for number in reversed(range(batch.first, batch.first + len(batch.items))):
-            future = self._given.pop(number, None)
-            if future is not None and future.phase != ENDED:
-                if future.group is not None:
-                    future.group.running -= 1
+            if (future := self.returned(number)) is not None:
                 self._queue(future, first=True)
 
     def put_back_at(self, due: float, batch: Batch) -> None:
-        future = self._given.pop(batch.first, None)
-        if future is None or future.phase == ENDED:
-            return
-        if future.group is not None:
-            future.group.running -= 1
-        future.attempts = batch.attempt - 1
-        future.due = due
-        self._delay(future)
+        if (future := self.returned(batch.first)) is not None:
+            future.attempts = batch.attempt - 1
+            future.due = due
+            self._delay(future)

@@ -128,6 +128,14 @@ class TaskFuture(Future[Any]):
 
     # Changes of state. While there is no condition, nobody waits, and none can come while _making is held.
 
+    def wait_as(self, phase: int) -> bool:
+        """It waits, for its time or for a worker; False if it has ended."""
+        with _making:
+            if self.phase == ENDED:
+                return False
+            self.phase = phase
+            return True
+
     def begin(self) -> bool:
         """The workers have it from now on; False if it has ended."""
         with _making:

@@ -80,7 +80,7 @@ class Scheduler:
         self.ends: deque[list[End]] = deque()  # told to nobody yet
         self._forked = forked()
         self._blocked = 0
-        self.backlog = Backlog(self.given, self._expired)
+        self.backlog = Backlog(self.given, self.left, self._expired)
         self.pool: Pool | None = None
         self.driver: Driver | None = None
 
@@ -151,7 +151,7 @@ class Scheduler:
 
     def _done(self, number: int, result: Any, started: float, ended: float, worker: int) -> None:
         """A task that was offered has ended. Called by the thread that hears of it."""
-        future = self.given.pop(number)
+        future = self.given.pop(number)  # it has no group, else it would not have been offered
         if future.finish():
             future.started, future.ended, future.worker, future.attempts = started, ended, worker, 1
             self.settle([(future, SUCCEEDED, result, None)])
@@ -264,12 +264,11 @@ class Scheduler:
     # What the driver says: the sink, and the retries
 
     def finished(self, event: BatchDone, attempts: dict[int, int]) -> None:
-        given, ends = self.given, list[End]()
+        returned, ends = self.backlog.returned, list[End]()
         starts, times, numbers = event.starts, event.ends, event.worker
         for at, number in enumerate(event.task_ids):
-            future = given.pop(number)
-            if not future.finish():
-                self.left.discard(number)
+            future = returned(number)
+            if future is None or not future.finish():
                 continue
             future.started, future.ended = starts[at], times[at]
             future.attempts = attempts.get(number, 1) if attempts else 1
@@ -279,10 +278,7 @@ class Scheduler:
 
     def ended(self, event: AttemptDone, attempts: int) -> None:
         number = event.task_id
-        if (future := self.given.pop(number, None)) is None:
-            return
-        if not future.finish():
-            self.left.discard(number)
+        if (future := self.backlog.returned(number)) is None or not future.finish():
             return
         future.started, future.ended, future.worker = event.started, event.ended, event.worker
         future.attempts = max(attempts, 1)

@@ -70,7 +70,7 @@ class Shape(NamedTuple):
         if self.initializer is not None:
             hooks = Hooks(partial(self.initializer, *self.initargs), CallStyle(), None, CallStyle())
         call = Call(_nothing, CallStyle(positional=True), keep_exception=True)
-        setup = Setup(call, coroutine=self.kind == "coroutine", hooks=hooks, max_tasks=self.max_tasks)
+        setup = Setup(call, coroutine=self.kind == "coroutine", hooks=hooks, max_tasks=self.max_tasks, kept=True)
         if not self.apart:
             from worker_dispatcher.pools.threads import ThreadPool
 

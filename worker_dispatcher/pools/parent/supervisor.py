@@ -31,6 +31,7 @@ _TRY_AGAIN = 1.0  # seconds from one worker that the system refuses to the next 
 _REAPED_WITHIN = 1.0  # seconds from the end of a worker to the word of it; a fork server that is stopped says none
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
 _STILLBORN_MOST = 3  # workers in a row that may die before they are ready
+_STILLBORN_MOST_KEPT = 20  # in a pool that is kept: somebody may be killing workers, and will let off
 
 
 class Supervisor:
@@ -67,6 +68,7 @@ class Supervisor:
         self._departed: deque[tuple[float, WorkerHandle]] = deque()
         self._number = 1
         self._stillborn = 0
+        self._stillborn_most = _STILLBORN_MOST_KEPT if setup.kept else _STILLBORN_MOST
         self._resized = False
         self._try_at = 0.0  # no worker is asked for before (monotonic): the system has refused one
 
@@ -242,7 +244,7 @@ class Supervisor:
                 readable(handle.process.sentinel, EXIT_GRACE)
             self.finish(handle)
         assert isinstance(self._starter, ServerStarter)
-        if self._stillborn >= _STILLBORN_MOST:
+        if self._stillborn >= self._stillborn_most:
             self._starter.give_up()  # the run ends, and leaves none behind
             return
         self._starter.reconnect()
@@ -291,7 +293,7 @@ class Supervisor:
 
     def _count_stillborn(self, why: str, during: str = "") -> None:
         self._stillborn += 1
-        if self._stillborn >= _STILLBORN_MOST:
+        if self._stillborn >= self._stillborn_most:
             self.events.append(PoolFailed(RunError(f"worker processes end{during} before they begin a task: {why}")))
 
     def finish(self, handle: WorkerHandle) -> None:
