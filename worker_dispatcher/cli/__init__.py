@@ -10,7 +10,7 @@
               +── ending.py    exit codes, signals, and what a command cannot do; help_text.py: how --help looks
               +── streams.py   standard output and error: what could not be written is found out
 
-A command is a function of the parsed arguments that returns the exit code. It may raise Refused (one message, exit
+A command is a function of the parsed arguments that returns the exit code. It may raise CannotRun (one message, exit
 code 2) or KeyboardInterrupt (130). The room has no state and no threads; everything is said through dispatch.banner.
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, TypeAlias
 
-from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, Refused, end_with, interruptible, tell
+from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, CannotRun, end_with, interruptible, tell
 from worker_dispatcher.cli.help_text import EXIT_CODES, Help, paragraphs
 from worker_dispatcher.cli.streams import is_absent, output_apart, reason_lost, watch_outputs
 from worker_dispatcher.dispatch.interrupt import Presses
@@ -63,7 +63,7 @@ def _code(arguments: Sequence[str] | None, given: argparse.Namespace, presses: P
         try:
             with presses.raising:
                 return _run(arguments, given)
-        except Refused as refusal:
+        except CannotRun as refusal:
             tell(given.command, str(refusal))
             return BAD
         except KeyboardInterrupt as interrupt:
@@ -85,7 +85,7 @@ def _run(arguments: Sequence[str] | None, given: argparse.Namespace) -> int:
     if getattr(given, "log", None) != "-":
         return function(given)
     if is_absent(sys.stdout):
-        raise Refused("--log -: standard output is closed")
+        raise CannotRun("--log -: standard output is closed")
     with output_apart() as given.output_of_log:
         return function(given)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, FAILED, OK, Refused, held, tell
+from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, FAILED, OK, CannotRun, held, tell
 from worker_dispatcher.cli.outputs import Written
 from worker_dispatcher.cli.shape import renamed
 from worker_dispatcher.cli.tasks import BadLine
@@ -30,8 +30,8 @@ def drive(
 ) -> int:
     """Run the config to its end, in this thread, and write what was asked for; the exit code.
 
-    reported: makes the report, None where none is needed; opening: called before the run. Refused for a config that is
-    none. Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
+    reported: makes the report, None where none is needed; opening: called before the run. CannotRun for a config that
+    is none. Raises KeyboardInterrupt, saying how far the run came, if it was interrupted.
     """
     written, report = Written(given), None
     spool, run = _light(config, given, written)
@@ -84,9 +84,9 @@ def _made(config: Mapping[str, Any], command: str) -> Run:
             warnings.simplefilter("always")
             run = Run.of(config, keep_progress=False)  # a summary follows
     except ConfigError as error:
-        raise Refused(renamed(error)) from None
+        raise CannotRun(renamed(error)) from None
     except WorkerDispatcherError as error:
-        raise Refused(str(error)) from None
+        raise CannotRun(str(error)) from None
     for warning in warned:
         tell(command, str(warning.message))
     return run

@@ -17,7 +17,7 @@ from worker_dispatcher.dispatch.interrupt import interrupts_ask
 OK, FAILED, BAD, CHECK_FAILED = 0, 1, 2, 99
 
 
-class Refused(Exception):
+class CannotRun(Exception):
     """What a command cannot do: shown without a traceback, and the command ends with BAD."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from worker_dispatcher.cli.ending import Refused
+from worker_dispatcher.cli.ending import CannotRun
 from worker_dispatcher.cli.streams import reason_lost
 from worker_dispatcher.reports.outputs import FORMS, expect_name, load
 
@@ -46,7 +46,7 @@ def _asked(given: argparse.Namespace) -> dict[str, str]:
 
 def refuse_early(given: argparse.Namespace) -> None:
     """Before anything starts: a run of an hour shall not end in a folder that is not there, or in the file that its
-    tasks came from. Refused."""
+    tasks came from. CannotRun."""
     taken = {
         os.path.realpath(path): name for name in _INPUTS if (path := getattr(given, name, None)) not in (None, "-")
     }
@@ -54,23 +54,23 @@ def refuse_early(given: argparse.Namespace) -> None:
         if path == "-":
             if name == "log":
                 continue
-            raise Refused(f"--{name} -: only --log can go to standard output; give the name of a file")
+            raise CannotRun(f"--{name} -: only --log can go to standard output; give the name of a file")
         if (other := taken.setdefault(os.path.realpath(path), f"--{name}")) != f"--{name}":
-            raise Refused(f"--{name} {path}: is the file of {_INPUTS.get(other, other)}; give it another name")
+            raise CannotRun(f"--{name} {path}: is the file of {_INPUTS.get(other, other)}; give it another name")
         try:
             expect_name("jsonl" if name == "log" else name, path)
         except ValueError as error:
-            raise Refused(f"--{name} {error}") from None
+            raise CannotRun(f"--{name} {error}") from None
         folder = Path(path).parent
         if not folder.is_dir():
-            raise Refused(f"--{name} {path}: there is no folder {folder}")
+            raise CannotRun(f"--{name} {path}: there is no folder {folder}")
         if Path(path).is_dir() or not os.access(path if os.path.exists(path) else folder, os.W_OK):
-            raise Refused(f"--{name} {path}: cannot be written")
+            raise CannotRun(f"--{name} {path}: cannot be written")
         if name in FORMS:
             try:
                 load(name)
             except ImportError as error:
-                raise Refused(f"--{name} {path}: {error}") from None
+                raise CannotRun(f"--{name} {path}: {error}") from None
 
 
 class Written:

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from worker_dispatcher.cli.ending import Refused
+from worker_dispatcher.cli.ending import CannotRun
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.units import seconds_in
 
@@ -50,7 +50,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_checks(given: argparse.Namespace) -> None:
-    """Refused, before anything starts, for what is no check."""
+    """CannotRun, before anything starts, for what is no check."""
     if not given.check:
         return
     from worker_dispatcher.reports.check import expect_checks
@@ -58,17 +58,17 @@ def refuse_checks(given: argparse.Namespace) -> None:
     try:
         expect_checks(given.check)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise CannotRun(str(error)) from None
 
 
 def shape(given: argparse.Namespace, most: int | None, option: str) -> tuple[dict[str, Any], int | None]:
     """Where tasks run, as options of `worker`, and how many at a time; None if nobody said. most: what `option` said,
-    which --grid says too. Refused if both do."""
+    which --grid says too. CannotRun if both do."""
     if given.grid is None:
         return ({"use_processing": True} if given.processes else {}), most
     processes, threads = given.grid
     if most is not None:
-        raise Refused(f"--grid {processes}x{threads} says how many tasks run at a time; leave {option} out")
+        raise CannotRun(f"--grid {processes}x{threads} says how many tasks run at a time; leave {option} out")
     return {"parallel_processing": {"enabled": True, "processes": processes}}, processes * threads
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from worker_dispatcher.cli.ending import Refused
+from worker_dispatcher.cli.ending import CannotRun
 
 TARGET_HELP = "the function to call: module:function of this folder, or path/to/file.py:function"
 _MOST_NAMES = 5  # that are shown where one is wrong
@@ -21,38 +21,38 @@ _MOST_NAMES = 5  # that are shown where one is wrong
 
 def load_target(text: str) -> Callable[..., Any]:
     """The function, its module imported. The current folder (or the file's) becomes a place to import from, here and
-    in worker processes. Refused, with the nearest names, for what is not there; with the traceback, if the module
+    in worker processes. CannotRun, with the nearest names, for what is not there; with the traceback, if the module
     itself raises."""
     where, _, name = text.rpartition(":")
     if not where or not name:
         module, _, function = text.rpartition(".")
         example = f"{module}:{function}" if module else "orders:fetch"
         example = f"{text}:fetch" if function == "py" else example
-        raise Refused(f"{text!r} names no function; write module:function, as in {example}")
+        raise CannotRun(f"{text!r} names no function; write module:function, as in {example}")
     home = _of_file(Path(where)) if where.endswith(".py") else _of_name(where)
     return _function(home, where, name)
 
 
 def _of_name(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise Refused(f"{name!r} is no name of a module; write module:function, or path/to/file.py:function")
+        raise CannotRun(f"{name!r} is no name of a module; write module:function, or path/to/file.py:function")
     _make_importable(Path.cwd())
     if reason := _hidden_by(Path.cwd(), name):
-        raise Refused(reason)
+        raise CannotRun(reason)
     return _imported(name, Path.cwd())
 
 
 def _of_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise Refused(f"there is no file {path}{_perhaps(path.name, _names_in(path.parent, '.py'))}")
+        raise CannotRun(f"there is no file {path}{_perhaps(path.name, _names_in(path.parent, '.py'))}")
     folder = path.resolve().parent
     _make_importable(folder)
     if reason := _hidden_by(folder, path.stem):
-        raise Refused(reason)
+        raise CannotRun(reason)
     module = _imported(path.stem, folder)
     home = getattr(module, "__file__", None)
     if home is None or not os.path.exists(home) or not os.path.samefile(home, path):
-        raise Refused(
+        raise CannotRun(
             f"{path} cannot be imported as {path.stem!r}, which is {home or 'built in'}; give it another name"
         )
     return module
@@ -66,17 +66,17 @@ def _imported(name: str, folder: Path) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _raised(name, error, folder) from None  # it was found; what it imports was not
         near = _perhaps(error.name.rpartition(".")[2], _modules_beside(error.name))
-        raise Refused(f"there is no module {error.name!r} in {Path.cwd()} or installed{near}") from None
+        raise CannotRun(f"there is no module {error.name!r} in {Path.cwd()} or installed{near}") from None
     except (Exception, SystemExit) as error:
         raise _raised(name, error, folder) from None
 
 
-def _raised(name: str, error: BaseException, folder: Path) -> Refused:
+def _raised(name: str, error: BaseException, folder: Path) -> CannotRun:
     steps = traceback.extract_tb(error.__traceback__)
     own = [step for step in steps if step.filename != __file__ and "importlib" not in step.filename]
     shown = "".join(traceback.format_list(own)) + "".join(traceback.format_exception_only(error))
     hint = _hint(name, error, folder)
-    return Refused("\n\n".join(filter(None, (f"{name!r} raised this while it was imported:", shown.rstrip(), hint))))
+    return CannotRun("\n\n".join(filter(None, (f"{name!r} raised this while it was imported:", shown.rstrip(), hint))))
 
 
 def _hint(name: str, error: BaseException, folder: Path) -> str:
@@ -107,10 +107,10 @@ def _function(module: ModuleType, where: str, name: str) -> Callable[..., Any]:
             known = [one for one, value in vars(found).items() if callable(value)] if hasattr(found, "__dict__") else []
             named = {one: getattr(getattr(found, one, None), "__module__", None) for one in known}
             own = [one for one, home in named.items() if not one.startswith("_") and home == module.__name__]
-            raise Refused(f"{where} has no function {name!r}{_perhaps(part, known) or _there_is(own)}")
+            raise CannotRun(f"{where} has no function {name!r}{_perhaps(part, known) or _there_is(own)}")
         found = getattr(found, part)
     if not callable(found):
-        raise Refused(f"{where}:{name} is of type {type(found).__name__}, not a function")
+        raise CannotRun(f"{where}:{name} is of type {type(found).__name__}, not a function")
     function: Callable[..., Any] = found
     return function
 

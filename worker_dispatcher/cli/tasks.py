@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from worker_dispatcher.cli.ending import Refused, tell
+from worker_dispatcher.cli.ending import CannotRun, tell
 from worker_dispatcher.zipped import is_zipped, lines_of
 
 LIST_HELP = "the tasks: a file with one on each line (gzipped or not), how many to make, or - for standard input"
@@ -23,10 +23,10 @@ class BadLine(ValueError):
 
 def tasks_of(command: str, given: str) -> Iterable[str] | int:
     """What `task.list` is to be. Lines are read while the run goes on, so that the first task runs while later ones
-    are still being written; those of an ordinary file are counted before. Refused for what is none of it."""
+    are still being written; those of an ordinary file are counted before. CannotRun for what is none of it."""
     if given == "-":
         if sys.stdin is None:
-            raise Refused("--list -: standard input is closed")
+            raise CannotRun("--list -: standard input is closed")
         if sys.stdin.isatty():
             tell(command, "reading tasks from the terminal, one a line; Ctrl-D ends the list")
         return _lines(sys.stdin.buffer, "standard input")
@@ -36,14 +36,14 @@ def tasks_of(command: str, given: str) -> Iterable[str] | int:
         file = open(given, "rb")  # noqa: SIM115 -- a pipe is read from here, to its end or ours
     except OSError as error:
         hint = "give a file with one task on each line, a count such as 1000, or - for standard input"
-        raise Refused(f"--list {given}: {error.strerror}; {hint}") from None
+        raise CannotRun(f"--list {given}: {error.strerror}; {hint}") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return _lines(file, given)
     file.close()
     try:
         return _File(given)
     except (OSError, BadLine) as error:
-        raise Refused(f"--list {given}: {error}") from None
+        raise CannotRun(f"--list {given}: {error}") from None
 
 
 class _File:

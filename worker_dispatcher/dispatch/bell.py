@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.tracebacks import FewFrames
@@ -43,6 +44,19 @@ class Bell:
         await self._event.wait()
 
 
+@contextmanager
+def listening(execution: Execution) -> Iterator[Bell]:
+    """A bell that rings at news of a run, while inside."""
+    bell = Bell()
+    with execution.changed:
+        execution.bells.append(bell)
+    try:
+        yield bell
+    finally:
+        with execution.changed:
+            execution.bells.remove(bell)
+
+
 async def rung_or_left(execution: Execution, bell: Bell) -> None:
     """Wait for news of a run. Cancelled, or out of time, it cancels the run and waits until that is over, unless it
     takes longer than _STOPPING, or this is cancelled once more."""
@@ -61,12 +75,13 @@ async def rung_or_left(execution: Execution, bell: Bell) -> None:
         raise
 
 
-async def end_of_run(execution: Execution, bell: Bell) -> None:
+async def end_of_run(execution: Execution) -> None:
     """Wait for the end of a run. Cancelled, as above."""
-    while not execution.told:
-        bell.hush()
-        if not execution.told:
-            await rung_or_left(execution, bell)
+    with listening(execution) as bell:
+        while not execution.told:
+            bell.hush()
+            if not execution.told:
+                await rung_or_left(execution, bell)
 
 
 def this_task() -> object:

@@ -210,13 +210,11 @@ class Run:
         return Taking(self._execution, self._execution.stream, self._end_loop)
 
     async def _told_of_logs(self) -> AsyncIterator[dict[str, Any]]:
-        from worker_dispatcher.dispatch.bell import Bell, rung_or_left, this_task
+        from worker_dispatcher.dispatch.bell import listening, rung_or_left, this_task
 
-        execution, bell = self._execution, Bell()
+        execution = self._execution
         self._expect_logs_for(this_task())
-        with execution.changed:
-            execution.bells.append(bell)
-        try:
+        with listening(execution) as bell:
             while True:
                 with execution.changed:
                     task_id, over = execution.next_told() if execution.news else 0, execution.told
@@ -228,9 +226,6 @@ class Run:
                     break
                 if not task_id:
                     await rung_or_left(execution, bell)
-        finally:
-            with execution.changed:
-                execution.bells.remove(bell)
         execution.join()
         try:
             with FewFrames():
@@ -244,18 +239,12 @@ class Run:
         until that is over, 5 s at most: to wait without that, `await asyncio.shield(run)`."""
         import asyncio
 
-        from worker_dispatcher.dispatch.bell import Bell, end_of_run
+        from worker_dispatcher.dispatch.bell import end_of_run
 
-        execution, bell = self._execution, Bell()
+        execution = self._execution
         if execution.stream is not None:
             execution.stream.waited_for(forever=True, who=id(asyncio.current_task()))
-        with execution.changed:
-            execution.bells.append(bell)
-        try:
-            yield from end_of_run(execution, bell).__await__()
-        finally:
-            with execution.changed:
-                execution.bells.remove(bell)
+        yield from end_of_run(execution).__await__()
         warn, self._warned = not self._warned, True  # not in `wait`: the warning is about the line that awaits
         try:
             with FewFrames():

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from worker_dispatcher.cli.commands.report import RUN_HELP, read
-from worker_dispatcher.cli.ending import CHECK_FAILED, OK, Refused
+from worker_dispatcher.cli.ending import CHECK_FAILED, OK, CannotRun
 from worker_dispatcher.cli.help_text import EXIT_CODES_OF_FILES, add_command
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.reports.safe_text import text_width, wrapped
@@ -53,9 +53,9 @@ def _compare(given: argparse.Namespace) -> int:
     try:
         changes = read_changes(given.fail_if)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise CannotRun(str(error)) from None
     if given.base == given.new == "-":
-        raise Refused("only one of the two can be standard input")
+        raise CannotRun("only one of the two can be standard input")
     compared = compare(read(given.base).rows, read(given.new).rows, names=(given.base, given.new))
     say(str(compared))
     verdict = judge_changes(changes, compared)

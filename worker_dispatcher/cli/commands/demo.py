@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.cli.ending import FAILED, OK, Refused
+from worker_dispatcher.cli.ending import FAILED, OK, CannotRun
 from worker_dispatcher.cli.help_text import EXIT_CODES, add_command
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
@@ -75,7 +75,7 @@ def _demo(given: argparse.Namespace) -> int:
     try:
         given.to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"--to {given.to}: {error.strerror}") from None
+        raise CannotRun(f"--to {given.to}: {error.strerror}") from None
     kept = "before its first report"
     try:
         good = _batch(given.to)

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, Refused, held, tell
+from worker_dispatcher.cli.ending import BAD, CHECK_FAILED, OK, CannotRun, held, tell
 from worker_dispatcher.cli.help_text import EXIT_CODES_OF_FILES, add_command
 from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_check, refuse_checks
@@ -45,16 +45,16 @@ def add(commands: Any) -> None:
 
 
 def read(path: str, **options: Any) -> Report:
-    """The report of a run on disk. Refused for a file that has none."""
+    """The report of a run on disk. CannotRun for a file that has none."""
     try:
         made = report(_of_standard_input() if path == "-" else path, **options)
         _ = made.verdict  # a check may ask for what is not known of this run
     except OSError as error:
-        raise Refused(f"{path}: {error.strerror or error}") from None
+        raise CannotRun(f"{path}: {error.strerror or error}") from None
     except (JournalError, ValueError) as error:
-        raise Refused(str(error)) from None
+        raise CannotRun(str(error)) from None
     if not (made.run.logs or made.run.info or (os.path.isfile(path) and is_database(path))):
-        raise Refused(f"{'standard input' if path == '-' else path}: is empty: there is no log in it")
+        raise CannotRun(f"{'standard input' if path == '-' else path}: is empty: there is no log in it")
     return made
 
 
@@ -62,7 +62,7 @@ def _of_standard_input() -> RunData:
     from worker_dispatcher.reports.run_data import run_data_of_lines
 
     if sys.stdin is None:
-        raise Refused("-: standard input is closed")
+        raise CannotRun("-: standard input is closed")
     return run_data_of_lines(lines_of(sys.stdin.buffer, "standard input"), "standard input")
 
 
