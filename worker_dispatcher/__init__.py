@@ -12,7 +12,6 @@ TYPE_CHECKING = False  # type checkers know the name; `typing`, which has it too
 if TYPE_CHECKING:
     from typing import Any
 
-    from worker_dispatcher.config import callback_sample, task_function_sample
     from worker_dispatcher.config.dicts import (
         BackoffDict,
         CallbackDict,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
         TaskDict,
         WorkerDict,
     )
+    from worker_dispatcher.config.options import callback_sample, task_function_sample
     from worker_dispatcher.dispatch.banner import print as print
     from worker_dispatcher.dispatch.run import Run
     from worker_dispatcher.errors import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         WorkerDispatcherError,
         WorkerWarning,
     )
-    from worker_dispatcher.journal import read_journal
+    from worker_dispatcher.journal.reading import read_journal
     from worker_dispatcher.last_run import (
         get_dropped,
         get_duration,
@@ -71,17 +71,17 @@ if TYPE_CHECKING:
 _HOMES = {
     name: home
     for home, names in {
-        "config": "callback_sample task_function_sample",
         "config.dicts": (
             "BackoffDict CallbackDict ConfigDict FrequencyModeDict ParallelProcessingDict StageDict TaskDict WorkerDict"
         ),
+        "config.options": "callback_sample task_function_sample",
         "dispatch.banner": "print",
         "dispatch.run": "Run",
         "errors": (
             "ConfigError DeadlineExceeded DuplicateTask JournalError PoolClosed RunError TaskError TaskFailure "
             "TaskFailuresWarning TaskTimeout WorkerDispatcherError WorkerWarning"
         ),
-        "journal": "read_journal",
+        "journal.reading": "read_journal",
         "last_run": (
             "get_dropped get_duration get_last_config get_logs get_result_info get_results get_tps launch start"
         ),
@@ -164,7 +164,7 @@ __version__ = "2.0.0.dev0"
 
 def __getattr__(name: str) -> Any:
     if name == "default_config":
-        from worker_dispatcher.config import merged
+        from worker_dispatcher.config.parse import merged
 
         return merged()
     if name not in _HOMES:

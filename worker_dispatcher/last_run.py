@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Never
 
-from worker_dispatcher.config import Config, Reading, expect_one_dict, read
+from worker_dispatcher.config.options import Config
+from worker_dispatcher.config.parse import Reading, expect_one_dict, read
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.tracebacks import FewFrames
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never
 
-from worker_dispatcher.config import expect_one_dict, parse
+from worker_dispatcher.config.parse import expect_one_dict, parse
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.dispatch.run import Run

@@ -96,7 +96,8 @@ def _journal_as_logs(source: object) -> object:
     """The logs in a journal; anything else as it is. A journal is known by how it begins, not by its name."""
     if not isinstance(source, str | os.PathLike):
         return source
-    from worker_dispatcher.journal import is_database, read_run
+    from worker_dispatcher.journal.file import is_database
+    from worker_dispatcher.journal.reading import read_run
 
     if not is_database(source):
         return source

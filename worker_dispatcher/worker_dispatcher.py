@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from worker_dispatcher.config import callback_sample, merged, task_function_sample
+from worker_dispatcher.config.options import callback_sample, task_function_sample
+from worker_dispatcher.config.parse import merged
 from worker_dispatcher.last_run import (
     get_duration,
     get_last_config,

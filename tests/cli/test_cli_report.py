@@ -11,7 +11,7 @@ import pytest
 
 import worker_dispatcher
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.journal import Journal
+from worker_dispatcher.journal.journal import Journal
 
 Call = Callable[..., Any]
 

@@ -17,7 +17,9 @@ import pytest
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import Journal, file, read_journal
+from worker_dispatcher.journal import file
+from worker_dispatcher.journal.journal import Journal
+from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.records import ERROR, OK, Failure, Outcome
 
 TASKS = 6000

@@ -12,11 +12,12 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker_dispatcher.config import TASK_NAMES, Config, call_style, merged, parse
 from worker_dispatcher.config.declare import options, walk
 from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.config.legacy import LEGACY
-from worker_dispatcher.config.options import NOT_YET
+from worker_dispatcher.config.options import NOT_YET, Config
+from worker_dispatcher.config.parse import merged, parse
+from worker_dispatcher.config.signature import TASK_NAMES, call_style
 from worker_dispatcher.errors import ConfigError
 
 PATHS = [path for path, _ in walk(Config)] + sorted(NOT_YET) + sorted(LEGACY)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.config import parse
+from worker_dispatcher.config.parse import parse
 from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.plan import THREADS, make_plan
 from worker_dispatcher.dispatch.tasklist import task_list

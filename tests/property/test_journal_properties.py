@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import Journal, read_journal
 from worker_dispatcher.journal.fingerprint import digests
+from worker_dispatcher.journal.journal import Journal
+from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.records import ERROR, OK, Failure, Outcome
 
 ANCHOR = Anchor(1_700_000_000.0, 50.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_driver_properties import ScriptedPool, runs
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import parse
+from worker_dispatcher.config.parse import parse
 from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.plan import THREADS, make_plan
 from worker_dispatcher.dispatch.record_stream import RecordStream, StreamedRecords

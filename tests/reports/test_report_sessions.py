@@ -13,7 +13,8 @@ import pytest
 
 import worker_dispatcher as wd
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.journal import Journal, LoadFacts
+from worker_dispatcher.journal.journal import Journal
+from worker_dispatcher.journal.row_format import LoadFacts
 from worker_dispatcher.records import ERROR, Failure, Outcome
 from worker_dispatcher.reports.outputs.figures import figures_of
 from worker_dispatcher.units import rate_text

@@ -11,7 +11,7 @@ from made_logs import MIXED, ONE, log
 
 from worker_dispatcher import check, compare, report
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.journal import Journal
+from worker_dispatcher.journal.journal import Journal
 
 RunPython = Callable[[str], str]
 

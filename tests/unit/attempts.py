@@ -6,7 +6,8 @@ import inspect
 import json
 import math
 
-from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, CallStyle, call_style
+from worker_dispatcher.call_style import CallStyle
+from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style
 from worker_dispatcher.execute import (
     AttemptResult,
     Call,

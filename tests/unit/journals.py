@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.journal import Journal, Recorded
+from worker_dispatcher.journal.journal import Journal
+from worker_dispatcher.journal.row_format import Recorded
 
 EARLIER = Anchor(1_700_000_000.25, 5000.0)  # another boot of the machine: monotonic time began anew
 

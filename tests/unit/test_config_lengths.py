@@ -9,8 +9,8 @@ import pytest
 
 import worker_dispatcher
 from worker_dispatcher.cli.commands.options import options
-from worker_dispatcher.config import parse
 from worker_dispatcher.config.options import Config
+from worker_dispatcher.config.parse import parse
 
 LENGTHS = [path for path, option in options(Config).items() if option.rule.kind.startswith("seconds")]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker_dispatcher.config import parse
+from worker_dispatcher.config.parse import parse
 from worker_dispatcher.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from parsed import problem, problems
 
-from worker_dispatcher.config import callback_sample, merged, parse, task_function_sample
-from worker_dispatcher.config.options import NOT_YET
+from worker_dispatcher.config.options import NOT_YET, callback_sample, task_function_sample
+from worker_dispatcher.config.parse import merged, parse
 
 # ---- names
 

@@ -10,7 +10,7 @@ import pytest
 from parsed import problems
 
 import worker_dispatcher
-from worker_dispatcher.config import parse
+from worker_dispatcher.config.parse import parse
 
 LOAD = {"enabled": True, "rate": 100, "duration": 0.1}
 

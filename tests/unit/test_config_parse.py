@@ -17,7 +17,8 @@ import openpyxl
 import pytest
 from parsed import nested, problem
 
-from worker_dispatcher.config import callback_sample, merged, parse, task_function_sample
+from worker_dispatcher.config.options import callback_sample, task_function_sample
+from worker_dispatcher.config.parse import merged, parse
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.retry import Backoff
 

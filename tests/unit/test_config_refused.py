@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from parsed import nested, problem, problems
 
-from worker_dispatcher.config import parse
+from worker_dispatcher.config.parse import parse
 from worker_dispatcher.errors import ConfigError
 
 # ---- values that are refused

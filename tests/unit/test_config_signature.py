@@ -15,9 +15,10 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from worker_dispatcher.config import CALLBACK_NAMES, TASK_NAMES, CallStyle, call_style, is_coroutine_function
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.config import signature as signatures
 from worker_dispatcher.config.describe import Refused
+from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style, is_coroutine_function
 
 ALL = CallStyle(names=TASK_NAMES)
 POSITIONAL = CallStyle(positional=True)

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from worker_dispatcher.cli.commands.options import option_table
-from worker_dispatcher.config import merged, parse
 from worker_dispatcher.config.declare import Option, options, walk
 from worker_dispatcher.config.legacy import LEGACY
 from worker_dispatcher.config.options import NOT_YET, BackoffOptions, Config
+from worker_dispatcher.config.parse import merged, parse
 from worker_dispatcher.retry import Backoff
 
 OPTIONS = options(Config)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import worker_dispatcher
-from worker_dispatcher.config import parse, signature
+from worker_dispatcher.config import signature
+from worker_dispatcher.config.parse import parse
 from worker_dispatcher.errors import ConfigError
 
 NO_STATE = "parameter 'worker_state' is what worker.init makes; set worker.init, or give it a default"

@@ -9,8 +9,8 @@ import pytest
 from attempts import attempt, call_of, raises, tried
 
 from worker_dispatcher import execute
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import CallStyle
 from worker_dispatcher.execute import (
     Call,
     call_styled,

@@ -7,8 +7,8 @@ from collections import deque
 
 import pytest
 
+from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import now
-from worker_dispatcher.config import CallStyle
 from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted, Setup
 from worker_dispatcher.pools.threads import ThreadPool

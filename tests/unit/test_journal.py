@@ -20,7 +20,7 @@ from journals import EARLIER, LATER, Exits, by_id, files, in_child, opened, reco
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import JournalError, TaskFailure
-from worker_dispatcher.journal import read_journal
+from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.journal.row_format import PIECE
 from worker_dispatcher.records import CRASHED, ERROR, OK, TIMEOUT, Failure, Outcome
 

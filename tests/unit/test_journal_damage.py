@@ -14,7 +14,7 @@ import pytest
 from journals import Boom, by_id, edit, in_child, opened, record, resumed
 
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import read_journal
+from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.journal.row_format import PIECE
 from worker_dispatcher.records import OK, Outcome
 

@@ -19,7 +19,8 @@ import pytest
 import worker_dispatcher
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import Journal, read_journal
+from worker_dispatcher.journal.journal import Journal
+from worker_dispatcher.journal.reading import read_journal
 
 TASKS, LOST_AT = 40, 10
 

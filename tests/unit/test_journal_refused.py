@@ -15,8 +15,10 @@ from journals import EARLIER, Boom, edit, files, in_child, opened, record, resum
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import Journal, file, read_journal
+from worker_dispatcher.journal import file
 from worker_dispatcher.journal.fingerprint import name_of
+from worker_dispatcher.journal.journal import Journal
+from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.records import OK, Outcome
 
 

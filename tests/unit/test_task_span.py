@@ -11,7 +11,7 @@ import time
 import pytest
 
 from worker_dispatcher import execute
-from worker_dispatcher.config import TASK_NAMES, call_style
+from worker_dispatcher.config.signature import TASK_NAMES, call_style
 from worker_dispatcher.execute import Call, run_tasks
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.pools.runners.task_queue import Columns, Slot, TaskQueue, forked

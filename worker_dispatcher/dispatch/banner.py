@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import Config
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.dispatch.failures import goes_on_from
 from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
 from worker_dispatcher.dispatch.plan import Plan

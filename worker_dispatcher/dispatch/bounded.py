@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.journal_recorder import JournalRecorder
     from worker_dispatcher.dispatch.load import Load
     from worker_dispatcher.dispatch.resume import ResumedTasks
-    from worker_dispatcher.journal import Journal
+    from worker_dispatcher.journal.journal import Journal
 
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 

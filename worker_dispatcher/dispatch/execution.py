@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import LONGEST_WAIT, Anchor, now
-from worker_dispatcher.config import Config, input_text
+from worker_dispatcher.config.describe import input_text
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.contexts import branch
 from worker_dispatcher.dispatch.bounded import BoundedRun
 from worker_dispatcher.dispatch.failures import goes_on_from

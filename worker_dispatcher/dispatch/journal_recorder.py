@@ -15,7 +15,7 @@ from worker_dispatcher.records import Outcome, Records
 from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
-    from worker_dispatcher.journal import Journal
+    from worker_dispatcher.journal.journal import Journal
 
 _REST = 10  # times the processor time of a commit until the next: they take a tenth of the driver's at most
 
@@ -38,7 +38,7 @@ class JournalRecorder(Recorder):
         self._rested = 0.0  # when the next commit may be, for the time that the last one took
 
     def begin_load(self, max_workers: int | None) -> None:
-        from worker_dispatcher.journal import LoadFacts
+        from worker_dispatcher.journal.row_format import LoadFacts
 
         self._journal.dues = self.records.due  # grows with the records
         self._journal.load = LoadFacts(max_workers or 0, *(self.records.window() or (0.0, math.inf)))

@@ -25,7 +25,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 if TYPE_CHECKING:
     from random import Random
 
-    from worker_dispatcher.config import FrequencyMode
+    from worker_dispatcher.config.options import FrequencyMode
 
 NO_CAP = 10_000  # workers where the user sets no cap: more than a machine of today gives
 _SHORTEST_INTERVAL = 1e-6  # seconds: no task starts more exactly than that, and intervals can be counted for 31 years

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import Config, brief, input_text
+from worker_dispatcher.config.describe import brief, input_text
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.execute import Call, Hooks, catch, describe

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import LONGEST_WAIT, Anchor
-from worker_dispatcher.config import Config
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
 from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Outcome, Records, Scheduled, Times, Workers
 from worker_dispatcher.reports.verdict import no_success, successes

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.config import Config
 from worker_dispatcher.config.describe import input_text
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.dispatch.journal_recorder import JournalRecorder
 from worker_dispatcher.dispatch.load import Remaining
 from worker_dispatcher.dispatch.plan import Plan
@@ -19,7 +19,7 @@ from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.records import Records
 
 if TYPE_CHECKING:
-    from worker_dispatcher.journal import Journal
+    from worker_dispatcher.journal.journal import Journal
 
 _AT_ONCE = 1024  # tasks looked up before the driver looks at anything else: some milliseconds
 
@@ -27,7 +27,7 @@ _AT_ONCE = 1024  # tasks looked up before the driver looks at anything else: som
 def open_journal(config: Config, total: int | None, anchor: Anchor, depth: int) -> Journal:
     """The journal of a config, held for this run. total: how many tasks there are, None if unknown; depth: of the
     user's frame, above this one. Raises JournalError; the file is left as it is then."""
-    from worker_dispatcher.journal import Journal
+    from worker_dispatcher.journal.journal import Journal
 
     assert config.journal is not None
     journal = Journal(config.journal, config.task.function, anchor, config.task.config)

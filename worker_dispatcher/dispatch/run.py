@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import LONGEST_WAIT
-from worker_dispatcher.config import Reading, read
+from worker_dispatcher.config.parse import Reading, read
 from worker_dispatcher.dispatch.execution import Execution
 from worker_dispatcher.dispatch.interrupt import Loop
 from worker_dispatcher.errors import RunError, TaskFailure

@@ -19,12 +19,3 @@ version, schema, function and the seal of the row have been found right; the sea
 damage and mixed-up files, but not a forger who writes the whole file: a file that others may write is refused.
 Opening a journal writes nothing to it until the first record.
 """
-
-from __future__ import annotations
-
-from worker_dispatcher.journal.file import is_database
-from worker_dispatcher.journal.journal import Journal
-from worker_dispatcher.journal.reading import read_journal, read_run
-from worker_dispatcher.journal.row_format import LoadFacts, Recorded
-
-__all__ = ["Journal", "LoadFacts", "Recorded", "is_database", "read_journal", "read_run"]

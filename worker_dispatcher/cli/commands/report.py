@@ -13,7 +13,7 @@ from worker_dispatcher.cli.outputs import Written, add_outputs, refuse_early
 from worker_dispatcher.cli.shape import add_check, refuse_checks
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.errors import JournalError
-from worker_dispatcher.journal import is_database
+from worker_dispatcher.journal.file import is_database
 from worker_dispatcher.reporting import report
 from worker_dispatcher.zipped import lines_of
 
