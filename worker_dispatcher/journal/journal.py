@@ -12,25 +12,9 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.errors import JournalError
+from worker_dispatcher.journal import row_format
 from worker_dispatcher.journal.file import LockedFile, locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
-from worker_dispatcher.journal.row_format import (
-    EARLIER,
-    SELECT_ALL,
-    SELECT_FACTS,
-    Facts,
-    LoadFacts,
-    Recorded,
-    Unpackable,
-    pack_content,
-    pack_facts,
-    pack_failure,
-    pieces_of,
-    read_facts,
-    read_row,
-    seal,
-    seal_holds,
-)
 from worker_dispatcher.records import OK, STATUS_NAMES, Outcome, Times, Workers
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
@@ -68,7 +52,7 @@ class Journal:
         self.due = math.inf
         self.damaged: set[int] = set()
         self.pids: Mapping[int, int] = {}
-        self.load: LoadFacts | None = None
+        self.load: row_format.LoadFacts | None = None
         self.dues: Sequence[float] = ()
         self.total: int | None = None
         self.earlier: Mapping[int, array[float]] = {}
@@ -80,7 +64,7 @@ class Journal:
         self._pending_bytes = 0
         self._drawn = bytearray()  # digests of this run's items, by id
         self._inputs: dict[int, str] = {}  # by id, of tasks that were drawn and are not recorded: what may be shown
-        self._rows_at_hand: OrderedDict[int, tuple[Facts, list[Any]] | None] = OrderedDict()
+        self._rows_at_hand: OrderedDict[int, tuple[row_format.Facts, list[Any]] | None] = OrderedDict()
         code, now_config = code_of(function), config_of(config)
         self._file = LockedFile(self.path, name_of(function), code, now_config)
         try:
@@ -103,12 +87,12 @@ class Journal:
         self._digests = bytearray()  # by id: of the item, zero where it is not recorded
         self._seq = self._piece = 0
         shifts = set()
-        for row in db.execute(f"{SELECT_FACTS} ORDER BY seq"):
+        for row in db.execute(f"{row_format.SELECT_FACTS} ORDER BY seq"):
             self._seq = max(self._seq, row[0])
-            if not seal_holds(self._key, row):
+            if not row_format.seal_holds(self._key, row):
                 self.damaged.add(row[0])
                 continue
-            facts = read_facts(row)
+            facts = row_format.read_facts(row)
             shifts.add(facts.shift)
             low, high = facts.first - 1, facts.first - 1 + facts.length
             if high > len(self._row_of):
@@ -129,7 +113,7 @@ class Journal:
             text = f"has records up to task #{self.last_id}, the list has {total} tasks"
             raise self._another_list(text, total + 1)
 
-    def seen(self, first: int, items: Sequence[Any]) -> list[Recorded]:
+    def seen(self, first: int, items: Sequence[Any]) -> list[row_format.Recorded]:
         """Take in items drawn from the list, first, first + 1, ..., each once and before its task can change it; the
         tasks of them that are recorded as ended ok, in order of id, not to be run again.
 
@@ -147,7 +131,7 @@ class Journal:
         if DIGEST_SIZE * low > len(self._drawn):
             self._drawn.extend(bytes(DIGEST_SIZE * low - len(self._drawn)))
         self._drawn[DIGEST_SIZE * low : DIGEST_SIZE * high] = fresh
-        found: list[Recorded] = []
+        found: list[row_format.Recorded] = []
         if first <= self.last_id:
             self._compare(first, fresh, items)
             found = list(self._recorded(first, min(high, self.last_id)))
@@ -183,17 +167,17 @@ class Journal:
     def _input_before(self, task_id: int) -> str:
         db, where = self._writable(), "WHERE first <= ? AND first + count > ? ORDER BY seq DESC"
         try:
-            rows = db.execute(f"{SELECT_FACTS} {where}", (task_id, task_id)).fetchall()
+            rows = db.execute(f"{row_format.SELECT_FACTS} {where}", (task_id, task_id)).fetchall()
         except sqlite3.Error:  # what was to be said of it is said without
             return ""
-        facts = next((read_facts(row) for row in rows if seal_holds(self._key, row)), None)
+        facts = next((row_format.read_facts(row) for row in rows if row_format.seal_holds(self._key, row)), None)
         return facts.inputs[task_id - facts.first] if facts is not None and facts.inputs else ""
 
     def _another_list(self, text: str, task_id: int) -> JournalError:
         advice = "run the same list, in the same order, or give this one a journal of its own"
         return JournalError(self.path, f"{text}; {advice}", task_id)
 
-    def _recorded(self, first: int, last: int) -> Iterator[Recorded]:
+    def _recorded(self, first: int, last: int) -> Iterator[row_format.Recorded]:
         at = first - 1
         while at < last:
             seq, begin = self._row_of[at], at
@@ -204,11 +188,11 @@ class Journal:
                 continue
             facts, (results, metadata, attempts, _) = row
             low, high = begin + 1 - facts.first, at + 1 - facts.first
-            ids, earlier = range(begin + 1, at + 1), attempts.get(EARLIER, {})
+            ids, earlier = range(begin + 1, at + 1), attempts.get(row_format.EARLIER, {})
             shift = facts.shift - (self._anchor.wall - self._anchor.monotonic)
             if at + 1 - facts.first == facts.length:
                 del self._rows_at_hand[seq]  # the list is drawn once: nobody asks for it again
-            yield Recorded(
+            yield row_format.Recorded(
                 begin + 1,
                 array("d", [start + shift for start in facts.starts[low:high]]),
                 array("d", [end + shift for end in facts.ends[low:high]]),
@@ -219,7 +203,7 @@ class Journal:
                 {one: array("d", [at + shift for at in spans]) for one, spans in _those(ids, earlier).items()},
             )
 
-    def _content(self, seq: int) -> tuple[Facts, list[Any]] | None:
+    def _content(self, seq: int) -> tuple[row_format.Facts, list[Any]] | None:
         """A row, its content loaded; None if it is damaged."""
         if seq not in self._rows_at_hand:
             while len(self._rows_at_hand) >= _ROWS_KEPT:
@@ -227,12 +211,12 @@ class Journal:
             self._rows_at_hand[seq] = self._load(seq)
         return self._rows_at_hand[seq]
 
-    def _load(self, seq: int) -> tuple[Facts, list[Any]] | None:
+    def _load(self, seq: int) -> tuple[row_format.Facts, list[Any]] | None:
         db = self._file.db
         assert db is not None
         try:
-            row = db.execute(f"{SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
-            found = read_row(db, self._key, row)
+            row = db.execute(f"{row_format.SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
+            found = row_format.read_row(db, self._key, row)
         except sqlite3.Error as error:
             raise trouble(self.path, error, "read") from None
         if found is None:
@@ -269,7 +253,7 @@ class Journal:
         try:
             self._write(first, OK, (starts, ends), (results, metadata or {}, attempts or {}, None), worker)
             return {}
-        except Unpackable as problem:
+        except row_format.Unpackable as problem:
             if len(results) == 1:
                 return {first: problem.error}
         refused: dict[int, BaseException] = {}
@@ -290,12 +274,12 @@ class Journal:
         """Record one task, with any status. Returns what pickling it raised: it is not recorded then. A failure is
         always recorded, without metadata that cannot be pickled."""
         task_id, times = one.task_id, ((one.started,), (one.ended,))
-        error = None if one.failure is None else pack_failure(one.failure)
+        error = None if one.failure is None else row_format.pack_failure(one.failure)
         notes = {task_id: one.metadata} if one.metadata else {}
         tried = {task_id: one.attempts} if one.attempts > 1 else {}
         try:
             self._write(task_id, one.status, times, ([one.result], notes, tried, error), one.worker)
-        except Unpackable as problem:
+        except row_format.Unpackable as problem:
             if one.status == OK:
                 return problem.error
             self._write(task_id, one.status, times, ([None], {}, tried, error), one.worker)
@@ -314,8 +298,8 @@ class Journal:
             return
         results, metadata, attempts, error = content
         if earlier := _those(range(first, first + count), self.earlier):
-            attempts = {**attempts, EARLIER: {one: list(spans) for one, spans in earlier.items()}}
-        packing = pack_content((results, metadata, attempts, error))
+            attempts = {**attempts, row_format.EARLIER: {one: list(spans) for one, spans in earlier.items()}}
+        packing = row_format.pack_content((results, metadata, attempts, error))
         workers = [worker] if isinstance(worker, int) else worker
         pids = [self.pids.get(one, 0) for one in workers]
         items = self._drawn[DIGEST_SIZE * (first - 1) : DIGEST_SIZE * (first - 1 + count)]
@@ -323,18 +307,18 @@ class Journal:
             raise ValueError(f"task #{first + count - 1} is recorded before `seen` was given its item")
         dues = self.dues[first - 1 : first - 1 + count]
         more = dues, self.load, self.total, self._take_inputs(first, count)
-        facts = pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids, *more)
+        facts = row_format.pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids, *more)
         where = (self._seq + 1, first, count, status)
         self._seq += 1
         try:
             if not db.in_transaction:
                 db.execute("BEGIN IMMEDIATE")
                 self.due = now() + _GROUP
-            for piece in pieces_of(packing) if packing.buffers else ():
+            for piece in row_format.pieces_of(packing) if packing.buffers else ():
                 self._piece += 1
                 db.execute("INSERT INTO pieces VALUES (?, ?)", (self._piece, piece))
                 self._pending_bytes += len(piece)
-            sealed = seal(self._key, where, facts, packing.digest)
+            sealed = row_format.seal(self._key, where, facts, packing.digest)
             db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", (*where, facts, sealed, packing.payload))
         except sqlite3.Error as error:
             raise self._fail(trouble(self.path, error, "written")) from None

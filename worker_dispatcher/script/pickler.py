@@ -19,24 +19,8 @@ import types
 from collections.abc import Mapping, Set
 from typing import Any
 
+from worker_dispatcher.script import kinds
 from worker_dispatcher.script import main_module as main
-from worker_dispatcher.script.kinds import (
-    CLOUDPICKLES,
-    NO_VALUE,
-    OF_TYPING,
-    cloudpickle,
-    contents_of_enum,
-    default_of,
-    is_by_value,
-    is_enum,
-    members_of,
-    place_of,
-    refuse_file,
-    slots_of,
-    told_by_value,
-    walk,
-    without_slots,
-)
 from worker_dispatcher.script.main_module import Reader
 from worker_dispatcher.script.names_used import annotations_of, names_annotated, submodules, uses_of
 
@@ -68,7 +52,7 @@ class ScriptPickler(pickle.Pickler):
         self._begun: set[int] = set()  # ids of classes that are written, or being written
         self._trials: dict[int, bool] = {}
         self._spaces: dict[int, dict[str, Any]] = {}  # the globals of functions that are not the script's, by id
-        self._by_value = bool(told_by_value())
+        self._by_value = bool(kinds.told_by_value())
         self._singles: dict[int, str] | None = None
         self._plain: set[type] = {types.BuiltinFunctionType}  # what pickle can do alone
 
@@ -128,20 +112,20 @@ class ScriptPickler(pickle.Pickler):
         module = getattr(obj, "__module__", None)
         if not isinstance(name, str):
             return False, None
-        if module in self._names and "<" not in name and walk(name, self._main) is obj:
+        if module in self._names and "<" not in name and kinds.walk(name, self._main) is obj:
             return self._is_shared(name), name
         found = sys.modules.get(module or "")
         if found is None or found is self._main:
             return False, None
-        if getattr(found, "__dict__", {}).get(name) is not obj and walk(name, found) is not obj:
+        if getattr(found, "__dict__", {}).get(name) is not obj and kinds.walk(name, found) is not obj:
             return False, None
-        return not (self._by_value and is_by_value(obj.__module__)), None
+        return not (self._by_value and kinds.is_by_value(obj.__module__)), None
 
     def _is_shared(self, name: str | None) -> bool:
         """The reader has the same under that name."""
         root = name and name.partition(".")[0]
         shared = self._reader.shared
-        return root is not None and root in shared and shared[root] is vars(self._main).get(root, NO_VALUE)
+        return root is not None and root in shared and shared[root] is vars(self._main).get(root, kinds.NO_VALUE)
 
     def _kept(self, name: str | None) -> str | None:
         return name if self._reader.keeps else None
@@ -221,7 +205,7 @@ class ScriptPickler(pickle.Pickler):
         """The class that holds what is kept under a name, since a name with dots is found through it."""
         if name is None or "." not in name:
             return []
-        outer = walk(name.rpartition(".")[0], self._main)
+        outer = kinds.walk(name.rpartition(".")[0], self._main)
         return [outer] if id(outer) in self._begun or self._trials.get(id(outer)) or self._goes([outer]) else []
 
     def _cell(self, cell: types.CellType) -> Any:
@@ -260,21 +244,22 @@ class ScriptPickler(pickle.Pickler):
     # Classes and modules
 
     def _class(self, cls: type, name: str | None) -> Any:
-        reduced = cloudpickle()._class_reduce(cls) if name is None else cloudpickle()._dynamic_class_reduce(cls)
+        library = kinds.cloudpickle()
+        reduced = library._class_reduce(cls) if name is None else library._dynamic_class_reduce(cls)
         if reduced is NotImplemented or len(reduced) < 6:
             return reduced
         make, arguments, (contents, _), _, _, set_contents = reduced
         self._begun.add(id(cls))
         members: dict[str, Any] = {}
-        if is_enum(cls):
-            make, marks, members = main.enum, *members_of(cls)
+        if kinds.is_enum(cls):
+            make, marks, members = main.enum, *kinds.members_of(cls)
             arguments = (*arguments[:3], marks, *arguments[4:])
-            contents = {**contents_of_enum(cls, contents)}
+            contents = {**kinds.contents_of_enum(cls, contents)}
         else:
-            contents = {**_repeated(cls, contents), **without_slots(cls, contents)}
+            contents = {**_repeated(cls, contents), **kinds.without_slots(cls, contents)}
             # Cloudpickle leaves them out: instances had a dict. `NamedTuple`, which is a function, sets its own.
             if "__slots__" in vars(cls) and types.FunctionType not in map(type, arguments[2]):
-                arguments[3]["__slots__"] = slots_of(cls)
+                arguments[3]["__slots__"] = kinds.slots_of(cls)
         where = cls.__qualname__, 0 if self._reader.keeps or not main.is_fork else id(cls)
         written = set(names_annotated(annotations_of(cls).values())) if self._reader.keeps else set()
         state = (
@@ -291,9 +276,9 @@ class ScriptPickler(pickle.Pickler):
     def _module(self, module: types.ModuleType) -> Any:
         if module is self._main:
             return main.current, ()
-        if sys.modules.get(module.__name__) is module and not is_by_value(module.__name__):
+        if sys.modules.get(module.__name__) is module and not kinds.is_by_value(module.__name__):
             return main.module, (module.__name__,)
-        return cloudpickle()._module_reduce(module)
+        return kinds.cloudpickle()._module_reduce(module)
 
     # The rest
 
@@ -304,13 +289,13 @@ class ScriptPickler(pickle.Pickler):
         name = self._names_of_singles().get(id(obj))
         place = self._place_in_use(obj) if self._open else None
         if place is None and kind is not object and (name is not None or kind is contextvars.ContextVar):
-            place = place_of(obj, self._main)
+            place = kinds.place_of(obj, self._main)
         if place is not None:
             return main.item, place
         if self._is_shared(name):
             return main.attribute, (name,)
         if kind is contextvars.ContextVar:
-            terms = obj.name, *default_of(obj)
+            terms = obj.name, *kinds.default_of(obj)
             if self._kept(name) is not None:
                 return main.take, (name, main.new_context_var, *terms)
             main.variables[obj.name] = obj
@@ -326,7 +311,7 @@ class ScriptPickler(pickle.Pickler):
         mark = self._open[-1]
         space = getattr(mark.owner, "__globals__", {})
         module = sys.modules.get(space.get("__name__") or "")
-        if module is None or module is self._main or vars(module) is not space or is_by_value(module.__name__):
+        if module is None or module is self._main or vars(module) is not space or kinds.is_by_value(module.__name__):
             return None
         return (module.__name__, mark.name) if space.get(mark.name) is obj else None
 
@@ -337,21 +322,22 @@ class ScriptPickler(pickle.Pickler):
         return self._singles
 
     def _rare(self, obj: Any, kind: type) -> Any:
-        if kind.__module__ == "typing" and kind.__name__ in OF_TYPING:
+        if kind.__module__ == "typing" and kind.__name__ in kinds.OF_TYPING:
             known, name = self._known_as(obj)
             if known:
                 return NotImplemented
             if name is not None or kind.__name__ != "TypeVar":
-                terms = kind.__name__, obj.__module__, *OF_TYPING[kind.__name__](obj)
+                terms = kind.__name__, obj.__module__, *kinds.OF_TYPING[kind.__name__](obj)
                 return main.take, (self._kept(name), main.of_typing, *terms)
         if kind.__module__ == "weakref" and kind.__name__ in ("WeakKeyDictionary", "WeakValueDictionary"):
             return kind, (), None, None, iter(list(obj.items()))
-        if is_enum(kind) and vars(kind)["_member_map_"].get(obj._name_) is obj:
+        if kinds.is_enum(kind) and vars(kind)["_member_map_"].get(obj._name_) is obj:
             return getattr, (kind, obj._name_)  # its value may be what cannot be looked up in another process
         if kind.__module__ in self._names and getattr(kind, "__reduce__", None) is not object.__reduce__:
             return self._of_its_own_words(obj, kind)
-        refuse_file(obj)
-        if kind.__name__ in CLOUDPICKLES and (reduce := cloudpickle().Pickler.dispatch_table.get(kind)) is not None:
+        kinds.refuse_file(obj)
+        reduce = kinds.cloudpickle().Pickler.dispatch_table.get(kind) if kind.__name__ in kinds.CLOUDPICKLES else None
+        if reduce is not None:
             return reduce(obj)
         self._plain.add(kind)
         return NotImplemented
@@ -361,7 +347,7 @@ class ScriptPickler(pickle.Pickler):
         if kind in copyreg.dispatch_table:
             return NotImplemented
         reduced = obj.__reduce_ex__(5)
-        if not isinstance(reduced, str) or self._is_shared(reduced) or walk(reduced, self._main) is not obj:
+        if not isinstance(reduced, str) or self._is_shared(reduced) or kinds.walk(reduced, self._main) is not obj:
             return reduced
         state: Any = self._kept(reduced), getattr(obj, "__dict__", {}), []
         return main.take, (self._kept(reduced), object.__new__, kind), state, None, None, main.finish
@@ -371,7 +357,7 @@ def _code(code: types.CodeType) -> Any:
     try:
         return marshal.loads, (marshal.dumps(code),)
     except ValueError:  # a library has made it, with constants that no source has
-        _, arguments = cloudpickle()._code_reduce(code)  # newer ones leave the file name out
+        _, arguments = kinds.cloudpickle()._code_reduce(code)  # newer ones leave the file name out
         return main.code, (arguments, code.co_filename)
 
 

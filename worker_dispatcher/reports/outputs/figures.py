@@ -13,18 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.reports import timeline
 from worker_dispatcher.reports.report_data import ReportData
 from worker_dispatcher.reports.rows import Floats
 from worker_dispatcher.reports.safe_text import shown
-from worker_dispatcher.reports.timeline import (
-    MOST_BARS,
-    busy_shares,
-    histogram,
-    idle_tails,
-    in_flight_over_time,
-    percentiles_over_time,
-    round_lengths,
-)
 from worker_dispatcher.units import rate_text, round_seconds_text, seconds_text, share_text
 
 COLORS = {
@@ -113,7 +105,7 @@ def _percentiles(report: ReportData, time: Unit) -> Figure:
     columns = [(report.from_start, run.rows.times, "solid")]
     if run.rows.response_times is not None:
         columns.append(("from due time", run.rows.response_times, "dot"))
-    lines = {name: percentiles_over_time(run, column, bins, _PERCENTS) for name, column, _ in columns}
+    lines = {name: timeline.percentiles_over_time(run, column, bins, _PERCENTS) for name, column, _ in columns}
     drawn = np.concatenate([line for found in lines.values() for line in found])
     unit = Unit.of_latency(float(np.nanmax(drawn, initial=0)))
     middles = _numbers((bins.edges[:-1] + bins.step / 2) * time.factor)
@@ -141,7 +133,7 @@ def _spread(report: ReportData) -> Figure:
     columns = [(report.from_start, rows.times, COLORS["p50"])]
     if rows.response_times is not None:
         columns.append(("from due time", rows.response_times, COLORS["p95"]))
-    found = histogram(*(column for _, column, _ in columns))
+    found = timeline.histogram(*(column for _, column, _ in columns))
     unit = Unit.of_latency(float(found.edges[-1]))
     # A point for each corner: a bar on a logarithmic scale has no width of its own.
     corners = _numbers(np.repeat(found.edges, 2) * unit.factor)
@@ -156,12 +148,12 @@ def _spread(report: ReportData) -> Figure:
 
 def _length_ticks(low: float, high: float, unit: Unit) -> dict[str, Any]:
     """Ticks of a logarithmic scale: at round lengths, each with its own unit."""
-    ticks = round_lengths(low, high)
+    ticks = timeline.round_lengths(low, high)
     return {"tickvals": [tick * unit.factor for tick in ticks], "ticktext": [round_seconds_text(one) for one in ticks]}
 
 
 def _in_flight(report: ReportData, time: Unit) -> Figure:
-    mean, most = in_flight_over_time(report.run, report.bins)
+    mean, most = timeline.in_flight_over_time(report.run, report.bins)
     edges = report.bins.edges * time.factor
     data = [
         _steps("most", edges, most, COLORS["p95"]),
@@ -175,7 +167,7 @@ def _workers(report: ReportData, time: Unit) -> Figure:
     """A row per worker; each task a bar where they can be told apart, else how busy the worker was."""
     run = report.run
     names = run.workers[1]
-    exact = len(run.rows) <= MOST_BARS and len(names) <= _MOST_LANES
+    exact = len(run.rows) <= timeline.MOST_BARS and len(names) <= _MOST_LANES
     data, lanes = _task_bars(report, time) if exact else _busy(report, time)
     layout = _layout(f"{time.name} since the start", "worker")
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "fixedrange": True}
@@ -183,7 +175,7 @@ def _workers(report: ReportData, time: Unit) -> Figure:
     layout |= {"barmode": "overlay", "bargap": 0.2, "hovermode": "closest"}
     note = "each bar is a task" if exact else "the darker, the busier; too many tasks to draw each"
     # Under load workers come and go with the rate, so one that has ended early waited for nobody.
-    tails = idle_tails(run) if run.rows.queue_delays is None else None
+    tails = timeline.idle_tails(run) if run.rows.queue_delays is None else None
     if tails is not None:
         note += f"; {share_text(tails.idle, 1)} of the workers' time passed idle at the end"
         note += "" if run.sessions is None else " of the last session"
@@ -228,7 +220,7 @@ def _task_bars(report: ReportData, time: Unit) -> tuple[list[dict[str, Any]], li
 
 
 def _busy(report: ReportData, time: Unit) -> tuple[list[dict[str, Any]], list[str]]:
-    busy = busy_shares(report.run)
+    busy = timeline.busy_shares(report.run)
     lanes = [html.escape(name) for name in busy.names]
     trace = {
         "type": "heatmap",
