@@ -148,7 +148,8 @@ def attempts_before(started: float, earlier: Sequence[float]) -> list[tuple[floa
 class Records:
     """The records of one run, by task id. Written by the driving thread only; each task is completed once.
 
-    keeps: what is completed stays readable here.
+    Any thread may read them meanwhile: `status`, which says how many tasks there are, grows last, and each write is one
+    step under the interpreter lock. keeps: what is completed stays readable here.
     """
 
     keeps = True

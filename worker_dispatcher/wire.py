@@ -43,7 +43,7 @@ UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 # a task writes to descriptors that are not its own, or cuts them off.
 _SEALS = 0x2 | 0x4 | 0x10  # F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE
 _OLD_SEALS = 0x2 | 0x4  # before Linux 5.1
-_mapped: set[weakref.ref[mmap.mmap]] = set()  # mappings that are alive
+_mapped: set[weakref.ref[mmap.mmap]] = set()  # mappings that are alive; to add and to discard are atomic under the GIL
 # Ends the name of the script, here and in children of multiprocessing; names the class of `object()`, which may be a
 # mark of the script's.
 _MARKS = b"_main__", b"\x8c\x06object\x94\x93"

@@ -222,7 +222,7 @@ def test_intervals_cost_no_memory():
 
 
 @pytest.mark.parametrize("column", ["status", "started", "ended", "worker", "results", "due"])
-def test_a_passing_ledger_has_no_columns_that_could_be_taken_for_empty(column):
+def test_streamed_records_have_no_columns_that_could_be_taken_for_empty(column):
     records = StreamedRecords(Anchor(1000.0, 0.0), RecordStream(1), workers=1)
     with pytest.raises(AttributeError):
         getattr(records, column)

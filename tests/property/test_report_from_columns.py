@@ -81,7 +81,7 @@ TASKS = st.builds(
 )
 
 
-def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, float]) -> Records:
+def completed(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, float]) -> Records:
     made = Records(Anchor(1.7e9 + 0.123, 5.0))
     if load:
         made.open_interval(0, 1)
@@ -93,7 +93,7 @@ def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, fl
         made.metadata |= {task_id: one.notes} if one.notes else {}
         made.attempts |= {task_id: one.attempts} if one.attempts > 1 else {}
         start = 5.0 + one.start
-        for nth in range(one.attempts - 1 if one.retried else 0):  # the last may be the one that is settled
+        for nth in range(one.attempts - 1 if one.retried else 0):  # the last may be the one that counts
             made.earlier.setdefault(task_id, array("d")).extend([start + (nth - 1) * one.took] * 2)
         if one.status == OK:
             made.complete(Outcome(task_id, OK, start, start + one.took, result=one.result, worker=one.worker))
@@ -106,7 +106,7 @@ def settled(tasks: list[Task], resumed: int, load: bool, bounds: tuple[float, fl
 
 
 LEDGERS = st.builds(
-    lambda tasks, resumed, load, bounds: settled(tasks, min(resumed, len(tasks)), load, bounds),
+    lambda tasks, resumed, load, bounds: completed(tasks, min(resumed, len(tasks)), load, bounds),
     st.lists(TASKS, max_size=25),
     st.sampled_from([0, 0, 3]),
     st.booleans(),

@@ -48,7 +48,7 @@ def test_a_run_that_overlaps_what_is_settled_changes_nothing(records):
 
 
 @pytest.mark.parametrize("task_id", [0, -1, 3])
-def test_a_task_that_was_never_given_out_cannot_be_settled(records, task_id):
+def test_a_task_that_was_never_given_out_cannot_be_completed(records, task_id):
     records.draw(2)
     with pytest.raises(BookingError, match="never given out"):
         records.complete(Outcome(task_id, OK, 0.0, 0.0))
