@@ -11,7 +11,7 @@ from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.recorder import Recorder, nobody
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.pools.base import ONE_BY_ONE_FROM, BatchDone
-from worker_dispatcher.records import Outcome, Records
+from worker_dispatcher.records import OK, Outcome, Records
 from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
@@ -94,10 +94,12 @@ class JournalRecorder(Recorder):
         for part in event.runs():
             tried = {one: attempts[one] for one in part.task_ids if one in attempts}
             columns = part.first, part.starts, part.ends, part.results, part.worker, part.metadata, tried
-            bad: dict[int, BaseException] = self._attempt(self._journal.record_run, *columns) or {}
-            for kept in _without(part, bad) if bad else (part,):
-                self._enter((kept, tried), len(kept.results), kept.ends[-1] - kept.starts[-1])
-            refused |= bad
+            if self._attempt(self._journal.record_run, *columns) is not False:
+                self._enter((part, tried), len(part.results), part.ends[-1] - part.starts[-1])
+                continue
+            for outcome in _one_by_one(part, tried):
+                if (error := self._record(outcome)) is not None:
+                    refused[outcome.task_id] = error
         return refused
 
     def _record(self, outcome: Outcome) -> BaseException | None:
@@ -140,12 +142,10 @@ class JournalRecorder(Recorder):
             return None
 
 
-def _without(event: BatchDone, refused: Mapping[int, BaseException]) -> Iterator[BatchDone]:
-    """The tasks of a run, one by one, less those that are refused."""
+def _one_by_one(event: BatchDone, attempts: Mapping[int, int]) -> Iterator[Outcome]:
+    """The tasks of a run of neighbours."""
     for nth, result in enumerate(event.results):
-        task_id = event.first + nth
-        if task_id not in refused:
-            notes = {task_id: event.metadata[task_id]} if task_id in event.metadata else {}
-            worker = event.worker if isinstance(event.worker, int) else event.worker[nth]
-            starts, ends = event.starts[nth : nth + 1], event.ends[nth : nth + 1]
-            yield BatchDone(task_id, starts, ends, [result], notes, worker)
+        task_id, started, ended = event.first + nth, event.starts[nth], event.ends[nth]
+        worker = event.worker if isinstance(event.worker, int) else event.worker[nth]
+        tried, notes = attempts.get(task_id, 1), event.metadata.get(task_id)
+        yield Outcome(task_id, OK, started, ended, result, None, worker, tried, notes)

@@ -244,31 +244,17 @@ class Journal:
         worker: Workers,
         metadata: dict[int, dict[Any, Any]] | None = None,
         attempts: dict[int, int] | None = None,
-    ) -> dict[int, BaseException]:
+    ) -> bool:
         """Record tasks first, first + 1, ... as ok, in columns as for `Records.complete_run`; durable once committed.
 
-        Returns by task id what pickling a result or its metadata raised: those tasks are not recorded, and their
-        error is the caller's to record. Raises JournalError where the disk is full or the file is lost.
+        Returns False where a result or metadata cannot be pickled: none of them is recorded then, and each is to be
+        given to `record_one`. Raises JournalError where the disk is full or the file is lost.
         """
         try:
             self._write(first, OK, (starts, ends), (results, metadata or {}, attempts or {}, None), worker)
-            return {}
-        except row_format.Unpackable as problem:
-            if len(results) == 1:
-                return {first: problem.error}
-        refused: dict[int, BaseException] = {}
-        for nth, result in enumerate(results):
-            task_id = first + nth
-            refused |= self.record_run(
-                task_id,
-                starts[nth : nth + 1],
-                ends[nth : nth + 1],
-                [result],
-                worker if isinstance(worker, int) else worker[nth],
-                {task_id: metadata[task_id]} if metadata and task_id in metadata else None,
-                {task_id: attempts[task_id]} if attempts and task_id in attempts else None,
-            )
-        return refused
+        except row_format.Unpackable:
+            return False
+        return True
 
     def record_one(self, one: Outcome) -> BaseException | None:
         """Record one task, with any status. Returns what pickling it raised: it is not recorded then. A failure is
