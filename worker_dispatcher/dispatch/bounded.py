@@ -143,7 +143,7 @@ class BoundedRun:
             self._drive(driver, pool)
         except BaseException as error:
             driver.stop("interrupt" if isinstance(error, KeyboardInterrupt) else "exception")
-            self._finish_early(driver)
+            self._finish_early(driver, pool)
             raise
         finally:
             try:
@@ -174,7 +174,7 @@ class BoundedRun:
         driver.run(self._going)
         self._recorder.commit()  # before an error tells of what is kept
         if driver.stopped is not None:
-            self._finish_early(driver)
+            self._finish_early(driver, pool)
         elif self._resumed is not None:
             self._resumed.check_length()
         if self._tasks.error is not None:
@@ -206,7 +206,7 @@ class BoundedRun:
 
     # Ends before the last task
 
-    def _finish_early(self, driver: Driver) -> None:
+    def _finish_early(self, driver: Driver, pool: Pool) -> None:
         """Stop what runs and give every task that was drawn its outcome."""
         self.stopped = self._recorder.why = driver.stopped or "exception"
         if self._watch is not None and self.stopped == "abort":
@@ -220,10 +220,8 @@ class BoundedRun:
         if self._recorder.why_broken is not None and self.stopped != "failures":
             self.fail(self._recorder.why_broken)
         if self._plan.raises and self._recorder.last_failed is not None and self.stopped != "interrupt":
-            kept, total = self.records.kept_note(), self._tasks.total
-            self.fail(
-                final_exception(*self._recorder.last_failed, self.records.pids, self._plan, total=total, kept=kept)
-            )
+            last = self._recorder.last_failed
+            self.fail(final_exception(*last, pool, self._plan, self.records, self._tasks.total))
 
     # When all has ended
 

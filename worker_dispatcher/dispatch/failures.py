@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.errors import RemoteTraceback, TaskError, TaskTimeout
 from worker_dispatcher.execute import describe, failure_from
-from worker_dispatcher.pools.base import AttemptDone
+from worker_dispatcher.pools.base import AttemptDone, Pool
 from worker_dispatcher.records import CANCELLED, CRASHED, ERROR, TIMEOUT, Failure, Records
 
 # Why a run may end early, and what is said of the tasks that were running then.
@@ -69,10 +69,10 @@ def _stand_in(event: AttemptDone, worker: int | None = None) -> BaseException:
 
 
 def final_exception(
-    event: AttemptDone, attempts: int, pids: Mapping[int, int], plan: Plan, *, total: int | None, kept: str
+    event: AttemptDone, attempts: int, pool: Pool, plan: Plan, records: Records, total: int | None
 ) -> BaseException:
     """The exception of the task that ends a run, with notes on where and when, and its remote traceback. attempts: how
-    many were made; pids: of workers, by number; total: tasks, None if unknown; kept: what is said of the records."""
+    many were made; total: tasks, None if unknown."""
     failure = event.failure
     assert failure is not None
     error = failure.exception
@@ -83,21 +83,23 @@ def final_exception(
     own_text = describe(error)[1]
     if failure.status == ERROR and failure.message != own_text and failure.message.endswith(own_text):
         error.add_note("  " + failure.message.removesuffix(own_text).rstrip(": "))  # its item or result, on the way
-    error.add_note("  " + _circumstances(event, attempts, pids, plan, total))
-    error.add_note("  " + kept)
-    if failure.traceback and plan.shape.has_processes and error.__cause__ is None:
+    error.add_note("  " + _circumstances(event, attempts, pool, plan, records.pids, total))
+    error.add_note("  " + records.kept_note())
+    if failure.traceback and pool.apart and error.__cause__ is None:
         error.__cause__ = RemoteTraceback(failure.traceback)
     return error
 
 
-def _circumstances(event: AttemptDone, attempts: int, pids: Mapping[int, int], plan: Plan, total: int | None) -> str:
+def _circumstances(
+    event: AttemptDone, attempts: int, pool: Pool, plan: Plan, pids: Mapping[int, int], total: int | None
+) -> str:
     """Which task it was, what became of it where, and its input where that is a text or a number."""
     said = f"task #{event.task_id}" + ("" if total is None else f" of {total}") + f", attempt {attempts}"
     if event.ended > event.started:  # else it was never sent
         from worker_dispatcher.units import seconds_text
 
-        said += f", ran {seconds_text(event.ended - event.started)} in {plan.shape.place} {event.worker}"
-        if plan.shape.has_processes and event.worker in pids:
+        said += f", ran {seconds_text(event.ended - event.started)} in {pool.place} {event.worker}"
+        if pool.apart and event.worker in pids:
             said += f" (pid {pids[event.worker]})"
     item = plan.input_of(event.item)
     return f"{said}; input {item}" if item else said
