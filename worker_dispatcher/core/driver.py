@@ -6,7 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from worker_dispatcher.clock import LONGEST_WAIT, now
 from worker_dispatcher.pools import base
@@ -16,6 +16,9 @@ from worker_dispatcher.records import CANCELLED
 __all__ = ["Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
 
 _OVER = -1.0
+
+
+T = TypeVar("T")
 
 
 class Source(base.Source, Protocol):
@@ -101,6 +104,7 @@ class Driver:
         self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
         self._after, self._longest = after, longest
         self._turning = threading.Lock()
+        self._turner = 0  # the thread that is in a turn
         self._again = self.hungry = self._closed = False
         self._wakes_at = -math.inf  # until when `run` sleeps
         self._going: Callable[[], bool] = lambda: True
@@ -138,12 +142,32 @@ class Driver:
         while True:
             with self._turning:
                 self._again = False
+                self._turner = threading.get_ident()
                 due = self._wakes_at = self._turn()
+                self._turner = 0
             self._after()
             if due < 0:
                 return
             if not self._again:
                 sleep(due)
+
+    def call(self, action: Callable[[], T]) -> T | None:
+        """What an action gives that needs the pool for itself: it is called here, between two turns, or in this
+        thread's own. None, and it is not called, once the driver is closed. From any thread; not from handlers of
+        signals."""
+        if self._turner == threading.get_ident():
+            return action()
+        with self._turning:
+            if self._closed:
+                return None
+            self._turner = threading.get_ident()
+            try:
+                found = action()
+            finally:
+                self._turner = 0
+        self._pool.wake()
+        self._after()
+        return found
 
     def nudge(self) -> None:
         """There is something to do: do it here and now, or have it done by the thread that is doing such. From any
@@ -153,8 +177,10 @@ class Driver:
         while self._again and self._turning.acquire(blocking=False):
             try:
                 self._again = False
+                self._turner = threading.get_ident()
                 due = self._turn()
             finally:
+                self._turner = 0
                 self._turning.release()
             if due < self._wakes_at:
                 self._pool.wake()

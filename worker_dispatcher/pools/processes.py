@@ -76,10 +76,12 @@ class ProcessPool:
         method: str | None,
         environment: dict[str, str],
         place: str = "worker process",
+        many: bool = False,
         named: Name = nobody,
         packed: Packed | None = None,
     ) -> None:
-        """packed: the setup as it is sent, where the caller has packed it."""
+        """many: a process may have several slots at some time. packed: the setup as it is sent, where the caller has
+        packed it."""
         self._setup, self._patience = setup, Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         self.place = place
@@ -87,6 +89,7 @@ class ProcessPool:
             try:
                 self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
                 undo.callback(os.close, self._wake)
+                self._many = many or max(slots) > 1
                 self._open(slots, method, environment, named, packed, undo)
             except OSError as error:
                 raise no_worker(error) from error
@@ -111,7 +114,7 @@ class ProcessPool:
         packed: Packed | None,
         undo: ExitStack,
     ) -> None:
-        setup, self._many = self._setup, max(slots) > 1
+        setup = self._setup
         entry = GRID_ENTRY if self._many else WORKER_ENTRY
         parts: list[bytes | memoryview] = []
         self._greeting_fds: list[int] = []

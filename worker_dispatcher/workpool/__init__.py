@@ -8,6 +8,7 @@
     pool.py       WorkerPool, the public face          group.py     TaskGroup
     scheduler.py  its inside: takes tasks in, has them run, ends their futures
     backlog.py    what waits: delayed, queued, parked behind a limiter or a group
+    intake.py     how tasks come in: made, admitted, handed to an idle worker or to the backlog
     control.py    cancel, rescue, pause, resize, join, shutdown
     future.py     TaskFuture, TaskResult, Task         outcome.py   how a task has ended, in words
     settings.py   what may be said of each task        checks.py    what is wrong with arguments

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import WorkerWarning
+from worker_dispatcher.signals import signals_held
 from worker_dispatcher.workpool.future import (
     CANCELLED,
     DELAYED,
@@ -37,22 +38,14 @@ class Control:
         self._scheduler = scheduler
 
     def _in_turn(self, action: Callable[[], Any]) -> Any:
-        """What an action gives that the driver calls between two waits; None where there is no driver (any more)."""
-        scheduler, done, found = self._scheduler, threading.Event(), list[Any]()
-        if scheduler.driver is None:
+        """What an action gives that has the pool for itself; None where there are no workers (any more)."""
+        driver = self._scheduler.driver
+        if driver is None:
             return None
-
-        def act() -> None:
-            try:
-                found.append(action())
-            finally:
-                done.set()
-
-        scheduler.driver.ask(act)
-        while not done.wait(0.2):
-            if scheduler.over.is_set():
-                return None
-        return found[0] if found else None
+        if threading.current_thread() is threading.main_thread():
+            with signals_held():
+                return driver.call(action)
+        return driver.call(action)
 
     # Ending tasks
 
@@ -74,11 +67,6 @@ class Control:
         if future.phase == ENDED:
             return False
         return bool(self._in_turn(lambda: self._end_given(future, kill=kill)))
-
-    def cancel_soon(self, future: TaskFuture) -> None:
-        """`cancel`, by whoever may not wait for the driver."""
-        if not self.withdraw(future) and self._scheduler.driver is not None:
-            self._scheduler.driver.ask(partial(self._end_given, future, kill=False))
 
     def _end_given(self, future: TaskFuture, *, kill: bool) -> bool:
         """In the driver's turn: end a task that the workers have."""
@@ -149,8 +137,7 @@ class Control:
     def resize(self, size: int) -> None:
         scheduler = self._scheduler
         scheduler.size = size
-        if scheduler.driver is not None:
-            scheduler.driver.ask(scheduler.fit)
+        self._in_turn(scheduler.fit)
 
     def pause(self, timeout: float | None) -> None:
         scheduler = self._scheduler
@@ -176,8 +163,7 @@ class Control:
             assert scheduler.pool is not None
             scheduler.pool.resume()
 
-        if scheduler.driver is not None:
-            scheduler.driver.ask(resume)
+        self._in_turn(resume)
 
     def counts(self) -> dict[str, int]:
         """How many tasks are where."""

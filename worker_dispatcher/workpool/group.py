@@ -144,7 +144,7 @@ class TaskGroup:
             self.cancelled = True
             futures = [future for future in self._futures if not future.done()]
         for future in futures:
-            self._scheduler.control.cancel_soon(future)
+            self._scheduler.control.cancel(future, kill=False)
 
     def __len__(self) -> int:
         """Tasks that have not ended."""

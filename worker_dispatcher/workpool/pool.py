@@ -140,16 +140,16 @@ class WorkerPool(Executor):
         settings: Settings,
         group: TaskGroup | None,
     ) -> TaskFuture:
-        return self._take(self._scheduler.make(fn, args, kwargs, settings), group, None, None)
+        return self._take(self._scheduler.intake.make(fn, args, kwargs, settings), group, None, None)
 
     def _take(
         self, future: TaskFuture, group: TaskGroup | None, block: bool | None, put_timeout: float | None
     ) -> TaskFuture:
         if group is None:
-            return self._scheduler.submit(future, block=block, put_timeout=put_timeout)
+            return self._scheduler.intake.submit(future, block=block, put_timeout=put_timeout)
         group.admit(future)
         try:
-            return self._scheduler.submit(future, block=block, put_timeout=put_timeout)
+            return self._scheduler.intake.submit(future, block=block, put_timeout=put_timeout)
         except BaseException:
             group.refuse(future)
             raise
@@ -185,8 +185,8 @@ class WorkerPool(Executor):
         scheduler = self._scheduler
         if scheduler.capacity is not None:
             return [self.submit(fn, *args) for args in arguments]
-        futures = [scheduler.make(fn, args, {}, scheduler.settings) for args in arguments]
-        scheduler.submit_all(futures)
+        futures = [scheduler.intake.make(fn, args, {}, scheduler.settings) for args in arguments]
+        scheduler.intake.submit_all(futures)
         return futures
 
     def shutdown(
@@ -291,9 +291,9 @@ class WorkerPool(Executor):
         if settings.deadline is not None and 0 < delay >= settings.deadline:
             expected = f"expected less than the deadline of {settings.deadline:g} s"
             raise ConfigError([("delay", f"{expected}, got {delay:g} s: it would expire unstarted")], "schedule()")
-        future = self._scheduler.make(fn, tuple(args), kwargs or {}, settings)
+        future = self._scheduler.intake.make(fn, tuple(args), kwargs or {}, settings)
         if how["id"] is not None:
-            self._scheduler.call_it(future, how["id"])
+            self._scheduler.intake.call_it(future, how["id"])
         if delay > 0:
             future.due = future.submitted_at + delay
         return future
@@ -302,7 +302,7 @@ class WorkerPool(Executor):
         """`schedule` for Tasks, or (fn, args, kwargs), all or none: what is wrong with any is raised before one starts.
         A pool whose capacity does not suffice for all raises PoolFull, or waits for room."""
         futures = [self._made(*checks.parts_of(task), {}, None) for task in tasks]
-        self._scheduler.submit_all(futures)
+        self._scheduler.intake.submit_all(futures)
         return futures
 
     # Keyed tasks

@@ -7,23 +7,21 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.core.driver import Driver
-from worker_dispatcher.errors import DuplicateTask, PoolClosed
+from worker_dispatcher.errors import PoolClosed
 from worker_dispatcher.execute import catch
-from worker_dispatcher.pool_full import PoolFull
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Pool
+from worker_dispatcher.pools.base import AttemptDone, BatchDone, Pool
 from worker_dispatcher.pools.runners.task_queue import forked
 from worker_dispatcher.records import CANCELLED as STATUS_CANCELLED
-from worker_dispatcher.signals import signals_held
 from worker_dispatcher.workpool.backlog import Backlog
 from worker_dispatcher.workpool.callbacks import Callbacks
-from worker_dispatcher.workpool.calling import Item, PoolCalls, pool_here
+from worker_dispatcher.workpool.calling import pool_here
 from worker_dispatcher.workpool.control import Control
 from worker_dispatcher.workpool.future import (
     CANCELLED,
@@ -37,6 +35,7 @@ from worker_dispatcher.workpool.future import (
     TIMEOUT,
     TaskFuture,
 )
+from worker_dispatcher.workpool.intake import Intake
 from worker_dispatcher.workpool.outcome import late, result_of, task_of, verdict
 from worker_dispatcher.workpool.settings import Settings
 from worker_dispatcher.workpool.shapes import Shape
@@ -73,10 +72,8 @@ class Scheduler:
         self.closed = False
         self.error: BaseException | None = None  # why the pool cannot go on
         self.callbacks = Callbacks(name)
-        self.control = Control(self)
+        self.control, self.intake = Control(self), Intake(self)
         self.over = threading.Event()  # the workers are gone
-        self._task_numbers = itertools.count(1)
-        self._calls = PoolCalls(self.number, shape.apart)
         self.ends: deque[list[End]] = deque()  # told to nobody yet
         self._forked = forked()
         self._blocked = 0
@@ -84,72 +81,7 @@ class Scheduler:
         self.pool: Pool | None = None
         self.driver: Driver | None = None
 
-    # Taking tasks
-
-    def make(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], settings: Settings
-    ) -> TaskFuture:
-        """A future that is not submitted yet."""
-        defaults = self.settings
-        own = settings.options is not defaults.options
-        call, args = self._calls.of(function, args, defaults.options)
-        number, at = next(self._task_numbers), now()
-        future = TaskFuture(self, number, call, args, settings, at)
-        if kwargs or own or settings.deadline is not None or settings.name is not None:
-            options = (settings.options or {}) if own else None
-            future.item = Item(args, kwargs, number, settings.name, 1, options, future.stop_at)
-        return future
-
-    def submit(self, future: TaskFuture, *, block: bool | None = None, put_timeout: float | None = None) -> TaskFuture:
-        """Take a task in; raises PoolClosed, PoolFull or DuplicateTask."""
-        if threading.current_thread() is threading.main_thread():
-            with signals_held():  # an exception in the midst of it would leave it half done
-                self._submit(future, block, put_timeout)
-        else:
-            self._submit(future, block, put_timeout)
-        return future
-
-    def submit_all(self, futures: Sequence[TaskFuture]) -> None:
-        """Take tasks in, all or none, and look for workers once."""
-        self.admit(futures, None, None)
-        for future in futures:
-            self.backlog.add(future)
-        if self.driver is not None and self.driver.hungry:
-            self.driver.wake()
-
-    def call_it(self, future: TaskFuture, task_id: Any) -> None:
-        """Give a future that is not submitted yet another id than its number."""
-        future.id = task_id
-        item = future.item
-        if type(item) is tuple:
-            future.item = Item(item, {}, task_id, future.settings.name, 1, None, future.stop_at)
-        else:
-            future.item = item._replace(id=task_id)
-
-    def _submit(self, future: TaskFuture, block: bool | None, put_timeout: float | None) -> None:
-        self.admit([future], block, put_timeout)
-        driver = self.driver
-        if driver is None or not driver.hungry:
-            self.backlog.add(future)
-        elif not self._offer(driver, future):
-            self.backlog.add(future)
-            driver.nudge()
-
-    def _offer(self, driver: Driver, future: TaskFuture) -> bool:
-        """Give a task to an idle worker, if it may start at once and nothing else waits."""
-        settings = future.settings
-        waits = self.backlog.paused or self.backlog.waiting() or future.due or future.stop_at < math.inf
-        if waits or settings.limiter is not None or future.group is not None or not future.begin():
-            return False
-        self.given[future.number] = future
-        batch = Batch(future.number, (future.item,), call=future.call, timeout=settings.timeout)
-        if driver.offer(batch, self._done):
-            return True
-        del self.given[future.number]
-        future.unbegin()
-        return False
-
-    def _done(self, number: int, result: Any, started: float, ended: float, worker: int) -> None:
+    def done(self, number: int, result: Any, started: float, ended: float, worker: int) -> None:
         """A task that was offered has ended. Called by the thread that hears of it."""
         future = self.given.pop(number)  # it has no group, else it would not have been offered
         if future.finish():
@@ -160,27 +92,10 @@ class Scheduler:
         if self.driver is not None:
             self.driver.freed()
 
-    def admit(self, futures: Sequence[TaskFuture], block: bool | None, put_timeout: float | None) -> None:
-        """Take tasks in: all or none."""
+    def check_open(self) -> None:
+        """Raises PoolClosed, or what has broken the pool."""
         if not self.is_ours:
             raise PoolClosed("this pool belongs to the process that has made it; make one here")
-        with self.mutex:
-            self._check_open()
-            if self.capacity is not None:
-                self._await_room(len(futures), self.on_full == "block" if block is None else block, put_timeout)
-            ids = [future.id for future in futures]
-            for task_id in ids:
-                if task_id in self.live:
-                    raise DuplicateTask(task_id)
-            if len(ids) > 1 and len(set(ids)) < len(ids):
-                raise DuplicateTask(next(one for at, one in enumerate(ids) if one in ids[:at]))
-            if self.driver is None:
-                self._open()
-            self.submitted += len(futures)
-            for future in futures:
-                self.live[future.id] = future
-
-    def _check_open(self) -> None:
         if self.error is not None:
             raise self._broken_error() from self.error
         if self.closed:
@@ -189,20 +104,6 @@ class Scheduler:
 
     def _broken_error(self) -> BrokenExecutor:
         return self.shape.broken(f"a worker could not begin, and the pool is not usable any more: {self.error!r}")
-
-    def _await_room(self, count: int, block: bool, put_timeout: float | None) -> None:
-        capacity = self.capacity or 0
-        until = math.inf if put_timeout is None else now() + put_timeout
-        while len(self.live) + count > max(capacity, count):
-            left = until - now()
-            if not block or left <= 0:
-                self.rejected += count
-                raise PoolFull(f"the pool has {len(self.live)} tasks that have not ended; its capacity is {capacity}")
-            if self.callbacks.is_here or self.is_inside():
-                raise RuntimeError("a task of a full pool cannot wait for room in it: pass block=False")
-            with self.waiting():
-                self.changed.wait(None if left == math.inf else left)
-            self._check_open()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -215,7 +116,8 @@ class Scheduler:
 
     # Driving
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Start the driver: the pool has its first task."""
         self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size))
         self.driver = driver = Driver(pool, self.backlog, self, self, after=self._tell, longest=math.inf)
         self.backlog.away = getattr(pool, "left_behind", ())
@@ -381,6 +283,10 @@ class Scheduler:
     @contextmanager
     def blocked(self) -> Iterator[None]:
         """While a task of the pool waits for another one, its worker does not count."""
+        if self.shape.kind == "coroutine":
+            raise RuntimeError(
+                "a coroutine that waits so stops the loop, and all others: await asyncio.wrap_future(...)"
+            )
         self._stand_in(1)
         try:
             yield
@@ -393,7 +299,7 @@ class Scheduler:
             self.fit()
 
         assert self.driver is not None
-        self.driver.ask(resize)
+        self.driver.call(resize)
 
     def fit(self) -> None:
         """Have as many workers as there are to be. Called in the driver's turn."""

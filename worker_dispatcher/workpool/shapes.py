@@ -79,7 +79,14 @@ class Shape(NamedTuple):
 
         place = "worker process" if self.kind == "process" else "worker"
         environment = blas_environment(None, usable_cores(), len(slots))
-        return ProcessPool(setup, slots, method=_METHODS.get(self.method or ""), environment=environment, place=place)
+        return ProcessPool(
+            setup,
+            slots,
+            method=_METHODS.get(self.method or ""),
+            environment=environment,
+            place=place,
+            many=self.kind == "grid",
+        )
 
 
 def _nothing(item: Any) -> None:

@@ -1,0 +1,162 @@
+"""How tasks come into a pool: made, let in by its books, and handed to an idle worker or to the backlog."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.core.driver import Driver
+from worker_dispatcher.errors import DuplicateTask
+from worker_dispatcher.pool_full import PoolFull
+from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.signals import signals_held
+from worker_dispatcher.workpool.calling import Item, PoolCalls
+from worker_dispatcher.workpool.future import TaskFuture
+from worker_dispatcher.workpool.settings import Settings
+
+if TYPE_CHECKING:
+    from worker_dispatcher.workpool.scheduler import Scheduler
+
+
+class Intake:
+    """Takes tasks for a scheduler. Thread-safe: what it changes is the scheduler's, under its mutex.
+
+    An exception in the midst of it, as Ctrl-C raises one in the main thread, would leave it half done; so it waits.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._numbers = itertools.count(1)
+        self._calls = PoolCalls(scheduler.number, scheduler.shape.apart)
+
+    def make(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], settings: Settings
+    ) -> TaskFuture:
+        """A future that is not submitted yet."""
+        scheduler = self._scheduler
+        defaults = scheduler.settings
+        own = settings.options is not defaults.options
+        call, args = self._calls.of(function, args, defaults.options)
+        number = next(self._numbers)
+        future = TaskFuture(scheduler, number, call, args, settings, now())
+        if kwargs or own or settings.deadline is not None or settings.name is not None:
+            options = (settings.options or {}) if own else None
+            future.item = Item(args, kwargs, number, settings.name, 1, options, future.stop_at)
+        return future
+
+    @staticmethod
+    def call_it(future: TaskFuture, task_id: Any) -> None:
+        """Give a future that is not submitted yet another id than its number."""
+        future.id, item = task_id, future.item
+        if type(item) is tuple:
+            future.item = Item(item, {}, task_id, future.settings.name, 1, None, future.stop_at)
+        else:
+            future.item = item._replace(id=task_id)
+
+    def submit(self, future: TaskFuture, *, block: bool | None = None, put_timeout: float | None = None) -> TaskFuture:
+        """Take a task in; raises PoolClosed, PoolFull or DuplicateTask."""
+        self._take([future], self._submit, block, put_timeout)
+        return future
+
+    def submit_all(self, futures: Sequence[TaskFuture]) -> None:
+        """Take tasks in, all or none, and look for workers once."""
+        self._take(futures, self._submit_all, None, None)
+
+    def _take(
+        self,
+        futures: Sequence[TaskFuture],
+        submit: Callable[[Sequence[TaskFuture]], None],
+        block: bool | None,
+        put_timeout: float | None,
+    ) -> None:
+        held = signals_held() if threading.current_thread() is threading.main_thread() else nullcontext()
+        scheduler = self._scheduler
+        if scheduler.capacity is None:
+            with held:
+                submit(futures)
+            return
+        block = scheduler.on_full == "block" if block is None else block
+        until = math.inf if put_timeout is None else now() + put_timeout
+        while True:
+            try:
+                with held:
+                    submit(futures)
+                return
+            except PoolFull:
+                if not block or now() >= until or len(futures) > scheduler.capacity:
+                    scheduler.rejected += len(futures)
+                    raise
+            self._await_room(len(futures), until)  # out of the block: a wait that can be interrupted
+
+    def _submit(self, futures: Sequence[TaskFuture]) -> None:
+        (future,) = futures
+        self._admit(futures)
+        scheduler, driver = self._scheduler, self._scheduler.driver
+        if driver is None or not driver.hungry:
+            scheduler.backlog.add(future)
+        elif not self._offer(driver, future):
+            scheduler.backlog.add(future)
+            driver.nudge()
+
+    def _submit_all(self, futures: Sequence[TaskFuture]) -> None:
+        self._admit(futures)
+        scheduler, driver = self._scheduler, self._scheduler.driver
+        for future in futures:
+            scheduler.backlog.add(future)
+        if driver is not None and driver.hungry:
+            driver.wake()
+
+    def _offer(self, driver: Driver, future: TaskFuture) -> bool:
+        """Give a task to an idle worker, if it may start at once and nothing else waits."""
+        settings, scheduler = future.settings, self._scheduler
+        backlog = scheduler.backlog
+        waits = backlog.paused or backlog.waiting() or future.due or future.stop_at < math.inf
+        if waits or settings.limiter is not None or future.group is not None or not future.begin():
+            return False
+        scheduler.given[future.number] = future
+        batch = Batch(future.number, (future.item,), call=future.call, timeout=settings.timeout)
+        if driver.offer(batch, scheduler.done):
+            return True
+        del scheduler.given[future.number]
+        future.unbegin()
+        return False
+
+    def _admit(self, futures: Sequence[TaskFuture]) -> None:
+        """Write tasks into the books: all or none."""
+        scheduler = self._scheduler
+        with scheduler.mutex:
+            scheduler.check_open()
+            self._check_room(len(futures))
+            live, fresh = scheduler.live, set[Any]()
+            for future in futures:
+                while future.id in live and future.id == future.number:  # somebody has chosen that for an id
+                    self.call_it(future, next(self._numbers))
+                if future.id in live or future.id in fresh:
+                    raise DuplicateTask(future.id)
+                if len(futures) > 1:
+                    fresh.add(future.id)
+            if scheduler.driver is None:
+                scheduler.open()
+            scheduler.submitted += len(futures)
+            for future in futures:
+                live[future.id] = future
+
+    def _check_room(self, count: int) -> None:
+        scheduler, capacity = self._scheduler, self._scheduler.capacity
+        if capacity is not None and len(scheduler.live) + count > capacity:
+            left = len(scheduler.live)
+            raise PoolFull(f"the pool has {left} tasks that have not ended, and a capacity of {capacity}")
+
+    def _await_room(self, count: int, until: float) -> None:
+        scheduler, capacity = self._scheduler, self._scheduler.capacity or 0
+        if scheduler.callbacks.is_here or scheduler.is_inside():
+            raise RuntimeError("a task of a full pool cannot wait for room in it: pass block=False")
+        with scheduler.changed, scheduler.waiting():
+            while len(scheduler.live) + count > capacity and (left := until - now()) > 0:
+                scheduler.check_open()
+                scheduler.changed.wait(None if left == math.inf else left)
