@@ -1,4 +1,4 @@
-"""The command `worker-dispatcher`, also as `python -m worker_dispatcher`; floor 5.
+"""The command `worker-dispatcher`, also as `python -m worker_dispatcher`; floor 6.
 
     main ── commands/, a module each: run  load  report  compare  options  doctor  demo
               |
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all_was_said(given: argparse.Namespace) -> bool:
-    """False, and a line about it, where standard output did not take all: a full disk, a closed descriptor."""
+    """False where standard output did not take all (a full disk, a closed descriptor), which is said on standard error."""
     if reason := reason_lost(sys.stdout):
         tell(given.command, f"not all could be printed, standard output: {reason}")
     return not reason

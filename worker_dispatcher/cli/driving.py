@@ -38,7 +38,7 @@ def drive(
     opening()
     with held(
         run.interrupt, last=given.is_program
-    ) as pressed:  # from before its start until all is written: no press finds a gap
+    ) as pressed:  # from before its start until all is written, so that no Ctrl-C is lost
         error = _error_of(run)
         written.log(run)
         spool.close()
@@ -57,13 +57,13 @@ def drive(
         say(f"written: {', '.join(written.files)}")
     if error is not None:
         if not isinstance(error, WorkerDispatcherError | OSError | BadLine):
-            raise error  # nobody foresaw it: its traceback is wanted
+            raise error  # an unforeseen error: its traceback is wanted
         tell(given.command, f"{error}; {_how_far(run)}")
     return BAD if error is not None or written.problems else _judged(run, given, report)
 
 
 def _light(config: Mapping[str, Any], given: argparse.Namespace, written: Written) -> tuple[Spool, Run]:
-    """A run that keeps of results what the outputs need, and in memory what is short of that."""
+    """A run that keeps of its results what the outputs need: what is short in memory, the rest in a file."""
     from worker_dispatcher.cli.spool import Spool
     from worker_dispatcher.reports.keeping import brief, for_json
 
@@ -93,7 +93,7 @@ def _made(config: Mapping[str, Any], command: str) -> Run:
 
 
 def _error_of(run: Run) -> BaseException | None:
-    """Drive; what that raised."""
+    """Drive the run; returns what that raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TaskFailuresWarning)  # a command says it in its own words
         try:

@@ -22,15 +22,17 @@ class CannotRun(Exception):
 
 
 def end_with(code: int) -> int:
-    """The program is about to end with this code: a Ctrl-C that comes now makes no other of it. In the main thread."""
+    """The program is about to end with this code, which a Ctrl-C that comes now does not change. In the main thread."""
     if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
-        signal.signal(signal.SIGINT, lambda *_: os._exit(code))  # the user's own threads may hold up the end for ever
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # from then on handlers are taken away
+        signal.signal(
+            signal.SIGINT, lambda *_: os._exit(code)
+        )  # threads of the user may keep the interpreter from its end for ever
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # after that the interpreter takes handlers away
     return code
 
 
 def tell(command: str | None, text: str) -> None:
-    """Say something on standard error, where it is in nobody's way."""
+    """Say something on standard error, apart from what the command prints."""
     say(f"worker-dispatcher{f' {command}' if command else ''}: {text}", file=sys.stderr)
 
 
@@ -62,9 +64,8 @@ def interruptible() -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def held(ask: Callable[[], None] = lambda: None, *, last: bool = False) -> Iterator[Callable[[], bool]]:
-    """What is done inside is done to its end: Ctrl-C calls `ask`, as often as it is pressed. Gives whether it was.
-
-    last: it is what the program does last; once Ctrl-C was pressed, it is heard no more until `end_with`."""
+    """What is inside runs to its end: each Ctrl-C calls `ask` instead of raising. Gives a function that tells whether
+    there was one. last: the program does nothing after it; further presses then do nothing until `end_with`."""
     pressed = False
 
     def press() -> None:

@@ -45,8 +45,8 @@ def _asked(given: argparse.Namespace) -> dict[str, str]:
 
 
 def refuse_early(given: argparse.Namespace) -> None:
-    """Before anything starts: a run of an hour shall not end in a folder that is not there, or in the file that its
-    tasks came from. CannotRun."""
+    """Raise CannotRun, before anything starts, for outputs that cannot be written, such as to a folder that is not
+    there, or to the file that the tasks come from."""
     taken = {
         os.path.realpath(path): name for name in _INPUTS if (path := getattr(given, name, None)) not in (None, "-")
     }
@@ -87,7 +87,7 @@ class Written:
         return self._paths.get("log")
 
     def log(self, run: Run) -> None:
-        """Write the log, if it is wanted: it takes nothing but the records, so that nothing else can cost it."""
+        """Write the log, if it is wanted. It is made of the records alone, so that no error in a report can cost it."""
         if "log" in self._paths:
             self._write("log", lambda path: self._write_log(run, path))
 

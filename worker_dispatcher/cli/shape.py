@@ -50,7 +50,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_checks(given: argparse.Namespace) -> None:
-    """CannotRun, before anything starts, for what is no check."""
+    """Raise CannotRun, before anything starts, for what is no check."""
     if not given.check:
         return
     from worker_dispatcher.reports.check import expect_checks
@@ -73,7 +73,7 @@ def shape(given: argparse.Namespace, most: int | None, option: str) -> tuple[dic
 
 
 def given_of(given: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Those of the options that were typed: the others are the config's to decide."""
+    """Those of the options that were typed; the others keep the defaults of the config."""
     return {name: value for name in names if (value := getattr(given, name)) is not None}
 
 

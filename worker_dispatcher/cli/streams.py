@@ -1,4 +1,4 @@
-"""Standard output and error while a command runs: what cannot be written is found out, and fails no task."""
+"""Standard output and error while a command runs: a failed write fails no task, and is reported at the end."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.system import close_all, readable, writable
 
-LAST_WORDS = 19  # the kind of a frame of one part: why a process cannot go on; all others are their users' affair
+LAST_WORDS = (
+    19  # the kind of a frame of one part: why a process cannot go on; other kinds are up to the user of a channel
+)
 
 _HEAD = struct.Struct("<IHHQ")  # mark and kind, descriptors, parts, bytes after this head
 _MARK = 0x57440000  # in every head: a task that writes to a descriptor it does not own is noticed

@@ -23,7 +23,7 @@ from worker_dispatcher.clock import read_zone
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel
 from worker_dispatcher.osproc.interpreter import inherit, start_with
 
-_SOCKET, _STATUS, _ORDER = 3, 4, 5  # where a worker finds its descriptors
+_SOCKET, _STATUS, _SPEC = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
 _WORDS_MOST = 500  # characters
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -48,8 +48,8 @@ def threads_told() -> dict[str, str]:
 
 
 def import_entry(spec: dict[str, Any]) -> Any:
-    """The function that a worker runs. What it will need is imported before it, as far as it can be: why it cannot,
-    they say best who need it."""
+    """The function that a worker runs. Modules that it will need are imported first; one that cannot be imported is
+    skipped here, and its error comes where it is used."""
     global told_of_threads
     if "numpy" not in sys.modules:
         told_of_threads = threads_told()
@@ -61,8 +61,8 @@ def import_entry(spec: dict[str, Any]) -> Any:
 
 
 def prepare(spec: dict[str, Any]) -> Callable[[int, int], Any]:
-    """What all workers of a spec have in common; the function that they run. In the process they are forked from it
-    is done once: a new process pays dearly for all it touches."""
+    """Set what all workers of a spec have in common; returns the function that they run. The process they are forked
+    from does it once: each page of memory that a fork changes has to be copied."""
     if spec["site"] and not _site_ran:
         _run_site()
     elif spec["builtins"] and not hasattr(builtins, "exit"):
@@ -136,7 +136,7 @@ def shuffle() -> None:
 
 
 def forget_signals() -> None:
-    """What a forked process has to leave off of its parent's ways with signals."""
+    """Undo in a forked process what its parent has set for signals."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -144,7 +144,7 @@ def forget_signals() -> None:
 
 
 def forget_ends() -> None:
-    """What a forked process has to leave off of its parent's plans for its end."""
+    """Undo in a forked process what its parent has registered for its own end."""
     atexit._clear()
     if (shared := sys.modules.get("multiprocessing.util")) is not None:
         atexit.register(shared._run_finalizers)  # each looks whether it was made in this process
@@ -171,7 +171,7 @@ def exec_fresh(spec: dict[str, Any], fds: list[int], spec_fd: int) -> None:
     """Like `become`, in a new interpreter that shares nothing with this one. spec_fd: the file that it stands in. Never
     returns."""
     _settle_in(spec, [*fds, spec_fd])
-    for fd in (_SOCKET, _STATUS, _ORDER):
+    for fd in (_SOCKET, _STATUS, _SPEC):
         os.set_inheritable(fd, True)
     command = [spec["executable"], *spec["flags"], "-c", _FRESH]
     start_with(lambda variables: os.execve(command[0], command, variables), spec["environment"], *spec["seed"])
@@ -191,7 +191,7 @@ def _begin(spec: dict[str, Any]) -> None:
 def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
     """In a new program: the real, effective and saved ids of the parent. Such a program begins with the effective ids
     as the saved ones; others come back only from the real ones. What may not come back is lost, as in any program that
-    a program starts: nothing is run with rights that its parent has laid down."""
+    a program starts: nothing is run with rights that its parent has given up."""
     for take, ids in ((os.setresgid, gids), (os.setresuid, uids)):
         with contextlib.suppress(PermissionError):
             take(*ids)
@@ -211,11 +211,11 @@ def _settle_in(spec: dict[str, Any], fds: list[int]) -> None:
     edges = [*sorted({2, *fds}), 1 << 20]
     for low, above in itertools.pairwise(edges):  # what the server holds goes first, so that a low limit is enough
         os.closerange(low + 1, above)
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _ORDER + 1) for fd in fds]
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _SPEC + 1) for fd in fds]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for fd, at in zip(high, (_SOCKET, _STATUS, 1, 2, _ORDER), strict=False):
+    for fd, at in zip(high, (_SOCKET, _STATUS, 1, 2, _SPEC), strict=False):
         os.dup2(fd, at, inheritable=at < 3)
-    os.closerange(_STATUS + 1 if len(fds) == 4 else _ORDER + 1, 1 << 20)
+    os.closerange(_STATUS + 1 if len(fds) == 4 else _SPEC + 1, 1 << 20)
     os.umask(spec["umask"])
     try:
         os.chdir(spec["folder"])

@@ -92,7 +92,7 @@ class _ForkServer:
         """End a server that says nothing, if it is still the one in use."""
         with self._lock:
             if self._is_here() and self._pid == pid:
-                self._bury(at_once=True)
+                self._end_server(at_once=True)
 
     def _is_here(self) -> bool:
         """True if there is a server that this very process has started, and its socket is still what we think it is:
@@ -106,8 +106,8 @@ class _ForkServer:
         return False
 
     def _ask(self, kind: int, parts: list[bytes], fds: list[int]) -> bool:
-        """Say something to the server; if it cannot be said at once it never will, and the server is buried. Raises
-        Crowded where there is no room for the descriptors for longer than a moment."""
+        """Send a frame to the server. Where it does not go at once it never will: the server is ended, and False
+        returned. Raises Crowded where there is no room for the descriptors for longer than a moment."""
         assert self._control is not None
         try:
             self._control.send_soon(kind, parts, fds, _LAST_BREATH)
@@ -115,7 +115,7 @@ class _ForkServer:
                 return True
         except Gone:
             pass
-        self._bury()
+        self._end_server()
         return False
 
     def _launch(self, module: str, identity: Identity) -> None:
@@ -164,7 +164,7 @@ class _ForkServer:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGCONT)  # whoever has been stopped would stand there for ever
 
-    def _bury(self, *, at_once: bool = False) -> None:
+    def _end_server(self, *, at_once: bool = False) -> None:
         """Close the connection to a server that ends, or has to, and wait for its end."""
         assert self._control is not None
         self._control.close()
@@ -194,7 +194,7 @@ class _ForkServer:
             self._retired.remove(pid)
 
     def forget(self) -> None:
-        """In a forked child: the server is another process's, and so is whoever holds the lock."""
+        """In a forked child: the server is the parent's, and so is the thread that may hold the lock."""
         self._lock = threading.Lock()
         self._retired = []
         if self._control is not None:

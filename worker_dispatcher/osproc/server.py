@@ -109,7 +109,7 @@ class _Server:
             self._drop(fd)
 
     def _become(self, groups: list[int], gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
-        """Be who the parent is by now. Whoever was started before could not be ended any more."""
+        """Take the ids that the parent has by now. A server with workers ends: it could not kill these any more."""
         if self._pools:
             raise SystemExit
         if 0 in os.getresuid():

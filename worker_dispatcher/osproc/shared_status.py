@@ -69,8 +69,8 @@ class SharedStatus:
             self.deadline[slot] = math.inf
 
     def end_lost(self) -> NoReturn:
-        """In the worker: end it, whose channel code of the user has taken from it; and say so where no exit code of
-        the user's can be mistaken for it."""
+        """In a worker whose channel was closed or replaced by code of the user: end the process. LOST says why, since
+        an exit code could be the user's."""
         self.end[0] = LOST
         os._exit(1)
 

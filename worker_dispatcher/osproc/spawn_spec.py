@@ -84,7 +84,7 @@ def status_of_this_thread() -> dict[str, str]:
 
 
 def identity_of(status: Mapping[str, str]) -> Identity:
-    """Who this thread is and what it may do: all that what it starts has from it, and could not have from another."""
+    """Who this thread is and what it may do: what a process inherits from the thread that starts it, and only so."""
     root = os.stat("/")
     try:
         with open("/proc/thread-self/oom_score_adj", "rb", buffering=0) as file:
@@ -103,7 +103,7 @@ def identity_of(status: Mapping[str, str]) -> Identity:
 
 
 def as_file(value: Any) -> int:
-    """A descriptor of nameless pages that hold a value, marshalled: nobody waits for anybody to read them."""
+    """A descriptor of nameless pages that hold a value, marshalled. Unlike a pipe, they wait for no reader."""
     fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC))
     try:
         data = memoryview(marshal.dumps(value))
@@ -141,7 +141,7 @@ def _warning_filters() -> list[Any] | None:
 
 @functools.lru_cache(maxsize=1)
 def _told(filters: tuple[Any, ...]) -> list[Any]:
-    """Those that `warnings` could use, too. They are the same from call to call, most of the time."""
+    """Those that `warnings` can use, in that form. Cached: most of the time they are the same from call to call."""
     told: list[Any] = []
     for one in filters:
         try:

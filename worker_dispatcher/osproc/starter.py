@@ -64,7 +64,7 @@ class Process:
 
     @property
     def ending(self) -> bool:
-        """True once it is past doing anything, if not at its end."""
+        """True once its end has begun: it runs no code any more."""
         return self.ended or (self.pid is not None and exiting(self.pid))
 
     @property
@@ -176,7 +176,7 @@ class ServerStarter:
         return news
 
     def give_up(self) -> RunError:
-        """The server is silent: end it, and speak to it no more. What to tell of it."""
+        """The server is silent: end it, and close the connection. Returns the error to be raised."""
         self._channel.close()
         forkserver.give_up(self._server)
         self.due = math.inf
@@ -186,8 +186,8 @@ class ServerStarter:
         )
 
     def reconnect(self) -> None:
-        """After Gone: speak to a new fork server. What the old one had started has ended with it. A program that is no
-        server may only have closed its connection, and stay."""
+        """After Gone: connect to a new fork server. The old one has ended with all that it had started; it is killed
+        all the same, since a program that is no server may only have closed its connection."""
         self._channel.close()
         forkserver.give_up(self._server)
         self._processes.clear()
