@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all_was_said(given: argparse.Namespace) -> bool:
-    """False where standard output did not take all (a full disk, a closed descriptor), which is said on standard error."""
+    """False where standard output did not take all: a full disk, a closed descriptor. Standard error says so."""
     if reason := reason_lost(sys.stdout):
         tell(given.command, f"not all could be printed, standard output: {reason}")
     return not reason

@@ -26,7 +26,7 @@ def end_with(code: int) -> int:
     if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
         signal.signal(
             signal.SIGINT, lambda *_: os._exit(code)
-        )  # threads of the user may keep the interpreter from its end for ever
+        )  # the user's threads may keep the interpreter alive
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # after that the interpreter takes handlers away
     return code
 
