@@ -1,6 +1,6 @@
 """The guard: the only place where code of the user is called; floor 2.
 
-Whatever user code does short of ending the process comes back as a value: `attempt` for a task,
+Whatever user code does short of ending the process comes back as a value: `run_tasks` for tasks,
 `catch` for everything else (loading, packing, iterating, callbacks, truth values).
 """
 

@@ -24,9 +24,7 @@ class CannotRun(Exception):
 def end_with(code: int) -> int:
     """The program is about to end with this code, which a Ctrl-C that comes now does not change. In the main thread."""
     if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
-        signal.signal(
-            signal.SIGINT, lambda *_: os._exit(code)
-        )  # the user's threads may keep the interpreter alive
+        signal.signal(signal.SIGINT, lambda *_: os._exit(code))  # the user's threads may keep the interpreter alive
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # after that the interpreter takes handlers away
     return code
 

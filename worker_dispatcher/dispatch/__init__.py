@@ -26,7 +26,7 @@
 Threads: `start` drives in the caller's thread, and has no other of its own. `launch` drives in one helper thread.
 An iterable without a length is advanced in the caller's thread, and the driver gets a helper thread, so that a
 `next()` that blocks holds up no deadline; a launched run draws in a thread of its own, which it can leave behind. The
-Records is written by the driving thread only; from other threads and signal handlers come only `stop`, `wake` and
+records are written by the driving thread only; from other threads and signal handlers come only `stop`, `wake` and
 the hand-over of drawn items (IteratorFeed, under its lock).
 
 The room promises: each task that was drawn is completed exactly once, in whatever way the run ends; what was done stays

@@ -16,7 +16,7 @@ from worker_dispatcher.reports.verdict import cause_of_log, no_success
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
 _HEAD = "Traceback (most recent call last):"
 _NOT_OURS = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+|worker_dispatcher)[/\\]|^<frozen")
-_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\]\d+\.py$")  # what a notebook calls a cell, by a report of its text
+_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\]\d+\.py$")  # what a notebook calls a cell, by a digest of its text
 _SLASH = re.compile(r"[/\\]")
 # How urllib, httpx, requests and aiohttp begin to say that a response had a status that is an error.
 _STATUS = re.compile(r"(?:HTTP Error |(?:Client|Server) error '|Redirect response ')?([1-5]\d\d)(?=[: ,])")
