@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -241,6 +242,12 @@ def test_each_module_is_in_a_room_that_has_a_floor(module: Module) -> None:
 
 
 @in_every_module
+def test_a_room_that_names_its_floor_names_the_right_one(module: Module) -> None:
+    told = re.search(r"\bfloor (\d)", (ast.get_docstring(module.tree) or "").lower())
+    assert told is None or int(told[1]) == FLOORS[module.room], f"{module.path} says floor {told[1]}"
+
+
+@in_every_module
 def test_imports_go_only_down_the_floors(module: Module) -> None:
     wrong = []
     for line, dotted in imported_names(module):
@@ -398,6 +405,7 @@ def test_files_and_functions_are_short_enough_to_be_read(module: Module) -> None
     ("path", "source", "rule"),
     [
         ("attic/x.py", "", test_each_module_is_in_a_room_that_has_a_floor),
+        ("clock.py", "'''Time; floor 1.'''", test_a_room_that_names_its_floor_names_the_right_one),
         ("clock.py", "from worker_dispatcher import errors", test_imports_go_only_down_the_floors),
         ("clock.py", "from .errors import ConfigError", test_imports_go_only_down_the_floors),
         ("retry.py", "def f():\n    import worker_dispatcher.worker_died", None),

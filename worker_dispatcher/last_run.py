@@ -1,4 +1,4 @@
-"""start(), launch() and the getters; floor 5.
+"""start(), launch() and the getters; floor 6.
 
 The only module-level state: the run that finished last, of each thread and of the process.
 """

@@ -1,4 +1,4 @@
-"""find_max_rate: the highest rate at which a service still holds its objectives; floor 5."""
+"""find_max_rate: the highest rate at which a service still holds its objectives; floor 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report, check and compare as users call them: of the last run, where nothing else is named; floor 5."""
+"""report, check and compare as users call them: of the last run, where nothing else is named; floor 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module in which 1.x kept everything, for programs that import from it; floor 5."""
+"""The module in which 1.x kept everything, for programs that import from it; floor 6."""
 
 from __future__ import annotations
 
