@@ -87,6 +87,7 @@ class Driver:
     _again, each a single step. From handlers of signals: `stop`, `ask` and `wake` only.
     hungry: a worker would begin another task at once. What is added to the source while it is false is found by a turn
     that comes anyway.
+    wakes_at: until when `run` sleeps (monotonic). What is added to the source for later is found by that turn.
     after: called when a turn is over, by the thread that has made it. longest: seconds that `run` may sleep.
     """
 
@@ -106,7 +107,7 @@ class Driver:
         self._turning = threading.Lock()
         self._turner = 0  # the thread that is in a turn
         self._again = self.hungry = self._closed = False
-        self._wakes_at = -math.inf  # until when `run` sleeps
+        self.wakes_at = math.inf
         self._going: Callable[[], bool] = lambda: True
         self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
         self._waiting: dict[int, AttemptDone] = {}  # the last attempt of tasks that will have, or have, another
@@ -143,7 +144,8 @@ class Driver:
             with self._turning:
                 self._again = False
                 self._turner = threading.get_ident()
-                due = self._wakes_at = self._turn()
+                self.wakes_at = math.inf  # what comes from now on need not have been seen
+                due = self.wakes_at = self._turn()
                 self._turner = 0
             self._after()
             if due < 0:
@@ -182,7 +184,7 @@ class Driver:
             finally:
                 self._turner = 0
                 self._turning.release()
-            if due < self._wakes_at:
+            if due < self.wakes_at:
                 self._pool.wake()
             self._after()
 
@@ -201,7 +203,7 @@ class Driver:
                 self.nudge()
         else:
             return False
-        if taken and batch.timeout is not None and pool.due < self._wakes_at:
+        if taken and batch.timeout is not None and pool.due < self.wakes_at:
             pool.wake()
         return taken
 

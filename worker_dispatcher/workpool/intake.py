@@ -97,8 +97,12 @@ class Intake:
         (future,) = futures
         self._admit(futures)
         scheduler, driver = self._scheduler, self._scheduler.driver
-        if driver is None or not driver.hungry:
+        if driver is None:
             scheduler.backlog.add(future)
+        elif future.due or not driver.hungry:
+            scheduler.backlog.add(future)
+            if (future.due or future.stop_at) < driver.wakes_at:
+                driver.nudge()
         elif not self._offer(driver, future):
             scheduler.backlog.add(future)
             driver.nudge()
@@ -108,7 +112,7 @@ class Intake:
         scheduler, driver = self._scheduler, self._scheduler.driver
         for future in futures:
             scheduler.backlog.add(future)
-        if driver is not None and driver.hungry:
+        if driver is not None and (driver.hungry or scheduler.backlog.next_due() < driver.wakes_at):
             driver.wake()
 
     def _offer(self, driver: Driver, future: TaskFuture) -> bool:
