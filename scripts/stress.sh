@@ -58,7 +58,7 @@ round_lowest() (
     lowest="lowest of: $(cksum <pyproject.toml)"
     if [ "$(cat .venv-lowest/lowest 2>/dev/null)" != "$lowest" ]; then
         "$ENV_PYTHON" -m pip install --quiet --disable-pip-version-check uv
-        "$ENV_PYTHON" -m uv pip install --quiet --python "$ENV_PYTHON" --resolution lowest-direct --editable '.[test]'
+        "$ENV_PYTHON" -m uv pip install --quiet --python "$ENV_PYTHON" --upgrade --resolution lowest-direct --editable '.[test]'
         printf '%s\n' "$lowest" >.venv-lowest/lowest
     fi
     "$ENV_PYTHON" -m ruff check . && "$ENV_PYTHON" -m ruff format --check . && "$ENV_PYTHON" -m mypy || return 1

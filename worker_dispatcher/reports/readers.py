@@ -179,7 +179,8 @@ class RecordsReader:
         every = np.ones(len(self._records), np.int_)
         for task_id, attempts in self._records.attempts.items():
             every[task_id - 1] = attempts
-        return every[self._at[places]]
+        found: NDArray[np.int_] = every[self._at[places]]
+        return found
 
     def workers(self, places: _Places) -> list[Any]:
         numbers = self._worker[places]

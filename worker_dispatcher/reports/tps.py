@@ -107,7 +107,7 @@ def _peak(rows: Rows, average: float, cut: Intervals | None, lines: _Lines) -> d
     lines.peaks(rows, threshold)
     found = find_peak(rows, threshold)
     if found is not None:
-        begin = np.array([found.started_at])  # whole seconds stay whole
+        begin: Any = np.array([found.started_at])  # whole seconds stay whole
         return Intervals.between(rows, begin, begin + found.length).summary(0)
     return cut.summary(list(peaks)[-1]) if cut and peaks else {}
 
