@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pooled import gate as gate
+from pooled import kind as kind
+from pooled import new_pool as new_pool
 from staging import SHAPES, Notes, Shape
 
 import worker_dispatcher

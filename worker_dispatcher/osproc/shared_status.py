@@ -31,6 +31,8 @@ _WORDS = 2  # before the rows
 class SharedStatus:
     """HALT and `slots` rows. In shared pages (`fd` >= 0) or, for threads of this process, in private ones."""
 
+    grace = 0.0  # see Marks
+
     def __init__(self, slots: int, fd: int = -1) -> None:
         rows = [_WORD * (_WORDS + nth * slots) for nth in range(5)]
         self.fd = fd

@@ -318,6 +318,9 @@ class Pool(Protocol):
         """From now on, have so many threads or coroutines in each process, in order; in threads: the sum. Returns at
         once. Workers that are too many take nothing more, and leave once what they have begun has ended."""
 
+    def runs(self, task_id: int) -> bool:
+        """A task that the pool has has begun."""
+
     def ask_to_stop(self, task_id: int) -> bool:
         """If a task runs, tell it that nobody wants its result, which it may ask for; False if it does not run."""
 

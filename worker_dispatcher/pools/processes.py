@@ -338,6 +338,9 @@ class ProcessPool:
             raise ValueError(f"each process of this pool has one slot, not {max(slots)}")
         self._supervisor.resize(list(slots))
 
+    def runs(self, task_id: int) -> bool:
+        return any(handle.runs(task_id) for handle in self._handles)
+
     def ask_to_stop(self, task_id: int) -> bool:
         return any(handle.ask_to_stop(task_id) for handle in self._handles)
 

@@ -211,14 +211,20 @@ class ThreadPool:
         self._breath = breath(self._setup, self._size)
         self._runner.resize(self._size)
 
-    def ask_to_stop(self, task_id: int) -> bool:
+    def _slot_of(self, task_id: int) -> Slot | None:
+        """Where a task runs."""
         self._handed.book(self._held)
         seq = self._held.seq_of(task_id)
-        for slot in self._slots if seq else ():
-            if slot.running[0] == seq:
-                slot.unwanted[0] = seq
-                return True
-        return False
+        return next((slot for slot in self._slots if slot.running[0] == seq), None) if seq else None
+
+    def runs(self, task_id: int) -> bool:
+        return self._slot_of(task_id) is not None
+
+    def ask_to_stop(self, task_id: int) -> bool:
+        slot = self._slot_of(task_id)
+        if slot is not None:
+            slot.unwanted[0] = slot.running[0]
+        return slot is not None
 
     def kill(self, task_id: int) -> None:
         self._doomed.add(task_id)

@@ -67,11 +67,11 @@ class PoolCalls:
     """The functions of a pool: the same object for the same function, which goes once to each worker process.
 
     What is not just code may have changed since the last time, and goes with each task: a bound method, an object with
-    __call__. apart: workers have processes of their own. Thread-safe: each step is a single one.
+    __call__. Thread-safe: each step is a single one.
     """
 
-    def __init__(self, pool: int, apart: bool) -> None:
-        self._pool, self._apart = pool, apart
+    def __init__(self, pool: int, kind: str) -> None:
+        self._pool, self._kind = pool, kind
         self._kept: OrderedDict[tuple[int, int], PoolCall] = OrderedDict()
 
     def of(
@@ -81,7 +81,9 @@ class PoolCalls:
         found = self._kept.get((id(function), id(options)))
         if found is not None and found.function is function:
             return found, args
-        if self._apart and not _is_code(function):
+        if self._kind == "coroutine":
+            _expect_coroutine(function)
+        if self._kind in ("process", "grid") and not _is_code(function):
             function, args = apply, (function, *args)
             return self.of(function, args, options)
         about = About(_NONE if options is None else options, self._pool)
@@ -96,6 +98,17 @@ def _is_code(function: Any) -> bool:
     if isinstance(function, BuiltinFunctionType):
         return isinstance(function.__self__, (ModuleType, type(None)))
     return isinstance(function, (FunctionType, type, partial))
+
+
+def _expect_coroutine(function: Any) -> None:
+    """Raises ConfigError for a function that would stop all the coroutines of a loop."""
+    from worker_dispatcher.config.signature import is_coroutine_function
+    from worker_dispatcher.errors import ConfigError  # workers need neither
+
+    if not is_coroutine_function(function):
+        expected = f"expected a coroutine function (async def), got {function!r}"
+        why = "a plain one would stop the others; kind='thread' takes both"
+        raise ConfigError([("fn", f"{expected}: {why}")], "a call of a pool of coroutines")
 
 
 _current: ContextVar[tuple[Callable[..., Any], About, int, Any]] = ContextVar("worker_dispatcher.current_task")
@@ -138,7 +151,7 @@ class CurrentTask:
         """Seconds until the timeout of this attempt or the deadline of the task, whichever comes first; infinite
         without either, negative once it has passed."""
         marks = self._marks
-        ends = math.inf if marks is None or marks.running[0] != self._seq else float(marks.deadline[0])
+        ends = math.inf if marks is None or marks.running[0] != self._seq else float(marks.deadline[0]) - marks.grace
         return min(ends, self._expires) - now()
 
     def cancelled(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.workpool.future import Task
-from worker_dispatcher.workpool.settings import SETTINGS, seconds, whole
+from worker_dispatcher.workpool.settings import POOL_DEFAULT, SETTINGS, seconds, whole
 from worker_dispatcher.workpool.shapes import KINDS
 
 GROUP_NAMES = ("name", "max_workers", "deadline", "fail_fast", *SETTINGS)
@@ -107,10 +107,9 @@ def _unhashable(task_id: Any) -> str | None:
 
 def settings_in(task: Task) -> dict[str, Any]:
     """What a Task says of itself, as arguments of `schedule`."""
-    names = ("id", "name", "delay", "timeout", "retries", "backoff", "retry_on", "priority", "options")
-    own = {name: getattr(task, name) for name in names if getattr(task, name) is not None or name == "timeout"}
-    # One that is spent expires at once, unstarted.
-    return {**own, "deadline": 1e-9 if task.deadline == 0.0 else task.deadline}
+    names = ("delay", "deadline", "timeout", "retries", "backoff", "retry_on", "priority", "options")
+    own = {name: getattr(task, name) for name in names if getattr(task, name) is not POOL_DEFAULT}
+    return own | {name: value for name, value in (("id", task.id), ("name", task.name)) if value is not None}
 
 
 def parts_of(task: Any) -> tuple[Any, Iterable[Any], Mapping[str, Any] | None]:
@@ -119,5 +118,5 @@ def parts_of(task: Any) -> tuple[Any, Iterable[Any], Mapping[str, Any] | None]:
         return task, (), None
     if not isinstance(task, tuple) or not 1 <= len(task) <= 3:
         raise ConfigError([("tasks", f"expected a Task or (fn, args, kwargs), got {task!r}")], "schedule_many()")
-    fn, args, kwargs = (*task, (), None)[:3] if len(task) < 3 else task
-    return (fn, args, kwargs) if len(task) != 1 else (fn, (), None)
+    fn, args, kwargs = task + ((), None)[len(task) - 1 :]
+    return fn, args, kwargs

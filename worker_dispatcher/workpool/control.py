@@ -76,12 +76,18 @@ class Control:
         pool = scheduler.pool
         assert pool is not None
         begun = pool.ask_to_stop(number)
+        return self._end(future, CANCELLED, kill=kill or not begun)
+
+    def _end(self, future: TaskFuture, state: str, *, kill: bool) -> bool:
+        """In the driver's turn: tell the end of a task that the workers have, and have them give it up."""
+        scheduler, number = self._scheduler, future.number
+        scheduler.left.add(number)  # before its end: a worker's thread that comes to it first takes it out
         if not future.finish():
+            scheduler.left.discard(number)
             return False
-        scheduler.left.add(number)
-        if kill or not begun:
-            pool.kill(number)
-        scheduler.ends.append([(future, CANCELLED, None, None)])
+        if kill and scheduler.pool is not None:
+            scheduler.pool.kill(number)
+        scheduler.ends.append([(future, state, None, None)])
         return True
 
     def rescue(self, *, running: bool) -> list[Task]:
@@ -91,20 +97,21 @@ class Control:
             futures = list(scheduler.live.values())
         for future in futures:
             task = task_of(future)
-            if self.withdraw(future, RESCUED) or (running and self._in_turn(partial(self._rescue_given, future))):
+            if self.withdraw(future, RESCUED) or self._in_turn(partial(self._rescue_given, future, running)):
                 taken.append(task)
         return taken
 
-    def _rescue_given(self, future: TaskFuture) -> bool:
-        scheduler = self._scheduler
+    def _rescue_given(self, future: TaskFuture, running: bool) -> bool:
+        """In the driver's turn: the same for one that the workers have."""
+        scheduler, number = self._scheduler, future.number
         assert scheduler.pool is not None
-        if future.phase != GIVEN or not future.finish():
-            return False
-        scheduler.left.add(future.number)
-        scheduler.pool.ask_to_stop(future.number)
-        scheduler.pool.kill(future.number)
-        scheduler.ends.append([(future, RESCUED, None, None)])
-        return True
+        if future.phase != GIVEN:
+            return self.withdraw(future, RESCUED)
+        if scheduler.pool.runs(number):
+            if not running:
+                return False
+            scheduler.pool.ask_to_stop(number)
+        return self._end(future, RESCUED, kill=True)
 
     # Waiting
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.workpool.calling import name_of
+from worker_dispatcher.workpool.settings import POOL_DEFAULT
 
 if TYPE_CHECKING:
     from worker_dispatcher.workpool.calling import PoolCall
@@ -34,8 +35,8 @@ class Task:
     """A task that has not begun, as `WorkerPool.rescue` gives it and `schedule` takes it. Can be pickled where its
     function and arguments can.
 
-    delay, deadline: seconds, what is left of them. The settings are those that the task had; hooks, limiter and
-    callbacks do not go along.
+    delay, deadline: seconds, of a rescued task what is left of them. A setting that is POOL_DEFAULT is that of the pool
+    which takes it; a rescued task has all that it had. Hooks, limiter and callbacks do not go along.
     """
 
     fn: Callable[..., Any]
@@ -44,13 +45,13 @@ class Task:
     id: Any = None
     name: str | None = None
     delay: float = 0.0
-    deadline: float | None = None
-    timeout: float | None = None
-    retries: int = 0
-    backoff: Any = None
-    retry_on: Any = Exception
-    priority: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    deadline: float | None = POOL_DEFAULT
+    timeout: float | None = POOL_DEFAULT
+    retries: int = POOL_DEFAULT
+    backoff: Callable[[int], float] | None = POOL_DEFAULT
+    retry_on: Any = POOL_DEFAULT
+    priority: int = POOL_DEFAULT
+    options: Mapping[str, Any] | None = POOL_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

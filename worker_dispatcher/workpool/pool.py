@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.config.signature import is_coroutine_function
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.retry import Backoff
@@ -17,7 +18,7 @@ from worker_dispatcher.workpool import checks
 from worker_dispatcher.workpool.future import Task, TaskFuture
 from worker_dispatcher.workpool.group import TaskGroup
 from worker_dispatcher.workpool.lifetime import keep_until_done
-from worker_dispatcher.workpool.results import chunk_of, results_of, run_chunk
+from worker_dispatcher.workpool.results import chunk_of, results_of, run_chunk, run_chunk_softly
 from worker_dispatcher.workpool.scheduler import Scheduler
 from worker_dispatcher.workpool.settings import POOL_DEFAULT, Settings, TaskHooks, settings_of, whole
 from worker_dispatcher.workpool.shapes import Shape
@@ -172,7 +173,8 @@ class WorkerPool(Executor):
         if chunksize > 1:
             chunks = chunk_of(zip(*iterables, strict=False), chunksize)
             ahead = None if buffersize is None else -(-buffersize // chunksize)
-            results = self.map(run_chunk, itertools.repeat(fn), chunks, timeout=timeout, buffersize=ahead)
+            run = run_chunk_softly if is_coroutine_function(fn) else run_chunk
+            results = self.map(run, itertools.repeat(fn), chunks, timeout=timeout, buffersize=ahead)
             return itertools.chain.from_iterable(results)
         until = None if timeout is None else now() + timeout
         arguments = iter(zip(*iterables, strict=False))

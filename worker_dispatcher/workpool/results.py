@@ -23,6 +23,11 @@ def run_chunk(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list[
     return [fn(*args) for args in chunk]
 
 
+async def run_chunk_softly(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """The same for a coroutine function."""
+    return [await fn(*args) for args in chunk]
+
+
 def results_of(
     futures: Iterable[TaskFuture],
     until: float | None,

@@ -211,11 +211,13 @@ class Scheduler:
 
     def _expired(self, future: TaskFuture) -> None:
         """The deadline of a task has passed. Called in the driver's turn."""
-        begun = future.phase == GIVEN
+        given = future.phase == GIVEN
+        if given:
+            self.left.add(future.number)  # before its end: see `Control`
         if not future.finish():
+            self.left.discard(future.number)
             return
-        if begun and self.pool is not None:
-            self.left.add(future.number)
+        if given and self.pool is not None:
             self.pool.kill(future.number)
         self.ends.append([(future, EXPIRED, None, late(future))])
 

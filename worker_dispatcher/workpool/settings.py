@@ -129,7 +129,7 @@ def _limiter(value: Any) -> str | None:
 _RULES: dict[str, tuple[Callable[[Any], str | None], Any]] = {
     # name: (what is wrong with a value that is not None, what None stands for)
     "timeout": (seconds, None),
-    "deadline": (seconds, None),
+    "deadline": (lambda value: seconds(value, zero=True), None),  # one that is spent: see `schedule`
     "retries": (lambda value: whole(value, 0), 0),
     "backoff": (_function, Backoff(initial=0.0)),
     "retry_on": (_retry_on, ()),

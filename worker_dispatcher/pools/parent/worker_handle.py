@@ -219,6 +219,11 @@ class WorkerHandle:
             self._leaving, self.closing_at = True, now() + grace
             self.channel.hang_up()
 
+    def runs(self, task_id: int) -> bool:
+        """See `Pool.runs`."""
+        seq = self.held.seq_of(task_id)
+        return bool(seq) and seq in self.slate.begun()
+
     def ask_to_stop(self, task_id: int) -> bool:
         """See `Pool.ask_to_stop`."""
         seq = self.held.seq_of(task_id)

@@ -190,7 +190,7 @@ class CoroutineRunner:
         work = self._when_due(lane, item, due) if due and due > now() else self._work(lane, item)
         # In a context of its own, which is not a copy of the one that this happens in: that of the lane's last task.
         context = self._context.copy()
-        context.run(own_marks.set, lane.slot)
+        context.run(own_marks.set, lane.marks)
         if self._renew is not None:
             context.run(self._renew)
         self._running[lane] = self._in_context(work, context)
@@ -387,14 +387,26 @@ class CoroutineRunner:
         self._loop.stop()
 
 
+class _Marks:
+    """What a coroutine may know of its slot: see Marks."""
+
+    __slots__ = ("deadline", "halt", "running", "started", "unwanted")
+    grace = _LOOP_GRACE
+
+    def __init__(self, slot: Slot) -> None:
+        self.running, self.started, self.deadline = slot.running, slot.started, slot.deadline
+        self.halt, self.unwanted = slot.halt, slot.unwanted
+
+
 class _CoroutineSlot:
     """Where one coroutine runs after the other. seq, task_id, batch, call, caller: of the one that runs, or is about
     to; late: the loop has told it that its time is over; killed: that it is to end."""
 
-    __slots__ = ("batch", "call", "caller", "killed", "late", "seq", "slot", "task_id")
+    __slots__ = ("batch", "call", "caller", "killed", "late", "marks", "seq", "slot", "task_id")
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
+        self.marks = _Marks(slot)
         self.late = self.killed = False
         self.seq: int
         self.task_id: int

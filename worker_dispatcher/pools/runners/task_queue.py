@@ -56,6 +56,7 @@ class Slot:
         *("abandoned", "coroutines_notes", "deadline", "halt", "handed", "mutex"),
         *("number", "rest", "running", "started", "stretch", "thread", "unwanted"),
     )
+    grace = 0.0  # see Marks
 
     def __init__(self, number: int, running: Any, started: Any, deadline: Any, halt: Any, unwanted: Any) -> None:
         self.number, self.running, self.started, self.deadline = number, running, started, deadline

@@ -80,6 +80,7 @@ class SingleWorker:
         self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._forked = forked()  # in a child that user code has forked: not a worker
+        own_marks.set(slate)
         self._await_all = _awaiter(slate) if setup.coroutine else None
         self._hooks_context = copy_context()  # of coroutines: exit may reset what init has set
         self._ready_for(setup.call)
@@ -119,7 +120,6 @@ class SingleWorker:
         return outcome
 
     def serve(self) -> None:
-        own_marks.set(self._slate)
         while True:
             frames, self._early = self._early, []
             for frame in frames or self._channel.receive():
