@@ -226,12 +226,18 @@ def _is_a_strangers(name: str) -> bool:
     """True if a process outside this session has the file mapped or open, or had it for the moment in which it was
     seen: other programs use /dev/shm as well."""
     path = f"/{name}"  # its end: a process with a root of its own has the folder under another name
+    try:
+        # A semaphore is mapped under the name that its file had before it was linked to this one.
+        semaphore = f" {(SHARED_MEMORY / name).stat().st_ino} "
+    except OSError:  # it has gone
+        return True
     ours = {os.getpid(), *(process.pid for process in _processes())}
     for pid in psutil.pids():
         if pid in ours:
             continue
         try:
-            if path in Path("/proc", str(pid), "maps").read_text(errors="replace"):
+            maps = Path("/proc", str(pid), "maps").read_text(errors="replace")
+            if path in maps or any("/sem." in line and semaphore in line for line in maps.splitlines()):
                 return True
             descriptors = [entry.path for entry in os.scandir(f"/proc/{pid}/fd")]
             if any(path in os.readlink(descriptor) for descriptor in descriptors):
