@@ -1,9 +1,10 @@
 """K. How long does one task take there and back, in a pool that is warm and has nothing else to do?
 
-One caller hands in a task, waits for its result and hands in the next, 1 000 times, after a warm-up. Ours is a launched
-run whose generator waits for the caller; the rivals are pools to which tasks are submitted. One floor is the bare way
-there and back, which wakes the worker and the caller. The other has the five wake-ups of a launched run and nothing
-else: of the reader of the task list, the driver, the worker, the driver and the caller.
+One caller hands in a task, waits for its result and hands in the next, 1 000 times, after a warm-up: by submit() and
+result() of a WorkerPool, as with the rivals; and, as a further way to use us, by a launched run whose generator waits
+for the caller. One floor is the bare way there and back, which wakes the worker and the caller. The other has the five
+wake-ups of a launched run and nothing else: of the reader of the task list, the driver, the worker, the driver and the
+caller.
 """
 
 from __future__ import annotations
@@ -60,7 +61,21 @@ def trips(opened: Opened) -> Callable[..., list[float]]:
 
 
 @contextmanager
-def ours(workers: int, **worker: Any) -> Iterator[Trip]:
+def kept(workers: int, kind: str = "thread") -> Iterator[Trip]:
+    from worker_dispatcher import WorkerPool
+
+    with WorkerPool(workers, kind=kind) as opened:
+        yield lambda item: opened.submit(timed_noop, item).result()
+
+
+@contextmanager
+def kept_processes(workers: int) -> Iterator[Trip]:
+    with kept(workers, "process") as trip:
+        yield trip
+
+
+@contextmanager
+def launched(workers: int, **worker: Any) -> Iterator[Trip]:
     import worker_dispatcher
 
     tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -85,7 +100,7 @@ def ours(workers: int, **worker: Any) -> Iterator[Trip]:
 
 @contextmanager
 def processes(workers: int) -> Iterator[Trip]:
-    with ours(workers, use_processing=True) as trip:
+    with launched(workers, use_processing=True) as trip:
         yield trip
 
 
@@ -278,7 +293,8 @@ CASES = (
     case(
         "processes",
         (Goal(times=2, than="ProcessPoolExecutor (default)"),),
-        contestant("worker_dispatcher", "ours", processes),
+        contestant("worker_dispatcher", "ours", kept_processes),
+        contestant("worker_dispatcher, a launched run", "ours-run", processes),
         contestant("floor, a socket pair", "floor", bare_process),
         contestant("floor, the wake-ups of a launched run", "floor", relayed_process),
         contestant("ProcessPoolExecutor", "default", process_futures),
@@ -289,8 +305,9 @@ CASES = (
     ),
     case(
         "threads",
-        (),
-        contestant("worker_dispatcher", "ours", ours),
+        (Goal(times=1, than="ThreadPoolExecutor (default)"),),
+        contestant("worker_dispatcher", "ours", kept),
+        contestant("worker_dispatcher, a launched run", "ours-run", launched),
         contestant("floor, two queues", "floor", bare_thread),
         contestant("floor, the wake-ups of a launched run", "floor", relayed_thread),
         contestant("ThreadPoolExecutor", "default", thread_futures),
