@@ -138,21 +138,24 @@ del run, thread
 LET_GO = threading.Event()
 
 
-def first_waits(item):
-    if item == 1:
+def first_waits(task, config):
+    if task == 1:
+        config.add("begun")
         LET_GO.wait(60)
-    return item
+    return task
 
 
 @pytest.mark.parametrize("worker", [{"number": 1}, {"number": 1, "use_processing": True}], ids=["threads", "processes"])
-def test_what_was_drawn_ahead_and_never_begun_is_not_run_though_records_are_not_kept(worker):
+def test_what_was_drawn_ahead_and_never_begun_is_not_run_though_records_are_not_kept(worker, notes, wait_until):
     LET_GO.clear()
     drawn = []
     tasks = (drawn.append(n) or n for n in itertools.count(1))
-    config = {"task": {"list": tasks, "function": first_waits}, "worker": worker, "runtime": 1, "verbose": False}
-    run = streamed(config)
+    run = streamed(
+        {"task": {"list": tasks, "function": first_waits, "config": notes}, "worker": worker, "verbose": False}
+    )
+    wait_until(lambda: notes.has("begun")() and len(drawn) > 2, within=60)
+    run.cancel()
     assert [record["status"] for record in run] == ["cancelled"]
     LET_GO.set()
-    assert len(drawn) > 2
     assert run.info["not_run"] == list(range(2, len(drawn) + 1))
     assert sum(run.info["counts"].values()) == len(drawn)
