@@ -220,7 +220,7 @@ class Driver:
         if self._closed:
             return _OVER
         for event in pool.collect():
-            self._take(event)
+            self.take(event)
         for timer in timers:
             if timer.due <= now():
                 self._mind(timer.look())
@@ -248,7 +248,7 @@ class Driver:
         or goes back to the source."""
         with self._turning:
             for event in self._pool.stop():
-                self._take(event)
+                self.take(event)
             for task_id, event in list(self._waiting.items()):
                 self._mind(self._sink.ended(event, self._tried[task_id]))
             self._waiting.clear()
@@ -264,7 +264,8 @@ class Driver:
         if why is not None:
             self._reasons.append(why)
 
-    def _take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """Something has happened to tasks, here or elsewhere: who says it from elsewhere `ask`s for the call."""
         match event:
             case BatchDone():
                 self._finished(event)

@@ -84,6 +84,10 @@ class Backlog:
 
     # What waits for a moment
 
+    def expect_deadline(self, future: TaskFuture) -> None:
+        """Of a task that is elsewhere."""
+        self._deadlines.add(future.stop_at, future)
+
     def release(self) -> None:
         for _ in range(len(self._inbox)):
             future = self._inbox.popleft()

@@ -43,6 +43,7 @@ def of_pool(
     max_tasks: Any,
     mp_context: Any,
     overflow: Any,
+    on_overflow_failed: Any,
 ) -> dict[str, str | None]:
     if isinstance(max_workers, int) and max_workers <= 0:
         too_few: str | None = (
@@ -63,6 +64,7 @@ def of_pool(
         "max_tasks_per_child": _or_none(max_tasks, whole(max_tasks, 1)),
         "mp_context": None if known else f"expected a multiprocessing context or its name, got {mp_context!r}",
         "overflow": _of_overflow(overflow, capacity),
+        "on_overflow_failed": _of_its_end(on_overflow_failed, overflow),
     }
 
 
@@ -72,6 +74,14 @@ def _of_overflow(overflow: Any, capacity: Any) -> str | None:
     if not isinstance(overflow, Executor):
         return f"expected a concurrent.futures.Executor, got {overflow!r}"
     return "needs a capacity: what is more than that goes there" if capacity is None else None
+
+
+def _of_its_end(on_failed: Any, overflow: Any) -> str | None:
+    if on_failed is None:
+        return None
+    if not callable(on_failed):
+        return f"expected a function of (task, error) or None, got {on_failed!r}"
+    return "is never called without an overflow; give one, or leave it out" if overflow is None else None
 
 
 def of_map(chunksize: Any, buffersize: Any) -> None:

@@ -52,7 +52,7 @@ class Control:
     def withdraw(self, future: TaskFuture, state: str = CANCELLED) -> bool:
         """End a task that the workers do not have; False if they do, or it has ended."""
         scheduler = self._scheduler
-        if not future.withdraw():
+        if not future.withdraw() and (scheduler.overflow is None or not scheduler.overflow.withdraw(future)):
             return False
         scheduler.backlog.forget(future)
         scheduler.settle([(future, state, None, None)])
@@ -68,8 +68,15 @@ class Control:
             return False
         return bool(self._in_turn(lambda: self._end_given(future, kill=kill)))
 
+    def cancel_soon(self, future: TaskFuture, *, kill: bool) -> None:
+        """`cancel`, by whoever has another pool for itself, and may not wait for this one."""
+        if not self.withdraw(future) and self._scheduler.driver is not None:
+            self._scheduler.driver.ask(partial(self._end_given, future, kill=kill))
+
     def _end_given(self, future: TaskFuture, *, kill: bool) -> bool:
         """In the driver's turn: end a task that the workers have."""
+        if (overflow := self._scheduler.overflow) is not None and overflow.end(future, kill=kill):
+            return True
         if future.phase != GIVEN:
             return self.withdraw(future)
         scheduler, number = self._scheduler, future.number
@@ -104,6 +111,8 @@ class Control:
     def _rescue_given(self, future: TaskFuture, running: bool) -> bool:
         """In the driver's turn: the same for one that the workers have."""
         scheduler, number = self._scheduler, future.number
+        if scheduler.overflow is not None and running and scheduler.overflow.end(future, RESCUED, kill=True):
+            return True
         assert scheduler.pool is not None
         if future.phase != GIVEN:
             return self.withdraw(future, RESCUED)

@@ -164,6 +164,22 @@ class TaskFuture(Future[Any]):
             self.phase = ENDED
             return True
 
+    def recall(self) -> bool:
+        """Another executor has had it, and it ends nevertheless; False if it is not there."""
+        with _making:
+            if self.phase != AWAY:
+                return False
+            self.phase = ENDED
+            return True
+
+    def come_home(self) -> bool:
+        """Another executor has done with it, and the driver has it again; False if it was not there."""
+        with _making:
+            if self.phase != AWAY:
+                return False
+            self.phase = GIVEN
+            return True
+
     def finish(self) -> bool:
         """It has ended; False if it had before."""
         with _making:

@@ -16,7 +16,7 @@ from worker_dispatcher.pool_full import PoolFull
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.signals import signals_held
 from worker_dispatcher.workpool.calling import Item, PoolCalls
-from worker_dispatcher.workpool.future import TaskFuture
+from worker_dispatcher.workpool.future import AWAY, TaskFuture
 from worker_dispatcher.workpool.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,17 +86,27 @@ class Intake:
             try:
                 with held:
                     submit(futures)
+                self._send(futures)
                 return
             except PoolFull:
                 if not block or now() >= until or len(futures) > scheduler.capacity:
                     scheduler.rejected += len(futures)
                     raise
-            self._await_room(len(futures), until)  # out of the block: a wait that can be interrupted
+            self._await_room(futures, until)  # out of the block: a wait that can be interrupted
+
+    def _send(self, futures: Sequence[TaskFuture]) -> None:
+        """What is for the overflow goes there. In the thread that submits, which its executor may block."""
+        if (overflow := self._scheduler.overflow) is not None:
+            for future in futures:
+                if future.phase == AWAY:
+                    overflow.send(future)
 
     def _submit(self, futures: Sequence[TaskFuture]) -> None:
         (future,) = futures
         self._admit(futures)
         scheduler, driver = self._scheduler, self._scheduler.driver
+        if future.phase == AWAY:
+            return
         if driver is None:
             scheduler.backlog.add(future)
         elif future.due or not driver.hungry:
@@ -111,7 +121,8 @@ class Intake:
         self._admit(futures)
         scheduler, driver = self._scheduler, self._scheduler.driver
         for future in futures:
-            scheduler.backlog.add(future)
+            if future.phase != AWAY:
+                scheduler.backlog.add(future)
         if driver is not None and (driver.hungry or scheduler.backlog.next_due() < driver.wakes_at):
             driver.wake()
 
@@ -135,7 +146,7 @@ class Intake:
         scheduler = self._scheduler
         with scheduler.mutex:
             scheduler.check_open()
-            self._check_room(len(futures))
+            away = self._find_room(futures)
             live, fresh = scheduler.live, set[Any]()
             for future in futures:
                 while future.id in live and future.id == future.number:  # somebody has chosen that for an id
@@ -147,20 +158,34 @@ class Intake:
             if scheduler.driver is None:
                 scheduler.open()
             scheduler.submitted += len(futures)
+            if scheduler.overflow is not None:
+                scheduler.overflow.mark(away)
             for future in futures:
                 live[future.id] = future
 
-    def _check_room(self, count: int) -> None:
-        scheduler, capacity = self._scheduler, self._scheduler.capacity
-        if capacity is not None and len(scheduler.live) + count > capacity:
-            left = len(scheduler.live)
-            raise PoolFull(f"the pool has {left} tasks that have not ended, and a capacity of {capacity}")
+    def _find_room(self, futures: Sequence[TaskFuture]) -> Sequence[TaskFuture]:
+        """Those of some tasks that the overflow is to run; raises PoolFull where the others find no room."""
+        # What has come home may be above the capacity.
+        more, overflow = min(self._too_many(futures), len(futures)), self._scheduler.overflow
+        away = [] if more <= 0 or overflow is None else overflow.choose(futures, more)
+        if len(away) < more:
+            here = self._too_many(()) + (capacity := self._scheduler.capacity or 0)
+            raise PoolFull(f"the pool has {here} tasks that have not ended, and a capacity of {capacity}")
+        return away
 
-    def _await_room(self, count: int, until: float) -> None:
-        scheduler, capacity = self._scheduler, self._scheduler.capacity or 0
+    def _too_many(self, futures: Sequence[TaskFuture]) -> int:
+        """How many tasks there would be above the capacity, with some more; away ones do not count."""
+        scheduler = self._scheduler
+        if scheduler.capacity is None:
+            return 0
+        away = 0 if scheduler.overflow is None else len(scheduler.overflow.away)
+        return len(scheduler.live) - away + len(futures) - scheduler.capacity
+
+    def _await_room(self, futures: Sequence[TaskFuture], until: float) -> None:
+        scheduler = self._scheduler
         if scheduler.callbacks.is_here or scheduler.is_inside():
             raise RuntimeError("a task of a full pool cannot wait for room in it: pass block=False")
         with scheduler.changed, scheduler.waiting():
-            while len(scheduler.live) + count > capacity and (left := until - now()) > 0:
+            while self._too_many(futures) > 0 and (left := until - now()) > 0:
                 scheduler.check_open()
                 scheduler.changed.wait(None if left == math.inf else left)

@@ -12,12 +12,14 @@ from worker_dispatcher.records import CANCELLED as STATUS_CANCELLED
 from worker_dispatcher.records import CRASHED as STATUS_CRASHED
 from worker_dispatcher.records import TIMEOUT as STATUS_TIMEOUT
 from worker_dispatcher.worker_died import WorkerDied
+from worker_dispatcher.workpool.callbacks import Callbacks
 from worker_dispatcher.workpool.calling import called_with
 from worker_dispatcher.workpool.future import (
     CANCELLED,
     EXPIRED,
     FAILED,
     RESCUED,
+    SUCCEEDED,
     TIMEOUT,
     Task,
     TaskFuture,
@@ -47,6 +49,25 @@ def verdict(future: TaskFuture, event: AttemptDone, apart: bool) -> tuple[str, N
 
 def late(future: TaskFuture) -> DeadlineExceeded:
     return DeadlineExceeded(future.called, future.settings.deadline or 0.0)
+
+
+def call_back(callbacks: Callbacks, future: TaskFuture) -> None:
+    """Have the hook called that speaks of the end of a task, and then on_done."""
+    settings, hooks, state = future.settings, future.settings.hooks, future.state
+    result = result_of(future)
+    if hooks is not None:
+        hook = {
+            SUCCEEDED: hooks.on_success,
+            FAILED: hooks.on_error,
+            TIMEOUT: hooks.on_error,
+            EXPIRED: hooks.on_expired,
+        }.get(state)
+        if state == RESCUED and hooks.on_rescue is not None:
+            callbacks.call(hooks.on_rescue, task_of(future))
+        elif hook is not None:
+            callbacks.call(hook, result)
+    if settings.on_done is not None:
+        callbacks.call(settings.on_done, result)
 
 
 def result_of(future: TaskFuture) -> TaskResult:

@@ -18,6 +18,7 @@ from worker_dispatcher.workpool import checks
 from worker_dispatcher.workpool.future import Task, TaskFuture
 from worker_dispatcher.workpool.group import TaskGroup
 from worker_dispatcher.workpool.lifetime import keep_until_done
+from worker_dispatcher.workpool.overflow import Overflow
 from worker_dispatcher.workpool.results import chunk_of, results_of, run_chunk, run_chunk_softly
 from worker_dispatcher.workpool.scheduler import Scheduler
 from worker_dispatcher.workpool.settings import POOL_DEFAULT, Settings, TaskHooks, settings_of, whole
@@ -69,6 +70,12 @@ class WorkerPool(Executor):
       bound method and an object with __call__ may have changed, and are sent with each task.
     * `with`: the end of the block waits for all tasks; an exception in it cancels those that have not begun; Ctrl-C
       kills what runs.
+    * What a full pool has no room for goes to its `overflow`, any concurrent.futures.Executor. If that fails for a task
+      (it refuses or cancels it, or breaks), the task comes home, beyond the capacity if need be; what the task itself
+      raises is its end as always. An executor that has lost a worker may have begun what comes home: such a task runs
+      at least once, all others exactly once. For what runs there `kill` and limits of time end the wait, not the work.
+      What is delayed, has a limiter, or is of a group with max_workers stays here, and so does all while the pool is
+      paused: for these a full pool does what `on_full` says. Another attempt is made here.
 
     Thread-safe, all of it. A pool belongs to the process that made it. A pool that is dropped, and the end of the
     program, wait until what was submitted is done; a task that is stuck holds up the end for 3 seconds.
@@ -105,6 +112,7 @@ class WorkerPool(Executor):
         capacity: tasks that may be unfinished; on_full: 'block', or 'raise' PoolFull. timeout to hooks: the defaults of
         each task, see `schedule`. max_abandoned: threads that may stand in for abandoned ones. max_tasks_per_child:
         tasks after which a process is replaced. mp_context: a multiprocessing context, or its name.
+        on_overflow_failed(task, error): called for each Task that comes home from the overflow, in the callback thread.
         initializer(*initargs): called once in each worker before its first task; if it raises, the pool is broken.
 
         Raises ConfigError (a ValueError) with all that is wrong; TypeError for an initializer that is no function.
@@ -115,7 +123,7 @@ class WorkerPool(Executor):
         given |= {"retry_on": retry_on, "options": options, "hooks": hooks}
         others = checks.of_pool(
             max_workers, kind, threads_per_process, capacity, on_full, max_abandoned, idle_timeout, max_tasks_per_child,
-            mp_context, overflow,
+            mp_context, overflow, on_overflow_failed,
         )  # fmt: skip
         settings = settings_of("WorkerPool()", Settings(), given, others, checks.names_of(WorkerPool.__init__))
         method = mp_context if isinstance(mp_context, str) or mp_context is None else mp_context.get_start_method()
@@ -124,6 +132,8 @@ class WorkerPool(Executor):
         self._scheduler = Scheduler(
             shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self._name
         )
+        if overflow is not None:
+            self._scheduler.overflow = Overflow(self._scheduler, overflow, on_overflow_failed)
         self._control = self._scheduler.control
         keep_until_done(self, self._scheduler)
 

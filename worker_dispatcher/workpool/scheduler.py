@@ -29,14 +29,13 @@ from worker_dispatcher.workpool.future import (
     EXPIRED,
     FAILED,
     GIVEN,
-    RESCUED,
     STATES,
     SUCCEEDED,
-    TIMEOUT,
     TaskFuture,
 )
 from worker_dispatcher.workpool.intake import Intake
-from worker_dispatcher.workpool.outcome import late, result_of, task_of, verdict
+from worker_dispatcher.workpool.outcome import call_back, late, verdict
+from worker_dispatcher.workpool.overflow import Overflow
 from worker_dispatcher.workpool.settings import Settings
 from worker_dispatcher.workpool.shapes import Shape
 
@@ -71,6 +70,7 @@ class Scheduler:
         self.submitted = self.rejected = 0
         self.closed = False
         self.error: BaseException | None = None  # why the pool cannot go on
+        self.overflow: Overflow | None = None
         self.callbacks = Callbacks(name)
         self.control, self.intake = Control(self), Intake(self)
         self.over = threading.Event()  # the workers are gone
@@ -119,8 +119,12 @@ class Scheduler:
     def open(self) -> None:
         """Start the driver: the pool has its first task."""
         self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size))
-        self.driver = driver = Driver(pool, self.backlog, self, self, after=self._tell, longest=math.inf)
+        overflow = self.overflow
+        timers = [] if overflow is None else [overflow]
+        self.driver = driver = Driver(pool, self.backlog, self, self, timers, after=self._tell, longest=math.inf)
         self.backlog.away = getattr(pool, "left_behind", ())
+        if overflow is not None:
+            self.backlog.away = overflow.held_beside(self.backlog.away)
         if hasattr(pool, "told"):
             pool.told = driver.nudge
         threading.Thread(target=self._live, name=f"{self.name}-driver", daemon=True).start()
@@ -144,6 +148,8 @@ class Scheduler:
                 self.closed = True
             self.settle([*self._claim_all()])
             self._tell()
+            if self.overflow is not None:
+                self.overflow.close()
             driver.close()
             self.callbacks.close()
             self.over.set()
@@ -219,6 +225,8 @@ class Scheduler:
             return
         if given and self.pool is not None:
             self.pool.kill(future.number)
+        elif self.overflow is not None:
+            self.overflow.leave(future)
         self.ends.append([(future, EXPIRED, None, late(future))])
 
     # Ends
@@ -241,6 +249,8 @@ class Scheduler:
                 future.state = state
                 live.pop(future.id, None)
                 counts[state] += 1
+            if self.overflow is not None:
+                self.overflow.forget(future for future, *_ in ends)
             if self.waiters or (self.closed and not live):
                 self.changed.notify_all()
             last = self.closed and not live
@@ -252,29 +262,11 @@ class Scheduler:
                 future.group.ended(future)
         for future, *_ in ends:
             if future.settings.on_done is not None or future.settings.hooks is not None:
-                self._call_back(future)
+                call_back(self.callbacks, future)
         for future in calls:
             future.call_callbacks()
         if last and self.driver is not None:
             self.driver.wake()
-
-    def _call_back(self, future: TaskFuture) -> None:
-        """Have the hook called that speaks of this end, and then on_done."""
-        settings, hooks, state = future.settings, future.settings.hooks, future.state
-        result = result_of(future)
-        if hooks is not None:
-            hook = {
-                SUCCEEDED: hooks.on_success,
-                FAILED: hooks.on_error,
-                TIMEOUT: hooks.on_error,
-                EXPIRED: hooks.on_expired,
-            }.get(state)
-            if state == RESCUED and hooks.on_rescue is not None:
-                self.callbacks.call(hooks.on_rescue, task_of(future))
-            elif hook is not None:
-                self.callbacks.call(hook, result)
-        if settings.on_done is not None:
-            self.callbacks.call(settings.on_done, result)
 
     # Waits inside
 
