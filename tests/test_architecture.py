@@ -123,6 +123,7 @@ NOT_LOADED_BY_A_FIRST_CALL = [
             "config.spelling",
             "dispatch.abort",
             "dispatch.banner",
+            "dispatch.journal_recorder",
             "dispatch.record_stream",
             "dispatch.load",
             "dispatch.progress_display",

@@ -38,16 +38,11 @@ def get_tps(
     whole: bool = False,
     emit: Emit | None = None,
 ) -> dict[str, Any]:
-    """Rates, times and the peak of a run, as plain dicts, lists and numbers (json.dumps takes it).
+    """Rates, times and the peak of a run, as plain dicts, lists and numbers; last_run.get_tps says which, and how to ask.
 
     source: a sequence of dicts as from get_logs(), or the columns that they are made of, by the rule of 1.x for what is
     a success; malformed rows are counted in count.invalidity (Rows.from_logs says which). Or Rows, as they were read.
-    interval: seconds, 0 to choose one; reverse_interval: cut from the end of the run; whole: see Intervals.of.
-    use_processing: only names another worker in the debug lines. verbose, debug: `emit` is given the lines of the
-    steps, of every detail. percentiles: of 100, nearest rank; window: least seconds of a `peak_rate`.
-
-    Keys, in this order: tps, started_at, ended_at, duration, metrics, count, peak ({} if nothing beats the average),
-    with display_intervals: intervals; then percentiles, peak_rate, steady_tps, errors, in_flight.
+    use_processing: only names another worker in the debug lines. whole: see Intervals.of. emit: is given the lines.
     TypeError if source is no sequence; ValueError for an interval, percentile or window that is none.
     Cost: 1e6 dicts in about 1.5 s, half of it reading them.
     """
