@@ -10,9 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from worker_dispatcher.tracebacks import hosts
+
+if TYPE_CHECKING:
+    from worker_dispatcher.dispatch.execution import Execution
 
 
 class Presses:
@@ -109,16 +112,6 @@ def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: 
             presses.ask = before
 
 
-class _Stoppable(Protocol):
-    """What a Loop needs of a run that is driven in another thread."""
-
-    def cancel(self, why: str) -> None:
-        """Stop it; returns at once."""
-
-    def kept_notes(self) -> list[str]:
-        """Notes for KeyboardInterrupt: what was done and is kept."""
-
-
 class Loop:
     """`with Loop(run) as loop:` around all that the main thread does while it iterates a launched run, or waits for
     it: Ctrl-C stops the run. Where it finds us in the frame that has this, and not in the body of the user's loop, that
@@ -126,7 +119,7 @@ class Loop:
     ever. Nothing in other threads, and where a handler of the host program is in place: what that raises goes through.
     """
 
-    def __init__(self, run: _Stoppable) -> None:
+    def __init__(self, run: Execution) -> None:
         self.run, self.pressed = run, False
         self._pid, self._frame = os.getpid(), 0  # the number of the frame: to hold it would keep all that it holds
 

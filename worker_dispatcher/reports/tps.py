@@ -38,7 +38,7 @@ def get_tps(
     whole: bool = False,
     emit: Emit | None = None,
 ) -> dict[str, Any]:
-    """Rates, times and the peak of a run, as plain dicts, lists and numbers; last_run.get_tps says which, and how to ask.
+    """Rates, times and the peak of a run, as plain dicts, lists and numbers; last_run.get_tps says which.
 
     source: a sequence of dicts as from get_logs(), or the columns that they are made of, by the rule of 1.x for what is
     a success; malformed rows are counted in count.invalidity (Rows.from_logs says which). Or Rows, as they were read.
