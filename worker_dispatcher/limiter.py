@@ -30,12 +30,17 @@ class Limiter:
         self._next = 0.0  # monotonic: when the next one begins if all keep their distance
         self._mutex = threading.Lock()
 
+    @property
+    def due(self) -> float:
+        """When the next one may begin (monotonic); past, if at once."""
+        return self._next - self._ahead
+
     def take(self) -> float:
         """0.0: something may begin, and counts as begun. Else when it may (monotonic), and nothing is counted."""
         with self._mutex:
             at = now()
-            if self._next - self._ahead > at:
-                return self._next - self._ahead
+            if (due := self.due) > at:
+                return due
             self._next = max(self._next, at) + self._every
             return 0.0
 

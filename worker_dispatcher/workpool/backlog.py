@@ -56,8 +56,9 @@ class Backlog:
     """Tasks that are delayed, queued or waiting for another attempt.
 
     Owned by the driver's turn. Shared: _inbox, gone and _plain, to which any thread appends: a single step.
-    _plain: tasks of priority 0 that may start at once, in order; _lanes: the same for other priorities, the most urgent
-    first. _parked: what must not start before its limiter lets it, or another task of its group has ended.
+    _plain: tasks of priority 0 that may start at once, in order; _lanes: the same for other priorities. _limited: those
+    that wait for a limiter; they go before others once it lets them. _parked: what must not start before another task
+    of its group has ended.
     expired: called with a task whose deadline has passed. away: numbers of tasks whose last attempt still holds a
     thread: they wait for its end.
     """
@@ -73,14 +74,14 @@ class Backlog:
         self._order = [0]  # the priorities, the most urgent first
         self._alone: deque[Batch] = deque()
         self._delayed, self._deadlines = _Alarms(), _Alarms()
-        self._parked: dict[Limiter | TaskGroup, deque[TaskFuture]] = {}
-        self._limited: dict[Limiter, float] = {}  # when each limiter lets the next of its tasks start
+        self._parked: dict[TaskGroup, deque[TaskFuture]] = {}
+        self._limited: dict[Limiter, list[tuple[int, int, TaskFuture]]] = {}  # heaps: the most urgent first, in order
 
     def add(self, future: TaskFuture) -> None:
         """From any thread."""
         settings = future.settings
-        plain = not (settings.priority or future.due) and settings.deadline is None
-        (self._plain if plain and future.stop_at == math.inf else self._inbox).append(future)
+        plain = not (settings.priority or future.due or settings.limiter) and future.stop_at == math.inf
+        (self._plain if plain else self._inbox).append(future)
 
     # What waits for a moment
 
@@ -111,15 +112,13 @@ class Backlog:
                 self._delayed.add(at + 0.01, future)  # its thread has not come back yet
                 break
             self._queue(future)
-        for limiter, due in list(self._limited.items()):
-            if due <= at:
-                del self._limited[limiter]
-                self.unpark(limiter)
 
     def next_due(self) -> float:
         if self._inbox:
             return 0.0
-        return min(self._delayed.first, self._deadlines.first, *self._limited.values(), math.inf)
+        at = now()  # what a limiter lets start by now waits for a worker
+        limits = [limiter.due for limiter in self._limited if limiter.due > at]
+        return min(self._delayed.first, self._deadlines.first, *limits)
 
     def _delay(self, future: TaskFuture) -> None:
         if future.wait_as(DELAYED):
@@ -128,8 +127,12 @@ class Backlog:
     def _queue(self, future: TaskFuture, *, first: bool = False) -> None:
         if not future.wait_as(QUEUED):
             return
-        future.ready_at = max(future.due, future.submitted_at)
-        lane = self._lane(future.settings.priority)
+        future.ready_at, settings = max(future.due, future.submitted_at), future.settings
+        if settings.limiter is not None:
+            heap = self._limited.setdefault(settings.limiter, [])
+            heapq.heappush(heap, (-settings.priority, future.number, future))
+            return
+        lane = self._lane(settings.priority)
         if first:
             lane.appendleft(future)
         else:
@@ -141,16 +144,16 @@ class Backlog:
             self._order = sorted(self._lanes, reverse=True)
         return self._lanes[priority]
 
-    def unpark(self, what: Limiter | TaskGroup) -> None:
-        """The next one that waits for a limiter or a group may be tried."""
-        parked = self._parked.get(what)
-        while parked:
-            future = parked.popleft()
+    def unpark(self, group: TaskGroup) -> None:
+        """The next one that waits for a group may be tried."""
+        parked = self._parked.get(group)
+        while parked and (future := parked.popleft()).phase == ENDED:
+            pass
+        if parked is not None:
             if future.phase != ENDED:
                 self._queue(future, first=True)
-                break
-        if not parked:
-            self._parked.pop(what, None)
+            if not parked:
+                del self._parked[group]
 
     def forget(self, future: TaskFuture) -> None:
         """One that was in here has ended. From any thread."""
@@ -160,24 +163,43 @@ class Backlog:
     # What a pool takes
 
     def waiting(self) -> int:
-        return sum(map(len, self._lanes.values())) if len(self._lanes) > 1 else len(self._plain)
+        count = sum(map(len, self._lanes.values())) if len(self._lanes) > 1 else len(self._plain)
+        return count + sum(1 for _ in self._let()) if self._limited else count
+
+    def _let(self) -> Iterator[Limiter]:
+        """The limiters that let a task start now."""
+        at = now()
+        for limiter, heap in list(self._limited.items()):
+            while heap and heap[0][2].phase == ENDED:
+                self._drop(heapq.heappop(heap)[2])
+            if not heap:
+                del self._limited[limiter]
+            elif limiter.due <= at:
+                yield limiter
+
+    def _drop(self, future: TaskFuture) -> None:
+        """One that was next has ended."""
+        if future.group is not None:
+            self.unpark(future.group)
 
     def _head(self) -> deque[TaskFuture] | None:
         """The lane whose first task is next."""
         for priority in self._order:
             lane = self._lanes[priority]
             while lane and lane[0].phase == ENDED:
-                lane.popleft()
+                self._drop(lane.popleft())
             if lane:
                 return lane
         return None
 
     def call(self) -> Call | None:
+        for limiter in self._let() if self._limited else ():
+            return self._limited[limiter][0][2].call
         lane = self._head()
         return lane[0].call if lane else None
 
     def due(self) -> float:
-        return 0.0 if self._head() else math.inf
+        return 0.0 if self.waiting() else math.inf
 
     def crowd(self, within: float) -> int:
         return self.waiting()
@@ -186,36 +208,41 @@ class Backlog:
         return bool(self._alone)
 
     def take_alone(self) -> Batch | None:
-        return self._alone.popleft() if self._alone else None
+        while self._alone:
+            batch = self._alone.popleft()
+            if self._given[batch.first].phase != ENDED:
+                return batch
+            self.returned(batch.first)  # it has ended meanwhile, and must not start
+        return None
 
     def take(self, count: int) -> Batch | None:
-        while not self.paused and (lane := self._head()) is not None:
+        if self.paused:
+            return None
+        for limiter in self._let() if self._limited else ():
+            heap = self._limited[limiter]
+            if limiter.take() == 0.0:
+                future = heapq.heappop(heap)[2]
+                if self._has_room(future) and future.begin():
+                    return self._batch(future, deque(), 1)
+        while (lane := self._head()) is not None:
             future = lane.popleft()
-            if self._may_start(future) and future.begin():
+            if self._has_room(future) and future.begin():
                 return self._batch(future, lane, count)
         return None
 
-    def _may_start(self, future: TaskFuture) -> bool:
-        """Its group and its limiter let it start; if not, it is parked."""
-        group, limiter = future.group, future.settings.limiter
-        if group is not None and not group.has_room():
-            self._parked.setdefault(group, deque()).append(future)
-            return False
-        if limiter is None or future.phase == ENDED:
+    def _has_room(self, future: TaskFuture) -> bool:
+        """Its group lets it start; if not, it is parked."""
+        group = future.group
+        if group is None or group.has_room():
             return True
-        if (due := limiter.take()) == 0.0:
-            return True
-        self._limited[limiter] = due
-        parked = self._parked.setdefault(limiter, deque())
-        # It has been the first of those that wait, where any do.
-        parked.appendleft(future)
+        self._parked.setdefault(group, deque()).append(future)
         return False
 
     def _batch(self, first: TaskFuture, lane: deque[TaskFuture], count: int) -> Batch:
         """It, and up to count - 1 of those that come after it and are as it is."""
         call, settings, number = first.call, first.settings, first.number
         taken = [first]
-        if settings.limiter is None and first.group is None and not first.attempts:
+        if first.group is None and not first.attempts:
             while len(taken) < count and lane:
                 future, number = lane[0], number + 1
                 alike = future.number == number and future.call is call and future.settings is settings
