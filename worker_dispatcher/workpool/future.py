@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import _base as states  # the states of a future; `wait` and `as_completed` look at these
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -239,10 +240,18 @@ class TaskFuture(Future[Any]):
         meanwhile, so that what is waited for can run."""
         if self._state == states.FINISHED and self._exception is None:
             return self._result
-        if self.owner.is_inside():
-            with self.owner.blocked():
-                return super().result(timeout)
-        return super().result(timeout)
+        with self._waiting():
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As concurrent.futures says; else as `result`."""
+        with self._waiting():
+            return super().exception(timeout)
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        """Around a wait for its end."""
+        waits = self._state not in (states.FINISHED, states.CANCELLED_AND_NOTIFIED)
+        return self.owner.blocked() if waits and self.owner.is_inside() else nullcontext()
 
     def cancel(self) -> bool:
         """As concurrent.futures says: True if it will not run. `WorkerPool.cancel` and `kill` also end what runs."""

@@ -15,7 +15,7 @@ from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.retry import Backoff
 from worker_dispatcher.workpool import checks
-from worker_dispatcher.workpool.future import Task, TaskFuture
+from worker_dispatcher.workpool.future import DELAYED, Task, TaskFuture
 from worker_dispatcher.workpool.group import TaskGroup
 from worker_dispatcher.workpool.lifetime import keep_until_done
 from worker_dispatcher.workpool.overflow import Overflow
@@ -307,7 +307,7 @@ class WorkerPool(Executor):
         if how["id"] is not None:
             self._scheduler.intake.call_it(future, how["id"])
         if delay > 0:
-            future.due = future.submitted_at + delay
+            future.due, future.phase = future.submitted_at + delay, DELAYED
         return future
 
     def schedule_many(self, tasks: Iterable[Any]) -> list[TaskFuture]:

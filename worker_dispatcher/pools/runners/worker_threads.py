@@ -272,8 +272,14 @@ class ThreadRunner:
         with self._mutex:
             self._size = size
             woken = [self._idle.pop() for _ in range(min(len(self._idle), self._alive - size))]
+            if not self._setup.timed:  # what was fed while there were enough threads waits, where there may be more now
+                self.short = max(0, self._last - self._claimed - len(self._idle) - self.opening)
         for slot in woken:
             slot.rest.release()
+        if self._setup.timed:
+            self.hire()
+        else:
+            self.grow()
 
     def _leaves(self, slot: Slot) -> bool:
         """True if there are too many threads, so that this one goes."""
