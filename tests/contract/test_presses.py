@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
+from notes import wait_for
 from staging import LONGEST_WAIT
 
 import worker_dispatcher as wd
@@ -201,8 +203,13 @@ def test_a_press_that_ends_no_wait_is_heard_by_who_waits_for_a_run(wait, keep_re
         notes.add("running")
         notes.wait("the end")
 
+    def waits():
+        calls = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident])
+        return calls[-1].name == "wait" and any("worker_dispatcher/dispatch" in one.filename for one in calls)
+
     def press():
         notes.wait("running")
+        wait_for(waits)
         press_unfelt()
 
     config = {"task": {"list": 1, "function": stay}, "verbose": False}
