@@ -15,7 +15,7 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import row_format
 from worker_dispatcher.journal.file import LockedFile, locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
-from worker_dispatcher.records import OK, STATUS_NAMES, Outcome, Times, Workers
+from worker_dispatcher.records import OK, Outcome, Times, Workers
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
 
@@ -366,9 +366,6 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"<Journal {self.path}: {self.ok_count} {STATUS_NAMES[OK]} before>"
 
 
 def _those(ids: range, known: Mapping[int, Any]) -> dict[int, Any]:

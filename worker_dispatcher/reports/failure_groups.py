@@ -89,15 +89,6 @@ def group_errors(failed: Iterable[Failed]) -> dict[str, dict[str, Any]]:
     return dict(sorted(groups.items(), key=lambda item: -item[1]["count"]))
 
 
-class Cause(NamedTuple):
-    """What failures have in common that are told of on one line. status: of the HTTP response that was raised for,
-    which one line of code does for all of them; else ''."""
-
-    type: str
-    place: str
-    status: str
-
-
 @dataclass(slots=True)
 class FailureGroup:
     """count: rows; type: of the exception, or what else it was ('HTTP 503', 'returned False'); place: 'file.py:12' or
@@ -117,14 +108,15 @@ class FailureGroup:
 
 
 def group_failures(failed: Iterable[Failed]) -> list[FailureGroup]:
-    """Group by cause, in order of appearance."""
-    groups: dict[Cause, FailureGroup] = {}
+    """Group by cause, in order of appearance: by type, line of code, and the status of an HTTP response that was raised
+    for, since one line of code may raise for all of them."""
+    groups: dict[tuple[str, str, str], FailureGroup] = {}
     places: dict[str, str] = {}  # a million tasks fail in a few ways
     for kind, message, task_id, traceback, given in failed:
         place = places.get(traceback)
         if place is None:
             place = places[traceback] = place_of(traceback)
-        cause = Cause(kind, place, _http_status(kind, message))
+        cause = kind, place, _http_status(kind, message)
         group = groups.get(cause)
         if group is None:
             group = groups[cause] = FailureGroup(kind, place, message, shown(given, _LONGEST_INPUT) if given else "")
