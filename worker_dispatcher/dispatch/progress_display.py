@@ -16,7 +16,7 @@ from typing import Any, TextIO, TypeAlias
 from worker_dispatcher.clock import now
 from worker_dispatcher.dispatch.banner import print as say
 from worker_dispatcher.dispatch.plan import Plan
-from worker_dispatcher.dispatch.progress_stats import Figures, View, figures_of
+from worker_dispatcher.dispatch.progress_stats import Stats, View, stats_of
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.osproc.system import columns_of, descriptor_of, writable
 from worker_dispatcher.records import Records
@@ -223,7 +223,7 @@ class Progress:
     def __init__(self, plan: Plan, source: TaskSource, records: Records, *, keep: bool) -> None:
         self._plan, self._source, self._records, self._keep = plan, source, records, keep
         self._screen: Screen | None = None
-        self._figures: Figures | None = None
+        self._stats: Stats | None = None
         self.due = math.inf
 
     def prepare(self) -> None:
@@ -232,7 +232,7 @@ class Progress:
 
     def begin(self) -> None:
         """The first tasks may start."""
-        self._figures = figures_of(self._plan, self._records, now())
+        self._stats = stats_of(self._plan, self._records, now())
         self.due = now() + _PATIENCE
 
     def look(self) -> None:
@@ -246,11 +246,11 @@ class Progress:
             self.due = ended + max(self._screen.every, _SHARE * (ended - began))
 
     def _look(self, at: float) -> None:
-        if self._screen is not None and self._figures is not None:
+        if self._screen is not None and self._stats is not None:
             due = self._source.fresh_due()
             overdue = self._source.crowd(at - due) if due <= at else 0
-            self._figures.take(at, overdue, asking=due < math.inf)
-            self._screen.show(self._figures.view(at))
+            self._stats.take(at, overdue, asking=due < math.inf)
+            self._screen.show(self._stats.view(at))
 
     def _open(self) -> None:
         self._screen = open_screen()
@@ -262,10 +262,10 @@ class Progress:
         self._screen, self.due = None, math.inf
 
     def _close(self, whole: bool) -> None:
-        if self._screen is not None and self._figures is not None:
-            self._figures.take(now(), 0, asking=False)
+        if self._screen is not None and self._stats is not None:
+            self._stats.take(now(), 0, asking=False)
             never = max(0, (self._plan.tasks or 0) - len(self._records))
-            view = self._figures.view(now(), None if whole else never)
+            view = self._stats.view(now(), None if whole else never)
             done = view.total if whole and view.total is not None else view.done
             self._screen.close(view._replace(done=done), keep=self._keep)
 

@@ -66,8 +66,8 @@ class Pace:
         return self._count / seconds if seconds else 0.0
 
 
-class WorkFigures:
-    """Of a run with fixed workers. total: tasks, None if unknown. Used by the driver's thread, as LoadFigures."""
+class WorkStats:
+    """Of a run with fixed workers. total: tasks, None if unknown. Used by the driver's thread, as LoadStats."""
 
     def __init__(self, records: Records, total: int | None, began: float) -> None:
         self._records, self._total, self._began = records, total, began
@@ -93,7 +93,7 @@ class WorkFigures:
         return View(done, total, elapsed, (*parts, *_outcomes(self._records, self._without, left, ok=1, others=1)))
 
 
-class LoadFigures:
+class LoadStats:
     """Of a run by the clock. total: tasks, None if unknown."""
 
     def __init__(self, records: Records, load: Load, total: int | None, began: float) -> None:
@@ -169,14 +169,14 @@ class LoadFigures:
         return View(done, total, elapsed, (*parts, *_outcomes(self._records, self._without, left, ok=6, others=0)))
 
 
-Figures: TypeAlias = WorkFigures | LoadFigures
+Stats: TypeAlias = WorkStats | LoadStats
 
 
-def figures_of(plan: Plan, records: Records, began: float) -> Figures:
+def stats_of(plan: Plan, records: Records, began: float) -> Stats:
     """began: when the run began (monotonic)."""
     if plan.load is None or not records.keeps:  # where records pass by, it is not known which tasks run
-        return WorkFigures(records, plan.tasks, began)
-    return LoadFigures(records, plan.load, plan.tasks, began)
+        return WorkStats(records, plan.tasks, began)
+    return LoadStats(records, plan.load, plan.tasks, began)
 
 
 def _done(records: Records) -> int:
