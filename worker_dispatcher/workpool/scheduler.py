@@ -233,6 +233,9 @@ class Scheduler:
 
     def _tell(self) -> None:
         """After a turn: tell what has ended in it."""
+        if self.waiters and self.backlog.paused:  # for what runs to end: it may also have come back
+            with self.changed:
+                self.changed.notify_all()
         while self.ends:
             try:
                 ends = self.ends.popleft()
