@@ -208,6 +208,7 @@ class ThreadPool:
 
     def resize(self, slots: Sequence[int]) -> None:
         self._size = sum(slots)
+        self._hold = max(self._hold, 2 * self._size)
         self._breath = breath(self._setup, self._size)
         self._runner.resize(self._size)
 

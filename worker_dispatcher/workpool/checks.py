@@ -93,7 +93,7 @@ def of_map(chunksize: Any, buffersize: Any) -> None:
 def of_group(max_workers: Any, deadline: Any) -> dict[str, str | None]:
     return {
         "max_workers": _or_none(max_workers, whole(max_workers, 1)),
-        "deadline": _or_none(deadline, seconds(deadline)),
+        "deadline": _or_none(deadline, seconds(deadline, zero=True)),
     }
 
 

@@ -104,23 +104,27 @@ class Control:
             futures = list(scheduler.live.values())
         for future in futures:
             task = task_of(future)
-            if self.withdraw(future, RESCUED) or self._in_turn(partial(self._rescue_given, future, running)):
+            if self._take_out(future, RESCUED, running=running):
                 taken.append(task)
         return taken
 
-    def _rescue_given(self, future: TaskFuture, running: bool) -> bool:
-        """In the driver's turn: the same for one that the workers have."""
+    def _take_out(self, future: TaskFuture, state: str, *, running: bool) -> bool:
+        """End one that has not begun; running: also one that has. False if it is not so."""
+        return self.withdraw(future, state) or bool(self._in_turn(partial(self._take_given, future, state, running)))
+
+    def _take_given(self, future: TaskFuture, state: str, running: bool) -> bool:
+        """In the driver's turn: the same for one that the workers or the overflow have."""
         scheduler, number = self._scheduler, future.number
-        if scheduler.overflow is not None and running and scheduler.overflow.end(future, RESCUED, kill=True):
+        if scheduler.overflow is not None and running and scheduler.overflow.end(future, state, kill=True):
             return True
         assert scheduler.pool is not None
         if future.phase != GIVEN:
-            return self.withdraw(future, RESCUED)
+            return self.withdraw(future, state)
         if scheduler.pool.runs(number):
             if not running:
                 return False
             scheduler.pool.ask_to_stop(number)
-        return self._end(future, RESCUED, kill=True)
+        return self._end(future, state, kill=True)
 
     # Waiting
 
@@ -207,7 +211,7 @@ class Control:
             scheduler.closed = True
             futures = list(scheduler.live.values()) if cancel_futures or kill else []
         for future in futures:
-            self.withdraw(future)
+            self._take_out(future, CANCELLED, running=False)
         self.resume()
         if scheduler.driver is None:
             scheduler.callbacks.close()
