@@ -160,30 +160,33 @@ class Control:
         self._in_turn(scheduler.fit)
 
     def pause(self, timeout: float | None) -> None:
-        scheduler = self._scheduler
         self.refuse_waits("pause()")
-        scheduler.backlog.paused = True
-        if scheduler.driver is None:
-            return
-
-        def pause() -> None:
-            assert scheduler.pool is not None
-            scheduler.pool.pause()
-
-        self._in_turn(pause)
-        self.await_(lambda: len(scheduler.given) <= len(scheduler.left), timeout)
+        scheduler = self._scheduler
+        self._set_paused(True)
+        if scheduler.driver is not None:
+            self.await_(lambda: len(scheduler.given) <= len(scheduler.left), timeout)
 
     def resume(self) -> None:
+        if self._scheduler.backlog.paused:
+            self._set_paused(False)
+
+    def _set_paused(self, paused: bool) -> None:
+        """Both at once: of two that come together, the last one decides for backlog and workers."""
         scheduler = self._scheduler
-        if not scheduler.backlog.paused:
-            return
-        scheduler.backlog.paused = False
 
-        def resume() -> None:
+        def change() -> None:
             assert scheduler.pool is not None
-            scheduler.pool.resume()
+            scheduler.backlog.paused = paused
+            if paused:
+                scheduler.pool.pause()
+            else:
+                scheduler.pool.resume()
 
-        self._in_turn(resume)
+        with scheduler.mutex:
+            if scheduler.driver is None:
+                scheduler.backlog.paused = paused
+                return
+        self._in_turn(change)
 
     def counts(self) -> dict[str, int]:
         """How many tasks are where."""
