@@ -39,8 +39,8 @@ prepare() {
     echo "making $folder (once)" >&2
     rm -rf "$folder"
     "$base" -m venv "$folder"
-    # The stamp comes last: an installation that was cut short is begun again.
-    if ! "$ENV_PYTHON" -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}"; then
+    # The stamp comes last: an installation that was cut short is begun again. What is never imported is not compiled.
+    if ! "$ENV_PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".${extra:+[$extra]}"; then
         echo "could not install the project into $folder; is a package registry within reach?" >&2
         return 1
     fi

@@ -8,6 +8,10 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 prepare .venv-test test
 "$ENV_PYTHON" -m ruff check .
 "$ENV_PYTHON" -m ruff format --check .
+# Meanwhile the tests are compiled, once: all sessions would do so at the same time.
+"$ENV_PYTHON" -m pytest --collect-only -q "$@" >/dev/null 2>&1 &
 "$ENV_PYTHON" -m mypy
-# Twice as many at a time as there are cores (tests/conftest.py): most tests wait rather than work, and each keeps to itself.
+wait
+# Three times as many at a time as there are cores (tests/conftest.py): most tests wait rather than work, and each keeps
+# to itself.
 "$ENV_PYTHON" -m pytest -n auto --dist worksteal "$@"

@@ -111,7 +111,7 @@ def _nothing_is_left(request: pytest.FixtureRequest, _warm: Leftovers, _own_temp
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many sessions `-n auto` runs side by side: most of the time a test waits for what it has started."""
-    return 2 * usable_cores()
+    return 3 * usable_cores()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

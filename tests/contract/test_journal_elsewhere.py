@@ -18,6 +18,8 @@ import collections, enum
 class Order:
     def __init__(self, number): self.number = number
     def __bool__(self): return False
+    @classmethod
+    def first(cls): return cls(1)
 
 class Slotted:
     __slots__ = ("number",)
@@ -38,7 +40,8 @@ def made(number): return Reduced()
 
 KINDS = [
     lambda: Order(1), lambda: Slotted(1), lambda: Listed([1, 2]), lambda: Mapped(a=1), lambda: Text("a"),
-    lambda: Failed("a"), lambda: Point(1, 2), lambda: Reduced(), lambda: Colour.RED, lambda: Order,
+    lambda: Failed("a"), lambda: Point(1, 2), lambda: Reduced(), lambda: Colour.RED, lambda: Order.first,
+    lambda: Order,
 ]
 def answer(task):
     if task == "False": return False
@@ -90,7 +93,7 @@ def test_what_succeeded_is_the_same_where_classes_are_missing(
     assert (no["result"], nothing["result"]) == (False, None)
     assert failed["error"]["message"] == "no such order"
     again = wd.report(tmp_path / "run.db")
-    assert dict(again.run.outcomes) == dict(made.run.outcomes) == {"succeeded": 11, "no success": 1, "error": 1}
+    assert dict(again.run.outcomes) == dict(made.run.outcomes) == {"succeeded": 12, "no success": 1, "error": 1}
     assert [group.type for group in again.run.failures] == [group.type for group in made.run.failures]
     saved = wd.report(again.to_jsonl(tmp_path / "run.jsonl"))
     assert dict(saved.run.outcomes) == dict(made.run.outcomes)

@@ -34,7 +34,17 @@ class _Unloadable:
         return f"<cannot be loaded here: {self.why}>"
 
 
-class _Missing(_Unloadable):
+class _MissingClass(type):
+    """Stands for a class that is not to be found here."""
+
+    def __getattr__(cls, name: str) -> Any:
+        """What is saved as an attribute of its class: a method, with some Pythons a member of an enumeration."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls()
+
+
+class _Missing(_Unloadable, metaclass=_MissingClass):
     """Stands for an object of a class that is not to be found here. It has the class's name and the attributes that
     were saved, so that a response of status 503 is known for what it is."""
 
@@ -65,7 +75,7 @@ class _Loader(pickle.Unpickler):
         try:
             return super().find_class(module, name)
         except (ImportError, AttributeError) as error:
-            return type(name.rpartition(".")[2], (_Missing,), {"__module__": module, "why": told(error)})
+            return _MissingClass(name.rpartition(".")[2], (_Missing,), {"__module__": module, "why": told(error)})
 
 
 class JournalLogs(list[dict[str, Any]]):
