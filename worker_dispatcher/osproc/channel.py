@@ -27,6 +27,8 @@ LAST_WORDS = (
 _HEAD = struct.Struct("<IHHQ")  # mark and kind, descriptors, parts, bytes after this head
 _MARK = 0x57440000  # in every head: a task that writes to a descriptor it does not own is noticed
 _SIZE = 8  # bytes: after the head, the size of each part
+_HEADS = [struct.Struct(f"{_HEAD.format}{count}Q") for count in range(8)]  # of frames of so many parts
+_SIZES = [struct.Struct(f"<{count}Q") for count in range(8)]
 _CHUNK = 1 << 18
 _MOMENT = 0.001  # seconds until what the system had no room for is tried again
 _AGE = 3600.0  # seconds: a wait of no known end
@@ -34,6 +36,7 @@ _NO_ROOM = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 _MOST_FDS = 8
 _SPACE = socket.CMSG_SPACE(4 * _MOST_FDS)
 # As plain numbers: to use a flag itself takes a microsecond.
+_SOCKET, _RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
 _CUT, _CLOEXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)
 # Without it the end of the other side kills a program that has set SIGPIPE to its default.
 _QUIETLY = int(socket.MSG_NOSIGNAL)
@@ -77,10 +80,20 @@ class Channel:
     def send(self, kind: int, parts: Sequence[bytes | memoryview] = (), fds: Sequence[int] = ()) -> None:
         """Send or queue a frame. fds are duplicated when queued; the caller keeps its own. Raises Gone,
         and Crowded if it has fds."""
-        sizes = list(map(len, parts))
-        total = sum(sizes) + _SIZE * len(sizes)
-        head = struct.pack(f"{_HEAD.format}{len(sizes)}Q", _MARK | kind, len(fds), len(sizes), total, *sizes)
-        if max(sizes, default=0) <= _CHUNK:
+        sizes = [*map(len, parts)]
+        count = len(sizes)
+        total = sum(sizes) + _SIZE * count
+        form = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"{_HEAD.format}{count}Q")
+        head = form.pack(_MARK | kind, len(fds), count, total, *sizes)
+        if total <= _CHUNK and not (fds or self.unsent):  # what nearly all frames are
+            data = b"".join([head, *parts])
+            try:
+                sent = self._write(data, ())
+            except Crowded:
+                sent = 0
+            if sent < len(data):
+                self._queue(memoryview(data)[sent:], ())
+        elif max(sizes, default=0) <= _CHUNK:
             self._queue(memoryview(b"".join([head, *parts])), fds)
         else:
             self._queue(memoryview(head), fds)
@@ -115,11 +128,11 @@ class Channel:
             self.unsent.append((data, _duplicates(fds)))
             self.flush()
 
-    def _write(self, data: memoryview, fds: Sequence[int]) -> int:
+    def _write(self, data: bytes | memoryview, fds: Sequence[int]) -> int:
         try:
             if not fds:
                 return self._sock.send(data, _QUIETLY)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            rights = [(_SOCKET, _RIGHTS, array.array("i", fds))]
             sent = self._sock.sendmsg([data], rights, _QUIETLY)
             self._refused = False
             return sent
@@ -159,6 +172,8 @@ class Channel:
                 return frames
             try:
                 more = self._read()
+                if type(more) is Frame:
+                    return [more]
             except (BlockingIOError, InterruptedError):
                 if not self._blocking:
                     return []
@@ -167,7 +182,8 @@ class Channel:
             if not more:
                 raise Gone
 
-    def _read(self) -> bool:
+    def _read(self) -> bool | Frame:
+        """Add to the buffer; False at the end. What comes is a frame, and nothing else, for the most part: then it."""
         missing, data = 0, b""  # type: int, bytes | memoryview
         if len(self._buffer) >= _HEAD.size:
             missing = _HEAD.size + _HEAD.unpack_from(self._buffer)[3] - len(self._buffer)
@@ -176,6 +192,8 @@ class Channel:
                 data, ancillary, cut, _ = self._sock.recvmsg(min(missing, 1 << 24), _SPACE, _CLOEXEC)
             else:
                 count, ancillary, cut, _ = self._sock.recvmsg_into((self._inbox,), _SPACE, _CLOEXEC)
+                if not (ancillary or self._buffer) and (frame := _only_frame(self._inbox, count)) is not None:
+                    return frame
                 data = self._inbox[:count]
         except (BlockingIOError, InterruptedError):
             raise
@@ -184,7 +202,7 @@ class Channel:
         if cut & _CUT and not ancillary:
             self._fds.append([])  # no room for even one of the frame's descriptors
         for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            if level == _SOCKET and kind == _RIGHTS:
                 found = array.array("i")
                 found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
                 self._fds.append(list(found))
@@ -249,6 +267,22 @@ class Channel:
                 close_all(fds)
             self.unsent.clear()
             self._fds.clear()
+
+
+def _only_frame(data: memoryview, count: int) -> Frame | None:
+    """The frame that is all of so many bytes, if it has no descriptors."""
+    if count < _HEAD.size:
+        return None
+    kind, fd_count, part_count, total = _HEAD.unpack_from(data)
+    offset = _SIZE * part_count
+    if kind & ~0xFFFF != _MARK or fd_count or total != count - _HEAD.size or offset > total or part_count > 7:
+        return None
+    whole = memoryview(bytes(data[_HEAD.size : count]))
+    parts = []
+    for size in _SIZES[part_count].unpack_from(whole):
+        parts.append(whole[offset : offset + size])
+        offset += size
+    return Frame(kind & 0xFFFF, parts, []) if offset == total else None
 
 
 def _duplicates(fds: Sequence[int]) -> list[int]:

@@ -37,6 +37,7 @@ __all__ = [
     "Source",
     "neighbours",
     "nobody",
+    "numbered",
 ]
 
 # Seconds. With a journal, a task that takes so long is not sent ahead of the end of another: what begins while that is
@@ -82,9 +83,16 @@ class Batch(NamedTuple):
         return self._replace(alone=False, dues=None, attempt=attempt)
 
     def numbered(self, seq: int) -> Iterator[tuple[int, int, Any]]:
-        """(seq, id, item) of its tasks, the first of which has this seq. `next()` on it is atomic: one step in C, since
-        the items are a list, a tuple or a range."""
-        return zip(range(seq, seq + len(self.items)), itertools.count(self.first), self.items)
+        """(seq, id, item) of its tasks, the first of which has this seq: see the function."""
+        return numbered(seq, self.first, self.items)
+
+
+def numbered(seq: int, first: int, items: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
+    """(seq, id, item) of tasks, from a seq and an id on. `next()` on it is atomic: one step in C, since the items are a
+    list, a tuple or a range."""
+    if len(items) == 1:
+        return iter(((seq, first, items[0]),))
+    return zip(range(seq, seq + len(items)), itertools.count(first), items)
 
 
 class BatchDone(NamedTuple):

@@ -106,6 +106,14 @@ class InFlight:
                 del stocks[at]
         return taken
 
+    def take_one(self, seq: int) -> Batch | None:
+        """Remove one task: it, as a batch; None if it is not held."""
+        stocks = self._stocks
+        if len(stocks) == 1 and stocks[0].seq == seq and stocks[0].end == seq + 1:
+            self._stocks, self._count = [], 0
+            return stocks[0].batch
+        return next((piece.tasks() for piece in self.take(seq, seq + 1)), None)
+
     @property
     def least_timeout(self) -> float:
         """Seconds: the least of what it holds, infinite where nothing has any."""

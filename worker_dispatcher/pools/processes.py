@@ -37,7 +37,7 @@ from worker_dispatcher.pools.base import (
 )
 from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.parent.deadlines import Deadlines
-from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
+from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, idle, next_end, roomiest, unheard, wanted
 from worker_dispatcher.pools.parent.functions import Function, Functions, libraries_of
 from worker_dispatcher.pools.parent.limits import Limits
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
@@ -103,6 +103,7 @@ class ProcessPool:
         self._paused = False
         self._heard: list[tuple[int, int]] = []  # descriptors with news, and what the poll says of them
         self._behind = False  # some worker may hold more tasks than it can run at once
+        self._asleep = False  # in `sleep`, with what was watched for when it began
         self._full = False  # no worker had room when tasks were handed out last
 
     def _open(
@@ -190,7 +191,19 @@ class ProcessPool:
             self._rob()
 
     def offer(self, batch: Batch, done: Done) -> bool:
-        return False
+        if self._paused or self._supervisor.closed or (handle := idle(self._handles)) is None:
+            return False
+        function = self._functions.of(batch.call)
+        sent, error = catch(self._pack, function, batch)
+        if error is not None:
+            return False  # when it is fed, it is told what is wrong with it
+        handle.give(batch, function, *sent[1:])
+        if batch.timeout is not None:
+            self._deadlines.expect(now() + batch.timeout)
+        self._supervisor.rewatch(handle)
+        if self._asleep and self._supervisor.stirred:
+            self.wake()
+        return True
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
@@ -252,14 +265,17 @@ class ProcessPool:
 
     @property
     def due(self) -> float:
-        return 0.0 if self._events else self._next_due()
+        deaf = self._asleep and self._supervisor.stirred
+        return 0.0 if self._events or deaf else self._next_due()
 
     def sleep(self, until: float) -> None:
         if self._full and not self._setup.timed:
             self._rest(until)
         # Rounded up, so that a deadline has passed when the wait for it ends.
         pause = None if until == math.inf else max(0, math.ceil((until - now()) * 1000))
+        self._supervisor.stirred, self._asleep = False, True
         self._heard = self._poll.poll(pause)
+        self._asleep = False
 
     def collect(self) -> list[Event]:
         heard, self._heard = self._heard, []

@@ -29,6 +29,9 @@ class _Alarms:
         self._heap: list[tuple[float, int, TaskFuture]] = []
         self._void = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
     def add(self, at: float, future: TaskFuture) -> None:
         heapq.heappush(self._heap, (at, future.number, future))
 
@@ -90,6 +93,8 @@ class Backlog:
         self._deadlines.add(future.stop_at, future)
 
     def release(self) -> None:
+        if not (self._inbox or self.gone or self._delayed or self._deadlines or self._limited):
+            return
         for _ in range(len(self._inbox)):
             future = self._inbox.popleft()
             if future.stop_at < math.inf:
@@ -116,6 +121,8 @@ class Backlog:
     def next_due(self) -> float:
         if self._inbox:
             return 0.0
+        if not (self._delayed or self._deadlines or self._limited):
+            return math.inf
         at = now()  # what a limiter lets start by now waits for a worker
         limits = [limiter.due for limiter in self._limited if limiter.due > at]
         return min(self._delayed.first, self._deadlines.first, *limits)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import _base as states  # the states of a future; `wait` and `as_completed` look at these
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ SUCCEEDED, FAILED, TIMEOUT, EXPIRED, CANCELLED, RESCUED = STATES = (
 # Where a task is before its end: waiting for a moment, waiting for a worker, with the workers, in the overflow.
 DELAYED, QUEUED, GIVEN, AWAY, ENDED = range(5)
 
+_OVER = (states.FINISHED, states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
 _making = threading.Lock()  # of conditions, and of what must not happen while one is made
 
 
@@ -95,7 +96,7 @@ class TaskFuture(Future[Any]):
     """
 
     __slots__ = (
-        *("_done_callbacks", "_exception", "_made", "_result", "_state", "_waiters"),  # what a Future has
+        *("_done_callbacks", "_exception", "_made", "_result", "_state", "_waiters", "_wakers"),  # what a Future has
         *("attempts", "call", "due", "ended", "group", "id", "item", "number", "owner", "phase", "ready_at"),
         *("settings", "settled_at", "started", "state", "stop_at", "submitted_at", "where", "worker"),
     )
@@ -104,6 +105,7 @@ class TaskFuture(Future[Any]):
         self._state, self._result, self._exception = states.PENDING, None, None
         self._made: threading.Condition | None = None
         self._waiters: Any = ()
+        self._wakers: tuple[Any, ...] = ()  # locks, each held for a thread that waits in `result` or `exception`
         self._done_callbacks: Any = ()
         self.owner, self.number, self.call, self.item, self.settings = owner, number, call, item, settings
         self.id: Any = number
@@ -192,11 +194,14 @@ class TaskFuture(Future[Any]):
     def settle(self, state: str, value: Any, error: BaseException | None) -> bool:
         """Show how it has ended. Called once, by who has ended it; True if `call_callbacks` has something to call."""
         self.settled_at = now()
-        gone = state in (CANCELLED, RESCUED)
+        gone = state is CANCELLED or state is RESCUED
         with _making:
             if self._made is None:
                 self._result, self._exception = value, error
                 self._state = states.CANCELLED_AND_NOTIFIED if gone else states.FINISHED
+                for waker in self._wakers:
+                    waker.release()
+                self._wakers = ()
                 return False
         if gone:
             with self._condition:
@@ -204,6 +209,7 @@ class TaskFuture(Future[Any]):
                 for waiter in self._waiters:
                     waiter.add_cancelled(self)
                 self._condition.notify_all()
+            self._invoke_callbacks()
         elif error is None:
             self.set_result(value)
         else:
@@ -211,7 +217,11 @@ class TaskFuture(Future[Any]):
         return bool(self._done_callbacks)
 
     def _invoke_callbacks(self) -> None:
-        """Called by a Future that has its result; ours waits for `call_callbacks`."""
+        """Called by a Future that has its result: it wakes who waits; callbacks wait for `call_callbacks`."""
+        with _making:
+            wakers, self._wakers = self._wakers, ()
+        for waker in wakers:
+            waker.release()
 
     def call_callbacks(self) -> None:
         """What `add_done_callback` was given."""
@@ -238,20 +248,35 @@ class TaskFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """As concurrent.futures says. Within a task of the same pool, in threads, another thread takes its place
         meanwhile, so that what is waited for can run."""
-        if self._state == states.FINISHED and self._exception is None:
+        if self._state not in _OVER:
+            self._await(timeout)
+        if self._exception is None and self._state is states.FINISHED:
             return self._result
-        with self._waiting():
-            return super().result(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """As concurrent.futures says; else as `result`."""
-        with self._waiting():
-            return super().exception(timeout)
+        """As concurrent.futures says; waits as `result` does."""
+        if self._state not in _OVER:
+            self._await(timeout)
+        return super().exception(0)
 
-    def _waiting(self) -> AbstractContextManager[None]:
-        """Around a wait for its end."""
-        waits = self._state not in (states.FINISHED, states.CANCELLED_AND_NOTIFIED)
-        return self.owner.blocked() if waits and self.owner.is_inside() else nullcontext()
+    def _await(self, timeout: float | None) -> None:
+        """Wait for its end, with no more than a lock: a condition costs a short task a tenth. Raises TimeoutError."""
+        if self.owner.is_inside():
+            with self.owner.blocked():
+                self._await_end(timeout)
+        else:
+            self._await_end(timeout)
+
+    def _await_end(self, timeout: float | None) -> None:
+        waker = _thread.allocate_lock()
+        waker.acquire()
+        with _making:
+            if self._state in _OVER:
+                return
+            self._wakers = (*self._wakers, waker)
+        if not waker.acquire(True, -1 if timeout is None else max(0.0, timeout)) and self._state not in _OVER:
+            raise TimeoutError
 
     def cancel(self) -> bool:
         """As concurrent.futures says: True if it will not run. `WorkerPool.cancel` and `kill` also end what runs."""

@@ -258,14 +258,16 @@ class Scheduler:
                 self.changed.notify_all()
             last = self.closed and not live
         calls: list[TaskFuture] = []
+        told: list[TaskFuture] = []
         for future, state, value, error in ends:
             if future.settle(state, value, error):
                 calls.append(future)
             if future.group is not None:
                 future.group.ended(future)
-        for future, *_ in ends:
-            if future.settings.on_done is not None or future.settings.hooks is not None:
-                call_back(self.callbacks, future)
+            if (settings := future.settings).on_done is not None or settings.hooks is not None:
+                told.append(future)
+        for future in told:
+            call_back(self.callbacks, future)
         for future in calls:
             future.call_callbacks()
         if last and self.driver is not None:

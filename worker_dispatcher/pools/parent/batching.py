@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
+from worker_dispatcher.execute import SMALL
 from worker_dispatcher.pools.base import AttemptDone, BatchDone
 from worker_dispatcher.script.main_module import Reader
 from worker_dispatcher.wire import Packed, pack_large, to_parts
@@ -20,6 +21,7 @@ _LAST_TIME = 0.002  # the same toward the end, where to be dealt few tasks at a 
 _BATCH_GROWTH = 8  # at most this many times the last batch: the first measured tasks may not be like the rest
 _BATCH_BYTES = 1 << 18  # of packed items a batch aims at
 _BATCH_MOST = 10_000
+_SMALL_TEXT = 1000  # characters or bytes: far from where a pickle goes into pages of its own
 
 
 class Batching:
@@ -56,6 +58,8 @@ class Batching:
     def measure(self, event: BatchDone | AttemptDone) -> None:
         if isinstance(event, AttemptDone):
             count, spent = 1, event.ended - event.started
+        elif len(event.ends) == 1:
+            count, spent = 1, event.ends[0] - event.starts[0]
         elif isinstance(event.worker, int):  # one after the other
             count, spent = len(event.results), event.ends[-1] - event.starts[0]
         else:
@@ -65,8 +69,16 @@ class Batching:
         self._per_task = spent if not self._per_task else self._per_task * (1 - weight) + spent * weight
 
 
+def _is_small(value: Any) -> bool:
+    kind = type(value)
+    return kind in SMALL or ((kind is str or kind is bytes) and len(value) < _SMALL_TEXT)
+
+
 def pack_items(items: Sequence[Any], reader: Reader) -> tuple[int, list[bytes | memoryview], list[int]]:
     """(bytes, parts and descriptors to send) of a batch's items. Runs user code."""
+    if len(items) == 1 and type(items[0]) is tuple and all(map(_is_small, items[0])):
+        head = pickle.dumps(list(items), 5)
+        return len(head), [head, b"", b""], []
     if isinstance(items, range):
         packed = Packed(pickle.dumps(items, 5), (), True)
     else:

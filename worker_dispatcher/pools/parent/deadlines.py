@@ -32,20 +32,25 @@ class Deadlines:
         """Do what is due at a moment (monotonic)."""
         supervisor = self._supervisor
         for handle in list(supervisor.handles):
-            if handle.settles_at <= at:
-                supervisor.events += handle.take_back()
-            if handle.tells_at <= at:
-                supervisor.events += handle.tell_failed()
-            if handle.closing_at <= at:
-                self._close(handle)
-            elif handle.spent:
-                supervisor.let_go(handle, Why.SPENT)
-            elif handle.life.state is State.DRAINING:
-                supervisor.let_go(handle)
+            if handle.restless(at):
+                self._tend(handle, at)
         for task_id, handle in list(self._doomed.items()):
             self._end_task(task_id, handle)
         if at >= self.due:
             self._scan(at)
+
+    def _tend(self, handle: WorkerHandle, at: float) -> None:
+        supervisor = self._supervisor
+        if handle.settles_at <= at:
+            supervisor.events += handle.take_back()
+        if handle.tells_at <= at:
+            supervisor.events += handle.tell_failed()
+        if handle.closing_at <= at:
+            self._close(handle)
+        elif handle.spent:
+            supervisor.let_go(handle, Why.SPENT)
+        elif handle.life.state is State.DRAINING:
+            supervisor.let_go(handle)
 
     def _scan(self, at: float) -> None:
         """Find the tasks that are over their time."""

@@ -66,12 +66,14 @@ class Known:
 
     def __init__(self) -> None:
         self._numbers: OrderedDict[int, None] = OrderedDict()
+        self._last = 0
 
     def learn(self, number: int) -> bytes | None:
         """The head of the FUNCTION frame that must be sent before a task of this number; None if it is known.
         What was used longest ago is forgotten in its place."""
-        if number == 0:
+        if number == self._last or number == 0:
             return None
+        self._last = number
         new, forgotten = number not in self._numbers, 0
         self._numbers[number] = None
         self._numbers.move_to_end(number)

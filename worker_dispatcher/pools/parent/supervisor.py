@@ -26,6 +26,7 @@ __all__ = ["EXIT_GRACE", "Supervisor"]
 
 EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
+_TO_READ, _TO_WRITE = int(select.POLLIN), int(select.POLLIN | select.POLLOUT)
 _SPARE = 10  # descriptors: what a worker takes, and what a report may bring with it
 _TRY_AGAIN = 1.0  # seconds from one worker that the system refuses to the next one that is asked for
 _REAPED_WITHIN = 1.0  # seconds from the end of a worker to the word of it; a fork server that is stopped says none
@@ -39,6 +40,7 @@ class Supervisor:
 
     Owned by the pool's driving thread. slots: the number of threads or coroutines of each process wanted, in order.
     handles: those that work; dying: those that were killed or have ended, until they are reaped.
+    stirred: the poll watches for more than it did; one that waits meanwhile does not know of it.
     events: what has happened; the pool takes from it and adds to it. closed: no death is a surprise any more.
     complaints: what went wrong and cost no task.
     """
@@ -59,6 +61,7 @@ class Supervisor:
         self.complaints, self._named = complaints, named
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.closed = False
+        self.stirred = False
         self.poll = select.poll()
         if starter.fileno() >= 0:
             self.poll.register(starter.fileno(), select.POLLIN)
@@ -116,7 +119,8 @@ class Supervisor:
 
     def _rewatch_starter(self) -> None:
         if (fd := self._starter.fileno()) >= 0:
-            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if self._starter.unsent else 0))
+            self.poll.modify(fd, _TO_WRITE if self._starter.unsent else _TO_READ)
+            self.stirred = self.stirred or bool(self._starter.unsent)
 
     def _start(self, slots: int) -> bool:
         try:
@@ -129,7 +133,8 @@ class Supervisor:
         self._number += slots
         self.handles.append(handle)
         self._by_fd[handle.fd] = handle
-        self.poll.register(handle.fd, select.POLLIN)
+        self.poll.register(handle.fd, _TO_READ)
+        handle.watched, self.stirred = _TO_READ, True
         return True
 
     def _leave_some_descriptors(self) -> None:
@@ -152,6 +157,7 @@ class Supervisor:
             if handle.process is process and process.sentinel is not None and process.pid is not None:
                 self._by_fd[process.sentinel] = handle
                 self.poll.register(process.sentinel, select.POLLIN)
+                self.stirred = True
                 self._name(handle, process.pid)
                 self._newcomers.append((now() + FIRST_WORD, handle))
 
@@ -184,8 +190,10 @@ class Supervisor:
             self.poll.unregister(fd)
             del self._by_fd[fd]
             handle.closing_at = min(handle.closing_at, now() + _SEVERED_GRACE)
-        else:
-            self.poll.modify(fd, select.POLLIN | (select.POLLOUT if handle.channel.unsent else 0))
+            self.stirred = True
+        elif handle.watched != (wanted := _TO_WRITE if handle.channel.unsent else _TO_READ):
+            self.poll.modify(fd, wanted)
+            handle.watched, self.stirred = wanted, True
 
     def _hear_starter(self) -> None:
         try:
@@ -249,6 +257,7 @@ class Supervisor:
             return
         self._starter.reconnect()
         self.poll.register(self._starter.fileno(), select.POLLIN)
+        self.stirred = True
 
     def _refused(self, process: Process) -> None:
         for handle in [r for r in self.handles + self.dying if r.process is process]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from worker_dispatcher.clock import now
@@ -13,7 +15,7 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.shared_status import SETTLE, SharedStatus
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.pools.base import AttemptDone, Batch, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.in_flight import InFlight, Revoked, one_by_one
 from worker_dispatcher.pools.parent.functions import Function, Known
 from worker_dispatcher.pools.parent.life import Life, State, Why
@@ -65,6 +67,7 @@ class WorkerHandle:
         self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
         self._paused = self._leaving = self._wholly = False
         self.settles_at = math.inf
+        self.watched = 0  # for what the pool's poll watches the channel
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
         try:
@@ -99,21 +102,24 @@ class WorkerHandle:
         except Crowded:
             self._send(kind, [*heads, *inlined(packed, fds), *tails], [])
 
-    def give(self, batch: Batch, function: Function, parts: list[bytes | memoryview], fds: list[int]) -> None:
+    def give(self, batch: Batch, function: Function, parts: list[bytes | memoryview], fds: Sequence[int]) -> None:
         """Hand over a batch. function: its call, packed; parts, fds: its items, to be sent. Closes fds."""
         if (head := self._known.learn(function.number)) is not None:
             assert function.parts is not None
             self._send_shared(frames.FUNCTION, [head], function.parts, function.fds, [])
+        if not len(self.held):
+            self.heard_at = self.said_at = now()
         seq = self.given + 1
         self.given += len(batch.items)
         self.held.add(seq, batch)
         self.alone = batch.alone
         self.due = 0.0 if batch.dues is None else batch.dues[-1]
-        if len(self.held) == len(batch.items):
-            self.heard_at = self.said_at = now()
         try:
             head = frames.head_of(seq, batch, function.number)
-            frames.send_packed(self.channel, frames.WORK, [head], parts, fds)
+            if fds:
+                frames.send_packed(self.channel, frames.WORK, [head], parts, fds)
+            else:
+                self.channel.send(frames.WORK, [head, *parts])
         except Gone:
             self.gone = True
 
@@ -148,6 +154,11 @@ class WorkerHandle:
     def spent(self) -> bool:
         """It has run all the tasks it may, and can go."""
         return self._done >= self._most and self.life.state is State.READY and not len(self.held)
+
+    def restless(self, at: float) -> bool:
+        """There is something to do about it at a moment (monotonic), or it is on its way out."""
+        moment = at >= self.settles_at or at >= self.tells_at or at >= self.closing_at
+        return moment or self._done >= self._most or self.life.state is State.DRAINING
 
     @property
     def revoking(self) -> bool:
@@ -271,6 +282,8 @@ class WorkerHandle:
 
     def _understand(self, frame: Frame) -> list[Event]:
         self.heard_at = self.said_at = now()
+        if frame.kind == frames.ENDED:
+            return self._ended_one(frame)
         if frame.kind == frames.REPORT:
             events = self._report(frame)
             self._lift()
@@ -334,6 +347,15 @@ class WorkerHandle:
             self._failed.update(failed)
             self.tells_at = min(self.tells_at, now() + _EXCEPTION_WAIT)
         return events
+
+    def _ended_one(self, frame: Frame) -> list[Event]:
+        seq, slot, started, ended, result = marshal.loads(frame.parts[0])
+        self._done += 1
+        task = self.held.take_one(seq)
+        self._lift()
+        if task is None:
+            return []
+        return [BatchDone(task.first, (started,), (ended,), [result], {}, self.number + slot, None, task.call)]
 
     @property
     def in_init(self) -> bool:

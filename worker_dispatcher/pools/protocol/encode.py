@@ -15,7 +15,7 @@ from worker_dispatcher.execute import SMALL, catch, failure_from
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
-from worker_dispatcher.pools.protocol.frames import EXCEPTION, REPORT, send_packed
+from worker_dispatcher.pools.protocol.frames import ENDED, EXCEPTION, REPORT, send_packed
 from worker_dispatcher.pools.protocol.loading import unsendable
 from worker_dispatcher.pools.runners.task_queue import Columns
 from worker_dispatcher.records import Failure, TaskSpan, doubles
@@ -130,6 +130,10 @@ class Reports:
             self.send()
             return
         self._stay()
+        if count == 1 == len(went.ends):
+            one = went.seqs[0], 0, went.starts[0], went.ends[0], went.results[0]
+            self._channel.send(ENDED, [_as_bytes(one)])
+            return
         times = doubles(went.starts[:count]), doubles(went.ends)
         columns: Any = [(went.seqs[0], count)], 0, *times, went.results, {}, (), ()
         self._channel.send(REPORT, [_as_bytes(columns)])

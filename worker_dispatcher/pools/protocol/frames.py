@@ -17,6 +17,7 @@ __all__ = [
     "COMPLAINT",
     "DROP",
     "DROPPED",
+    "ENDED",
     "EXCEPTION",
     "FUNCTION",
     "INIT_FAILED",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 SETUP, WORK, DROP, FUNCTION = range(1, 5)  # to the worker
+ENDED = 20  # from the worker, too: the report of one task that ended ok
 READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
 
 # seq of the first task, its id, how many, attempt, number of the call, timeout, stop_at; then the dues, or nothing
@@ -65,7 +67,7 @@ def open_head(frame: Frame) -> tuple[int, int, int, Batch]:
     """Of a WORK or UNLOADABLE frame: the seq, how many tasks, the number of the call, and the batch without items and
     call."""
     head = frame.parts[0]
-    seq, first, count, attempt, number, timeout, stop_at = _HEAD.unpack(head[: _HEAD.size])
+    seq, first, count, attempt, number, timeout, stop_at = _HEAD.unpack_from(head)
     dues = array("d", bytes(head[_HEAD.size :])) if len(head) > _HEAD.size else None
     limit = None if timeout == math.inf else timeout
     return seq, count, number, Batch(first, (), False, dues, attempt, None, limit, stop_at)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 import sys
 from collections.abc import Sequence
+from pickle import loads
 from typing import Any
 
 from worker_dispatcher.execute import catch, failure_from
@@ -16,6 +18,7 @@ from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, 
 
 __all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable"]
 
+_flush = operator.methodcaller("flush")
 _loading = False
 _inherited: Setup | None = None
 
@@ -41,6 +44,8 @@ def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseExceptio
     global _loading
     _loading = True
     try:
+        if parts[0] and not parts[1]:  # a pickle and nothing else
+            return catch(loads, parts[0])
         return catch(lambda: unpack(*from_parts(parts, fds)))
     finally:
         _loading = False
@@ -86,4 +91,4 @@ def flush() -> None:
     """Let out what tasks have printed, before anybody hears that they have ended."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            catch(lambda stream=stream: stream.flush())  # one of the user's may have no `flush`
+            catch(_flush, stream)  # one of the user's may have no such method

@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.shared_status import IN_INIT, LEFT, SharedStatus
 from worker_dispatcher.osproc.system import readable
-from worker_dispatcher.pools.base import Batch, Setup
+from worker_dispatcher.pools.base import Batch, Setup, numbered
 from worker_dispatcher.pools.protocol.encode import Reports
 from worker_dispatcher.pools.protocol.frames import (
     BROKEN,
@@ -77,6 +77,7 @@ class SingleWorker:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
         self._calls = Calls(setup)
+        self._seal = self._reports.seal_value
         self._state: Any = None
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._forked = forked()  # in a child that user code has forked: not a worker
@@ -149,7 +150,7 @@ class SingleWorker:
                 self._await(batch.dues[0])
             if call is not self._call:
                 self._ready_for(call)
-            self._run(seq, batch._replace(items=items))
+            self._run(seq, seq + count, numbered(seq, batch.first, items), batch)
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
@@ -171,31 +172,39 @@ class SingleWorker:
         if ahead > 0:
             sleep(ahead)
 
-    def _run(self, seq: int, batch: Batch) -> None:
+    def _run(self, seq: int, end: int, tasks: Iterator[tuple[int, int, Any]], batch: Batch) -> None:
         timeout, reports = batch.timeout, self._reports
-        tasks, end = batch.numbered(seq), seq + len(batch.items)
-        went, report_at = TaskSpan(), now() + _REPORT_AFTER
         while seq < end:
+            went, at = TaskSpan(), now()
+            seq += self._run_some(tasks, batch, went, end - seq, at)
+            self._before_report(timeout)
+            reports.send_run(went)
+            if went.unbegun is not None:
+                self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
+                return
+
+    def _run_some(
+        self, tasks: Iterator[tuple[int, int, Any]], batch: Batch, went: TaskSpan, left: int, at: float
+    ) -> int:
+        """Run tasks, of which so many are left, until some are to be reported: how many."""
+        report_at = at + _REPORT_AFTER
+        while True:
             if self._channel.severed():
                 raise Gone  # the parent will not hear of what begins now
             run_tasks(
-                self._call, self._caller, tasks, self._slate, went, reports.seal_value,
-                timeout=timeout, stop_at=batch.stop_at, until=min(now() + _LONG, report_at), forked=self._forked,
+                self._call, self._caller, tasks, self._slate, went, self._seal,
+                timeout=batch.timeout, stop_at=batch.stop_at, until=min(at + _LONG, report_at), forked=self._forked,
                 attempt=batch.attempt,
             )  # fmt: skip
             if self._forked[0]:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
+            ended = len(went.ends)
             if went.unbegun is not None:
                 self._slate.running[0] = 0
-            elif seq + went.ended < end and not _to_be_reported(went, report_at):
-                continue
-            self._before_report(timeout)
-            reports.send_run(went)
-            seq += went.ended
-            if went.unbegun is not None:
-                self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
-                return
-            went, report_at = TaskSpan(), now() + _REPORT_AFTER
+                return ended
+            if ended == left or _to_be_reported(went, report_at):
+                return ended
+            at = now()
 
     def _before_report(self, timeout: float | None) -> None:
         flush()  # what reported tasks have printed is not lost when a later one ends the process
