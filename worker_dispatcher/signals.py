@@ -24,9 +24,10 @@ class signals_held:
     def __enter__(self) -> None:
         self._came: list[tuple[int, FrameType | None]] = []
         self._handlers: list[tuple[int, Any]] = []
+        getsignal = _signal.getsignal
         try:
             for number in _HELD:
-                handler = _signal.getsignal(number)
+                handler = getsignal(number)
                 if callable(handler):
                     self._handlers.append((number, handler))
                     _signal.signal(number, self)
@@ -49,6 +50,7 @@ class signals_held:
             self._put_back()
             raise
         finally:
-            handlers = dict(self._handlers)
-            for number, frame in self._came:
-                handlers[number](number, frame)
+            if self._came:
+                handlers = dict(self._handlers)
+                for number, frame in self._came:
+                    handlers[number](number, frame)

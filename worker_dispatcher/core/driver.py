@@ -103,7 +103,7 @@ class Driver:
         longest: float = LONGEST_WAIT,
     ) -> None:
         self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
-        self._after, self._longest = after, longest
+        self._after, self._longest, self._apart = after, longest, pool.apart
         self._turning = threading.Lock()
         self._turner = 0  # the thread that is in a turn
         self._again = self.hungry = self._closed = False
@@ -152,6 +152,18 @@ class Driver:
                 return
             if not self._again:
                 sleep(due)
+                while self._apart and self._hear_end() and not self._again:
+                    sleep(due)
+
+    def _hear_end(self) -> bool:
+        """Tell of a task that was offered and has ended, if nothing else has happened: then no turn is needed."""
+        with self._turning:
+            ended = None if self._closed else self._pool.offered_end()
+        if ended is None:
+            return False
+        done, told = ended
+        done(*told)
+        return True
 
     def call(self, action: Callable[[], T]) -> T | None:
         """What an action gives that needs the pool for itself: it is called here, between two turns, or in this

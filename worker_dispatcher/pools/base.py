@@ -316,6 +316,10 @@ class Pool(Protocol):
         """Give one task to a worker that is idle, if there is one. If it ends ok, `done` is called, by whichever thread
         hears of it; else it is told as all others are. Of threads: may be called while another thread drives."""
 
+    def offered_end(self) -> tuple[Done, tuple[int, Any, float, float, int]] | None:
+        """After `sleep`: the `done` of a task and what it is to be told, if all that has happened is that it ended ok.
+        Only of pools whose workers have processes of their own; there nobody else calls it."""
+
     def pause(self) -> None:
         """Begin nothing more, and take nothing more; what has not begun comes back as NotStarted."""
 

@@ -197,13 +197,27 @@ class ProcessPool:
         sent, error = catch(self._pack, function, batch)
         if error is not None:
             return False  # when it is fed, it is told what is wrong with it
-        handle.give(batch, function, *sent[1:])
+        handle.offer(batch, function, *sent[1:], done)
         if batch.timeout is not None:
             self._deadlines.expect(now() + batch.timeout)
         self._supervisor.rewatch(handle)
         if self._asleep and self._supervisor.stirred:
             self.wake()
         return True
+
+    def offered_end(self) -> tuple[Done, tuple[int, Any, float, float, int]] | None:
+        heard, supervisor = self._heard, self._supervisor
+        if len(heard) != 1 or self._events or (handle := supervisor.speaker(heard[0][0])) is None:
+            return None
+        self._heard, handle.ended = [], None
+        events = handle.receive(to_the_end=False)
+        supervisor.rewatch(handle)
+        done, calm = handle.ended, handle.idle and handle.tells_at == math.inf
+        if done is None or not calm or len(events) != 1 or not isinstance(end := events[0], BatchDone):
+            self._events += events
+            return None
+        self._functions.of(end.call).batching.measure(end)
+        return done, (end.first, end.results[0], end.starts[0], end.ends[0], handle.number)
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""

@@ -50,7 +50,7 @@ def has_room(handle: WorkerHandle, ahead: int) -> bool:
 def idle(handles: Sequence[WorkerHandle]) -> WorkerHandle | None:
     """A worker that would begin a task at once."""
     for handle in handles:
-        if len(handle.held) < handle.slots and handle.open and handle.ready:
+        if handle.idle:
             return handle
     return None
 

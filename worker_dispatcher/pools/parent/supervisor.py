@@ -181,6 +181,12 @@ class Supervisor:
                 self._name(handle, handle.pid)
             self.rewatch(handle)
 
+    def speaker(self, fd: int) -> WorkerHandle | None:
+        """The worker on whose channel a descriptor says that there is something to be read, if all is known of it."""
+        handle = self._by_fd.get(fd)
+        known = handle is not None and handle.fd == fd and handle.number in self.pids
+        return handle if known else None
+
     def rewatch(self, handle: WorkerHandle) -> None:
         """Watch a channel for what is wanted of it; one that has ended is only heard of through its sentinel."""
         fd = handle.fd
