@@ -12,24 +12,8 @@ from worker_dispatcher.clock import LONGEST_WAIT, now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.shared_status import IN_INIT
-from worker_dispatcher.pools.base import (
-    LONGEST_INIT,
-    ONE_BY_ONE_FROM,
-    AttemptDone,
-    Batch,
-    BatchDone,
-    Complaints,
-    Done,
-    Event,
-    Name,
-    NotStarted,
-    Patience,
-    PoolFailed,
-    Setup,
-    Source,
-    neighbours,
-    nobody,
-)
+from worker_dispatcher.pools import base
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.handed import FIRST_HANDED, Handed
 from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.pools.runners.task_queue import Columns, Slot
@@ -51,18 +35,21 @@ _SHORT = 4  # tasks of a run that take as long to be booked one by one as the ru
 class ThreadPool:
     """Runs tasks in threads of this process, or as coroutines on one event loop.
 
-    A task over its time is recorded at once; its thread, which nothing can end, is left behind as a daemon
-    and replaced. Owned by the driver: everything here. Waits: `sleep`, on _news.
+    A task over its time is recorded at once; its thread, which nothing can end, is left behind as a daemon. spare: how
+    many threads may stand in for such ones at a time, None for any number; where none may, the place of a thread that
+    is left behind is taken until it returns. Owned by the driver: everything here. Waits: `sleep`, on _news.
+    left_behind: threads that may not return, by the id of the task; where any number may stand in, none is listed.
     told: called when there is something to collect, by the worker that has brought it, in the place of `wake`.
     """
 
     place, apart = "worker thread", False
 
-    def __init__(self, setup: Setup, size: int, named: Name = nobody) -> None:
-        self._setup, self._size, self._named = setup, size, named
+    def __init__(self, setup: Setup, size: int, named: base.Name = base.nobody, *, spare: int | None = None) -> None:
+        self._setup, self._size, self._named, self._spare = setup, size, named, spare
+        self.left_behind: dict[int, Slot] = {}
         self.told: Callable[[], None] | None = None
         self.pids: dict[int, int] = {}
-        self.complaints = Complaints()
+        self.complaints = base.Complaints()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signalled = False
         self._halt = [False]
@@ -75,11 +62,11 @@ class ThreadPool:
         self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
         self._full = False
         self._scan_at = math.inf
-        self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
+        self._look_at = math.inf if setup.hooks is None else now() + base.LONGEST_INIT
         self._stopped = self._closed = self._paused = False
         self._doomed: set[int] = set()  # tasks that are to end
         self._events: list[Event] = []  # what `pause` has taken back
-        self._patience = Patience()
+        self._patience = base.Patience()
         self._let_go_of_output = setup.redirected()
         self._breath, self._looked = breath(setup, size), 0.0
         self._new_runner()
@@ -116,7 +103,7 @@ class ThreadPool:
         self._runner.hire(workers)
         return not self._runner.opening
 
-    def feed(self, source: Source) -> None:
+    def feed(self, source: base.Source) -> None:
         # One runner, so nothing is balanced between workers. It holds little at first, so that a lazy iterable
         # stays lazy, and more only when its threads run dry although there was more to hold.
         if self._paused:
@@ -124,6 +111,8 @@ class ThreadPool:
         if self._full and len(self._held) < self._size and not self._one_by_one:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
+        if not self._places:
+            return
         hold = self._size if self._one_by_one else min(self._hold, max(self._size, int(_HOLD_BYTES / self._weight)))
         while (room := hold - len(self._held) - len(self._handed)) > 0:
             batch = source.take_alone() or source.take(min(room, max(self._size, _FEED_MOST)))
@@ -145,9 +134,17 @@ class ThreadPool:
             self._scan_at = min(self._scan_at, now() + batch.timeout)
         return True
 
+    def offered_end(self) -> base.End | None:
+        return None  # its thread tells of it
+
     @property
     def roomy(self) -> bool:
-        return not self._paused and len(self._held) + len(self._handed) < self._size
+        return not self._paused and len(self._held) + len(self._handed) < self._places
+
+    @property
+    def _places(self) -> int:
+        """How many threads there may be that run tasks for somebody."""
+        return self._size - (0 if self._spare is None else max(0, len(self.left_behind) - self._spare))
 
     @property
     def due(self) -> float:
@@ -180,12 +177,12 @@ class ThreadPool:
             events += self._watch()
         if self._setup.hooks is not None:
             events += self._watch_init()
-        if self._doomed or self._runner.left:
+        if self._doomed or self._runner.left or self.left_behind:
             events += self._clear_up()
         return events
 
     def _clear_up(self) -> list[Event]:
-        """End what is to end; forget threads that have left."""
+        """base.End what is to end; forget threads that have left."""
         for _ in range(len(left := self._runner.left)):
             slot = left.popleft()
             if slot.thread is not None and not slot.thread.left:
@@ -194,6 +191,11 @@ class ThreadPool:
             self._runner.forget(slot)
             self._slots.remove(slot)
             del self.pids[slot.number]
+        for task_id, slot in list(self.left_behind.items()):
+            if slot.thread is not None and slot.thread.left:
+                del self.left_behind[task_id], self.pids[slot.number]
+                self._runner.returned(slot)
+                self._fit()
         return [event for task_id in list(self._doomed) for event in self._end_task(task_id)]
 
     def pause(self) -> None:
@@ -210,7 +212,11 @@ class ThreadPool:
         self._size = sum(slots)
         self._hold = max(self._hold, 2 * self._size)
         self._breath = breath(self._setup, self._size)
-        self._runner.resize(self._size)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Have as many threads as there may be, those that were left behind included."""
+        self._runner.resize(self._size + min(len(self.left_behind), self._spare or 0))
 
     def _slot_of(self, task_id: int) -> Slot | None:
         """Where a task runs."""
@@ -231,18 +237,16 @@ class ThreadPool:
         self._doomed.add(task_id)
         self.wake()
 
-    def _end_task(self, task_id: int) -> list[Event]:
-        """End a task that is to end, or take it back if it has not begun; try again where it is about to."""
+    def _end_task(self, task_id: int) -> Sequence[Event]:
+        """base.End a task that is to end, or take it back if it has not begun; try again where it is about to."""
         self._handed.book(self._held)
         seq = self._held.seq_of(task_id)
         if seq and not self._runner.cancel(seq):
             slot = next((s for s in self._slots if s.running[0] == seq and s.give_up(only=seq)), None)
             if slot is None:
                 return self._take_back()
-            self._runner.replace(slot)
-            self._slots.remove(slot)
             self._doomed.discard(task_id)
-            return self._cut_short(seq, slot, lambda _: Failure("", "", status=CANCELLED))
+            return self._leave_behind(seq, slot, lambda _: Failure("", "", status=CANCELLED))
         self._doomed.discard(task_id)
         return []
 
@@ -259,9 +263,9 @@ class ThreadPool:
             error.add_note("  worker.init raised this in a worker thread, so the run was ended")
             events.append(PoolFailed(error))
         if at >= self._look_at:
-            self._look_at = at + LONGEST_INIT / 10
+            self._look_at = at + base.LONGEST_INIT / 10
             since = min((s.started[0] for s in self._slots if s.running[0] == IN_INIT), default=math.inf)
-            if at - since >= LONGEST_INIT:
+            if at - since >= base.LONGEST_INIT:
                 events.append(PoolFailed(RunError(f"worker.init has not returned after {at - since:.0f} s")))
         return events
 
@@ -274,7 +278,7 @@ class ThreadPool:
                     self._handed.book(self._held)
                 took = ended.ends[-1] - ended.starts[-1]
                 self._weight = max(catch(weight_of, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
-                self._one_by_one = self._setup.timed or (self._setup.recorded and took >= ONE_BY_ONE_FROM)
+                self._one_by_one = self._setup.timed or (self._setup.recorded and took >= base.ONE_BY_ONE_FROM)
                 events += self._book(ended)
         if bailed and self._handed:
             self._handed.book(self._held)
@@ -287,7 +291,7 @@ class ThreadPool:
         columns = ended.in_order()
         seqs, numbers, starts, ends, results, apart = columns
         number: int | list[int] = numbers[0] if numbers.count(numbers[0]) == len(numbers) else numbers
-        runs = neighbours(seqs) if seqs[-1] - seqs[0] + 1 != len(seqs) else [(seqs[0], len(seqs))]
+        runs = base.neighbours(seqs) if seqs[-1] - seqs[0] + 1 != len(seqs) else [(seqs[0], len(seqs))]
         failed = {at for at, (failure, _) in apart.items() if failure is not None}
         if not failed and len(seqs) < _SHORT * len(runs) and (taken := self._held.take_ids(runs)) is not None:
             ids, call = taken
@@ -322,17 +326,23 @@ class ThreadPool:
                 return self._leave_loop(late)
         for slot in late:
             if seq := slot.give_up(at):
-                self._runner.replace(slot)
-                self._slots.remove(slot)
-                events += self._timed_out(seq, slot)
-        soonest = min((slot.deadline[0] for slot in self._slots), default=math.inf)
-        self._scan_at = min(soonest, at + self._held.least_timeout)
+                events += self._leave_behind(seq, slot, _lateness)
+        self._scan_at = min([at + self._held.least_timeout, *(slot.deadline[0] for slot in self._slots)])
         return events
 
-    def _timed_out(self, seq: int, slot: Slot) -> list[Event]:
-        return self._cut_short(seq, slot, _lateness)
+    def _leave_behind(self, seq: int, slot: Slot, failure: Callable[[Batch], Failure]) -> Sequence[Event]:
+        """The end of a task with which a slot was given up, whose thread goes on; who may takes its place."""
+        self._slots.remove(slot)
+        events = [*self._cut_short(seq, slot, failure)]
+        if self._spare is None:
+            self._runner.replace(slot)
+            return events
+        self._runner.leave_behind(slot)
+        self.left_behind[events[0].task_id if events else -slot.number] = slot  # without one, it returns in a moment
+        self._fit()
+        return events
 
-    def _cut_short(self, seq: int, slot: Slot, failure: Callable[[Batch], Failure]) -> list[Event]:
+    def _cut_short(self, seq: int, slot: Slot, failure: Callable[[Batch], Failure]) -> Sequence[AttemptDone]:
         """The end of a task with which a slot was given up; none if it has ended in that moment by itself."""
         how, notes = (slot.since, now(), None), slot.notes
         tasks = [piece.tasks() for piece in self._held.take(seq, seq + 1)]
@@ -349,7 +359,7 @@ class ThreadPool:
         self._runner.leave()
         events = self._drain()
         for slot, seq in given_up.items():
-            events += self._timed_out(seq, slot) if slot in blamed else ()
+            events += self._cut_short(seq, slot, _lateness) if slot in blamed else ()
         events += [NotStarted(piece.tasks()) for piece in self._held.take_all()]
         self._halt = [self._paused]
         self._new_runner()

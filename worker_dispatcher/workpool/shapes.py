@@ -74,7 +74,7 @@ class Shape(NamedTuple):
         if not self.apart:
             from worker_dispatcher.pools.threads import ThreadPool
 
-            return ThreadPool(setup, sum(slots))
+            return ThreadPool(setup, sum(slots), spare=self.spare)
         from worker_dispatcher.pools.processes import ProcessPool
 
         place = "worker process" if self.kind == "process" else "worker"

@@ -319,6 +319,8 @@ class CoroutineRunner:
     def replace(self, slot: Slot) -> None:
         """Nothing to do: a coroutine that does not let go costs the whole loop."""
 
+    leave_behind = returned = replace
+
     def excuse(self, by: float) -> None:
         """Where one coroutine blocks the loop, the others that will be late by a moment are so through no fault of
         theirs: they get more time. Those whom the loop has told are late by themselves. From any thread."""

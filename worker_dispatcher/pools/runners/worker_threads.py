@@ -195,11 +195,22 @@ class ThreadRunner:
 
     def replace(self, slot: Slot) -> None:
         """A thread in the place of one that was given up; what that one had to report is told."""
+        self.leave_behind(slot)
+        if not self._closed:
+            self._start()
+
+    def leave_behind(self, slot: Slot) -> None:
+        """One that was given up, and holds its place until it has `returned`; what it had to report is told."""
         self._slots.remove(slot)
         if slot.stretch is not None:
             self.done.append((slot.number, slot.stretch))
-        if not self._closed:
-            self._start()
+
+    def returned(self, slot: Slot) -> None:
+        """The thread of one that was left behind has ended."""
+        with self._mutex:
+            self._alive -= 1
+        if slot.thread is not None and slot.thread is not threading.current_thread():
+            slot.thread.join()
 
     def _run_between_hooks(self, slot: Slot) -> None:
         """A thread's life where it has more than tasks: worker.init, the tasks, worker.exit."""
@@ -271,6 +282,8 @@ class ThreadRunner:
         """From now on, so many threads. Those that are too many leave when they have nothing to do."""
         with self._mutex:
             self._size = size
+            if not self._setup.timed:
+                self.short = max(0, self._last - self._claimed - len(self._idle) - self.opening)
             woken = [self._idle.pop() for _ in range(min(len(self._idle), self._alive - size))]
             if not self._setup.timed:  # what was fed while there were enough threads waits, where there may be more now
                 self.short = max(0, self._last - self._claimed - len(self._idle) - self.opening)
