@@ -27,6 +27,7 @@ __all__ = [
     "BatchDone",
     "Complaints",
     "Done",
+    "End",
     "Event",
     "Name",
     "NotStarted",
@@ -177,6 +178,7 @@ def nobody(number: int, pid: int) -> None:
 
 # Is told the id of a task that has ended ok, its result, when it began and ended, and the number of its worker.
 Done = Callable[[int, Any, float, float, int], object]
+End = tuple[Done, tuple[int, Any, float, float, int]]  # whom to tell, and what
 
 
 class Patience:
@@ -314,11 +316,12 @@ class Pool(Protocol):
 
     def offer(self, batch: Batch, done: Done) -> bool:
         """Give one task to a worker that is idle, if there is one. If it ends ok, `done` is called, by whichever thread
-        hears of it; else it is told as all others are. Of threads: may be called while another thread drives."""
+        hears of it, or it is told as all others are; of processes, `offered_end` gives it to be called. Of threads: may
+        be called while another thread drives."""
 
-    def offered_end(self) -> tuple[Done, tuple[int, Any, float, float, int]] | None:
-        """After `sleep`: the `done` of a task and what it is to be told, if all that has happened is that it ended ok.
-        Only of pools whose workers have processes of their own; there nobody else calls it."""
+    def offered_end(self) -> End | None:
+        """After `sleep`, where workers have processes of their own: the `done` of a task that was offered and what it
+        is to be told, if all that has happened is that it ended ok."""
 
     def pause(self) -> None:
         """Begin nothing more, and take nothing more; what has not begun comes back as NotStarted."""

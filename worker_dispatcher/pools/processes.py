@@ -19,37 +19,20 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.execute import catch, failure_from
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given, no_worker
-from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
-from worker_dispatcher.pools.base import (
-    ONE_BY_ONE_FROM,
-    AttemptDone,
-    Batch,
-    BatchDone,
-    Complaints,
-    Done,
-    Event,
-    Name,
-    Patience,
-    PoolFailed,
-    Setup,
-    Source,
-    nobody,
-)
+from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY, base
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, End, Event, PoolFailed, Setup, Source
 from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.parent.deadlines import Deadlines
-from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, idle, next_end, roomiest, unheard, wanted
+from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
 from worker_dispatcher.pools.parent.functions import Function, Functions, libraries_of
 from worker_dispatcher.pools.parent.limits import Limits
+from worker_dispatcher.pools.parent.offers import Offers
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.pools.protocol.loading import flush, inherit, unsendable
 from worker_dispatcher.pools.protocol.log_forwarding import Incoming, levels
 from worker_dispatcher.script import main_module
-from worker_dispatcher.wire import (
-    Packed,
-    pack_large,
-    to_parts,
-)
+from worker_dispatcher.wire import Packed, pack_large, to_parts
 
 __all__ = ["ProcessPool"]
 
@@ -77,12 +60,12 @@ class ProcessPool:
         environment: dict[str, str],
         place: str = "worker process",
         many: bool = False,
-        named: Name = nobody,
+        named: base.Name = base.nobody,
         packed: Packed | None = None,
     ) -> None:
         """many: a process may have several slots at some time. packed: the setup as it is sent, where the caller has
         packed it."""
-        self._setup, self._patience = setup, Patience()
+        self._setup, self._patience = setup, base.Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         self.place = place
         with ExitStack() as undo:
@@ -98,7 +81,8 @@ class ProcessPool:
         self._wakes.register(self._wake, select.POLLIN)
         self._functions = Functions()
         self._batching = self._functions.of(None).batching  # of what was given last
-        self._deadlines = Deadlines(self._supervisor)
+        self._offers = Offers(self._supervisor, self._functions)
+        self._deadlines = Deadlines(self._supervisor, kept=setup.kept)
         self._limits = Limits(setup)
         self._paused = False
         self._heard: list[tuple[int, int]] = []  # descriptors with news, and what the poll says of them
@@ -111,7 +95,7 @@ class ProcessPool:
         slots: Sequence[int],
         method: str | None,
         environment: dict[str, str],
-        named: Name,
+        named: base.Name,
         packed: Packed | None,
         undo: ExitStack,
     ) -> None:
@@ -131,7 +115,7 @@ class ProcessPool:
             parts, self._greeting_fds = to_parts(packed)
         undo.callback(close_all, self._greeting_fds)
         about_main = None if method == "fork" else main_module.facts()
-        complaints = Complaints()
+        complaints = base.Complaints()
         self._logs = Incoming(complaints) if setup.forward_logging else None
         fds, about_logs = self._greeting_fds, None
         if self._logs is not None:
@@ -141,6 +125,7 @@ class ProcessPool:
         manners = marshal.dumps((about_logs, about_main))
         self._supervisor = Supervisor(setup, list(slots), self._starter, ([*parts, manners], fds), complaints, named)
         self.pids, self.complaints = self._supervisor.pids, self._supervisor.complaints
+        self.left_behind = self._supervisor.left_behind
         self._handles, self._events = self._supervisor.handles, self._supervisor.events
         self._poll = self._supervisor.poll
         self._poll.register(self._wake, select.POLLIN)
@@ -170,7 +155,8 @@ class ProcessPool:
             slots, loads = sum(handle.slots for handle in self._handles), by_load(handles)
         while waiting > 0:
             batching = self._functions.of(source.call()).batching
-            one_by_one = self._setup.timed or (self._setup.recorded and not 0 < batching.per_task < ONE_BY_ONE_FROM)
+            long = not 0 < batching.per_task < base.ONE_BY_ONE_FROM
+            one_by_one = self._setup.timed or (self._setup.recorded and long)
             ahead = 0 if one_by_one else batching.last
             handle = roomiest(handles, loads, ahead)
             if handle is None:
@@ -191,33 +177,22 @@ class ProcessPool:
             self._rob()
 
     def offer(self, batch: Batch, done: Done) -> bool:
-        if self._paused or self._supervisor.closed or (handle := idle(self._handles)) is None:
+        if self._paused or not self._offers.give(batch, done, self._pack):
             return False
-        function = self._functions.of(batch.call)
-        sent, error = catch(self._pack, function, batch)
-        if error is not None:
-            return False  # when it is fed, it is told what is wrong with it
-        handle.offer(batch, function, *sent[1:], done)
         if batch.timeout is not None:
             self._deadlines.expect(now() + batch.timeout)
-        self._supervisor.rewatch(handle)
         if self._asleep and self._supervisor.stirred:
             self.wake()
         return True
 
-    def offered_end(self) -> tuple[Done, tuple[int, Any, float, float, int]] | None:
-        heard, supervisor = self._heard, self._supervisor
-        if len(heard) != 1 or self._events or (handle := supervisor.speaker(heard[0][0])) is None:
+    def offered_end(self) -> End | None:
+        if len(self._heard) != 1 or self._events:
             return None
-        self._heard, handle.ended = [], None
-        events = handle.receive(to_the_end=False)
-        supervisor.rewatch(handle)
-        done, calm = handle.ended, handle.idle and handle.tells_at == math.inf
-        if done is None or not calm or len(events) != 1 or not isinstance(end := events[0], BatchDone):
-            self._events += events
-            return None
-        self._functions.of(end.call).batching.measure(end)
-        return done, (end.first, end.results[0], end.starts[0], end.ends[0], handle.number)
+        heard, self._heard = self._heard, []
+        found = self._offers.end(heard[0][0])
+        if found is None:
+            self._heard = heard  # to be attended in a turn
+        return found
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
@@ -298,6 +273,7 @@ class ProcessPool:
         self._keep_time()
         events = self._take_events()
         for event in events:
+            self._offers.forget(event)
             if isinstance(event, BatchDone):
                 self._functions.of(event.call).batching.measure(event)
             elif isinstance(event, AttemptDone) and event.worker:
@@ -402,7 +378,7 @@ class ProcessPool:
         events = self._take_events()
         return [e for e in events if not isinstance(e, PoolFailed)]
 
-    def _listen_while(self, wanted: Callable[[], object], grace: float, patience: Patience | None = None) -> None:
+    def _listen_while(self, wanted: Callable[[], object], grace: float, patience: base.Patience | None = None) -> None:
         """Take in what comes while it is wanted, for so many seconds at most. Of a time in which all of us stand still
         (SIGSTOP, a container that is paused) only a part counts."""
         at = now()

@@ -194,7 +194,7 @@ class TaskFuture(Future[Any]):
     def settle(self, state: str, value: Any, error: BaseException | None) -> bool:
         """Show how it has ended. Called once, by who has ended it; True if `call_callbacks` has something to call."""
         self.settled_at = now()
-        gone = state is CANCELLED or state is RESCUED
+        gone = state in (CANCELLED, RESCUED)
         with _making:
             if self._made is None:
                 self._result, self._exception = value, error

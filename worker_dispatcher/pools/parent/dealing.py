@@ -10,7 +10,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.pools.base import Source
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
-__all__ = ["SPAN", "by_load", "has_room", "idle", "next_end", "roomiest", "unheard", "wanted"]
+__all__ = ["SPAN", "by_load", "has_room", "next_end", "roomiest", "unheard", "wanted"]
 
 SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
 _REST = 0.01  # seconds that what the workers say may wait for us
@@ -45,14 +45,6 @@ def roomiest(handles: Sequence[WorkerHandle], loads: list[tuple[float, int]], ah
 def has_room(handle: WorkerHandle, ahead: int) -> bool:
     """It may be given another task."""
     return len(handle.held) < handle.slots + (ahead if handle.ready else 0) and handle.open
-
-
-def idle(handles: Sequence[WorkerHandle]) -> WorkerHandle | None:
-    """A worker that would begin a task at once."""
-    for handle in handles:
-        if handle.idle:
-            return handle
-    return None
 
 
 def unheard(handles: Sequence[WorkerHandle], task: float) -> float:

@@ -40,6 +40,7 @@ class Supervisor:
 
     Owned by the pool's driving thread. slots: the number of threads or coroutines of each process wanted, in order.
     handles: those that work; dying: those that were killed or have ended, until they are reaped.
+    left_behind: who runs a task, by its id, whose end was told before it has ended.
     stirred: the poll watches for more than it did; one that waits meanwhile does not know of it.
     events: what has happened; the pool takes from it and adds to it. closed: no death is a surprise any more.
     complaints: what went wrong and cost no task.
@@ -60,6 +61,7 @@ class Supervisor:
         self.events: list[Event] = []
         self.complaints, self._named = complaints, named
         self.pids: dict[int, int] = {}  # worker number -> process id
+        self.left_behind: dict[int, WorkerHandle] = {}
         self.closed = False
         self.stirred = False
         self.poll = select.poll()
@@ -327,6 +329,8 @@ class Supervisor:
                 self.complaints.add(text)
             for number in handle.numbers:
                 self.pids.pop(number, None)
+            for task_id in handle.early.values():
+                self.left_behind.pop(task_id, None)
         finally:
             handle.close()
 
@@ -351,5 +355,8 @@ class Supervisor:
     def let_go(self, handle: WorkerHandle, why: Why = Why.RELEASED) -> None:
         """Have it end what it has begun, and leave."""
         if handle.life.open:
+            if not handle.ready:  # is it, by now? It says so before it begins a task, and looks at this after that
+                handle.slate.halt[0] = 1
+                self.events += handle.receive()
             handle.drain(why)
         handle.leave(self._setup.exit_grace)

@@ -3,6 +3,7 @@
 | why it ended | the task it had begun | what it had not begun |
 | --- | --- | --- |
 | over its time, killed for a task, stopped | as the verdict says that was given with the kill | handed back |
+| killed before it was ready, since it is one too many | handed back | handed back |
 | its fork server took it along | handed back, at most FORGIVEN times | handed back |
 | frozen, or its channel was lost | each that may have done it runs again alone; alone, it did it | handed back |
 | anything else | crashed, if it was the only one; else each is run again, in a grid alone | handed back |
@@ -17,7 +18,7 @@ from worker_dispatcher.pools.parent.life import Why
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.records import CRASHED, TIMEOUT, Failure
 
-__all__ = ["settle_after_exit"]
+__all__ = ["ended", "settle_after_exit"]
 
 FORGIVEN = 3  # deaths with a fork server that are not laid to a task which ran then
 
@@ -31,7 +32,7 @@ def settle_after_exit(handle: WorkerHandle) -> list[Event]:
         events = _as_condemned(handle, begun)
     elif handle.life.why is Why.ORPHANED:
         events = _forgive(handle, begun)
-    elif handle.life.why is Why.CANCELLED:
+    elif handle.life.why is Why.CANCELLED or (handle.life.why is Why.RELEASED and not handle.ready):
         events = []
     elif handle.life.why in (Why.FROZEN, Why.SEVERED) or handle.garbled or handle.slate.end[0]:
         # One that has ended in order, with nobody telling it to, was made to believe that its parent is gone.
@@ -45,7 +46,7 @@ def _as_condemned(handle: WorkerHandle, begun: dict[int, float]) -> list[Event]:
     events: list[Event] = []
     for seq, since in begun.items():
         if (verdict := handle.verdicts.get(abs(seq))) is not None:
-            events += _ended(handle, handle.held.take(abs(seq), abs(seq) + 1), since, verdict)
+            events += ended(handle, handle.held.take(abs(seq), abs(seq) + 1), since, verdict)
     return events
 
 
@@ -70,12 +71,12 @@ def _blame(handle: WorkerHandle, begun: dict[int, float]) -> list[Event]:
 
 def _crashed(handle: WorkerHandle, suspects: list[Piece], begun: dict[int, float]) -> list[Event]:
     """The end of the one task that did it; where it may have been one of several, each on its own again."""
-    if sum(p.high - p.low for p in suspects) != 1:
+    if sum(p.high - p.low for p in suspects) != 1 or handle.early:
         return one_by_one(suspects, alone=handle.slots > 1)
     seq = suspects[0].seq
     when = " while it loaded the task" if -seq in begun else ""
     failure = Failure("WorkerDied", f"its worker process {handle.cause}{when}", status=CRASHED)
-    return _ended(handle, suspects, begun.get(seq, begun.get(-seq, handle.said_at)), failure)
+    return ended(handle, suspects, begun.get(seq, begun.get(-seq, handle.said_at)), failure)
 
 
 def _suspect(handle: WorkerHandle, begun: dict[int, float]) -> list[Event]:
@@ -92,9 +93,10 @@ def _suspect(handle: WorkerHandle, begun: dict[int, float]) -> list[Event]:
     )
     if handle.life.why is Why.FROZEN:
         failure = Failure("TaskTimeout", "its worker process stood still for longer than its timeout", status=TIMEOUT)
-    return _ended(handle, suspects, handle.said_at, failure)
+    return ended(handle, suspects, handle.said_at, failure)
 
 
-def _ended(handle: WorkerHandle, pieces: list[Piece], since: float, failure: Failure) -> list[Event]:
+def ended(handle: WorkerHandle, pieces: list[Piece], since: float, failure: Failure) -> list[Event]:
+    """Tasks that began at a moment (monotonic) and have failed now."""
     at = now()
     return [AttemptDone(piece.tasks(), since, at, None, failure, None, handle.number) for piece in pieces]

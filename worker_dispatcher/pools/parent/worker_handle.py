@@ -15,7 +15,7 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.shared_status import SETTLE, SharedStatus
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.in_flight import InFlight, Revoked, one_by_one
 from worker_dispatcher.pools.parent.functions import Function, Known
 from worker_dispatcher.pools.parent.life import Life, State, Why
@@ -39,7 +39,7 @@ class WorkerHandle:
     held: the tasks that it has; given: the seq of the last of all that it was given; alone: it runs one that must have
     no company; due: when its last task may start, or has started if that is past.
     closing_at: when it will be killed, or infinite. verdicts: seq -> how the tasks end for which it is killed.
-    offered: by seq, what is called if a task ends ok that was offered; ended: the one of the task that ended last.
+    early: tasks whose end was told while they run, id by seq: it is killed when the others have ended.
     over: what is told of it where it is killed for its memory; else empty. complaints: what cost no task.
     last_words: why it could not go on, as it said; or empty.
     gone: its channel has ended. garbled: what it says makes no sense, since code of the user has written where it says
@@ -62,11 +62,10 @@ class WorkerHandle:
         self.heard_at = self.said_at = now()
         self.closing_at = self.tells_at = math.inf
         self.verdicts: dict[int, Failure] = {}
+        self.early: dict[int, int] = {}
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._known = Known()
         self._done = 0
-        self.offered: dict[int, Done] = {}
-        self.ended: Done | None = None
         self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
         self._paused = self._leaving = self._wholly = False
         self.settles_at = math.inf
@@ -150,18 +149,13 @@ class WorkerHandle:
     @property
     def open(self) -> bool:
         """It may be given a task now."""
-        held_up = self.alone or self.revoking or self.gone or self.closing_at < math.inf
-        return self.life.open and not held_up and self.room > 0
+        held_up = self.alone or self.gone or not self.answered or self.settles_at < math.inf or self._revoked
+        return self.life.open and not (held_up or self.early) and self.closing_at == math.inf and self.room > 0
 
     @property
     def idle(self) -> bool:
-        """It would begin a task at once. The same as `open` and more, in one step: it is asked for each short task."""
-        held, inf = len(self.held), math.inf
-        held_up = self.alone or self.gone or not self.answered or self.life.state is not State.READY
-        return (
-            held < self.slots and not held_up and self.closing_at == self.settles_at == inf
-            and self._done + held < self._most and not self._revoked
-        )  # fmt: skip
+        """It would begin a task at once."""
+        return len(self.held) < self.slots and self.life.was_ready and self.open
 
     @property
     def spent(self) -> bool:
@@ -171,7 +165,7 @@ class WorkerHandle:
     def restless(self, at: float) -> bool:
         """There is something to do about it at a moment (monotonic), or it is on its way out."""
         moment = at >= self.settles_at or at >= self.tells_at or at >= self.closing_at
-        return moment or self._done >= self._most or self.life.state is State.DRAINING
+        return moment or self._done >= self._most or self.life.state is State.DRAINING or bool(self.early)
 
     @property
     def revoking(self) -> bool:
@@ -361,19 +355,10 @@ class WorkerHandle:
             self.tells_at = min(self.tells_at, now() + _EXCEPTION_WAIT)
         return events
 
-    def offer(
-        self, batch: Batch, function: Function, parts: list[bytes | memoryview], fds: Sequence[int], done: Done
-    ) -> None:
-        """`give` for one task, whose `done` stands in `ended` once it has ended ok."""
-        if len(self.offered) >= self.slots:  # some have ended otherwise
-            self.offered = {seq: done for seq, done in self.offered.items() if self.held.fellows(seq)}
-        self.give(batch, function, parts, fds)
-        self.offered[self.given] = done
-
     def _ended_one(self, frame: Frame) -> list[Event]:
         seq, slot, started, ended, result = marshal.loads(frame.parts[0])
         self._done += 1
-        task, self.ended = self.held.take_one(seq), self.offered.pop(seq, None)
+        task = self.held.take_one(seq)
         self._lift()
         if task is None:
             return []
@@ -436,6 +421,4 @@ class WorkerHandle:
 
 def _size(frame: Frame) -> int:
     """Bytes; a descriptor stands for many."""
-    if frame.kind == frames.ENDED:
-        return len(frame.parts[0])
     return sum(map(len, frame.parts)) + _TERSE * len(frame.fds)
