@@ -8,6 +8,7 @@
 
     base.py       the contract in words and types: Batch in; BatchDone, AttemptDone, NotStarted, PoolFailed out
     threads.py    ThreadPool          processes.py  ProcessPool: processes and the grid
+    booking.py    what threads say, as it is told      handed.py     tasks handed to an idle thread
     in_flight.py  the tasks that were handed out, and have not ended
     runners/      runs tasks in one process: for a ThreadPool in the user's, for a grid in each worker
     parent/       a ProcessPool's side of its workers

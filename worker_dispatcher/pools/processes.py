@@ -188,10 +188,8 @@ class ProcessPool:
     def offered_end(self) -> End | None:
         if len(self._heard) != 1 or self._events:
             return None
-        heard, self._heard = self._heard, []
-        found = self._offers.end(heard[0][0])
-        if found is None:
-            self._heard = heard  # to be attended in a turn
+        if (found := self._offers.end(self._heard[0][0])) is not None:
+            self._heard = []
         return found
 
     def _feed_alone(self, source: Source) -> WorkerHandle | None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from worker_dispatcher.clock import LONGEST_WAIT, now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.shared_status import IN_INIT
 from worker_dispatcher.pools import base
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, Done, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.booking import booked
 from worker_dispatcher.pools.handed import FIRST_HANDED, Handed
 from worker_dispatcher.pools.in_flight import InFlight
-from worker_dispatcher.pools.runners.task_queue import Columns, Slot
+from worker_dispatcher.pools.runners.task_queue import Slot
 from worker_dispatcher.pools.runners.worker_threads import breath, runner_kind
 from worker_dispatcher.pools.weight import weight_of
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
@@ -29,7 +29,6 @@ _FORGETS = 0.9  # of the heaviest result seen, at each look
 _FEED_MOST = 1024  # tasks handed to the runner at once, unless it has more threads
 _AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
 _LOOK_AGAIN = 0.002  # seconds until a task that is to end, and was about to begin, is looked for again
-_SHORT = 4  # tasks of a run that take as long to be booked one by one as the run does
 
 
 class ThreadPool:
@@ -279,37 +278,12 @@ class ThreadPool:
                 took = ended.ends[-1] - ended.starts[-1]
                 self._weight = max(catch(weight_of, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
                 self._one_by_one = self._setup.timed or (self._setup.recorded and took >= base.ONE_BY_ONE_FROM)
-                events += self._book(ended)
+                events += booked(self._held, ended)
         if bailed and self._handed:
             self._handed.book(self._held)
         for _ in range(len(bailed)):
             events += self._give_back(bailed.popleft())
         return events
-
-    def _book(self, ended: Columns) -> Iterator[Event]:
-        """What has ended: columns, with no step in Python for each task that can be spared."""
-        columns = ended.in_order()
-        seqs, numbers, starts, ends, results, apart = columns
-        number: int | list[int] = numbers[0] if numbers.count(numbers[0]) == len(numbers) else numbers
-        runs = base.neighbours(seqs) if seqs[-1] - seqs[0] + 1 != len(seqs) else [(seqs[0], len(seqs))]
-        failed = {at for at, (failure, _) in apart.items() if failure is not None}
-        if not failed and len(seqs) < _SHORT * len(runs) and (taken := self._held.take_ids(runs)) is not None:
-            ids, call = taken
-            yield BatchDone(ids[0], starts, ends, results, columns.notes(0, ids), number, ids, call)
-            return
-        bounds = {0, *itertools.accumulate(count for _, count in runs), *failed, *(at + 1 for at in failed)}
-        for low, high in itertools.pairwise(sorted(bounds)):
-            for piece in self._held.take(seqs[low], seqs[low] + high - low):
-                a, b = low + piece.seq - seqs[low], low + piece.end - seqs[low]
-                if a in failed:
-                    how = starts[a], ends[a], results[a], *apart[a]
-                    yield AttemptDone(piece.tasks(), *how, numbers[a])
-                else:
-                    notes = columns.notes(a, range(piece.first_id, piece.first_id + b - a))
-                    part = columns if b - a == len(seqs) else columns.part(a, b)
-                    whose = number if isinstance(number, int) else part.numbers
-                    went = part.starts, part.ends, part.results
-                    yield BatchDone(piece.first_id, *went, notes, whose, None, piece.batch.call)
 
     def _give_back(self, seq: int) -> list[Event]:
         return [NotStarted(piece.tasks()) for piece in self._held.take(seq, seq + 1)]

@@ -93,7 +93,7 @@ class Backlog:
         self._deadlines.add(future.stop_at, future)
 
     def release(self) -> None:
-        if not (self._inbox or self.gone or self._delayed or self._deadlines or self._limited):
+        if not (self._inbox or self.gone or self._delayed or self._deadlines):
             return
         for _ in range(len(self._inbox)):
             future = self._inbox.popleft()

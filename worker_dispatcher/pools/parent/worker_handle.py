@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import math
 import socket
 import struct
@@ -15,12 +14,12 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.shared_status import SETTLE, SharedStatus
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.in_flight import InFlight, Revoked, one_by_one
 from worker_dispatcher.pools.parent.functions import Function, Known
 from worker_dispatcher.pools.parent.life import Life, State, Why
 from worker_dispatcher.pools.protocol import frames
-from worker_dispatcher.pools.protocol.decode import Report
+from worker_dispatcher.pools.protocol.decode import Report, one_ended
 from worker_dispatcher.pools.protocol.hooks import init_error, load_error
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 from worker_dispatcher.wire import from_parts, inlined, unpack
@@ -290,7 +289,10 @@ class WorkerHandle:
     def _understand(self, frame: Frame) -> list[Event]:
         self.heard_at = self.said_at = now()
         if frame.kind == frames.ENDED:
-            return self._ended_one(frame)
+            self._done += 1
+            end = one_ended(frame, self.held, self.number)
+            self._lift()
+            return end
         if frame.kind == frames.REPORT:
             events = self._report(frame)
             self._lift()
@@ -354,15 +356,6 @@ class WorkerHandle:
             self._failed.update(failed)
             self.tells_at = min(self.tells_at, now() + _EXCEPTION_WAIT)
         return events
-
-    def _ended_one(self, frame: Frame) -> list[Event]:
-        seq, slot, started, ended, result = marshal.loads(frame.parts[0])
-        self._done += 1
-        task = self.held.take_one(seq)
-        self._lift()
-        if task is None:
-            return []
-        return [BatchDone(task.first, (started,), (ended,), [result], {}, self.number + slot, None, task.call)]
 
     @property
     def in_init(self) -> bool:

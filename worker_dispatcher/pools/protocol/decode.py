@@ -16,7 +16,7 @@ from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import from_parts, unpack
 
-__all__ = ["Report"]
+__all__ = ["Report", "one_ended"]
 
 
 class Report(NamedTuple):
@@ -111,6 +111,15 @@ class Report(NamedTuple):
             text = f"the result cannot be loaded in the parent process: {message}"
             self.failures[at] = (type_name, text, traceback)
         del error  # it holds this frame, and would hold itself
+
+
+def one_ended(frame: Frame, held: InFlight, number: int) -> list[Event]:
+    """What an ENDED frame tells. number: of the worker's first slot."""
+    seq, slot, started, ended, result = marshal.loads(frame.parts[0])
+    task = held.take_one(seq)
+    if task is None:
+        return []
+    return [BatchDone(task.first, (started,), (ended,), [result], {}, number + slot, None, task.call)]
 
 
 def _unpacked(parts: list[memoryview], fds: list[int]) -> Any:

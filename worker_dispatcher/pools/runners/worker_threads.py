@@ -282,8 +282,6 @@ class ThreadRunner:
         """From now on, so many threads. Those that are too many leave when they have nothing to do."""
         with self._mutex:
             self._size = size
-            if not self._setup.timed:
-                self.short = max(0, self._last - self._claimed - len(self._idle) - self.opening)
             woken = [self._idle.pop() for _ in range(min(len(self._idle), self._alive - size))]
             if not self._setup.timed:  # what was fed while there were enough threads waits, where there may be more now
                 self.short = max(0, self._last - self._claimed - len(self._idle) - self.opening)
