@@ -271,8 +271,9 @@ class Backlog:
     # What comes back
 
     def returned(self, number: int) -> TaskFuture | None:
-        """The workers have a task no more; None if it had ended for everybody before."""
-        future = self._given.pop(number)
+        """The workers have a task no more; None if it had ended for everybody before, or waits here already."""
+        if (future := self._given.pop(number, None)) is None:
+            return None
         if future.group is not None:
             future.group.running -= 1
             self.unpark(future.group)
