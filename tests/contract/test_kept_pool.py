@@ -186,10 +186,13 @@ def test_a_task_that_runs_is_ended_by_name_and_its_fellows_are_not(kept: KeptPoo
     (tmp_path / "go").touch()  # for the thread that was left behind
 
 
-def test_a_task_that_waits_behind_others_comes_back_when_it_is_to_end(kept: KeptPool, tmp_path: Path) -> None:
+def test_a_task_that_waits_behind_others_comes_back_when_it_is_to_end(
+    kept: KeptPool, shape: str, tmp_path: Path
+) -> None:
     kept.submit(double, 1).result(60)
     futures = {1 + nth: kept.submit(note_and_wait, str(tmp_path / "begun")) for nth in range(1, 41)}
     until(lambda: noted(tmp_path / "begun"))
+    until(lambda: 40 - len(kept.calls.fresh) > sum(SIZES[shape][0]))  # the pool has more than it can run
     back: set[int] = set()
     put_back, doomed = kept.calls.put_back, range(4, 41)
 
