@@ -7,7 +7,8 @@ shape: processes could not send it, and in threads nobody would know that nothin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -21,12 +22,18 @@ _VALUES: dict[type, str] = {
     GeneratorType: f"a generator, {_NOBODY} list(...)",
     AsyncGeneratorType: f"an async generator, {_NOBODY} [one async for one in ...]",
 }
+_here = threading.local()
 _ITERABLE_COROUTINE = 0x100  # of code.co_flags, as `inspect` has it
 
 
+def await_by(run: Callable[[Any], Any] | None) -> None:
+    """From now on, have this thread await by a function that resolves what it is given; None: as `settled` does."""
+    _here.run = run
+
+
 def settled(result: Any) -> Any:
-    """The result; of a coroutine what it returns, for which it is run to its end here, on a loop of its own. TypeError
-    for a generator.
+    """The result; of a coroutine what it returns, for which it is run to its end here, on a loop of its own where no
+    other was said. TypeError for a generator.
 
     Other awaitables stay what they are: a future belongs to a loop, and is a fair result. Runs user code: only ever
     inside the guard, in a thread without a running loop.
@@ -36,6 +43,8 @@ def settled(result: Any) -> Any:
     # By its type: an instance may say anything of its class.
     if not (issubclass(type(result), Coroutine) or _is_generator_based(result)):
         return _run_already(result)
+    if (run := getattr(_here, "run", None)) is not None:
+        return run(result)
     import asyncio  # 25 ms, for those who use it anyway
 
     context = copy_context()

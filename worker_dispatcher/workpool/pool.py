@@ -68,6 +68,7 @@ class WorkerPool(Executor):
     * `deadline` is for the whole life of a task: past it a task never starts, and one that runs is ended.
     * A function goes once to each worker process, however often it is submitted; so do its closure and `options`. A
       bound method and an object with __call__ may have changed, and are sent with each task.
+    * A worker awaits coroutine functions on one loop that it keeps, one at a time; kind 'coroutine' runs many at once.
     * `with`: the end of the block waits for all tasks; an exception in it cancels those that have not begun; Ctrl-C
       kills what runs.
     * What a full pool has no room for goes to its `overflow`, any concurrent.futures.Executor. If that fails for a task

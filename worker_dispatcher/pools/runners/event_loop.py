@@ -14,20 +14,21 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from worker_dispatcher.awaiting import resolved
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import adopt
 from worker_dispatcher.execute import catch
 
-__all__ = ["TimerLoop", "awaiter", "keep_running", "new_loop"]
+__all__ = ["TimerLoop", "awaiter", "end_loop", "keep_running", "new_loop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _FEW = 100  # timers: a book of no more is not worth cleaning
 _SELECT_MOST = 1024  # select() takes descriptors below this
+_LEFT_GRACE = 0.3  # seconds that what tasks have left on a loop may take to end once it is cancelled
 _LOOK_EVERY = 1.0  # seconds from one look to the next whether a loop that waits can be woken
 
 
@@ -56,12 +57,31 @@ def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) ->
         catch(loop.call_exception_handler, context)
 
 
-def awaiter(lost: Callable[[], NoReturn] | None = None) -> Callable[..., Any]:
-    """A function that awaits what it is given, on a loop of its own that is kept: one thing at a time, in a context or
-    else in a copy of the caller's. What is set there is set in the caller's, too. lost: called where the loop itself
-    cannot go on, since code of the user has closed what it waits on.
+def end_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """End what is left on a loop that does not run, and the loop. Runs user code."""
+    try:
+        loop.run_until_complete(_cancel_all(loop))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    if left := asyncio.all_tasks(loop) - {asyncio.current_task(loop)}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_LEFT_GRACE)
+    await loop.shutdown_asyncgens()
+
+
+def awaiter(
+    lost: Callable[[], object] | None = None, loop: asyncio.AbstractEventLoop | None = None
+) -> Callable[..., Any]:
+    """A function that awaits what it is given, on a loop (None: one of its own) that is kept: one thing at a time, in a
+    context or else in a copy of the caller's. What is set there is set in the caller's, too. lost: called where the
+    loop itself cannot go on, since code of the user has closed what it waits on.
     """
-    loop = new_loop()
+    loop = loop or new_loop()
     asyncio.set_event_loop(loop)
 
     async def awaited(work: Awaitable[Any]) -> Any:

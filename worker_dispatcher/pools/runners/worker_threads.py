@@ -23,6 +23,7 @@ from worker_dispatcher.execute import Seal, catch_settled, exit_text, run_tasks
 from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup
+from worker_dispatcher.pools.runners.kept_loop import with_loop
 from worker_dispatcher.pools.runners.task_queue import (
     Claim,
     Columns,
@@ -181,6 +182,8 @@ class ThreadRunner:
                 self.opening += 1
         live = self._run if self._setup.hooks is None else self._run_between_hooks
         life = partial(branch(self._context).run, live, slot)
+        if self._setup.kept:
+            life = partial(with_loop, life)
         thread = WorkerThread(life, f"worker-{slot.number}", self._wake)
         try:
             start_thread(thread)

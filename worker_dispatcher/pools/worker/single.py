@@ -21,6 +21,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
+from worker_dispatcher.awaiting import await_by
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import (
     AttemptResult,
@@ -51,6 +52,7 @@ from worker_dispatcher.pools.protocol.frames import (
 from worker_dispatcher.pools.protocol.hooks import complain, send_failed_init
 from worker_dispatcher.pools.protocol.loading import Calls, flush, load, load_setup, unloadable
 from worker_dispatcher.pools.protocol.log_forwarding import Outgoing
+from worker_dispatcher.pools.runners.kept_loop import KeptLoop
 from worker_dispatcher.pools.runners.task_queue import Columns, forked
 from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
 from worker_dispatcher.records import TaskSpan
@@ -83,6 +85,9 @@ class SingleWorker:
         self._forked = forked()  # in a child that user code has forked: not a worker
         own_marks.set(slate)
         self._await_all = _awaiter(slate) if setup.coroutine else None
+        self._loop = KeptLoop() if setup.kept and not setup.coroutine else None
+        if self._loop is not None:
+            await_by(self._loop.run)
         self._hooks_context = copy_context()  # of coroutines: exit may reset what init has set
         self._ready_for(setup.call)
 
@@ -113,6 +118,8 @@ class SingleWorker:
             _, error = self._hook(self._setup.hooks.finish, self._state)
             if error is not None and not self._forked[0]:
                 complain(self._channel, [exit_text(error)])
+        if self._loop is not None:
+            self._loop.close()
 
     def _hook(self, hook: Callable[..., Any], argument: Any) -> tuple[Any, BaseException | None]:
         if self._await_all is None:
