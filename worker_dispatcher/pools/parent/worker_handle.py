@@ -190,14 +190,15 @@ class WorkerHandle:
         """After `revoke` has settled: what a single worker has certainly not begun."""
         self.settles_at = math.inf
         begun = max(self.slate.begun(), default=0)
+        events = self.receive()  # after that: what is not on the slate any more was reported before
         if begun < 0 or (begun == 0 and not self._paused and not self._wholly):
             self._lift()
-            return []
+            return events
         self._wholly = False
         pieces = self.held.take(begun + 1, self.given + 1)
         self._revoked.add(pieces)
         self._lift()
-        return [NotStarted(p.tasks()) for p in pieces]
+        return events + [NotStarted(p.tasks()) for p in pieces]
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
