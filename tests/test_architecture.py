@@ -60,6 +60,7 @@ FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("pool_full", "errors"): "as below",
     ("worker_died", "errors"): "one tree of errors, in two files because one base class is slow to import",
     ("tracebacks", "errors"): "an error that is told to the user shows no frames of ours, a fault of ours all",
+    ("workpool", "dispatch"): "a map or a group shows its progress where, and as, a run does",
     ("cli", "__init__"): "the command's version is the package's",
     ("cli", "reporting"): "the command calls what a script would call",
     ("reporting", "last_run"): "a report without a source is one of the last run",

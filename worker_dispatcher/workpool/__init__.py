@@ -15,6 +15,7 @@
     calling.py    what runs in a worker; current_task  shapes.py    which backend, how many workers
     overflow.py   what a full pool does not take          away.py    what is called for it there
     callbacks.py  the thread of hooks                  lifetime.py  pools that are dropped, the end of the program
+    results.py    what map gives                       progress.py  how far a map or a group is, in the terminal
 
 Threads: one for each pool that has had a task, in `Driver.run`; one for callbacks, from the first on. A turn of the
 driver may be taken by any thread: by one that submits, if a worker is idle; by a worker's, when its task has ended.

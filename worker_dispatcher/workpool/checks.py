@@ -13,7 +13,7 @@ from worker_dispatcher.workpool.future import Task
 from worker_dispatcher.workpool.settings import POOL_DEFAULT, SETTINGS, seconds, whole
 from worker_dispatcher.workpool.shapes import KINDS
 
-GROUP_NAMES = ("name", "max_workers", "deadline", "fail_fast", *SETTINGS)
+GROUP_NAMES = ("name", "max_workers", "deadline", "fail_fast", "progress", *SETTINGS)
 
 
 def refuse(call: str, found: Mapping[str, str | None]) -> None:

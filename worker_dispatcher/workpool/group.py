@@ -38,6 +38,7 @@ class TaskGroup:
         max_workers: int | None,
         deadline: float | None,
         fail_fast: bool,
+        progress: bool = False,
     ) -> None:
         self.name, self.max_workers, self.fail_fast = name, max_workers, fail_fast
         self._pool, self._scheduler, self.settings = pool, pool._scheduler, settings
@@ -48,7 +49,7 @@ class TaskGroup:
         self._futures: list[TaskFuture] = []
         self._open = 0  # tasks that have not ended
         self._ended: list[TaskFuture] = []  # in the order of their ends
-        self._told = 0
+        self._shown = self._scheduler.show_ends(0, whole=False) if progress else None
         self._failed = False
 
     # Taking tasks
@@ -74,6 +75,8 @@ class TaskGroup:
                 raise RuntimeError("the group was cancelled, and takes no more tasks")
             self._futures.append(future)
             self._open += 1
+            if self._shown is not None:
+                self._shown.total += 1
         future.group, future.stop_at = self, min(future.stop_at, self.stop_at)
 
     def refuse(self, future: TaskFuture) -> None:
@@ -97,6 +100,8 @@ class TaskGroup:
             first = self.fail_fast and future.state != SUCCEEDED and not self._failed
             self._failed = self._failed or first
             self._changed.notify_all()
+        if self._shown is not None:
+            self._shown.ended(future)
         if first:
             self.cancel()
 
@@ -106,7 +111,10 @@ class TaskGroup:
         """Wait until all its tasks have ended; False if they have not within so many seconds. Never raises what a task
         raised. Within a task of the same pool: in threads another thread takes its place meanwhile; elsewhere
         RuntimeError."""
-        return self._await(lambda: self._open == 0, timeout)
+        all_ended = self._await(lambda: self._open == 0, timeout)
+        if all_ended and self._shown is not None:
+            self._shown.close()
+        return all_ended
 
     def _await(self, fact: Callable[[], bool], timeout: float | None) -> bool:
         scheduler = self._scheduler

@@ -173,25 +173,27 @@ class WorkerPool(Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        progress: bool = False,
     ) -> Iterator[Any]:
         """The results of fn(*args) for each set of arguments, in order; an exception comes where its result would.
 
         timeout: seconds from the call for all of it; TimeoutError. chunksize: sets of arguments that are one task; tiny
         tasks travel together anyway. buffersize: sets that are drawn ahead of the result that is waited for; None: all
-        at once. Results that are not taken cancel what has not begun.
+        at once. progress: show how many tasks have ended. Results that are not taken cancel what has not begun.
         """
         checks.of_map(chunksize, buffersize)
         if chunksize > 1:
             chunks = chunk_of(zip(*iterables, strict=False), chunksize)
             ahead = None if buffersize is None else -(-buffersize // chunksize)
             run = run_chunk_softly if is_coroutine_function(fn) else run_chunk
-            results = self.map(run, itertools.repeat(fn), chunks, timeout=timeout, buffersize=ahead)
+            results = self.map(run, itertools.repeat(fn), chunks, timeout=timeout, buffersize=ahead, progress=progress)
             return itertools.chain.from_iterable(results)
         until = None if timeout is None else now() + timeout
         arguments = iter(zip(*iterables, strict=False))
         first = list(arguments if buffersize is None else itertools.islice(arguments, buffersize))
         futures = self._submit_all(fn, first)
-        return results_of(futures, until, lambda: next(arguments, None), lambda args: self.submit(fn, *args))
+        shown = self._scheduler.show_ends(len(futures), whole=buffersize is None) if progress else None
+        return results_of(futures, until, lambda: next(arguments, None), lambda args: self.submit(fn, *args), shown)
 
     def _submit_all(self, fn: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[TaskFuture]:
         """One task for each; without a capacity, taken in together."""
@@ -356,13 +358,17 @@ class WorkerPool(Executor):
         max_workers: int | None = None,
         deadline: float | None = None,
         fail_fast: bool = False,
+        progress: bool = False,
         **settings: Any,
     ) -> TaskGroup:
         """Tasks that belong together. max_workers: how many of them may run at once. deadline: seconds from now by
-        which all must be done. settings: the defaults of its tasks, in the place of the pool's: see `schedule`."""
+        which all must be done. progress: show how many have ended. settings: the defaults of its tasks, in the place
+        of the pool's: see `schedule`."""
         others = checks.of_group(max_workers, deadline)
         own = settings_of("group()", self._scheduler.settings, settings, others, checks.GROUP_NAMES)
-        return TaskGroup(self, own, name=name, max_workers=max_workers, deadline=deadline, fail_fast=fail_fast)
+        return TaskGroup(
+            self, own, name=name, max_workers=max_workers, deadline=deadline, fail_fast=fail_fast, progress=progress
+        )
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no task is left, delayed ones included; False if some are after so many seconds. The pool stays

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.workpool.future import TaskFuture
+from worker_dispatcher.workpool.progress import EndsShown
 
 
 def chunk_of(arguments: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], ...]]:
@@ -29,14 +30,19 @@ async def run_chunk_softly(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ..
 
 
 def results_of(
-    futures: Iterable[TaskFuture],
+    futures: Sequence[TaskFuture],
     until: float | None,
     more: Callable[[], tuple[Any, ...] | None],
     submit: Callable[[tuple[Any, ...]], TaskFuture],
+    shown: EndsShown | None = None,
 ) -> Iterator[Any]:
     """The results in order. more, submit: another set of arguments (None: there is none), drawn for each result that
-    is taken. until: when TimeoutError is raised (monotonic). Left early, it cancels what has not begun."""
+    is taken. until: when TimeoutError is raised (monotonic). shown: where their ends are shown. Left early, it cancels
+    what has not begun."""
     waiting = deque(futures)
+    if shown is not None:
+        for future in futures:
+            future.add_done_callback(shown.ended)  # type: ignore[arg-type]
     drawing = True
 
     def results() -> Iterator[Any]:
@@ -45,6 +51,9 @@ def results_of(
             while waiting:
                 if drawing and (args := more()) is not None:
                     waiting.append(submit(args))
+                    if shown is not None:
+                        shown.total += 1
+                        waiting[-1].add_done_callback(shown.ended)  # type: ignore[arg-type]
                 else:
                     drawing = False
                 future = waiting.popleft()
@@ -58,5 +67,7 @@ def results_of(
         finally:
             while waiting:
                 waiting.popleft().cancel()
+            if shown is not None:
+                shown.close()
 
     return results()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.core.driver import Driver
+from worker_dispatcher.core.driver import Driver, Timer
 from worker_dispatcher.errors import PoolClosed
 from worker_dispatcher.execute import catch
 from worker_dispatcher.pools.base import AttemptDone, BatchDone, Pool
@@ -36,6 +36,7 @@ from worker_dispatcher.workpool.future import (
 from worker_dispatcher.workpool.intake import Intake
 from worker_dispatcher.workpool.outcome import call_back, late, verdict
 from worker_dispatcher.workpool.overflow import Overflow
+from worker_dispatcher.workpool.progress import EndsShown
 from worker_dispatcher.workpool.settings import Settings
 from worker_dispatcher.workpool.shapes import Shape
 
@@ -78,6 +79,7 @@ class Scheduler:
         self._forked = forked()
         self._blocked = 0
         self.backlog = Backlog(self.given, self.left, self._expired)
+        self.timers: list[Timer] = []
         self.pool: Pool | None = None
         self.driver: Driver | None = None
 
@@ -120,8 +122,9 @@ class Scheduler:
         """Start the driver: the pool has its first task."""
         self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size))
         overflow = self.overflow
-        timers = [] if overflow is None else [overflow]
-        self.driver = driver = Driver(pool, self.backlog, self, self, timers, after=self._tell, longest=math.inf)
+        if overflow is not None:
+            self.timers.append(overflow)
+        self.driver = driver = Driver(pool, self.backlog, self, self, self.timers, after=self._tell, longest=math.inf)
         self.backlog.away = getattr(pool, "left_behind", ())
         if overflow is not None:
             self.backlog.away = overflow.held_beside(self.backlog.away)
@@ -152,6 +155,8 @@ class Scheduler:
                 self.overflow.close()
             driver.close()
             self.callbacks.close()
+            for shown in [timer for timer in self.timers if isinstance(timer, EndsShown)]:
+                shown.close()
             self.over.set()
             with self.changed:
                 self.changed.notify_all()
@@ -304,6 +309,13 @@ class Scheduler:
         """Have as many workers as there are to be. Called in the driver's turn."""
         assert self.pool is not None
         self.pool.resize(self.shape.slots_of(self.size + self._blocked))
+
+    def show_ends(self, total: int, *, whole: bool) -> EndsShown:
+        """What shows the ends of some tasks while they run: see EndsShown."""
+        shown = EndsShown(self.timers, total, whole=whole)
+        if self.driver is not None:
+            self.driver.wake()
+        return shown
 
     # Lifetime
 
