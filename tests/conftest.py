@@ -227,10 +227,13 @@ def _is_a_strangers(name: str) -> bool:
     seen: other programs use /dev/shm as well."""
     path = f"/{name}"  # its end: a process with a root of its own has the folder under another name
     try:
-        # A semaphore is mapped under the name that its file had before it was linked to this one.
-        semaphore = f" {(SHARED_MEMORY / name).stat().st_ino} "
+        file = (SHARED_MEMORY / name).stat()
     except OSError:  # it has gone
         return True
+    if os.geteuid() not in (0, file.st_uid):  # who is not root makes no file of another user, nor sees who has it
+        return True
+    # A semaphore is mapped under the name that its file had before it was linked to this one.
+    semaphore = f" {file.st_ino} "
     ours = {os.getpid(), *(process.pid for process in _processes())}
     for pid in psutil.pids():
         if pid in ours:

@@ -33,7 +33,7 @@ def test_workers_that_are_gone_leave_no_names_and_each_complaint_is_kept_once(mo
     monkeypatch.setitem(POOLS, "recycled", lambda: ProcessPool(setup, (1, 1), method=None, environment={}))
     kept = KeptPool("recycled")
     try:
-        for value in range(40):
+        for value in range(16):
             assert kept.submit(double, value).result(60) == 2 * value
         assert len(kept.pool.pids) <= 4
         assert len(kept.pool.complaints.texts) <= 1

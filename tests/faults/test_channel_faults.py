@@ -125,10 +125,10 @@ def test_it_is_one_with_other_start_methods(method, what, guilty):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_timeout_and_retries_count(shape, what, guilty):
     config = {"fd": 3, "data": FORGED[what], "then": 0.02}
-    log, runs = guilty(write, SHAPES[shape], config, timeout=0.5, retries=2)
+    log, runs = guilty(write, SHAPES[shape], config, timeout=0.5, retries=1)
     assert log["status"] in ("crashed", "timeout")
-    assert log["attempts"] == 3
-    assert runs <= 2 * 3  # among others, then alone
+    assert log["attempts"] == 2
+    assert runs <= 2 * 2  # among others, then alone
 
 
 @pytest.mark.parametrize("fd", [4, 5])

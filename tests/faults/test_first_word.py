@@ -39,7 +39,7 @@ def test_a_path_longer_than_a_command_line_reaches_workers(method, tmp_path):
     told = tell(
         tmp_path,
         f"""
-sys.path += [f"/no/such/folder/{{n}}/" + "x" * 100 for n in range(20_000)]
+sys.path += [f"/no/such/folder/{{n}}/" + "x" * 1000 for n in range(2000)]
 run(len, [[1]] * 2, {method!r})
 tell([run(lambda task: len(sys.path), 2, {method!r}), len(sys.path)])
 """,
