@@ -37,16 +37,22 @@ def test_a_task_that_ends_as_its_worker_is_paused_is_neither_lost_nor_run_again(
     path = tmp_path / "notes"
     with WorkerPool(1, kind="process") as pool:
         pool.submit(abs, 1).result(30)
-        backend = pool._scheduler.pool
-        (handle,) = backend._handles
-        backend._supervisor.attend = lambda fd: None  # what the worker says is not read
+        (handle,) = pool._scheduler.pool._handles
+        receive, take_back, looking = handle.receive, handle.take_back, threading.Event()
+
+        def look():
+            looking.set()
+            return take_back()
+
+        handle.take_back = look
+        handle.receive = lambda **how: receive(**how) if looking.is_set() else []  # not before that
         future = pool.group().submit(noted, path)  # by way of the backlog
         while not path.exists() or handle.slate.begun():
             time.sleep(0.001)
         pool.pause(timeout=0)
+        assert looking.wait(30)
         while handle.settles_at < math.inf:
             time.sleep(0.001)
-        del backend._supervisor.attend
         pool.resume()
         future.result(30)
         assert pool.submit(abs, -1).result(30) == 1
