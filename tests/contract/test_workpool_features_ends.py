@@ -193,6 +193,7 @@ def test_what_has_not_begun_is_cancelled_and_never_runs(
         outcome = future.outcome()
         assert (outcome.state, outcome.attempts) == ("cancelled", 0)
         assert isinstance(outcome.error, CancelledError)
+        assert key != "delayed" or outcome.queued_for == 0.0  # it was not its turn yet
         assert not pool.cancel(key)
     assert not pool.cancel("nobody")
     again = pool.schedule(of(kind, double), (4,), id="queued", delay=0.4)

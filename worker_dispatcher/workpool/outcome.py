@@ -84,7 +84,7 @@ def result_of(future: TaskFuture) -> TaskResult:
         error,
         future.state,
         future.attempts,
-        max(0.0, (future.started if began else ended) - future.ready_at),
+        max(0.0, (future.started if began else ended) - max(future.ready_at, future.due)),
         future.ended - future.started if began else 0.0,
         wall(future.started) if began else None,
         wall(ended),
