@@ -119,6 +119,11 @@ class DuplicateTask(WorkerDispatcherError, ValueError):
 class RemoteTraceback(WorkerDispatcherError):
     """The cause of an exception that was raised in a worker: its traceback there, as text."""
 
+    @property
+    def tb(self) -> str:
+        """The text, by the name that it has in concurrent.futures."""
+        return str(self)
+
     def __str__(self) -> str:
         return "\n" + str(self.args[0]) if self.args else ""
 

@@ -23,6 +23,7 @@ class Gate:
         self.folder = folder
         self.hold = functools.partial(hold, str(folder))
         self.note = functools.partial(note, str(folder))
+        self.note_or_hold = functools.partial(note_or_hold, str(folder))
         self.fail = functools.partial(fail, str(folder))
 
     def begun(self) -> list[str]:
@@ -62,6 +63,16 @@ def hold(folder: str, name: str = "held") -> str:
     return name
 
 
+def note_or_hold(folder: str, name: str) -> str:
+    """Wait only under the name "held"."""
+    return hold(folder, name) if name == "held" else note(folder, name)
+
+
+async def note_or_hold_softly(folder: str, name: str) -> str:
+    """The same for coroutines."""
+    return await hold_softly(folder, name) if name == "held" else note(folder, name)
+
+
 async def hold_softly(folder: str, name: str = "held") -> str:
     """The same for coroutines."""
     note(folder, name)
@@ -70,12 +81,15 @@ async def hold_softly(folder: str, name: str = "held") -> str:
     return name
 
 
+_SOFTLY: dict[Any, Callable[..., Any]] = {hold: hold_softly, note_or_hold: note_or_hold_softly}
+
+
 def of(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as a pool of this kind takes it: "coroutine" takes only coroutine functions."""
     if kind != "coroutine" or inspect.iscoroutinefunction(function):
         return function
-    if isinstance(function, functools.partial) and function.func is hold:
-        return functools.partial(hold_softly, *function.args)
+    if isinstance(function, functools.partial) and function.func in _SOFTLY:
+        return functools.partial(_SOFTLY[function.func], *function.args)
     if function is time.sleep:
         return asyncio.sleep
 

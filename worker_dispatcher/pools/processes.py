@@ -62,13 +62,16 @@ class ProcessPool:
         many: bool = False,
         named: base.Name = base.nobody,
         packed: Packed | None = None,
+        inherited: Sequence[int] = (),
     ) -> None:
         """many: a process may have several slots at some time. packed: the setup as it is sent, where the caller has
-        packed it."""
+        packed it. inherited: descriptors that go with it; they are closed with the pool."""
         self._setup, self._patience = setup, base.Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         self.place = place
+        self._greeting_fds = list(inherited)
         with ExitStack() as undo:
+            undo.callback(close_all, self._greeting_fds)
             try:
                 self._wake = given("eventfd", lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
                 undo.callback(os.close, self._wake)
@@ -99,10 +102,8 @@ class ProcessPool:
         packed: Packed | None,
         undo: ExitStack,
     ) -> None:
-        setup = self._setup
-        entry = GRID_ENTRY if self._many else WORKER_ENTRY
+        setup, entry = self._setup, GRID_ENTRY if self._many else WORKER_ENTRY
         parts: list[bytes | memoryview] = []
-        self._greeting_fds: list[int] = []
         if method == "fork":
             self._reader = main_module.fork()
             self._starter: ServerStarter | ForkStarter = ForkStarter(entry, environment, flush, partial(inherit, setup))
@@ -112,8 +113,7 @@ class ProcessPool:
             packed = packed or pack_large(setup)
             self._starter = ServerStarter(entry, method == "spawn", environment, libraries_of(setup, packed))
             undo.callback(self._starter.close)
-            parts, self._greeting_fds = to_parts(packed)
-        undo.callback(close_all, self._greeting_fds)
+            parts, self._greeting_fds[:0] = to_parts(packed)
         about_main = None if method == "fork" else main_module.facts()
         complaints = base.Complaints()
         self._logs = Incoming(complaints) if setup.forward_logging else None

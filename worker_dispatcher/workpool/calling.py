@@ -58,6 +58,26 @@ class PoolCall(Call):
         return call
 
 
+class Beginning:
+    """The first that a worker calls. What raises is logged as concurrent.futures does it, and where it does."""
+
+    def __init__(self, initializer: Callable[..., Any], initargs: tuple[Any, ...]) -> None:
+        self.initializer, self.initargs = initializer, initargs
+
+    def __call__(self) -> Any:
+        try:
+            return self.initializer(*self.initargs)
+        except BaseException:
+            import logging
+
+            logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+            raise
+
+    def forget(self) -> None:
+        """No worker will begin any more: let go of the arguments."""
+        self.initargs = ()
+
+
 def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """A function that travels with its task."""
     return function(*args, **kwargs)
@@ -67,7 +87,8 @@ class PoolCalls:
     """The functions of a pool: the same object for the same function, which goes once to each worker process.
 
     What is not just code may have changed since the last time, and goes with each task: a bound method, an object with
-    __call__. Thread-safe: each step is a single one.
+    __call__. So does, in threads, what holds values: a pool must not keep these alive.
+    Thread-safe: each step is a single one.
     """
 
     def __init__(self, pool: int, kind: str) -> None:
@@ -81,9 +102,9 @@ class PoolCalls:
         found = self._kept.get((id(function), id(options)))
         if found is not None and found.function is function:
             return found, args
-        if self._kind == "coroutine":
+        if self._kind == "coroutine" and function is not apply:
             _expect_coroutine(function)
-        if self._kind in ("process", "grid") and not _is_code(function):
+        if function is not apply and not _is_code(function, self._kind in ("process", "grid")):
             function, args = apply, (function, *args)
             return self.of(function, args, options)
         about = About(_NONE if options is None else options, self._pool)
@@ -94,10 +115,13 @@ class PoolCalls:
         return made, args
 
 
-def _is_code(function: Any) -> bool:
+def _is_code(function: Any, apart: bool) -> bool:
+    """It stays as it is. apart: it may hold values, which are sent once."""
     if isinstance(function, BuiltinFunctionType):
         return isinstance(function.__self__, (ModuleType, type(None)))
-    return isinstance(function, (FunctionType, type, partial))
+    if isinstance(function, FunctionType):
+        return apart or not (function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+    return isinstance(function, (type, partial)) and (apart or not isinstance(function, partial))
 
 
 def _expect_coroutine(function: Any) -> None:

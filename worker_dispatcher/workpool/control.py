@@ -40,7 +40,7 @@ class Control:
     def _in_turn(self, action: Callable[[], Any]) -> Any:
         """What an action gives that has the pool for itself; None where there are no workers (any more)."""
         driver = self._scheduler.driver
-        if driver is None:
+        if driver is None or not self._scheduler.is_ours:
             return None
         if threading.current_thread() is threading.main_thread():
             with signals_held():
@@ -131,10 +131,10 @@ class Control:
     def refuse_waits(self, what: str) -> None:
         """Raises RuntimeError where the caller would wait for itself."""
         scheduler = self._scheduler
+        if scheduler.in_callback:  # which may run in the context of a task
+            raise RuntimeError(f"{what} would wait for the callback that calls it; have another thread do it")
         if scheduler.is_inside():
             raise RuntimeError(f"{what} would wait for the task that calls it")
-        if scheduler.callbacks.is_here:
-            raise RuntimeError(f"{what} would wait for the callback that calls it; have another thread do it")
 
     def await_(self, fact: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until a fact is true that changes as tasks end; False if it is not within so many seconds."""
@@ -200,7 +200,7 @@ class Control:
         known["running"] = phases.count(GIVEN)
         known["away"] = len(phases) - known["delayed"] - known["queued"] - known["running"]
         known["abandoned"] = len(scheduler.left) + len(scheduler.backlog.away)
-        known["workers"] = 0 if pool is None else len(pool.pids)
+        known["workers"] = 0 if pool is None or scheduler.over.is_set() else len(pool.pids)
         known["hook_errors"] = scheduler.callbacks.errors
         return known
 
@@ -208,6 +208,9 @@ class Control:
 
     def shutdown(self, wait: bool, *, cancel_futures: bool, kill: bool, timeout: float | None) -> None:
         scheduler = self._scheduler
+        if not scheduler.is_ours:  # its workers, and who would end its tasks, are in the process that has made it
+            scheduler.closed = True
+            return
         if wait and not scheduler.over.is_set():
             self.refuse_waits("shutdown(wait=True)")
         with scheduler.mutex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -30,6 +31,7 @@ DELAYED, QUEUED, GIVEN, AWAY, ENDED = range(5)
 
 _OVER = (states.FINISHED, states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
 _making = threading.Lock()  # of conditions, and of what must not happen while one is made
+os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class TaskGroup:
 
     def _await(self, fact: Callable[[], bool], timeout: float | None) -> bool:
         scheduler = self._scheduler
-        if scheduler.callbacks.is_here:
+        if scheduler.in_callback:
             raise RuntimeError("a callback that waits for a group would hold up all callbacks")
         if not scheduler.is_inside():
             with self._changed:

@@ -144,6 +144,8 @@ class Intake:
     def _admit(self, futures: Sequence[TaskFuture]) -> None:
         """Write tasks into the books: all or none."""
         scheduler = self._scheduler
+        if not scheduler.is_ours:
+            scheduler.check_open()  # the mutex may be another thread's, of before the fork
         with scheduler.mutex:
             scheduler.check_open()
             away = self._find_room(futures)
@@ -183,8 +185,8 @@ class Intake:
 
     def _await_room(self, futures: Sequence[TaskFuture], until: float) -> None:
         scheduler = self._scheduler
-        if scheduler.callbacks.is_here or scheduler.is_inside():
-            raise RuntimeError("a task of a full pool cannot wait for room in it: pass block=False")
+        if scheduler.in_callback or scheduler.is_inside():
+            raise RuntimeError("a task or callback of a full pool cannot wait for room in it: pass block=False")
         with scheduler.changed, scheduler.waiting():
             while self._too_many(futures) > 0 and (left := until - now()) > 0:
                 scheduler.check_open()

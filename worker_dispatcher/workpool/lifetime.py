@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _STUCK = 3.0  # seconds without the end of any task, after which those that run count as stuck
 
 _all: weakref.WeakSet[Scheduler] = weakref.WeakSet()
+program_ends = threading.Event()  # from then on no pool takes a task
 
 
 def keep_until_done(owner: object, scheduler: Scheduler) -> None:
@@ -24,6 +25,7 @@ def keep_until_done(owner: object, scheduler: Scheduler) -> None:
 
 
 def _at_exit() -> None:
+    program_ends.set()
     living = [scheduler for scheduler in list(_all) if scheduler.is_ours and scheduler.driver is not None]
     for scheduler in living:
         scheduler.let_go()

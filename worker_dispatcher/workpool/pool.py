@@ -15,6 +15,7 @@ from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.retry import Backoff
 from worker_dispatcher.workpool import checks
+from worker_dispatcher.workpool.calling import Beginning
 from worker_dispatcher.workpool.future import DELAYED, Task, TaskFuture
 from worker_dispatcher.workpool.group import TaskGroup
 from worker_dispatcher.workpool.lifetime import keep_until_done
@@ -128,7 +129,8 @@ class WorkerPool(Executor):
         )  # fmt: skip
         settings = settings_of("WorkerPool()", Settings(), given, others, checks.names_of(WorkerPool.__init__))
         method = mp_context if isinstance(mp_context, str) or mp_context is None else mp_context.get_start_method()
-        shape = Shape(kind, threads_per_process, method, initializer, initargs, max_tasks_per_child, max_abandoned)
+        beginning = None if initializer is None else Beginning(initializer, tuple(initargs))
+        shape = Shape(kind, threads_per_process, method, beginning, max_tasks_per_child, max_abandoned)
         self._name = name or f"{kind}-pool"
         self._scheduler = Scheduler(
             shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self._name

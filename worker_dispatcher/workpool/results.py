@@ -45,6 +45,16 @@ def results_of(
             future.add_done_callback(shown.ended)  # type: ignore[arg-type]
     drawing = True
 
+    def first() -> Any:
+        future = waiting.popleft()
+        try:
+            return future.result(None if until is None else until - now())
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            del future  # an exception that is kept holds this frame, and would hold itself
+
     def results() -> Iterator[Any]:
         nonlocal drawing
         try:
@@ -56,14 +66,7 @@ def results_of(
                         waiting[-1].add_done_callback(shown.ended)  # type: ignore[arg-type]
                 else:
                     drawing = False
-                future = waiting.popleft()
-                try:
-                    result = future.result(None if until is None else until - now())
-                except BaseException:
-                    future.cancel()
-                    raise
-                del future  # a result that was taken is the caller's alone
-                yield result
+                yield first()  # it has no name here: a result that was taken is the caller's alone
         finally:
             while waiting:
                 waiting.popleft().cancel()

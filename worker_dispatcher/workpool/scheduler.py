@@ -34,6 +34,7 @@ from worker_dispatcher.workpool.future import (
     TaskFuture,
 )
 from worker_dispatcher.workpool.intake import Intake
+from worker_dispatcher.workpool.lifetime import program_ends
 from worker_dispatcher.workpool.outcome import call_back, late, verdict
 from worker_dispatcher.workpool.overflow import Overflow
 from worker_dispatcher.workpool.progress import EndsShown
@@ -76,6 +77,7 @@ class Scheduler:
         self.control, self.intake = Control(self), Intake(self)
         self.over = threading.Event()  # the workers are gone
         self.ends: deque[list[End]] = deque()  # told to nobody yet
+        self._telling: list[int] = []  # threads that call what futures were given as callbacks
         self._forked = forked()
         self._blocked = 0
         self.backlog = Backlog(self.given, self.left, self._expired)
@@ -98,6 +100,8 @@ class Scheduler:
         """Raises PoolClosed, or what has broken the pool."""
         if not self.is_ours:
             raise PoolClosed("this pool belongs to the process that has made it; make one here")
+        if program_ends.is_set():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self.error is not None:
             raise self._broken_error() from self.error
         if self.closed:
@@ -154,6 +158,8 @@ class Scheduler:
             if self.overflow is not None:
                 self.overflow.close()
             driver.close()
+            if self.shape.beginning is not None:
+                self.shape.beginning.forget()
             self.callbacks.close()
             for shown in [timer for timer in self.timers if isinstance(timer, EndsShown)]:
                 shown.close()
@@ -273,8 +279,11 @@ class Scheduler:
                 told.append(future)
         for future in told:
             call_back(self.callbacks, future)
-        for future in calls:
-            future.call_callbacks()
+        if calls:
+            self._telling.append(threading.get_ident())
+            for future in calls:
+                future.call_callbacks()
+            self._telling.remove(threading.get_ident())
         if last and self.driver is not None:
             self.driver.wake()
 
@@ -283,6 +292,11 @@ class Scheduler:
     def is_inside(self) -> bool:
         """The caller is a task of this pool."""
         return pool_here() == self.number
+
+    @property
+    def in_callback(self) -> bool:
+        """The caller is a callback of this pool."""
+        return self.callbacks.is_here or threading.get_ident() in self._telling
 
     @contextmanager
     def blocked(self) -> Iterator[None]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
-from functools import partial
 from typing import Any
 
 from worker_dispatcher.call_style import CallStyle
@@ -13,6 +12,7 @@ from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import Pool, Setup
+from worker_dispatcher.workpool.calling import Beginning
 
 KINDS = ("thread", "process", "grid", "coroutine")
 _METHODS = {"fork": "fork", "spawn": "spawn", "forkserver": None}
@@ -27,8 +27,7 @@ class Shape(NamedTuple):
     kind: str
     threads: int | None = 1
     method: str | None = None
-    initializer: Callable[..., Any] | None = None
-    initargs: tuple[Any, ...] = ()
+    beginning: Beginning | None = None
     max_tasks: int | None = None
     spare: int = 0
 
@@ -66,9 +65,14 @@ class Shape(NamedTuple):
 
     def open_pool(self, slots: Sequence[int]) -> Pool:
         """The backend. Raises RunError where the system gives no workers."""
-        hooks = None
-        if self.initializer is not None:
-            hooks = Hooks(partial(self.initializer, *self.initargs), CallStyle(), None, CallStyle())
+        hooks, begin, inherited = None, self.beginning, list[int]()
+        if begin is not None and begin.initargs and self.apart and self.method != "fork":
+            from worker_dispatcher.pools.protocol.inheritance import handed_on
+
+            initargs, inherited = handed_on(begin.initargs)
+            begin = Beginning(begin.initializer, initargs)
+        if begin is not None:
+            hooks = Hooks(begin, CallStyle(), None, CallStyle())
         call = Call(_nothing, CallStyle(positional=True), keep_exception=True)
         setup = Setup(call, coroutine=self.kind == "coroutine", hooks=hooks, max_tasks=self.max_tasks, kept=True)
         if not self.apart:
@@ -86,6 +90,7 @@ class Shape(NamedTuple):
             environment=environment,
             place=place,
             many=self.kind == "grid",
+            inherited=inherited,
         )
 
 

@@ -36,7 +36,16 @@ def inherit(setup: Setup) -> None:
 
 def load_setup(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
     """What this worker is to run: see `load`."""
-    return (_inherited, None) if _inherited is not None else load(parts, fds)
+    if _inherited is not None:
+        return _inherited, None
+    if not fds:
+        return load(parts, fds)
+    from worker_dispatcher.pools.protocol.inheritance import received
+
+    with received(fds):
+        found = load(parts, fds)
+    close_all(fds)
+    return found
 
 
 def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:

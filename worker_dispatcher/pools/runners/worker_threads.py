@@ -242,14 +242,13 @@ class ThreadRunner:
 
     def _run(self, slot: Slot, state: Any = None) -> None:
         setup, halt, in_child = self._setup, self._halt, forked()
-        call, caller = setup.call, setup.caller(setup.call, state)
+        usual = call, caller = setup.call, setup.caller(setup.call, state)
         own_marks.set(slot)
         claim: Claim | None = None
         went = slot.stretch = TaskSpan()
         while claim is not None or (claim := self._claim(slot)) is not None:
             task, _, batch, rest, done = claim
-            if (called := batch.call or setup.call) is not call:
-                call, caller = called, setup.caller(called, state)
+            call, caller = usual if batch.call is None else (batch.call, setup.caller(batch.call, state))
             until = now() + _STRETCH
             run_tasks(
                 call, caller, itertools.chain((task,), rest), slot, went, self._seal, timeout=batch.timeout,
@@ -263,20 +262,20 @@ class ThreadRunner:
                     return
                 if done(slot.number, went):
                     went, claim = fresh, None
-                    del task, rest, done
+                    del task, batch, rest, done, call, caller  # a waiting thread must keep nothing alive
                     continue
                 self.done.append((slot.number, went))
                 heard = True
             else:
                 heard = slot.settle(self.done, (slot.number, went), fresh)
-            went = fresh  # a waiting thread must not keep a result alive
+            went = fresh  # a waiting thread must not keep a result alive, nor items, nor what a function holds
             claim = None
             if ahead is not None:
                 if heard and not halt[0] and now() < batch.stop_at:
                     claim = Claim(ahead, 0.0, batch, rest)
                 elif ahead[0] != slot.abandoned:
                     self.bailed.append(ahead[0])
-            del task, rest, done  # nor items
+            del task, batch, rest, done, call, caller
             self._wake()
             if not heard:
                 return
