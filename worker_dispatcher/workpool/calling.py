@@ -62,7 +62,9 @@ class Beginning:
     """The first that a worker calls. What raises is logged as concurrent.futures does it, and where it does."""
 
     def __init__(self, initializer: Callable[..., Any], initargs: tuple[Any, ...]) -> None:
-        self.initializer, self.initargs = initializer, initargs
+        if not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self.initializer, self.initargs = initializer, tuple(initargs)
 
     def __call__(self) -> Any:
         try:

@@ -119,8 +119,7 @@ class WorkerPool(Executor):
 
         Raises ConfigError (a ValueError) with all that is wrong; TypeError for an initializer that is no function.
         """
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        begin = None if initializer is None else Beginning(initializer, initargs)
         given = {"timeout": timeout, "deadline": deadline, "retries": retries, "backoff": backoff, **unknown}
         given |= {"retry_on": retry_on, "options": options, "hooks": hooks}
         others = checks.of_pool(
@@ -129,8 +128,7 @@ class WorkerPool(Executor):
         )  # fmt: skip
         settings = settings_of("WorkerPool()", Settings(), given, others, checks.names_of(WorkerPool.__init__))
         method = mp_context if isinstance(mp_context, str) or mp_context is None else mp_context.get_start_method()
-        beginning = None if initializer is None else Beginning(initializer, tuple(initargs))
-        shape = Shape(kind, threads_per_process, method, beginning, max_tasks_per_child, max_abandoned)
+        shape = Shape(kind, threads_per_process, method, begin, max_tasks_per_child, max_abandoned)
         self._name = name or f"{kind}-pool"
         self._scheduler = Scheduler(
             shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self._name
