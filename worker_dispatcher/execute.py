@@ -90,6 +90,7 @@ class Call(NamedTuple):
     """What is called for each task: the function, how it takes its arguments, and what follows it.
 
     keep_exception: keep the exception object in the failure, for a caller that will raise it.
+    before: what is taken off the number by which a pool knows a task, for its id.
     """
 
     function: Callable[..., Any]
@@ -100,6 +101,7 @@ class Call(NamedTuple):
     retry_on: tuple[type[BaseException], ...] | Callable[[BaseException], Any] | None = None
     keep_exception: bool = False
     anchor: Anchor | None = None
+    before: int = 0
 
     def arguments(self, task_id: int, task: Any, metadata: dict[Any, Any]) -> dict[str, Any]:
         known = {"id": task_id, "config": self.config, "task": task, "metadata": metadata}
@@ -114,9 +116,12 @@ class Call(NamedTuple):
 
     def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
         """The function as f(id, task, metadata), with no more per call than its own style needs."""
-        function, config = self.function, self.config
+        function, config, before = self.function, self.config, self.before
         if self.style.positional:
             return OfTask(function)
+        if before:
+            call = self._replace(before=0).caller()
+            return lambda number, task, metadata: call(number - before, task, metadata)
         if set(self.style.names) == {"id", "config", "task", "metadata"}:
             return lambda task_id, task, metadata: function(id=task_id, config=config, task=task, metadata=metadata)
         return lambda task_id, task, metadata: function(**self.arguments(task_id, task, metadata))
@@ -126,6 +131,7 @@ class Call(NamedTuple):
     ) -> Any:
         """What on_done makes of the result; it sees the log as it stands, and what it adds to that goes along with the
         metadata."""
+        task_id -= self.before
         with log_for(self.anchor, task_id, result, started, ended, metadata, attempt) as log:
             return settled(self._on_done(task_id, result, log))
 
@@ -133,6 +139,7 @@ class Call(NamedTuple):
         self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any], attempt: int
     ) -> Any:
         """`after`, on a loop."""
+        task_id -= self.before
         with log_for(self.anchor, task_id, result, started, ended, metadata, attempt) as log:
             return await resolved(self._on_done(task_id, result, log))
 

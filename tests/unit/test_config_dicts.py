@@ -87,7 +87,8 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
     if isinstance(hint, type) and getattr(hint, "_is_protocol", False):
-        return callable(value) if "__call__" in vars(hint) else hasattr(value, "tolist")
+        names = [name for name in vars(hint) if name == "__call__" or not name.startswith("_")]
+        return all(hasattr(value, name) for name in names)
     if isinstance(value, str | bytes):
         return hint is type(value)
     if origin in (collections.abc.Iterable, collections.abc.Sequence):

@@ -32,6 +32,12 @@ class _CallbackByName(Protocol):
     def __call__(self, *, id: Any, config: Any, result: Any, log: Any) -> Any: ...
 
 
+class _Pool(Protocol):
+    """A WorkerPool."""
+
+    def lend(self, setup: Any, workers: int, named: Callable[[int, int], object]) -> Any: ...
+
+
 class _Array(Protocol):
     """An array of numpy, or one like it."""
 
@@ -115,6 +121,7 @@ class WorkerDict(TypedDict, total=False):
     """`worker`: where tasks run, and how many at once."""
 
     number: int | None
+    pool: _Pool | None
     use_processing: bool
     parallel_processing: ParallelProcessingDict
     frequency_mode: FrequencyModeDict

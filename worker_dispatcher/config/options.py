@@ -13,6 +13,7 @@ from worker_dispatcher.config.rules import (
     flag,
     hook,
     items,
+    lender,
     number,
     one_of,
     path,
@@ -220,6 +221,11 @@ class WorkerOptions(Options):
         whole("give a number of workers, or None for one per usable core", least=1, optional=True),
         "How many workers run tasks at the same time; None for one per usable core.",
         shown="(auto)",
+    )
+    pool: Any = option(
+        None,
+        lender(),
+        "A WorkerPool whose workers run the tasks, beside whatever else it does; it is left open.",
     )
     use_processing: bool = option(
         False, flag(), "Workers are processes instead of threads, for work that keeps Python itself busy."

@@ -252,6 +252,20 @@ def retryable() -> Rule:
     return Rule(expected, accept)
 
 
+def lender() -> Rule:
+    """A pool that is kept, and open, as the same object; or None."""
+    expected, fix = "a WorkerPool or None", "give the pool itself, or leave it out for workers of the run's own"
+
+    def accept(value: object) -> Any:
+        if value is not None and not callable(getattr(type(value), "lend", None)):
+            raise Refused(f"must be {expected}, got {got(value)}; {fix}")
+        if value is not None and getattr(value, "closed", False):
+            raise Refused("must be a pool that is open, got one that was shut down; make a new one, or leave it out")
+        return value
+
+    return Rule("WorkerPool or None", accept)
+
+
 def items() -> Rule:
     """The tasks: any iterable, kept as the same object and not looked into, a count, kept as an int, or None."""
     return Rule("iterable or int >= 0", _items)

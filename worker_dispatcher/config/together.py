@@ -8,6 +8,20 @@ from typing import Any
 from worker_dispatcher.config.signature import is_coroutine_function
 
 _FREQUENCY = "worker.frequency_mode."
+# What a pool that lives has decided, with what says nothing of it.
+_OF_THE_POOL: dict[str, object] = {
+    "worker.use_processing": False,
+    "worker.parallel_processing.enabled": False,
+    "worker.parallel_processing.processes": None,
+    "worker.start_method": None,
+    "worker.blas_threads": None,
+    "worker.init": None,
+    "worker.exit": None,
+    "worker.max_tasks_per_worker": None,
+    "worker.memory_limit": None,
+    "worker.forward_logging": True,
+    "worker.capture_output": False,
+}
 _PROCESSES_ONLY = ("worker.max_tasks_per_worker", "worker.memory_limit")  # threads cannot be ended
 
 
@@ -31,11 +45,27 @@ def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]
         if not coroutine and kept.get(path) is not None and is_coroutine_function(kept[path]):
             text = "a coroutine function needs a loop to run on, and there is one only where task.function is one too"
             problems.append((path, f"{text}; make it a plain function"))
+    if kept.get("worker.pool") is not None:
+        return problems + _beside_a_pool(kept, coroutine)
     if not (kept.get("worker.use_processing") or kept.get("worker.parallel_processing.enabled")):
         fix = "needs worker processes; set worker.use_processing or worker.parallel_processing.enabled, or leave it out"
         for path in _PROCESSES_ONLY:
             if kept.get(path) is not None:
                 problems.append((path, fix))
+    return problems
+
+
+def _beside_a_pool(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]:
+    fix = "is decided where the pool in worker.pool was made; leave it out, or leave worker.pool out"
+    problems = [(path, fix) for path, nothing in _OF_THE_POOL.items() if kept.get(path, nothing) != nothing]
+    if kept.get(_FREQUENCY + "enabled"):
+        text = (
+            "needs workers of its own, which start each task at its time and not behind others; leave worker.pool out"
+        )
+        problems.append((_FREQUENCY + "enabled", text))
+    if kept["worker.pool"].kind == "coroutine" and not coroutine and "task.function" in kept:
+        text = "a pool of coroutines runs coroutine functions only; make task.function one, or give another pool"
+        problems.append(("worker.pool", text))
     return problems
 
 

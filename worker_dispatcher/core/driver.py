@@ -165,6 +165,10 @@ class Driver:
         done(*told)
         return True
 
+    def draw_from(self, source: Source) -> None:
+        """From now on, in a turn, this is the source: it has all that the one before had."""
+        self._source = source
+
     def call(self, action: Callable[[], T]) -> T | None:
         """What an action gives that needs the pool for itself: it is called here, between two turns, or in this
         thread's own. None, and it is not called, once the driver is closed. From any thread; not from handlers of

@@ -76,7 +76,7 @@ class Banner:
 
     def _opening_lines(self) -> list[str]:
         config, plan = self._config, self._plan
-        parallel = plan.shape.has_processes and plan.shape.has_threads
+        parallel = plan.shape.has_processes and plan.shape.has_threads and plan.lender is None
         runtime = "Unlimited" if config.runtime is None else f"{float(config.runtime)} sec"
         # Without a cap the plan allows more than any machine gives: how many there will be is not known.
         uncapped = plan.load is not None and plan.workers == NO_CAP
@@ -85,6 +85,11 @@ class Banner:
         each = (str(size) for size in dict.fromkeys((min(plan.slots), max(plan.slots))))
         sub = "On Demand" if uncapped else "-".join(each)
         queue = "On" if config.worker.parallel_processing.use_queue else "Off"
+        structure = [
+            "  ├─ Pool Structure:",
+            f"  │  └─ Main Pool : {main} {plan.shape.unit}",
+            *([f"  │     └─ Sub Pool : {sub} Thread(s)"] if parallel else []),
+        ]
         lines = [
             "",
             "Worker Dispatcher Configuration:",
@@ -97,9 +102,7 @@ class Banner:
             f"  ├─ Execution Type: {plan.shape.title}",
             *([f"  ├─ Task Queue: {queue}"] if parallel else []),
             f"  ├─ Configured Workers: {self._configured(total)}",
-            "  ├─ Pool Structure:",
-            f"  │  └─ Main Pool : {main} {plan.shape.unit}",
-            *([f"  │     └─ Sub Pool : {sub} Thread(s)"] if parallel else []),
+            *([f"  ├─ Worker Pool: {plan.lender.name}"] if plan.lender is not None else structure),
         ]
         grid = f" ({main}p x {sub}t)" if parallel and not uncapped else ""
         lines.append(f"  └─ Total Concurrency: {total}{grid} Active Worker(s)")
@@ -111,7 +114,8 @@ class Banner:
         if str(number) == total:
             return f"{total} Worker(s)"
         if not schedule.timed:
-            return f"{number} Worker(s), but no more than tasks"
+            pool = "" if self._plan.lender is None else " or the pool has"
+            return f"{number} Worker(s), but no more than tasks{pool}"
         bursts = isinstance(schedule, Paced) and isinstance(schedule.curve, Growing)
         return f"{number} Worker(s) per interval" if bursts else f"{total} Worker(s)"  # a rate goes by no number
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config.describe import brief, input_text
@@ -44,12 +44,30 @@ PROCESSES = Shape("processes", "worker process", "Processing", "Process(es)", Tr
 GRID = Shape("grid", "worker", "Parallel Processing", "Process(es)", True, True)
 
 
+class Lender(Protocol):
+    """A pool that is kept, and lends its workers. kind: 'thread', 'process', 'grid' or 'coroutine'."""
+
+    kind: str
+    name: str
+
+    @property
+    def max_workers(self) -> int:
+        """How many tasks may run at once."""
+
+    def lend(self, setup: Setup, workers: int, named: Name) -> Pool:
+        """So many of its workers, as a pool of one's own: to close it closes nothing else. Raises RunError."""
+
+
+_LENT = {"thread": THREADS, "coroutine": THREADS, "process": PROCESSES, "grid": GRID}
+
+
 class Plan(NamedTuple):
     """slots: threads (or coroutines) of each process; of this process alone where the shape has no others.
 
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
     show_input: a failed task's item may be shown. number: what worker.number is, where it says nothing too.
     timeout: seconds that a task may run, or None. stop_at: nothing begins from then on (monotonic).
+    lender: whose workers run the tasks, None for workers of the run's own.
     raises: the run raises the exception of the task that ends it. allowed: how many tasks may fail before that.
     """
 
@@ -69,6 +87,7 @@ class Plan(NamedTuple):
     stop_at: float = math.inf
     raises: bool = False
     allowed: float = math.inf
+    lender: Lender | None = None
 
     @property
     def workers(self) -> int:
@@ -89,7 +108,10 @@ class Plan(NamedTuple):
 def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
     """tasks: how many there are, None if unknown."""
     cores = usable_cores()
+    lender = config.worker.pool
     number = config.worker.number or cores
+    if lender is not None:
+        number = min(config.worker.number or lender.max_workers, lender.max_workers)
     schedule, number, load = _schedule(config, number, tasks)
     if tasks is not None:
         number = max(1, min(number, tasks))  # never more workers than tasks
@@ -111,6 +133,7 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         math.inf if config.runtime is None else anchor.monotonic + config.runtime,
         config.task.on_error == "raise",
         config.task.max_failures or (1 if config.task.on_error == "raise" else math.inf),
+        lender,
     )
 
 
@@ -126,6 +149,9 @@ def _schedule(config: Config, number: int, tasks: int | None) -> tuple[Schedule,
 
 def _shape(config: Config, number: int, cores: int) -> tuple[Shape, tuple[int, ...]]:
     parallel = config.worker.parallel_processing
+    if config.worker.pool is not None:
+        shape = _LENT[config.worker.pool.kind]
+        return shape, (1,) * number if shape is PROCESSES else (number,)
     if parallel.enabled:
         processes = min(number, parallel.processes or min(number, cores))
         each, more = divmod(number, processes)
@@ -170,6 +196,8 @@ def _hooks(config: Config) -> Hooks | None:
 
 def open_pool(plan: Plan, named: Name, packed: Packed | None) -> Pool:
     """The pool of the plan's shape. packed: the plan's setup, where it is sent to worker processes."""
+    if plan.lender is not None:
+        return plan.lender.lend(plan.setup, plan.workers, named)
     if not plan.shape.has_processes:
         from worker_dispatcher.pools.threads import ThreadPool
 

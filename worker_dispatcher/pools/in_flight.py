@@ -81,6 +81,15 @@ class InFlight:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def batches(self) -> int:
+        """How many batches its tasks are of, as they were added."""
+        return len(self._stocks)
+
+    def ids(self) -> list[int]:
+        """Of all its tasks."""
+        return [one.batch.first + at for one in self._stocks for at, there in enumerate(one.there) if there]
+
     def add(self, seq: int, batch: Batch) -> None:
         if not len(batch.items):
             return

@@ -13,6 +13,7 @@
     future.py     TaskFuture, TaskResult, Task         outcome.py   how a task has ended, in words
     settings.py   what may be said of each task        checks.py    what is wrong with arguments
     calling.py    what runs in a worker; current_task  shapes.py    which backend, how many workers
+    lending.py    its workers for a run that has it as worker.pool      lent.py   what that has of it
     overflow.py   what a full pool does not take          away.py    what is called for it there
     callbacks.py  the thread of hooks                  lifetime.py  pools that are dropped, the end of the program
     results.py    what map gives                       progress.py  how far a map or a group is, in the terminal

@@ -37,7 +37,7 @@ class Control:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
-    def _in_turn(self, action: Callable[[], Any]) -> Any:
+    def in_turn(self, action: Callable[[], Any]) -> Any:
         """What an action gives that has the pool for itself; None where there are no workers (any more)."""
         driver = self._scheduler.driver
         if driver is None or not self._scheduler.is_ours:
@@ -66,7 +66,7 @@ class Control:
             return True
         if future.phase == ENDED:
             return False
-        return bool(self._in_turn(lambda: self._end_given(future, kill=kill)))
+        return bool(self.in_turn(lambda: self._end_given(future, kill=kill)))
 
     def cancel_soon(self, future: TaskFuture, *, kill: bool) -> None:
         """`cancel`, by whoever has another pool for itself, and may not wait for this one."""
@@ -110,7 +110,7 @@ class Control:
 
     def _take_out(self, future: TaskFuture, state: str, *, running: bool) -> bool:
         """End one that has not begun; running: also one that has. False if it is not so."""
-        return self.withdraw(future, state) or bool(self._in_turn(partial(self._take_given, future, state, running)))
+        return self.withdraw(future, state) or bool(self.in_turn(partial(self._take_given, future, state, running)))
 
     def _take_given(self, future: TaskFuture, state: str, running: bool) -> bool:
         """In the driver's turn: the same for one that the workers or the overflow have."""
@@ -157,7 +157,7 @@ class Control:
     def resize(self, size: int) -> None:
         scheduler = self._scheduler
         scheduler.size = size
-        self._in_turn(scheduler.fit)
+        self.in_turn(scheduler.fit)
 
     def pause(self, timeout: float | None) -> None:
         self.refuse_waits("pause()")
@@ -186,7 +186,7 @@ class Control:
             if scheduler.driver is None:
                 scheduler.backlog.paused = paused
                 return
-        self._in_turn(change)
+        self.in_turn(change)
 
     def counts(self) -> dict[str, int]:
         """How many tasks are where."""

@@ -18,6 +18,7 @@ from worker_dispatcher.workpool import checks
 from worker_dispatcher.workpool.calling import Beginning
 from worker_dispatcher.workpool.future import DELAYED, Task, TaskFuture
 from worker_dispatcher.workpool.group import TaskGroup
+from worker_dispatcher.workpool.lending import lend
 from worker_dispatcher.workpool.lifetime import keep_until_done
 from worker_dispatcher.workpool.overflow import Overflow
 from worker_dispatcher.workpool.results import chunk_of, results_of, run_chunk, run_chunk_softly
@@ -129,9 +130,9 @@ class WorkerPool(Executor):
         settings = settings_of("WorkerPool()", Settings(), given, others, checks.names_of(WorkerPool.__init__))
         method = mp_context if isinstance(mp_context, str) or mp_context is None else mp_context.get_start_method()
         shape = Shape(kind, threads_per_process, method, begin, max_tasks_per_child, max_abandoned)
-        self._name = name or f"{kind}-pool"
+        self.kind, self.name = kind, name or f"{kind}-pool"
         self._scheduler = Scheduler(
-            shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self._name
+            shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self.name
         )
         if overflow is not None:
             self._scheduler.overflow = Overflow(self._scheduler, overflow, on_overflow_failed)
@@ -262,14 +263,9 @@ class WorkerPool(Executor):
 
         What is given replaces the pool's value, nothing is merged; None switches it off. Raises ConfigError.
         """
-        own: dict[str, Any] = {
-            "delay": delay,
-            "deadline": deadline,
-            "timeout": timeout,
-            "retries": retries,
-            "backoff": backoff,
-        }
-        own |= {"retry_on": retry_on, "priority": priority, "options": options, "hooks": hooks, **unknown}
+        own: dict[str, Any] = {"delay": delay, "deadline": deadline, "timeout": timeout, "retries": retries}
+        own |= {"backoff": backoff, "retry_on": retry_on, "priority": priority, "options": options, **unknown}
+        own["hooks"] = hooks
         rest = {"id": id, "name": name, "limiter": limiter, "on_done": on_done}
         own |= {key: value for key, value in rest.items() if value is not None}
         return self._schedule(fn, args, kwargs, {**own, "block": block, "put_timeout": put_timeout}, None)
@@ -401,6 +397,10 @@ class WorkerPool(Executor):
         """What it has done and has to do, at one moment."""
         return PoolStats(**self._control.counts())
 
+    def lend(self, setup: Any, workers: int, named: Callable[[int, int], object]) -> Any:
+        """For runs that have the pool as `worker.pool`: what their driver takes for a pool. Raises RunError."""
+        return lend(self._scheduler, setup, workers, named)
+
     @property
     def closed(self) -> bool:
         """It takes no more tasks."""
@@ -416,4 +416,4 @@ class WorkerPool(Executor):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"<WorkerPool {self._name} {state} workers={self.max_workers} tasks={len(self)}>"
+        return f"<WorkerPool {self.name} {state} workers={self.max_workers} tasks={len(self)}>"

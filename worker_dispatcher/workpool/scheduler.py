@@ -14,7 +14,7 @@ from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.core.driver import Driver, Timer
-from worker_dispatcher.errors import PoolClosed
+from worker_dispatcher.errors import PoolClosed, RunError
 from worker_dispatcher.execute import catch
 from worker_dispatcher.pools.base import AttemptDone, BatchDone, Pool
 from worker_dispatcher.pools.runners.task_queue import forked
@@ -34,6 +34,7 @@ from worker_dispatcher.workpool.future import (
     TaskFuture,
 )
 from worker_dispatcher.workpool.intake import Intake
+from worker_dispatcher.workpool.lending import LENT, Lendings
 from worker_dispatcher.workpool.lifetime import program_ends
 from worker_dispatcher.workpool.outcome import call_back, late, verdict
 from worker_dispatcher.workpool.overflow import Overflow
@@ -82,6 +83,7 @@ class Scheduler:
         self._blocked = 0
         self.backlog = Backlog(self.given, self.left, self._expired)
         self.timers: list[Timer] = []
+        self.lendings = Lendings(self.backlog)
         self.pool: Pool | None = None
         self.driver: Driver | None = None
 
@@ -124,7 +126,7 @@ class Scheduler:
 
     def open(self) -> None:
         """Start the driver: the pool has its first task."""
-        self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size))
+        self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size), self.lendings.named)
         overflow = self.overflow
         if overflow is not None:
             self.timers.append(overflow)
@@ -137,7 +139,9 @@ class Scheduler:
         threading.Thread(target=self._live, name=f"{self.name}-driver", daemon=True).start()
 
     def _going(self) -> bool:
-        return not (self.closed and not self.live)
+        if self.closed and self.lendings:
+            self.lendings.fail(RunError("worker.pool was shut down while the run used it"))
+        return not self.closed or bool(self.live or self.lendings)
 
     def _live(self) -> None:
         """The driver's thread."""
@@ -146,6 +150,7 @@ class Scheduler:
         try:
             driver.run(self._going)
             if driver.stopped:
+                self.lendings.fail(RunError("worker.pool was shut down while the run used it"))
                 driver.end()
         except BaseException as error:
             self.error = self.error or error
@@ -183,6 +188,9 @@ class Scheduler:
     # What the driver says: the sink, and the retries
 
     def finished(self, event: BatchDone, attempts: dict[int, int]) -> None:
+        if event.first >= LENT:
+            self.lendings.tell(event.first, event)
+            return
         returned, ends = self.backlog.returned, list[End]()
         starts, times, numbers = event.starts, event.ends, event.worker
         for at, number in enumerate(event.task_ids):
@@ -196,7 +204,9 @@ class Scheduler:
         self.ends.append(ends)
 
     def ended(self, event: AttemptDone, attempts: int) -> None:
-        number = event.task_id
+        if (number := event.task_id) >= LENT:
+            self.lendings.tell(number, event)
+            return
         if (future := self.backlog.returned(number)) is None or not future.finish():
             return
         future.started, future.ended, future.worker = event.started, event.ended, event.worker
@@ -208,6 +218,9 @@ class Scheduler:
 
     def broken(self, error: BaseException) -> str:
         self.error = error
+        failed = RunError(f"worker.pool cannot go on: {error}")
+        failed.__cause__ = error
+        self.lendings.fail(failed)
         return "broken"
 
     def wait(self, event: AttemptDone, attempts: int) -> float | None:

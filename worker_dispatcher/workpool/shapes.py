@@ -11,7 +11,7 @@ from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import blas_environment, usable_cores
-from worker_dispatcher.pools.base import Pool, Setup
+from worker_dispatcher.pools.base import Name, Pool, Setup
 from worker_dispatcher.workpool.calling import Beginning
 
 KINDS = ("thread", "process", "grid", "coroutine")
@@ -63,7 +63,7 @@ class Shape(NamedTuple):
         each, more = divmod(size, processes)
         return [each + (at < more) for at in range(processes)]
 
-    def open_pool(self, slots: Sequence[int]) -> Pool:
+    def open_pool(self, slots: Sequence[int], named: Name) -> Pool:
         """The backend. Raises RunError where the system gives no workers."""
         hooks, begin, inherited = None, self.beginning, list[int]()
         if begin is not None and begin.initargs and self.apart and self.method != "fork":
@@ -78,7 +78,7 @@ class Shape(NamedTuple):
         if not self.apart:
             from worker_dispatcher.pools.threads import ThreadPool
 
-            return ThreadPool(setup, sum(slots), spare=self.spare)
+            return ThreadPool(setup, sum(slots), named, spare=self.spare)
         from worker_dispatcher.pools.processes import ProcessPool
 
         place = "worker process" if self.kind == "process" else "worker"
@@ -89,6 +89,7 @@ class Shape(NamedTuple):
             method=_METHODS.get(self.method or ""),
             environment=environment,
             place=place,
+            named=named,
             many=self.kind == "grid",
             inherited=inherited,
         )
