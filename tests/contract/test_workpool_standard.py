@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import pickle
@@ -265,3 +266,81 @@ def test_submit_takes_no_function_by_keyword(new_pool: NewPool, kind: str) -> No
 def test_no_workers_are_refused_in_the_words_of_the_standard(kind: str, number: int) -> None:
     with pytest.raises(ValueError, match="max_workers must be greater than 0"):
         WorkerPool(number, kind=kind)
+
+
+def test_map_over_its_time_cancels_what_has_not_begun(kind: str, new_pool: NewPool, gate: Gate) -> None:
+    pool = new_pool(1)
+    pool.submit(of(kind, double), 1).result(30)
+    results = pool.map(of(kind, gate.hold), ["held", "never", "nor this"], timeout=0.5)
+    with pytest.raises(TimeoutError):
+        next(results)
+    gate.open()
+    assert pool.join(30)
+    assert gate.begun() == ["held"]
+    assert pool.stats().cancelled == 2
+
+
+def test_map_that_is_left_early_cancels_what_has_not_begun(
+    kind: str, new_pool: NewPool, gate: Gate, wait_until: Any
+) -> None:
+    pool = new_pool(1)
+    results = pool.map(of(kind, gate.note_or_hold), ["noted", "held", "never", "nor this"])
+    assert next(results) == "noted"
+    wait_until(lambda: gate.begun() == ["noted", "held"])
+    results.close()  # type: ignore[attr-defined]
+    gate.open()
+    assert pool.join(30)
+    assert gate.begun() == ["noted", "held"]
+
+
+def test_what_has_not_begun_is_cancelled_and_what_runs_is_not(
+    kind: str, new_pool: NewPool, gate: Gate, wait_until: Any
+) -> None:
+    pool, told = new_pool(1), list[Any]()
+    runs = pool.submit(of(kind, gate.hold), "runs")
+    waits = pool.submit(of(kind, gate.hold), "waits")
+    waits.add_done_callback(told.append)
+    wait_until(lambda: gate.begun() == ["runs"])
+    assert waits.cancel()
+    assert waits.cancel()
+    assert waits.cancelled()
+    assert told == [waits]
+    assert not runs.cancel()
+    with pytest.raises(futures.CancelledError):
+        waits.result(0)
+    with pytest.raises(futures.CancelledError):
+        waits.exception(0)
+    gate.open()
+    assert runs.result(30) == "runs"
+    assert gate.begun() == ["runs"]
+
+
+def test_as_completed_tells_of_a_cancelled_one(kind: str, new_pool: NewPool, gate: Gate, wait_until: Any) -> None:
+    pool = new_pool(1)
+    held, cancelled = pool.submit(of(kind, gate.hold), "held"), pool.submit(of(kind, double), 1)
+    wait_until(gate.begun)
+    threading.Timer(0.05, cancelled.cancel).start()
+    assert next(futures.as_completed([held, cancelled], timeout=30)) is cancelled
+    gate.open()
+
+
+def test_asyncio_runs_tasks_in_it(kind: str, new_pool: NewPool, gate: Gate, wait_until: Any) -> None:
+    pool = new_pool(1)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(pool, of(kind, double), 4) == 8
+        assert await asyncio.wrap_future(pool.submit(of(kind, double), 5)) == 10
+        with pytest.raises(KeyError):
+            await loop.run_in_executor(pool, of(kind, wrong), "x")
+        held = loop.run_in_executor(pool, of(kind, gate.hold), "held")
+        waiting = loop.run_in_executor(pool, of(kind, gate.hold), "never")
+        await asyncio.to_thread(wait_until, gate.begun)
+        waiting.cancel()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(held), 0.05)
+        gate.open()
+        assert await held == "held"
+
+    asyncio.run(main())
+    assert gate.begun() == ["held"]

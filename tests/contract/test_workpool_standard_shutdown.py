@@ -168,3 +168,46 @@ def test_a_pool_that_is_dropped_does_its_work_and_ends(kind: str, gate: Gate, wa
     gate.open()
     assert [future.result(30) for future in held] == ["0", "1", "2", "3"]
     wait_until(lambda: not set(threading.enumerate()) - threads)
+
+
+def test_shutdown_cancels_what_has_not_begun_where_it_is_told_to(
+    kind: str, new_pool: NewPool, gate: Gate, wait_until: Any
+) -> None:
+    pool = new_pool(1)
+    runs = pool.submit(of(kind, gate.hold), "runs")
+    wait_until(gate.begun)
+    waits = [pool.submit(of(kind, gate.hold), "never"), pool.schedule(of(kind, double), (1,), delay=1000)]
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert all(future.cancelled() for future in waits)
+    gate.open()
+    assert runs.result(30) == "runs"
+    pool.shutdown()
+    assert gate.begun() == ["runs"]
+    assert adds_up(pool)
+
+
+def test_an_exception_in_the_block_cancels_what_has_not_begun(
+    kind: str, new_pool: NewPool, gate: Gate, wait_until: Any
+) -> None:
+    with pytest.raises(KeyError), new_pool(1) as pool:  # noqa: PT012
+        runs, waits = pool.submit(of(kind, gate.hold), "runs"), pool.submit(of(kind, gate.hold), "never")
+        wait_until(gate.begun)
+        threading.Timer(0.1, gate.open).start()
+        raise KeyError
+    assert runs.result(0) == "runs"
+    assert waits.cancelled()
+
+
+@pytest.mark.leaves_threads(1)
+def test_ctrl_c_in_the_block_ends_what_runs_and_waits_for_nothing(
+    kind: str, new_pool: NewPool, gate: Gate, wait_until: Any
+) -> None:
+    began = 0.0
+    with pytest.raises(KeyboardInterrupt), new_pool(1) as pool:  # noqa: PT012
+        runs, waits = pool.submit(of(kind, gate.hold), "runs"), pool.submit(of(kind, gate.hold), "never")
+        wait_until(gate.begun)
+        began = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 3
+    assert futures.wait([runs, waits], 10).not_done == set()
+    assert waits.cancelled()

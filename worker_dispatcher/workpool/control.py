@@ -68,6 +68,10 @@ class Control:
             return False
         return bool(self.in_turn(lambda: self._end_given(future, kill=kill)))
 
+    def drop(self, future: TaskFuture) -> bool:
+        """End a task that has not begun, also where a worker has it already; False if it has, or has ended."""
+        return self._take_out(future, CANCELLED, running=False)
+
     def cancel_soon(self, future: TaskFuture, *, kill: bool) -> None:
         """`cancel`, by whoever has another pool for itself, and may not wait for this one."""
         if not self.withdraw(future) and self._scheduler.driver is not None:

@@ -282,7 +282,9 @@ class TaskFuture(Future[Any]):
 
     def cancel(self) -> bool:
         """As concurrent.futures says: True if it will not run. `WorkerPool.cancel` and `kill` also end what runs."""
-        return self.owner.control.withdraw(self) or self._state == states.CANCELLED_AND_NOTIFIED
+        if self.phase != ENDED and self.owner.control.drop(self):
+            return True
+        return self._state == states.CANCELLED_AND_NOTIFIED
 
     def kill(self) -> bool:
         """End the task if it has not ended, at once: its process is killed, its coroutine cancelled; a thread is left
