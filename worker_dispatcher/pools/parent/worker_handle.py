@@ -191,7 +191,7 @@ class WorkerHandle:
         self.settles_at = math.inf
         begun = max(self.slate.begun(), default=0)
         events = self.receive()  # after that: what is not on the slate any more was reported before
-        if begun < 0 or (begun == 0 and not self._paused and not self._wholly):
+        if begun < 0 or (begun == 0 and self.ready and not self._paused and not self._wholly):
             self._lift()
             return events
         self._wholly = False
