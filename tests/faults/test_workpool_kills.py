@@ -1,4 +1,4 @@
-"""Workers of a kept pool that are killed at any moment: the task that one ran is told of it, and nothing else happens."""
+"""Workers of a kept pool that are killed at any moment: the task that one ran is told of it, and that is all."""
 
 from __future__ import annotations
 
