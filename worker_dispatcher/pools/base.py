@@ -336,6 +336,10 @@ class Pool(Protocol):
     def runs(self, task_id: int) -> bool:
         """A task that the pool has has begun."""
 
+    def retire(self, idle: float) -> float:
+        """Let workers go that have had nothing to do for so many seconds; when another one will have (monotonic),
+        infinite where none is idle. They come back as tasks do."""
+
     def ask_to_stop(self, task_id: int) -> bool:
         """If a task runs, tell it that nobody wants its result, which it may ask for; False if it does not run."""
 

@@ -125,7 +125,7 @@ class ProcessPool:
         manners = marshal.dumps((about_logs, about_main))
         self._supervisor = Supervisor(setup, list(slots), self._starter, ([*parts, manners], fds), complaints, named)
         self.pids, self.complaints = self._supervisor.pids, self._supervisor.complaints
-        self.left_behind = self._supervisor.left_behind
+        self.left_behind, self.retire = self._supervisor.left_behind, self._supervisor.retire
         self._handles, self._events = self._supervisor.handles, self._supervisor.events
         self._poll = self._supervisor.poll
         self._poll.register(self._wake, select.POLLIN)

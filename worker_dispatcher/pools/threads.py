@@ -12,12 +12,12 @@ from worker_dispatcher.errors import RunError, TaskTimeout
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.shared_status import IN_INIT
 from worker_dispatcher.pools import base
-from worker_dispatcher.pools.base import AttemptDone, Batch, Done, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.pools.base import LONGEST_INIT, AttemptDone, Batch, Done, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.booking import booked
 from worker_dispatcher.pools.handed import FIRST_HANDED, Handed
 from worker_dispatcher.pools.in_flight import InFlight
-from worker_dispatcher.pools.runners.task_queue import Slot
-from worker_dispatcher.pools.runners.worker_threads import breath, runner_kind
+from worker_dispatcher.pools.runners.task_queue import Slot, breath
+from worker_dispatcher.pools.runners.worker_threads import runner_kind
 from worker_dispatcher.pools.weight import weight_of
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
 
@@ -61,7 +61,7 @@ class ThreadPool:
         self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
         self._full = False
         self._scan_at = math.inf
-        self._look_at = math.inf if setup.hooks is None else now() + base.LONGEST_INIT
+        self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
         self._stopped = self._closed = self._paused = False
         self._doomed: set[int] = set()  # tasks that are to end
         self._events: list[Event] = []  # what `pause` has taken back
@@ -226,6 +226,9 @@ class ThreadPool:
     def runs(self, task_id: int) -> bool:
         return self._slot_of(task_id) is not None
 
+    def retire(self, idle: float) -> float:
+        return self._runner.retire(now() - idle) + idle
+
     def ask_to_stop(self, task_id: int) -> bool:
         slot = self._slot_of(task_id)
         if slot is not None:
@@ -262,9 +265,9 @@ class ThreadPool:
             error.add_note("  worker.init raised this in a worker thread, so the run was ended")
             events.append(PoolFailed(error))
         if at >= self._look_at:
-            self._look_at = at + base.LONGEST_INIT / 10
+            self._look_at = at + LONGEST_INIT / 10
             since = min((s.started[0] for s in self._slots if s.running[0] == IN_INIT), default=math.inf)
-            if at - since >= base.LONGEST_INIT:
+            if at - since >= LONGEST_INIT:
                 events.append(PoolFailed(RunError(f"worker.init has not returned after {at - since:.0f} s")))
         return events
 

@@ -59,7 +59,8 @@ class WorkerPool(Executor):
     """Workers that are kept: a concurrent.futures.Executor with groups, delays, deadlines, retries and names for tasks.
 
     kind: 'thread', 'process', 'grid' (processes with `threads_per_process` threads each) or 'coroutine' (up to
-    max_workers coroutine functions at once on one event loop). Workers are started as tasks come.
+    max_workers coroutine functions at once on one event loop; other workers have a loop each, and await one at a time).
+    Workers are started as tasks come.
 
     * Every task ends once, with a named state: see TaskResult. Nothing starts after its end was told.
     * A dead process costs the task that it ran, with WorkerDied, and no other. In a grid it cannot be known which task
@@ -70,7 +71,6 @@ class WorkerPool(Executor):
     * `deadline` is for the whole life of a task: past it a task never starts, and one that runs is ended.
     * A function goes once to each worker process, however often it is submitted; so do its closure and `options`. A
       bound method and an object with __call__ may have changed, and are sent with each task.
-    * A worker awaits coroutine functions on one loop that it keeps, one at a time; kind 'coroutine' runs many at once.
     * `with`: the end of the block waits for all tasks; an exception in it cancels those that have not begun; Ctrl-C
       kills what runs.
     * What a full pool has no room for goes to its `overflow`, any concurrent.futures.Executor. If that fails for a task
@@ -113,8 +113,9 @@ class WorkerPool(Executor):
     ) -> None:
         """max_workers: tasks that run at once; None: as many as concurrent.futures would, 1000 coroutines.
         capacity: tasks that may be unfinished; on_full: 'block', or 'raise' PoolFull. timeout to hooks: the defaults of
-        each task, see `schedule`. max_abandoned: threads that may stand in for abandoned ones. max_tasks_per_child:
-        tasks after which a process is replaced. mp_context: a multiprocessing context, or its name.
+        each task, see `schedule`. max_abandoned: threads that may stand in for abandoned ones. idle_timeout: seconds
+        after which a worker without a task leaves. max_tasks_per_child: tasks after which a
+        process is replaced. mp_context: a multiprocessing context, or its name.
         on_overflow_failed(task, error): called for each Task that comes home from the overflow, in the callback thread.
         initializer(*initargs): called once in each worker before its first task; if it raises, the pool is broken.
 
@@ -129,7 +130,7 @@ class WorkerPool(Executor):
         )  # fmt: skip
         settings = settings_of("WorkerPool()", Settings(), given, others, checks.names_of(WorkerPool.__init__))
         method = mp_context if isinstance(mp_context, str) or mp_context is None else mp_context.get_start_method()
-        shape = Shape(kind, threads_per_process, method, begin, max_tasks_per_child, max_abandoned)
+        shape = Shape(kind, threads_per_process, method, begin, max_tasks_per_child, max_abandoned, idle_timeout)
         self.kind, self.name = kind, name or f"{kind}-pool"
         self._scheduler = Scheduler(
             shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self.name

@@ -33,6 +33,7 @@ from worker_dispatcher.workpool.future import (
     SUCCEEDED,
     TaskFuture,
 )
+from worker_dispatcher.workpool.idle_timer import IdleTimer
 from worker_dispatcher.workpool.intake import Intake
 from worker_dispatcher.workpool.lending import LENT, Lendings
 from worker_dispatcher.workpool.lifetime import program_ends
@@ -130,6 +131,8 @@ class Scheduler:
         overflow = self.overflow
         if overflow is not None:
             self.timers.append(overflow)
+        if self.shape.idle is not None:
+            self.timers.append(IdleTimer(pool, self.shape.idle))
         self.driver = driver = Driver(pool, self.backlog, self, self, self.timers, after=self._tell, longest=math.inf)
         self.backlog.away = getattr(pool, "left_behind", ())
         if overflow is not None:

@@ -22,7 +22,7 @@ _COROUTINES = 1000  # that a pool of kind "coroutine" runs at once where nobody 
 class Shape(NamedTuple):
     """kind: of KINDS. threads: of each process of a grid, None to spread them over as many processes as there are
     cores. method: how processes are started, as multiprocessing calls it; None: the default. spare: threads that may
-    stand in for those that are left behind with a task."""
+    stand in for those that are left behind with a task. idle: seconds without a task after which a worker leaves."""
 
     kind: str
     threads: int | None = 1
@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     beginning: Beginning | None = None
     max_tasks: int | None = None
     spare: int = 0
+    idle: float | None = None
 
     @property
     def apart(self) -> bool:

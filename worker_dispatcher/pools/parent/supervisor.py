@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import select
@@ -118,6 +119,17 @@ class Supervisor:
                 room[handle.slots] -= 1
             else:
                 self.let_go(handle)
+
+    def retire(self, idle: float) -> float:
+        """See `Pool.retire`."""
+        at, soonest = now(), math.inf
+        for handle in [one for one in self.handles if one.idle and not len(one.held)]:
+            if at - handle.heard_at < idle:
+                soonest = min(soonest, handle.heard_at + idle)
+            else:
+                self._resized = True  # another one may take its place before it is gone
+                self.let_go(handle)
+        return soonest
 
     def _rewatch_starter(self) -> None:
         if (fd := self._starter.fileno()) >= 0:

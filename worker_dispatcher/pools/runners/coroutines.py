@@ -347,6 +347,9 @@ class CoroutineRunner:
     def forget(self, slot: Slot) -> None:
         """Nothing to do: no thread leaves."""
 
+    def retire(self, since: float) -> float:
+        return math.inf  # the loop stays
+
     def cancel(self, seq: int) -> bool:
         """Cancel a coroutine that has begun, which then ends as CANCELLED if it lets go; False if it has not."""
         lane = next((one for one in list(self._running) if one.seq == seq and one.slot.running[0] == seq), None)

@@ -16,11 +16,24 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.execute import AttemptResult
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.shared_status import IN_INIT
-from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.records import Failure, TaskSpan
 
-__all__ = ["Claim", "Columns", "Done", "Runner", "Slot", "TaskQueue", "TimedTaskQueue", "WorkerThread", "forked"]
+__all__ = [
+    "Claim",
+    "Columns",
+    "Done",
+    "Runner",
+    "Slot",
+    "TaskQueue",
+    "TimedTaskQueue",
+    "WorkerThread",
+    "breath",
+    "forked",
+]
 
+_BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the runner
+_BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
 _TOGETHER = 0.001  # seconds within which tasks are due together, each in a thread of its own
 
 
@@ -48,13 +61,13 @@ class Slot:
     Shared: abandoned, stretch, with running and what is reported, under mutex; what is in the stretch, see there.
     stretch: how a thread's tasks go that it has not reported; None before the first, and for a coroutine.
     rest: held, but for the moment in which a thread that waits for work is woken; handed: what it is woken for, or
-    None where it is to look for itself.
+    None where it is to look for itself; retired: it is woken to go.
     abandoned: the seq of the task with which the watcher gave the slot up, or 0; what becomes of that is not heard.
     """
 
     __slots__ = (
         *("abandoned", "coroutines_notes", "deadline", "halt", "handed", "mutex"),
-        *("number", "rest", "running", "started", "stretch", "thread", "unwanted"),
+        *("number", "rest", "retired", "running", "started", "stretch", "thread", "unwanted"),
     )
     grace = 0.0  # see Marks
 
@@ -68,6 +81,7 @@ class Slot:
         self.thread: WorkerThread | None = None
         self.rest = _thread.allocate_lock()
         self.rest.acquire()
+        self.retired = False
         self.handed: Claim | None = None
 
     def open_init(self) -> None:
@@ -350,6 +364,15 @@ class Runner(Protocol):
     def drop(self) -> list[int]: ...
     def resize(self, size: int) -> None: ...
     def forget(self, slot: Slot) -> None: ...
+    def retire(self, since: float) -> float: ...
     def cancel(self, seq: int) -> bool: ...
     def close(self, *, orderly: bool = True) -> None: ...
     def ending(self) -> list[WorkerThread]: ...
+
+
+def breath(setup: Setup, size: int) -> float:
+    """Seconds that whoever hears a runner of so many workers lets pass from one look at what has ended to the next.
+
+    To wake for every task, in the midst of many threads that want to run, costs more than the task itself.
+    """
+    return 0.0 if setup.timed else min(_BREATH_EACH * size, _BREATH_MOST)

@@ -36,10 +36,8 @@ from worker_dispatcher.pools.runners.task_queue import (
 )
 from worker_dispatcher.records import TaskSpan
 
-__all__ = ["ThreadRunner", "breath", "runner_kind"]
+__all__ = ["ThreadRunner", "runner_kind"]
 
-_BREATH_EACH = 12e-6  # seconds between two looks at what has ended, for each worker of the runner
-_BREATH_MOST = 0.003  # and for all: half of what a grid's process has ahead
 _STRETCH = 0.001  # seconds from the beginning of a thread's first unreported task in which others may begin
 _MANY = 64  # tasks of a stretch that are worth a step of their own for those who hear of them
 _ROUSED = 2  # idle threads that are woken at once; each wakes as many when it has come to run
@@ -57,14 +55,6 @@ def runner_kind(setup: Setup) -> Callable[..., Runner]:
 
         return CoroutineRunner
     return ThreadRunner
-
-
-def breath(setup: Setup, size: int) -> float:
-    """Seconds that whoever hears a runner of so many workers lets pass from one look at what has ended to the next.
-
-    To wake for every task, in the midst of many threads that want to run, costs more than the task itself.
-    """
-    return 0.0 if setup.timed else min(_BREATH_EACH * size, _BREATH_MOST)
 
 
 class ThreadRunner:
@@ -294,6 +284,19 @@ class ThreadRunner:
         else:
             self.grow()
 
+    def retire(self, since: float) -> float:
+        """Let threads go that have been idle since a moment; since when the next one has been, infinite if none is."""
+        with self._mutex:
+            gone = [slot for slot in self._idle if slot.started[0] <= since]
+            self._idle = self._idle[len(gone) :]  # the one that has been idle for longest is the first
+            self._alive -= len(gone)
+            self.left += gone
+            rest = self._idle[0].started[0] if self._idle else math.inf
+        for slot in gone:
+            slot.retired = True
+            slot.rest.release()
+        return rest
+
     def _leaves(self, slot: Slot) -> bool:
         """True if there are too many threads, so that this one goes."""
         if self._alive <= self._size:
@@ -381,9 +384,10 @@ class ThreadRunner:
             if self._fed != fed:
                 return True
             self._claimed = self._last
+            slot.started[0] = now()
             self._idle.append(slot)
         slot.rest.acquire()
-        return True
+        return not slot.retired
 
     def blocked_by(self) -> None:
         """No thread stands in another's way."""

@@ -19,8 +19,8 @@ from worker_dispatcher.pools.protocol.encode import Reports, parts_to_add
 from worker_dispatcher.pools.protocol.frames import DROP, DROPPED, FUNCTION, UNLOADABLE, open_head
 from worker_dispatcher.pools.protocol.hooks import complain, send_failed_init
 from worker_dispatcher.pools.protocol.loading import Calls, flush, load, unloadable
-from worker_dispatcher.pools.runners.task_queue import Columns, Slot
-from worker_dispatcher.pools.runners.worker_threads import breath, runner_kind
+from worker_dispatcher.pools.runners.task_queue import Columns, Slot, breath
+from worker_dispatcher.pools.runners.worker_threads import runner_kind
 from worker_dispatcher.pools.worker.single import main as work
 
 __all__ = ["GridWorker", "main"]
