@@ -329,6 +329,9 @@ class Lent:
     def resize(self, slots: Sequence[int]) -> None:
         raise NotImplementedError
 
+    def retire(self, idle: float) -> float:
+        raise NotImplementedError
+
     def runs(self, task_id: int) -> bool:
         raise NotImplementedError
 
