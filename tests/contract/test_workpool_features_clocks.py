@@ -245,3 +245,20 @@ def test_a_deadline_far_away_costs_no_wait(kind: str, new_pool: NewPool) -> None
     future.add_done_callback(lambda _: began.set())
     assert began.wait(30)
     assert future.result() == 8
+
+
+@pytest.mark.parametrize("kind", ["thread"])
+def test_the_timeout_of_a_thread_is_tried_again_once_the_function_has_returned(
+    new_pool: NewPool, gate: Gate, wait_until: Any
+) -> None:
+    pool = new_pool(1, timeout=0.2, retries=1, retry_on=TaskTimeout)
+    future = pool.submit(gate.hold, "x")
+    wait_until(lambda: pool.stats().abandoned == 1)
+    time.sleep(0.3)
+    assert gate.begun() == ["x"]
+    assert not future.done()
+    gate.open()
+    assert future.result(30) == "x"
+    assert gate.begun() == ["x", "x"]
+    assert future.outcome().attempts == 2
+    assert pool.stats().abandoned == 0

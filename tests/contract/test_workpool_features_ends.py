@@ -306,3 +306,37 @@ def test_a_rescued_task_goes_to_a_pool_of_another_kind(new_pool: NewPool, kind: 
     with WorkerPool(1, kind="process" if kind == "thread" else "thread") as other:
         (task,) = pickle.loads(pickle.dumps(first.rescue()))
         assert other.schedule(task, delay=0).result(30) == 42
+
+
+@pytest.mark.parametrize("kind", ["thread", "coroutine"])
+@pytest.mark.parametrize("end", ["cancel", "rescue", "group"])
+def test_nothing_begins_after_its_end_was_told(kind: str, new_pool: NewPool, end: str) -> None:
+    """A worker has taken a task, and comes to it when the one who ends it has gone on."""
+    pool = new_pool(3)
+    began: dict[int, float] = {}
+
+    def begin(number: int) -> None:
+        began[number] = time.monotonic()
+
+    late: list[int] = []
+    for _ in range(60):
+        group = pool.group()
+        futures = [
+            group.schedule(of(kind, begin), (number,)) if end == "group" else pool.submit(of(kind, begin), number)
+            for number in range(20)
+        ]
+        told: dict[int, float] = {}
+        if end == "cancel":
+            for number, future in enumerate(futures):
+                pool.cancel(future.id)
+                told[number] = time.monotonic()
+        else:
+            pool.rescue() if end == "rescue" else group.cancel()
+            told = dict.fromkeys(range(20), time.monotonic())
+        assert pool.join(30)
+        for number, future in enumerate(futures):
+            if future.cancelled() and began.get(number, 0.0) > told[number]:
+                late.append(number)
+        began.clear()
+    assert late == []
+    assert adds_up(pool)

@@ -181,7 +181,7 @@ class ThreadPool:
         return events
 
     def _clear_up(self) -> list[Event]:
-        """base.End what is to end; forget threads that have left."""
+        """End what is to end; forget threads that have left."""
         for _ in range(len(left := self._runner.left)):
             slot = left.popleft()
             if slot.thread is not None and not slot.thread.left:
@@ -240,7 +240,7 @@ class ThreadPool:
         self.wake()
 
     def _end_task(self, task_id: int) -> Sequence[Event]:
-        """base.End a task that is to end, or take it back if it has not begun; try again where it is about to."""
+        """End a task that is to end, or take it back if it has not begun; try again where it is about to."""
         self._handed.book(self._held)
         seq = self._held.seq_of(task_id)
         if seq and not self._runner.cancel(seq):

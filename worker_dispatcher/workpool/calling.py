@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.execute import Call
 from worker_dispatcher.marks import own_marks
 from worker_dispatcher.named_tuple import NamedTuple
+
+if TYPE_CHECKING:
+    from worker_dispatcher.workpool.future import TaskFuture
 
 _KEPT = 64  # functions that a pool remembers: those that came last
 _NONE: Mapping[str, Any] = {}
@@ -37,10 +40,12 @@ class Item(NamedTuple):
 
 
 class About(NamedTuple):
-    """What goes with a function, once to each worker. pool: the number of the pool, in the process that has it."""
+    """What goes with a function, once to each worker. pool: the number of the pool, in the process that has it.
+    given: the futures of what workers of this process have, by number; None in another."""
 
     options: Mapping[str, Any]
     pool: int
+    given: Mapping[int, TaskFuture] | None = None
 
 
 class PoolCall(Call):
@@ -48,8 +53,12 @@ class PoolCall(Call):
 
     def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
         function, set_current, about = self.function, _current.set, self.config
+        given: Mapping[int, TaskFuture] | None = about.given
 
         def call(number: int, item: Any, _: dict[Any, Any]) -> Any:
+            # A thread may have taken a task, and come to it only after its end was told.
+            if given is not None and ((future := given.get(number)) is None or future.is_over()):
+                raise _cancelled("the task has ended before it began")
             set_current((function, about, number, item))
             if type(item) is tuple:
                 return function(*item)
@@ -80,6 +89,12 @@ class Beginning:
         self.initargs = ()
 
 
+def _cancelled(text: str) -> BaseException:
+    from concurrent.futures import CancelledError  # 10 ms, for those who cancel only
+
+    return CancelledError(text)
+
+
 def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """A function that travels with its task."""
     return function(*args, **kwargs)
@@ -93,8 +108,10 @@ class PoolCalls:
     Thread-safe: each step is a single one.
     """
 
-    def __init__(self, pool: int, kind: str) -> None:
+    def __init__(self, pool: int, kind: str, given: Mapping[int, TaskFuture]) -> None:
         self._pool, self._kind = pool, kind
+        self._apart = kind in ("process", "grid")
+        self._given = None if self._apart else given
         self._kept: OrderedDict[tuple[int, int], PoolCall] = OrderedDict()
 
     def of(
@@ -106,10 +123,10 @@ class PoolCalls:
             return found, args
         if self._kind == "coroutine" and function is not apply:
             _expect_coroutine(function)
-        if function is not apply and not _is_code(function, self._kind in ("process", "grid")):
+        if function is not apply and not _is_code(function, self._apart):
             function, args = apply, (function, *args)
             return self.of(function, args, options)
-        about = About(_NONE if options is None else options, self._pool)
+        about = About(_NONE if options is None else options, self._pool, self._given)
         made = PoolCall(function, CallStyle(), about, keep_exception=True)
         self._kept[id(function), id(options)] = made  # holds both, so that nothing else has these ids meanwhile
         if len(self._kept) > _KEPT:
@@ -187,9 +204,7 @@ class CurrentTask:
     def raise_if_cancelled(self) -> None:
         """Raises concurrent.futures.CancelledError where `cancelled()`."""
         if self.cancelled():
-            from concurrent.futures import CancelledError
-
-            raise CancelledError(f"task {self.name!r} was cancelled while it ran")
+            raise _cancelled(f"task {self.name!r} was cancelled while it ran")
 
     def sleep(self, seconds: float) -> None:
         """Sleep, and raise as `raise_if_cancelled` does as soon as the task is cancelled. Blocks: coroutines use

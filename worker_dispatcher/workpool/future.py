@@ -185,6 +185,10 @@ class TaskFuture(Future[Any]):
             self.phase = GIVEN
             return True
 
+    def is_over(self) -> bool:
+        """It has ended."""
+        return self.phase == ENDED
+
     def finish(self) -> bool:
         """It has ended; False if it had before."""
         with _making:

@@ -32,7 +32,7 @@ class Intake:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._numbers = itertools.count(1)
-        self._calls = PoolCalls(scheduler.number, scheduler.shape.kind)
+        self._calls = PoolCalls(scheduler.number, scheduler.shape.kind, scheduler.given)
 
     def make(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], settings: Settings
