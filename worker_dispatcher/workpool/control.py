@@ -220,8 +220,11 @@ class Control:
         with scheduler.mutex:
             scheduler.closed = True
             futures = list(scheduler.live.values()) if cancel_futures or kill else []
+        # What a worker is being started for has begun, as in concurrent.futures.
+        begun = set() if kill else {*[future for future in futures if future.phase == GIVEN][: scheduler.size]}
         for future in futures:
-            self._take_out(future, CANCELLED, running=False)
+            if future not in begun:
+                self._take_out(future, CANCELLED, running=False)
         self.resume()
         if scheduler.driver is None:
             scheduler.callbacks.close()
