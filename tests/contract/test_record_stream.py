@@ -134,29 +134,31 @@ def test_memory_does_not_grow_over_an_endless_generator(name, make_config):
     assert tasks.drawn < count + MOST_AT_REST
 
 
-def test_a_task_that_stays_does_not_make_the_others_stay_in_memory(make_config, notes, monkeypatch):
+def test_a_task_that_stays_does_not_make_the_others_stay_in_memory(make_config, monkeypatch):
     from staging import SHAPES
 
     from worker_dispatcher.dispatch import record_stream
 
+    go = threading.Event()
+
     def first_stays(id):
         if id == 1:
-            yield notes.has("go")
+            go.wait(100)
 
     monkeypatch.setattr(record_stream, "_MOST", 256)  # else what waits for us may be as large as what is looked for
-    count = 100_000
+    count = 50_000
     run = streamed(make_config(SHAPES["threads"], first_stays, itertools.count(1)))
     for log in run:
         if log["task_id"] == count // 5:
             before = psutil.Process().memory_info().rss
         if log["task_id"] >= count:
             grown = psutil.Process().memory_info().rss - before
-            notes.add("go")
+            go.set()
         if log["task_id"] == 1:
             break
     run.wait(10)
 
-    assert grown < 1e6  # in columns that begin with the first open task: 3 MB
+    assert grown < 7e5  # in columns that begin with the first open task: 1.5 MB
 
 
 def test_a_consumer_that_stops_holds_up_the_run_and_loses_nothing(shape, make_config):

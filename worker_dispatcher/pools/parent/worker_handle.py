@@ -110,10 +110,10 @@ class WorkerHandle:
             self._send_shared(frames.FUNCTION, [head], function.parts, function.fds, [])
         if not len(self.held):
             self.heard_at = self.said_at = now()
-        seq = self.given + 1
-        self.given += len(batch.items)
+        seq, self.given = self.given + 1, self.given + len(batch.items)
         self.held.add(seq, batch)
-        self.alone = batch.alone
+        self.alone = batch.alone  # a suspect: its harm may show when it has ended, and no other is to meet it
+        self._most = self._done + len(self.held) if batch.alone else self._most
         self.due = 0.0 if batch.dues is None else batch.dues[-1]
         try:
             head = frames.head_of(seq, batch, function.number)
