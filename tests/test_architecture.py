@@ -43,7 +43,7 @@ FLOORS: dict[str, int] = {
         0,
     ),
     **dict.fromkeys(["awaiting", "config", "limiter", "records", "retry", "wire"], 1),
-    **dict.fromkeys(["done_log", "osproc", "execute", "reports", "journal"], 2),
+    **dict.fromkeys(["call", "done_log", "osproc", "execute", "reports", "journal"], 2),
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["core"], 4),
     **dict.fromkeys(["dispatch", "workpool"], 5),
@@ -53,7 +53,8 @@ FLOORS: dict[str, int] = {
 # (importing room, imported room) on the same floor, each with its reason.
 FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("config", "retry"): "the config holds a Backoff as it is used, and its defaults stand only there",
-    ("execute", "done_log"): "the log that on_done is given stands apart from how it is called",
+    ("call", "done_log"): "the log that on_done is given stands apart from how it is called",
+    ("execute", "call"): "what is called for a task stands apart from the guard that calls it",
     ("call_style", "named_tuple"): "what travels is a named tuple",
     ("clock", "named_tuple"): "as above",
     ("script", "named_tuple"): "as above",

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import traceback as tracebacks
 from collections.abc import Awaitable, Callable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from worker_dispatcher.awaiting import PLAIN, resolved, settled
-from worker_dispatcher.call_style import STATE_NAME, CallStyle
-from worker_dispatcher.clock import Anchor, now
+from worker_dispatcher.call import Call, OfTask
+from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import renewal
-from worker_dispatcher.done_log import log_for
-from worker_dispatcher.marks import Marks
+from worker_dispatcher.marks import Marks, own_marks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure, TaskSpan
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
@@ -73,111 +72,10 @@ class Lanes(Protocol):
         """Which attempt of its task it is, from 1."""
 
 
-class OfTask:
-    """A caller of a function that takes the task and nothing else: where that is all there is to a task,
-    `run_tasks` calls the function itself, and spares the task a frame and an empty dict."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
-
-    def __call__(self, task_id: int, task: Any, metadata: dict[Any, Any]) -> Any:
-        return self.function(task)
-
-
-class Call(NamedTuple):
-    """What is called for each task: the function, how it takes its arguments, and what follows it.
-
-    keep_exception: keep the exception object in the failure, for a caller that will raise it.
-    before: what is taken off the number by which a pool knows a task, for its id.
-    """
-
-    function: Callable[..., Any]
-    style: CallStyle
-    config: Any = None
-    on_done: Callable[..., Any] | None = None
-    on_done_style: CallStyle | None = None
-    retry_on: tuple[type[BaseException], ...] | Callable[[BaseException], Any] | None = None
-    keep_exception: bool = False
-    anchor: Anchor | None = None
-    before: int = 0
-
-    def arguments(self, task_id: int, task: Any, metadata: dict[Any, Any]) -> dict[str, Any]:
-        known = {"id": task_id, "config": self.config, "task": task, "metadata": metadata}
-        return {name: known[name] for name in self.style.names}
-
-    def with_state(self, state: Any) -> Call:
-        """The call as a worker makes it that holds a state. Its config and callbacks are the same objects."""
-        if STATE_NAME not in self.style.names:
-            return self
-        names = tuple(name for name in self.style.names if name != STATE_NAME)
-        return self._replace(function=partial(self.function, **{STATE_NAME: state}), style=CallStyle(names=names))
-
-    def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
-        """The function as f(id, task, metadata), with no more per call than its own style needs."""
-        function, config, before = self.function, self.config, self.before
-        if self.style.positional:
-            return OfTask(function)
-        if before:
-            call = self._replace(before=0).caller()
-            return lambda number, task, metadata: call(number - before, task, metadata)
-        if set(self.style.names) == {"id", "config", "task", "metadata"}:
-            return lambda task_id, task, metadata: function(id=task_id, config=config, task=task, metadata=metadata)
-        return lambda task_id, task, metadata: function(**self.arguments(task_id, task, metadata))
-
-    def after(
-        self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any], attempt: int
-    ) -> Any:
-        """What on_done makes of the result; it sees the log as it stands, and what it adds to that goes along with the
-        metadata."""
-        task_id -= self.before
-        with log_for(self.anchor, task_id, result, started, ended, metadata, attempt) as log:
-            return settled(self._on_done(task_id, result, log))
-
-    async def after_async(
-        self, task_id: int, result: Any, started: float, ended: float, metadata: dict[Any, Any], attempt: int
-    ) -> Any:
-        """`after`, on a loop."""
-        task_id -= self.before
-        with log_for(self.anchor, task_id, result, started, ended, metadata, attempt) as log:
-            return await resolved(self._on_done(task_id, result, log))
-
-    def _on_done(self, task_id: int, result: Any, log: dict[Any, Any]) -> Any:
-        if self.on_done is None or self.on_done_style is None:
-            return result
-        known = {"id": task_id, "config": self.config, "result": result, "log": log}
-        return call_styled(self.on_done, self.on_done_style, result, known)
-
-
-class Hooks(NamedTuple):
-    """What a worker calls once: `begin` before its first task, `finish` after its last, both inside the guard."""
-
-    init: Callable[..., Any] | None
-    init_style: CallStyle
-    exit: Callable[..., Any] | None
-    exit_style: CallStyle
-
-    def begin(self, config: Any) -> Any:
-        """The worker's state; a coroutine that gives it, where init is a coroutine function."""
-        return None if self.init is None else call_styled(self.init, self.init_style, config, {"config": config})
-
-    def finish(self, state: Any) -> Any:
-        """Where exit is a coroutine function, a coroutine too."""
-        return None if self.exit is None else call_styled(self.exit, self.exit_style, state, {STATE_NAME: state})
-
-
 def exit_text(error: BaseException) -> str:
     """What is told of a worker.exit that has raised."""
     type_name, message, _ = describe(error)
     return f"worker.exit raised {type_name}: {message[:500]}".rstrip(": ")
-
-
-def call_styled(function: Callable[..., Any], style: CallStyle, main: Any, known: dict[str, Any]) -> Any:
-    """Call a callback the way its signature asks for. Runs user code: only ever inside the guard."""
-    if style.positional:
-        return function(main)
-    return function(**{name: known[name] for name in style.names})
 
 
 def run_tasks(
@@ -194,20 +92,38 @@ def run_tasks(
     forked: list[bool],
     attempt: int = 1,
 ) -> None:
-    """Run one attempt each of tasks (seq, id, task), each in a copy of this thread's context, until one has failed or
-    it is time to report; never raises. Nothing is made for a task but that, its result and two times.
+    """Run one attempt each of tasks (seq, id, task), each in a context that no other has set anything in, until one has
+    failed or it is time to report; never raises. Nothing is made for a task but its result and two times.
 
     went: where it is written down, after what is there; tasks: `next()` on it is atomic if threads share it; seal: of
     results that are not SMALL, in the task's time; stop_at: nothing begins then; until: when to report, after a heavy
     result; forked: true in a child that a task forked: this returns; attempt: which one of each task this is, from 1.
     """
+    what = call, caller, tasks, marks, went, seal, timeout, stop_at, until, forked, attempt
+    here, again = copy_context(), True
+    if len(here) == (own_marks in here):  # else what is set anew may stand in the place of what was there
+        shared = here.copy()
+        again = shared.run(_run_in, shared, False, what)
+        del shared  # and with it what a task has set
+    if again:
+        _run_in(here, True, what)
+    del what, went  # an exception that is kept holds this frame, and would hold itself
+
+
+def _run_in(context: Context, apart: bool, what: tuple[Any, ...]) -> bool:
+    """`run_tasks`, of which `what` are the arguments, in a context that tasks share until one sets something in it:
+    True if there is time for another then. apart: in a copy of the context for each."""
+    call, caller, tasks, marks, went, seal, timeout, stop_at, until, forked, attempt = what
     running, started, deadline, halt = marks.running, marks.started, marks.deadline, marks.halt
     seqs, starts, ends, results = went.seqs, went.starts, went.ends, went.results
     plain = caller.function if isinstance(caller, OfTask) and call.on_done is None else None
     pid = None if call.on_done is None else os.getpid()
     failure, metadata, ended = None, dict[Any, Any](), 0.0
-    fresh, renew = (here := copy_context()).copy, renewal(here)
-    known: type = bool  # of a result, so that it need not be looked at again; no coroutine's, for that is settled
+    direct, size = None if apart else plain, len(context)
+    renew = renewal(context)
+    run: Callable[..., Any] = _run_here
+    known: type = bool  # of the last result, so that the next is not looked at again; no coroutine's: that is settled
+    odd = rich = plain is None  # there may be more to a task than its result, or to a result of this type
     for seq, task_id, task in tasks:
         began = started[0] = now()
         if timeout is not None:
@@ -219,37 +135,51 @@ def run_tasks(
             went.unbegun = seq, task_id, task
             break
         try:
-            own = fresh()
-            if renew is not None:
-                own.run(renew)
-            if plain is not None:
-                result = own.run(plain, task)
+            if direct is not None:
+                result = direct(task)
             else:
-                metadata = went.notes = {}
-                result = own.run(caller, task_id, task, metadata)
-            if type(result) not in PLAIN and type(result) is not known:
-                result = own.run(settled, result)
+                if apart:
+                    run = context.copy().run
+                    if renew is not None:
+                        run(renew)
+                if plain is None:
+                    metadata = went.notes = {}
+                    result = run(caller, task_id, task, metadata)
+                else:
+                    result = run(plain, task)
+            if type(result) is not known:
+                if type(result) not in PLAIN:
+                    result = run(settled, result)
                 known = type(result)
+                odd = rich or (seal is not None and known not in SMALL)
             ended = now()
             if pid is not None and os.getpid() == pid:  # not in a child that the task has forked
-                result = own.run(call.after, task_id, result, began, ended, metadata, attempt)
+                result = run(call.after, task_id, result, began, ended, metadata, attempt)
         except BaseException as error:  # whatever a task raises is that task's error
-            result, failure = None, failure_from(call, error)
+            result, failure, odd = None, failure_from(call, error), True
             until = ended = ended if ended > began else now()  # on_done may have raised it
         if forked[0]:
             break
-        if seal is not None and (type(result) not in SMALL or metadata):
-            result, unsealed, went.heavy = seal(result, metadata or None)
-            failure, metadata = failure or unsealed, {}  # if it failed anyway: its metadata is lost, its error is not
-            if unsealed is not None or went.heavy:
-                until = ended
-        if metadata or failure is not None:
-            went.apart[len(ends)] = failure, metadata or None
+        if odd:
+            if seal is not None and (type(result) not in SMALL or metadata):
+                result, unsealed, went.heavy = seal(result, metadata or None)
+                failure, metadata = failure or unsealed, {}  # if it failed: its metadata is lost, its error is not
+                if unsealed is not None or went.heavy:
+                    until = ended
+            if metadata or failure is not None:
+                went.apart[len(ends)] = failure, metadata or None
         results.append(result)
         ends.append(ended)
         if ended >= until:
             break
+        if len(context) != size:
+            return True
     del failure, went  # an exception that is kept holds this frame, and would hold itself
+    return False
+
+
+def _run_here(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 async def run_task_async(

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.core.driver import Driver
-from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Pool, Setup
 from worker_dispatcher.pools.processes import ProcessPool
 from worker_dispatcher.pools.threads import ThreadPool

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import decimal
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,43 @@ def test_what_a_task_sets_is_not_seen_by_the_next_of_its_worker(kind, worker):
 def test_tasks_in_processes_begin_with_a_fresh_context(kind, worker):
     expected = ("the caller's", 50) if worker.get("start_method") == "fork" or worker is THREADS else ("unset", 28)
     assert in_context(found, kind, worker) == {expected}
+
+
+def set_now_and_then(item: int) -> str:
+    found = VAR.get()
+    if item % 3 == 2:
+        VAR.set(f"task {item}")
+    return found
+
+
+def set_and_note(task: int, metadata: dict[str, Any]) -> str:
+    metadata["noted"] = True
+    return set_now_and_then(task)
+
+
+@shapes
+@pytest.mark.parametrize("function", [set_now_and_then, set_and_note])
+def test_what_a_task_sets_where_nothing_was_set_is_not_seen_by_later_ones_of_its_batch(worker, function):
+    config = {"task": {"list": range(3000), "function": function}, "worker": worker, "verbose": False}
+    assert set(contextvars.Context().run(worker_dispatcher.start, config)) == {"unset"}
+
+
+class Kept:
+    """What can be watched by a weak reference."""
+
+
+def test_what_a_task_has_set_is_let_go_before_the_next_one_runs():
+    watched: list[weakref.ref[Any]] = []
+
+    def look(item):
+        gone = [one() is None for one in watched]
+        VAR.set(kept := Kept())  # type: ignore[arg-type]
+        watched.append(weakref.ref(kept))
+        return gone
+
+    config = {"task": {"list": range(4), "function": look}, "worker": THREADS, "verbose": False}
+    results = contextvars.Context().run(worker_dispatcher.start, config)
+    assert results == [[True] * before for before in range(4)]
 
 
 def settings(config: Any) -> None:

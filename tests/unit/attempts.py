@@ -6,15 +6,10 @@ import inspect
 import json
 import math
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style
-from worker_dispatcher.execute import (
-    AttemptResult,
-    Call,
-    catch,
-    describe,
-    run_tasks,
-)
+from worker_dispatcher.execute import AttemptResult, catch, describe, run_tasks
 from worker_dispatcher.pools.runners.task_queue import Slot
 from worker_dispatcher.records import TaskSpan
 

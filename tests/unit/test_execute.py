@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 
 import pytest
 from attempts import attempt, call_of, raises, tried
 
 from worker_dispatcher import execute
+from worker_dispatcher.call import Call, OfTask, call_styled
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import Anchor
-from worker_dispatcher.execute import (
-    Call,
-    call_styled,
-    catch,
-    failure_from,
-    run_task_async,
-)
+from worker_dispatcher.execute import catch, failure_from, run_task_async
 
 ANY = CallStyle(names=("id", "config", "task", "metadata"))
 
@@ -91,6 +87,23 @@ def test_every_style_has_a_caller_that_calls_just_so(style):
     assert call.caller()(3, "t", {}) == "made"
     known = {"id": 3, "config": "c", "task": "t", "metadata": {}}
     assert got == [(("t",), {}) if style.positional else ((), {name: known[name] for name in style.names})]
+
+
+@pytest.mark.parametrize(
+    ("function", "spared"),
+    [
+        (lambda task: (task, 0), True),
+        (lambda task, other=0: (task, other), True),
+        (lambda task, *rest: (task, len(rest)), True),
+        (lambda other=0, task=None: (task, other), False),
+        (lambda *rest, task: (task, len(rest)), False),
+        (functools.partial(lambda other, task: (task, other), 0), False),
+    ],
+)
+def test_a_function_whose_first_parameter_is_the_task_is_called_by_position(function, spared):
+    caller = call_of(function).caller()
+    assert caller(3, "t", {}) == ("t", 0)
+    assert isinstance(caller, OfTask) is spared
 
 
 def test_a_callback_is_called_as_its_signature_asks():

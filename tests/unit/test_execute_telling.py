@@ -7,13 +7,7 @@ import sys
 import pytest
 from attempts import raised, raises, told, tried
 
-from worker_dispatcher.execute import (
-    CHAIN_LIMIT,
-    MESSAGE_LIMIT,
-    TRACEBACK_LIMIT,
-    catch,
-    describe,
-)
+from worker_dispatcher.execute import CHAIN_LIMIT, MESSAGE_LIMIT, TRACEBACK_LIMIT, catch, describe
 
 
 def test_an_exception_is_told_by_name_text_and_traceback():

@@ -7,9 +7,9 @@ from collections import deque
 
 import pytest
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, NotStarted, Setup
 from worker_dispatcher.pools.threads import ThreadPool
 from worker_dispatcher.records import CANCELLED, TIMEOUT

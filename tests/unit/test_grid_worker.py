@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.execute import Call, catch
+from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.osproc.shared_status import SharedStatus
 from worker_dispatcher.pools.base import Batch, Setup

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Setup
 from worker_dispatcher.pools.threads import ThreadPool
 

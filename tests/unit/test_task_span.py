@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import math
 import os
@@ -11,8 +12,9 @@ import time
 import pytest
 
 from worker_dispatcher import execute
+from worker_dispatcher.call import Call
 from worker_dispatcher.config.signature import TASK_NAMES, call_style
-from worker_dispatcher.execute import Call, run_tasks
+from worker_dispatcher.execute import run_tasks
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.pools.runners.task_queue import Columns, Slot, TaskQueue, forked
 from worker_dispatcher.records import TaskSpan
@@ -70,6 +72,24 @@ def test_a_task_that_is_given_up_after_its_function_has_ended_is_not_heard_of_ei
     went = run(slot, lambda task: task, "abcdef", seal)
     assert heard(went).results == ["a", "b"]
     assert went.unbegun == (4, 14, "d")
+
+
+def test_a_task_that_sets_something_does_not_end_the_span_and_an_early_end_stays_one():
+    var, seen = contextvars.ContextVar[str]("var", default="unset"), []
+
+    def task(task):
+        seen.append(var.get())
+        if task in "bc":
+            var.set(task)
+        if task == "e":
+            slot.halt[0] = True
+        return task
+
+    slot = a_slot()
+    went = contextvars.Context().run(run, slot, task, "abcdef")
+    assert seen == ["unset"] * 5
+    assert went.results == ["a", "b", "c", "d", "e"]
+    assert went.unbegun == (6, 16, "f")
 
 
 def test_a_slot_between_two_tasks_cannot_be_given_up():

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.execute import Call
 from worker_dispatcher.osproc.starter import Process
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.parent.functions import KEPT, Function, Functions, Known

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.call import call_styled
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import LONGEST_WAIT, Anchor, now
 from worker_dispatcher.config.describe import input_text
@@ -22,7 +23,7 @@ from worker_dispatcher.dispatch.plan import make_plan, open_pool, pack_setup
 from worker_dispatcher.dispatch.recorder import nobody
 from worker_dispatcher.dispatch.tasklist import IteratorFeed, task_list
 from worker_dispatcher.errors import TaskFailuresWarning, WorkerWarning
-from worker_dispatcher.execute import call_styled, catch, catch_settled, describe
+from worker_dispatcher.execute import catch, catch_settled, describe
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Name, Pool
 from worker_dispatcher.records import Failure, Records

@@ -9,12 +9,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from worker_dispatcher.call import Call, Hooks
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config.describe import brief, input_text
 from worker_dispatcher.config.options import Config
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.errors import ConfigError
-from worker_dispatcher.execute import Call, Hooks, catch, describe
+from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import Name, Pool, Setup

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from worker_dispatcher.call import Call, Hooks
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
 

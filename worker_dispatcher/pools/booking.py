@@ -14,9 +14,9 @@ __all__ = ["booked"]
 _SHORT = 4  # tasks of a run that take as long to be booked one by one as the run does
 
 
-def booked(held: InFlight, ended: Columns) -> Iterator[Event]:
-    """What has ended, out of what a runner holds; with no step in Python for each task that can be spared."""
-    columns = ended.in_order()
+def booked(held: InFlight, columns: Columns) -> Iterator[Event]:
+    """What has ended, in order of seq, out of what a runner holds; with no step in Python for each task that can be
+    spared."""
     seqs, numbers, starts, ends, results, apart = columns
     number: int | list[int] = numbers[0] if numbers.count(numbers[0]) == len(numbers) else numbers
     runs = neighbours(seqs) if seqs[-1] - seqs[0] + 1 != len(seqs) else [(seqs[0], len(seqs))]

@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Iterable
 
-from worker_dispatcher.execute import Call
+from worker_dispatcher.call import Call
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import Batch, Event, NotStarted
 

@@ -26,7 +26,7 @@ __all__ = ["ThreadPool"]
 _HOLD_MOST = 8192  # tasks: enough that threads with tiny tasks do not wait for the driver
 _HOLD_BYTES = 8 << 20  # of results that may wait for the driver, which may have to write each to a journal
 _FORGETS = 0.9  # of the heaviest result seen, at each look
-_FEED_MOST = 1024  # tasks handed to the runner at once, unless it has more threads
+_FEED_MOST = 4096  # tasks handed to the runner at once, unless it has more threads
 _AFTER_STOP = 0.5  # seconds that threads may take to end which have nothing more to do; a loop may be blocked
 _LOOK_AGAIN = 0.002  # seconds until a task that is to end, and was about to begin, is looked for again
 
@@ -274,7 +274,8 @@ class ThreadPool:
     def _drain(self, *, all_there_is: bool = False) -> list[Event]:
         bailed = self._runner.bailed
         events: list[Event] = []
-        for ended in self._runner.harvest(all_there_is=all_there_is):
+        some, *stretches = self._runner.harvest(all_there_is=all_there_is)
+        for ended in (some.in_order(), *stretches):
             if ended.seqs:
                 if self._handed and max(ended.seqs) >= FIRST_HANDED:
                     self._handed.book(self._held)

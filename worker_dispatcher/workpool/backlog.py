@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import Call
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.workpool.calling import Item
 from worker_dispatcher.workpool.future import DELAYED, ENDED, QUEUED, TaskFuture

@@ -10,9 +10,9 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.clock import now, sleep
-from worker_dispatcher.execute import Call
 from worker_dispatcher.marks import own_marks
 from worker_dispatcher.named_tuple import NamedTuple
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.errors import PoolClosed, RunError
-from worker_dispatcher.execute import Call
 from worker_dispatcher.pools import base
 from worker_dispatcher.pools.base import Batch, Event, Name, NotStarted, Pool, Setup
 from worker_dispatcher.workpool.backlog import Backlog

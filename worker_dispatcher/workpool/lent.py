@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.errors import RunError, TaskTimeout
-from worker_dispatcher.execute import Call, catch
+from worker_dispatcher.execute import catch
 from worker_dispatcher.pools import base
 from worker_dispatcher.pools.base import (
     ONE_BY_ONE_FROM,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
+from worker_dispatcher.call import Call, Hooks
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.execute import Call, Hooks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import Name, Pool, Setup

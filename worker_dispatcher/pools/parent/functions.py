@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from types import FunctionType
 
-from worker_dispatcher.execute import Call
+from worker_dispatcher.call import Call
 from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.parent.batching import Batching

@@ -11,19 +11,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import branch, renewal
 from worker_dispatcher.errors import TaskTimeout
-from worker_dispatcher.execute import (
-    AttemptResult,
-    Call,
-    Seal,
-    catch,
-    catch_async,
-    exit_text,
-    failure_from,
-    run_task_async,
-)
+from worker_dispatcher.execute import AttemptResult, Seal, catch, catch_async, exit_text, failure_from, run_task_async
 from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Batch, Setup

@@ -284,7 +284,8 @@ class TaskQueue:
         while True:
             batch, rest = opened = self._open
             if (task := next(rest, None)) is not None:
-                return Claim(task, 0.0, batch, rest)
+                seq, task_id, item = task  # a zip that nobody holds a tuple of makes no other for the next step
+                return Claim((seq, task_id, item), 0.0, batch, rest)
             with self._mutex:
                 if self._open is opened:
                     if not self._batches:

@@ -337,7 +337,8 @@ class ThreadRunner:
         return None
 
     def harvest(self, *, all_there_is: bool = False) -> list[Columns]:
-        """What has ended, and is told only once. all_there_is: also what no thread has reported yet."""
+        """What has ended, and is told only once: some in any order, then in order of seq. all_there_is: also what no
+        thread has reported yet."""
         # A stretch of many tasks is left by itself: they are neighbours, for the most part, and one worker's.
         done, at, others, found = self.done, now(), Columns.empty(), []
         for _ in range(len(done)):

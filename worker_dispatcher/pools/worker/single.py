@@ -22,17 +22,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from worker_dispatcher.awaiting import await_by
+from worker_dispatcher.call import Call
 from worker_dispatcher.clock import now, sleep
-from worker_dispatcher.execute import (
-    AttemptResult,
-    Call,
-    catch,
-    catch_async,
-    catch_settled,
-    describe,
-    exit_text,
-    run_tasks,
-)
+from worker_dispatcher.execute import AttemptResult, catch, catch_async, catch_settled, describe, exit_text, run_tasks
 from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
