@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` makes an Enum of each handler it looks at, which takes ten times as long
 import signal
+import threading
+from contextlib import nullcontext
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -54,3 +56,8 @@ class signals_held:
                 handlers = dict(self._handlers)
                 for number, frame in self._came:
                     handlers[number](number, frame)
+
+
+def held() -> signals_held | nullcontext[None]:
+    """`signals_held` in the main thread; handlers run in no other."""
+    return signals_held() if threading.current_thread() is threading.main_thread() else nullcontext()

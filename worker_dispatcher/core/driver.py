@@ -106,6 +106,7 @@ class Driver:
         self._after, self._longest, self._apart = after, longest, pool.apart
         self._turning = threading.Lock()
         self._turner = 0  # the thread that is in a turn
+        self._runner = 0  # the one that is in `run`
         self._again = self.hungry = self._closed = False
         self.wakes_at = math.inf
         self._going: Callable[[], bool] = lambda: True
@@ -133,13 +134,18 @@ class Driver:
         self._asked.append(action)
         self._pool.wake()
 
+    @property
+    def is_here(self) -> bool:
+        """The caller is in a turn, or in `run`."""
+        return threading.get_ident() in (self._turner, self._runner)
+
     def wake(self) -> None:
         """Look again whether there is something to do. From any thread or signal handler."""
         self._pool.wake()
 
     def run(self, going: Callable[[], bool]) -> None:
         """Drive until `going` is false or `stop` was called. going: asked each time the pool has been fed."""
-        self._going, sleep = going, self._pool.sleep
+        self._going, sleep, self._runner = going, self._pool.sleep, threading.get_ident()
         while True:
             with self._turning:
                 self._again = False
@@ -149,6 +155,7 @@ class Driver:
                 self._turner = 0
             self._after()
             if due < 0:
+                self._runner = 0  # another thread may get its number
                 return
             if not self._again:
                 sleep(due)
@@ -174,6 +181,7 @@ class Driver:
         thread's own. None, and it is not called, once the driver is closed. From any thread; not from handlers of
         signals."""
         if self._turner == threading.get_ident():
+            self._again = True
             return action()
         with self._turning:
             if self._closed:
@@ -212,8 +220,10 @@ class Driver:
             taken = pool.offer(batch, done)
         elif self._turning.acquire(blocking=False):
             try:
+                self._turner = threading.get_ident()  # what it packs may call
                 taken = pool.offer(batch, done)
             finally:
+                self._turner = 0
                 self._turning.release()
             if self._again:
                 self.nudge()

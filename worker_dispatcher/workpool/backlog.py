@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import math
+import operator
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
@@ -148,7 +150,7 @@ class Backlog:
     def _lane(self, priority: int) -> deque[TaskFuture]:
         if priority not in self._lanes:
             self._lanes[priority] = deque()
-            self._order = sorted(self._lanes, reverse=True)
+            bisect.insort(self._order, priority, key=operator.neg)
         return self._lanes[priority]
 
     def unpark(self, group: TaskGroup) -> None:
@@ -191,12 +193,17 @@ class Backlog:
 
     def _head(self) -> deque[TaskFuture] | None:
         """The lane whose first task is next."""
-        for priority in self._order:
-            lane = self._lanes[priority]
+        at, order = 0, self._order
+        while at < len(order):
+            lane = self._lanes[order[at]]
             while lane and lane[0].phase == ENDED:
                 self._drop(lane.popleft())
             if lane:
                 return lane
+            if order[at]:
+                del self._lanes[order.pop(at)]
+            else:
+                at += 1
         return None
 
     def call(self) -> Call | None:
@@ -277,6 +284,8 @@ class Backlog:
         if future.group is not None:
             future.group.running -= 1
             self.unpark(future.group)
+        if future.stop_at < math.inf:
+            self._deadlines.leave_out()
         if future.phase == ENDED:
             self._left.discard(number)
             return None

@@ -33,8 +33,10 @@ class Callbacks:
         if self._thread is None:
             with self._mutex:
                 if self._thread is None and not self._closed:
-                    self._thread = threading.Thread(target=self._run, name=f"{self._name}-callbacks", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name=f"{self._name}-callbacks", daemon=True)
+                    self._thread = thread  # first: what it calls may ask where it is
+                    if catch(thread.start)[1] is not None:
+                        self._thread = None  # the next call, or `close`, tries again
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -54,7 +56,11 @@ class Callbacks:
         """Call what there is, and end the thread; waits so many seconds for that. Idempotent."""
         with self._mutex:
             self._closed, thread = True, self._thread
-        if thread is not None:
-            self._queue.put(None)
-            if not self.is_here:
-                thread.join(timeout)
+            if thread is None:
+                self._thread = threading.current_thread()
+        self._queue.put(None)
+        if thread is None:
+            self._run()  # what no thread was to be had for
+            self._thread = None
+        elif not self.is_here:
+            thread.join(timeout)

@@ -51,6 +51,10 @@ class About(NamedTuple):
 class PoolCall(Call):
     """A function of a pool; each task brings its own arguments. config: an About."""
 
+    def away(self) -> PoolCall:
+        """The same for another executor: no worker here has its tasks."""
+        return self._replace(config=self.config._replace(given=None))
+
     def caller(self) -> Callable[[int, Any, dict[Any, Any]], Any]:
         function, set_current, about = self.function, _current.set, self.config
         given: Mapping[int, TaskFuture] | None = about.given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import WorkerWarning
-from worker_dispatcher.signals import signals_held
+from worker_dispatcher.signals import held
 from worker_dispatcher.workpool.future import (
     CANCELLED,
     DELAYED,
@@ -42,20 +41,20 @@ class Control:
         driver = self._scheduler.driver
         if driver is None or not self._scheduler.is_ours:
             return None
-        if threading.current_thread() is threading.main_thread():
-            with signals_held():
-                return driver.call(action)
-        return driver.call(action)
+        with held():
+            return driver.call(action)
 
     # Ending tasks
 
     def withdraw(self, future: TaskFuture, state: str = CANCELLED) -> bool:
         """End a task that the workers do not have; False if they do, or it has ended."""
         scheduler = self._scheduler
-        if not future.withdraw() and (scheduler.overflow is None or not scheduler.overflow.withdraw(future)):
-            return False
-        scheduler.backlog.forget(future)
-        scheduler.settle([(future, state, None, None)])
+        with held():
+            if not future.withdraw() and (scheduler.overflow is None or not scheduler.overflow.withdraw(future)):
+                return False
+            scheduler.backlog.forget(future)
+            calls = scheduler.book([(future, state, None, None)])
+        scheduler.call_callbacks(calls)
         if len(scheduler.backlog.gone) > _GONE_MOST and scheduler.driver is not None:
             scheduler.driver.nudge()
         return True
@@ -219,6 +218,7 @@ class Control:
             self.refuse_waits("shutdown(wait=True)")
         with scheduler.mutex:
             scheduler.closed = True
+            scheduler.changed.notify_all()  # who waits for room hears of it
             futures = list(scheduler.live.values()) if cancel_futures or kill else []
         # What a worker is being started for has begun, as in concurrent.futures.
         begun = set() if kill else {*[future for future in futures if future.phase == GIVEN][: scheduler.size]}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.execute import catch
 from worker_dispatcher.workpool.calling import name_of
 from worker_dispatcher.workpool.settings import POOL_DEFAULT
 
@@ -30,7 +31,9 @@ SUCCEEDED, FAILED, TIMEOUT, EXPIRED, CANCELLED, RESCUED = STATES = (
 DELAYED, QUEUED, GIVEN, AWAY, ENDED = range(5)
 
 _OVER = (states.FINISHED, states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
-_making = threading.Lock()  # of conditions, and of what must not happen while one is made
+# Of conditions, and of what must not happen while one is made. A garbage collector may come in the midst of that, and
+# call what cancels a task, such as the end of a `map` that nobody holds.
+_making = threading.RLock()
 os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]
 
 
@@ -231,7 +234,11 @@ class TaskFuture(Future[Any]):
 
     def call_callbacks(self) -> None:
         """What `add_done_callback` was given."""
-        super()._invoke_callbacks()  # type: ignore[misc]
+        for callback in self._done_callbacks:
+            _, error = catch(callback, self)  # SystemExit, too: it would end the thread of a worker, or of the pool
+            if error is not None:
+                states.LOGGER.error("exception calling callback for %r", self, exc_info=error)
+            del error  # it holds this frame, and would hold itself
 
     # What anybody may call
 
@@ -268,6 +275,8 @@ class TaskFuture(Future[Any]):
 
     def _await(self, timeout: float | None) -> None:
         """Wait for its end, with no more than a lock: a condition costs a short task a tenth. Raises TimeoutError."""
+        if self.owner.drives_here():
+            raise RuntimeError("a callback or retry_on that the pool itself calls cannot wait for one of its tasks")
         if self.owner.is_inside():
             with self.owner.blocked():
                 self._await_end(timeout)
@@ -281,7 +290,11 @@ class TaskFuture(Future[Any]):
             if self._state in _OVER:
                 return
             self._wakers = (*self._wakers, waker)
-        if not waker.acquire(True, -1 if timeout is None else max(0.0, timeout)) and self._state not in _OVER:
+        if waker.acquire(True, -1 if timeout is None else max(0.0, timeout)):
+            return
+        with _making:
+            self._wakers = tuple(one for one in self._wakers if one is not waker)
+        if self._state not in _OVER:
             raise TimeoutError
 
     def cancel(self) -> bool:

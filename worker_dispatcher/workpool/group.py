@@ -80,7 +80,9 @@ class TaskGroup:
         future.group, future.stop_at = self, min(future.stop_at, self.stop_at)
 
     def refuse(self, future: TaskFuture) -> None:
-        """The pool has not taken it."""
+        """Taking it has raised: it is none of the group, unless the pool has it and a signal came meanwhile."""
+        if self._scheduler.intake.has_taken(future):
+            return
         with self._changed:
             self._futures.remove(future)
             self._open -= 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
@@ -14,9 +12,9 @@ from worker_dispatcher.core.driver import Driver
 from worker_dispatcher.errors import DuplicateTask
 from worker_dispatcher.pool_full import PoolFull
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.signals import signals_held
+from worker_dispatcher.signals import held
 from worker_dispatcher.workpool.calling import Item, PoolCalls
-from worker_dispatcher.workpool.future import AWAY, TaskFuture
+from worker_dispatcher.workpool.future import AWAY, ENDED, TaskFuture
 from worker_dispatcher.workpool.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +61,10 @@ class Intake:
         self._take([future], self._submit, block, put_timeout)
         return future
 
+    def has_taken(self, future: TaskFuture) -> bool:
+        """It was let in."""
+        return future.phase == ENDED or self._scheduler.live.get(future.id) is future
+
     def submit_all(self, futures: Sequence[TaskFuture]) -> None:
         """Take tasks in, all or none, and look for workers once."""
         self._take(futures, self._submit_all, None, None)
@@ -74,32 +76,39 @@ class Intake:
         block: bool | None,
         put_timeout: float | None,
     ) -> None:
-        held = signals_held() if threading.current_thread() is threading.main_thread() else nullcontext()
         scheduler = self._scheduler
         if scheduler.capacity is None:
-            with held:
+            with held():
                 submit(futures)
             return
         block = scheduler.on_full == "block" if block is None else block
         until = math.inf if put_timeout is None else now() + put_timeout
         while True:
             try:
-                with held:
-                    submit(futures)
-                self._send(futures)
+                try:
+                    with held():
+                        submit(futures)
+                finally:  # also of those whom a signal meets that came meanwhile
+                    self._send(futures)
                 return
             except PoolFull:
                 if not block or now() >= until or len(futures) > scheduler.capacity:
-                    scheduler.rejected += len(futures)
+                    with scheduler.mutex:
+                        scheduler.rejected += len(futures)
                     raise
             self._await_room(futures, until)  # out of the block: a wait that can be interrupted
 
     def _send(self, futures: Sequence[TaskFuture]) -> None:
         """What is for the overflow goes there. In the thread that submits, which its executor may block."""
-        if (overflow := self._scheduler.overflow) is not None:
-            for future in futures:
-                if future.phase == AWAY:
-                    overflow.send(future)
+        if (overflow := self._scheduler.overflow) is None:
+            return
+        leaving = [future for future in futures if future.phase == AWAY]
+        try:
+            for future in leaving:
+                overflow.send(future)
+        except BaseException as error:  # such as Ctrl-C, while the executor blocked
+            overflow.keep(leaving, error)
+            raise
 
     def _submit(self, futures: Sequence[TaskFuture]) -> None:
         (future,) = futures

@@ -71,7 +71,7 @@ class Overflow:
         if future.stop_at < math.inf or future.settings.timeout is not None:
             scheduler.driver.ask(partial(self._expect, future))
         try:
-            inner = self._executor.submit(run_away, future.call, number, future.item, os.getpid())
+            inner = self._executor.submit(run_away, future.call.away(), number, future.item, os.getpid())
         except BaseException as error:  # whatever the executor raises, and Ctrl-C: the task is not lost for it
             self._fail(future, error)
             if not isinstance(error, Exception):
@@ -81,6 +81,12 @@ class Overflow:
         inner.add_done_callback(partial(self._heard, future))
         if future.phase == ENDED:  # meanwhile
             self._end_inner(number, kill=True)
+
+    def keep(self, futures: Iterable[TaskFuture], error: BaseException) -> None:
+        """Those that are marked and were not sent come home."""
+        for future in futures:
+            if future.phase == AWAY and future.number not in self._inner:
+                self._fail(future, error)
 
     def _expect(self, future: TaskFuture) -> None:
         """In the driver's turn: from now on its time is watched."""

@@ -16,6 +16,7 @@ from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.core.driver import Driver, Timer
 from worker_dispatcher.errors import PoolClosed, RunError
 from worker_dispatcher.execute import catch
+from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import AttemptDone, BatchDone, Pool
 from worker_dispatcher.pools.runners.task_queue import forked
 from worker_dispatcher.records import CANCELLED as STATUS_CANCELLED
@@ -127,29 +128,33 @@ class Scheduler:
 
     def open(self) -> None:
         """Start the driver: the pool has its first task."""
-        self.pool = pool = self.shape.open_pool(self.shape.slots_of(self.size), self.lendings.named)
-        overflow = self.overflow
-        if overflow is not None:
-            self.timers.append(overflow)
+        pool, overflow = self.shape.open_pool(self.shape.slots_of(self.size), self.lendings.named), self.overflow
+        timers: list[Timer] = [] if overflow is None else [overflow]
         if self.shape.idle is not None:
-            self.timers.append(IdleTimer(pool, self.shape.idle))
-        self.driver = driver = Driver(pool, self.backlog, self, self, self.timers, after=self._tell, longest=math.inf)
+            timers.append(IdleTimer(pool, self.shape.idle))
+        self.timers += timers
+        driver = Driver(pool, self.backlog, self, self, self.timers, after=self._tell, longest=math.inf)
         self.backlog.away = getattr(pool, "left_behind", ())
         if overflow is not None:
             self.backlog.away = overflow.held_beside(self.backlog.away)
         if hasattr(pool, "told"):
             pool.told = driver.nudge
-        threading.Thread(target=self._live, name=f"{self.name}-driver", daemon=True).start()
+        try:
+            start_thread(threading.Thread(target=self._live, args=(driver,), name=f"{self.name}-driver", daemon=True))
+        except BaseException:
+            pool.close()  # the next task tries again
+            for timer in timers:
+                self.timers.remove(timer)
+            raise
+        self.pool, self.driver = pool, driver
 
     def _going(self) -> bool:
         if self.closed and self.lendings:
             self.lendings.fail(RunError("worker.pool was shut down while the run used it"))
         return not self.closed or bool(self.live or self.lendings)
 
-    def _live(self) -> None:
+    def _live(self, driver: Driver) -> None:
         """The driver's thread."""
-        driver = self.driver
-        assert driver is not None
         try:
             driver.run(self._going)
             if driver.stopped:
@@ -271,8 +276,13 @@ class Scheduler:
             self.settle(ends)
 
     def settle(self, ends: Sequence[End]) -> None:
+        """Tell the ends of tasks."""
+        self.call_callbacks(self.book(ends))
+
+    def book(self, ends: Sequence[End]) -> list[TaskFuture]:
         """Books first, so that whoever hears of an end finds them right; then all futures, then callbacks: one that
-        blocks must not keep the result of another task back."""
+        blocks must not keep the result of another task back. Returns those that have callbacks in the caller's thread.
+        """
         live, counts = self.live, self.counts
         with self.mutex:
             for future, state, _, _ in ends:
@@ -295,13 +305,19 @@ class Scheduler:
                 told.append(future)
         for future in told:
             call_back(self.callbacks, future)
-        if calls:
-            self._telling.append(threading.get_ident())
-            for future in calls:
-                future.call_callbacks()
-            self._telling.remove(threading.get_ident())
         if last and self.driver is not None:
             self.driver.wake()
+        return calls
+
+    def call_callbacks(self, calls: Sequence[TaskFuture]) -> None:
+        """Those that the futures of tasks which have ended were given."""
+        if calls:
+            self._telling.append(threading.get_ident())
+            try:
+                for future in calls:
+                    future.call_callbacks()
+            finally:
+                self._telling.remove(threading.get_ident())
 
     # Waits inside
 
@@ -312,7 +328,11 @@ class Scheduler:
     @property
     def in_callback(self) -> bool:
         """The caller is a callback of this pool."""
-        return self.callbacks.is_here or threading.get_ident() in self._telling
+        return self.callbacks.is_here or threading.get_ident() in self._telling or self.drives_here()
+
+    def drives_here(self) -> bool:
+        """The caller is what the pool waits for before it does anything else."""
+        return self.driver is not None and self.driver.is_here
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
@@ -358,5 +378,5 @@ class Scheduler:
         """Take nothing more, and end when all is done. Waits for nothing: a garbage collector may call it anywhere."""
         self.closed = True
         self.backlog.paused = False
-        if self.driver is not None and self.is_ours:
-            self.driver.wake()
+        if self.driver is not None and self.pool is not None and self.is_ours:
+            self.driver.ask(self.pool.resume)
