@@ -60,9 +60,10 @@ if TYPE_CHECKING:
     from worker_dispatcher.retry import Backoff
     from worker_dispatcher.worker_died import WorkerDied
     from worker_dispatcher.workpool.calling import current_task
+    from worker_dispatcher.workpool.control import PoolStats
     from worker_dispatcher.workpool.future import Task, TaskFuture, TaskResult
     from worker_dispatcher.workpool.group import TaskGroup
-    from worker_dispatcher.workpool.pool import PoolStats, WorkerPool
+    from worker_dispatcher.workpool.pool import WorkerPool
     from worker_dispatcher.workpool.settings import POOL_DEFAULT, TaskHooks
 
     default_config: dict[str, Any]
@@ -96,7 +97,8 @@ _HOMES = {
         "workpool.calling": "current_task",
         "workpool.future": "Task TaskFuture TaskResult",
         "workpool.group": "TaskGroup",
-        "workpool.pool": "PoolStats WorkerPool",
+        "workpool.control": "PoolStats",
+        "workpool.pool": "WorkerPool",
         "workpool.settings": "POOL_DEFAULT TaskHooks",
     }.items()
     for name in names.split()

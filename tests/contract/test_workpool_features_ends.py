@@ -147,7 +147,8 @@ def test_a_task_that_has_not_ended_is_found_by_its_id(
     queued = pool.schedule(of(kind, double), (1,), id=("queued", 1))
     delayed = pool.schedule(of(kind, double), (1,), id="delayed", delay=100)
     unnamed = pool.submit(of(kind, double), 1)
-    found = {"running": running, ("queued", 1): queued, "delayed": delayed, unnamed.id: unnamed}
+    found = {"running": running, ("queued", 1): queued, "delayed": delayed, unnamed: unnamed}
+    assert pool.get(unnamed.id) is None  # a number of the pool's own is no id, and never in the way of one
     assert all(pool.get(key) is future and key in pool for key, future in found.items())
     assert (len(pool), bool(pool)) == (4, True)
     assert pool.get("nobody") is None

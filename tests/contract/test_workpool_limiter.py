@@ -59,7 +59,7 @@ def test_one_limiter_serves_two_pools():
 
 
 def test_a_more_urgent_task_goes_first_where_both_wait_for_one_limiter():
-    limiter = Limiter(20)
+    limiter = Limiter(1)  # so that both are there before it lets the next one start
     ran = []
     with WorkerPool(1) as pool:
         pool.schedule(ran.append, ("first",), limiter=limiter).result(30)

@@ -20,6 +20,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
 
 __all__ = [
+    "LONG",
     "LONGEST_INIT",
     "ONE_BY_ONE_FROM",
     "AttemptDone",
@@ -44,6 +45,7 @@ __all__ = [
 # Seconds. With a journal, a task that takes so long is not sent ahead of the end of another: what begins while that is
 # not on disk yet is one task more that a kill takes.
 ONE_BY_ONE_FROM = 0.008
+LONG = 0.001  # the same in a pool that is kept, where what has not begun counts as waiting and can be cancelled
 
 _TEXTS_MOST = 100  # different complaints that a pool keeps
 _HURRIED = 0.5  # seconds that worker.exit may yet take after Ctrl-C
@@ -333,8 +335,8 @@ class Pool(Protocol):
         """From now on, have so many threads or coroutines in each process, in order; in threads: the sum. Returns at
         once. Workers that are too many take nothing more, and leave once what they have begun has ended."""
 
-    def runs(self, task_id: int) -> bool:
-        """A task that the pool has has begun."""
+    def runs(self, task_id: int) -> tuple[float, int] | None:
+        """Since when a task has run that the pool has, and in which worker; None if it has not begun."""
 
     def retire(self, idle: float) -> float:
         """Let workers go that have had nothing to do for so many seconds; when another one will have (monotonic),

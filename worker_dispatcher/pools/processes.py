@@ -155,8 +155,8 @@ class ProcessPool:
             slots, loads = sum(handle.slots for handle in self._handles), by_load(handles)
         while waiting > 0:
             batching = self._functions.of(source.call()).batching
-            long = not 0 < batching.per_task < base.ONE_BY_ONE_FROM
-            one_by_one = self._setup.timed or (self._setup.recorded and long)
+            long = not 0 < batching.per_task < (base.LONG if self._setup.kept else base.ONE_BY_ONE_FROM)
+            one_by_one = self._setup.timed or (long and (self._setup.recorded or self._setup.kept))
             ahead = 0 if one_by_one else batching.last
             handle = roomiest(handles, loads, ahead)
             if handle is None:
@@ -342,8 +342,8 @@ class ProcessPool:
             raise ValueError(f"each process of this pool has one slot, not {max(slots)}")
         self._supervisor.resize(list(slots))
 
-    def runs(self, task_id: int) -> bool:
-        return any(handle.runs(task_id) for handle in self._handles)
+    def runs(self, task_id: int) -> tuple[float, int] | None:
+        return next(filter(None, (handle.runs(task_id) for handle in self._handles)), None)
 
     def ask_to_stop(self, task_id: int) -> bool:
         return any(handle.ask_to_stop(task_id) for handle in self._handles)

@@ -58,7 +58,7 @@ class ThreadPool:
         self._seq = 1
         self._handed = Handed()
         self._hold, self._weight = 2 * size, 1.0
-        self._one_by_one = setup.timed or setup.recorded  # no task is held that no thread is free for
+        self._one_by_one = setup.timed or setup.recorded or setup.kept  # no task is held that no thread is free for
         self._full = False
         self._scan_at = math.inf
         self._look_at = math.inf if setup.hooks is None else now() + LONGEST_INIT
@@ -223,8 +223,9 @@ class ThreadPool:
         seq = self._held.seq_of(task_id)
         return next((slot for slot in self._slots if slot.running[0] == seq), None) if seq else None
 
-    def runs(self, task_id: int) -> bool:
-        return self._slot_of(task_id) is not None
+    def runs(self, task_id: int) -> tuple[float, int] | None:
+        slot = self._slot_of(task_id)
+        return None if slot is None else (float(slot.started[0]), slot.number)
 
     def retire(self, idle: float) -> float:
         return self._runner.retire(now() - idle) + idle
@@ -281,7 +282,8 @@ class ThreadPool:
                     self._handed.book(self._held)
                 took = ended.ends[-1] - ended.starts[-1]
                 self._weight = max(catch(weight_of, ended.results[-1])[0] or 1.0, _FORGETS * self._weight)
-                self._one_by_one = self._setup.timed or (self._setup.recorded and took >= base.ONE_BY_ONE_FROM)
+                long = took >= (base.LONG if self._setup.kept else base.ONE_BY_ONE_FROM)
+                self._one_by_one = self._setup.timed or (long and (self._setup.recorded or self._setup.kept))
                 events += booked(self._held, ended)
         if bailed and self._handed:
             self._handed.book(self._held)

@@ -100,14 +100,24 @@ def of_group(max_workers: Any, deadline: Any) -> dict[str, str | None]:
     }
 
 
-def of_task(fn: Any, task_id: Any, delay: Any, block: Any, put_timeout: Any) -> dict[str, str | None]:
+def of_task(
+    fn: Any, args: Any, kwargs: Any, task_id: Any, delay: Any, block: Any, put_timeout: Any
+) -> dict[str, str | None]:
     return {
         "fn": None if callable(fn) else f"expected a function or a Task, got {fn!r}",
+        "args": _arguments(args),
+        "kwargs": None if isinstance(kwargs, (Mapping, type(None))) else f"expected a dict or None, got {kwargs!r}",
         "id": _unhashable(task_id),
         "delay": seconds(delay, zero=True),
         "block": None if block in (None, True, False) else f"expected True, False or None, got {block!r}",
         "put_timeout": _or_none(put_timeout, seconds(put_timeout, zero=True)),
     }
+
+
+def _arguments(args: Any) -> str | None:
+    if isinstance(args, Iterable) and not isinstance(args, (str, bytes)):
+        return None
+    return f"expected a tuple of arguments, got {args!r}; did you mean ({args!r},)?"
 
 
 def _unhashable(task_id: Any) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import WorkerWarning
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.signals import held
 from worker_dispatcher.workpool.future import (
     CANCELLED,
@@ -28,6 +29,32 @@ if TYPE_CHECKING:
 
 _GONE_MOST = 1000  # ended tasks that may wait for the driver to forget them
 _AFTER_KILL = 5.0  # seconds that a shutdown whose time is over gives the workers to be gone
+
+
+class PoolStats(NamedTuple):
+    """What a pool has done and has to do. At every quiet moment `submitted` is the sum of the six ends (succeeded to
+    rescued) and of the tasks that have not ended (delayed, queued, running, away).
+
+    rejected: by a full pool, and not in submitted. delayed: also those that wait for another attempt. away: in the
+    overflow. abandoned: tasks that have ended for everybody, and still hold a worker. hook_errors: callbacks that
+    raised.
+    """
+
+    submitted: int
+    rejected: int
+    succeeded: int
+    failed: int
+    timeout: int
+    expired: int
+    cancelled: int
+    rescued: int
+    delayed: int
+    queued: int
+    running: int
+    away: int
+    abandoned: int
+    workers: int
+    hook_errors: int
 
 
 class Control:
@@ -92,9 +119,11 @@ class Control:
         """In the driver's turn: tell the end of a task that the workers have, and have them give it up."""
         scheduler, number = self._scheduler, future.number
         scheduler.left.add(number)  # before its end: a worker's thread that comes to it first takes it out
+        begun = None if scheduler.pool is None else scheduler.pool.runs(number)
         if not future.finish():
             scheduler.left.discard(number)
             return False
+        future.note_begun(begun)
         if kill and scheduler.pool is not None:
             scheduler.pool.kill(number)
         scheduler.ends.append([(future, state, None, None)])
@@ -191,8 +220,7 @@ class Control:
                 return
         self.in_turn(change)
 
-    def counts(self) -> dict[str, int]:
-        """How many tasks are where."""
+    def stats(self) -> PoolStats:
         scheduler = self._scheduler
         with scheduler.mutex:
             phases = [future.phase for future in scheduler.live.values()]
@@ -205,7 +233,7 @@ class Control:
         known["abandoned"] = len(scheduler.left) + len(scheduler.backlog.away)
         known["workers"] = 0 if pool is None or scheduler.over.is_set() else len(pool.pids)
         known["hook_errors"] = scheduler.callbacks.errors
-        return known
+        return PoolStats(**known)
 
     # The end
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import _thread
 import os
+import pickle
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import _base as states  # the states of a future; `wait` and `as_completed` look at these
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
@@ -43,7 +44,8 @@ class Task:
     function and arguments can.
 
     delay, deadline: seconds, of a rescued task what is left of them. A setting that is POOL_DEFAULT is that of the pool
-    which takes it; a rescued task has all that it had. Hooks, limiter and callbacks do not go along.
+    which takes it; a rescued task has all that it had. Hooks, limiter and callbacks do not go along. Pickled, it holds
+    functions and classes of a script by value.
     """
 
     fn: Callable[..., Any]
@@ -59,6 +61,16 @@ class Task:
     retry_on: Any = POOL_DEFAULT
     priority: int = POOL_DEFAULT
     options: Mapping[str, Any] | None = POOL_DEFAULT
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By value where that must be: what a script defines can be loaded in another one."""
+        import cloudpickle
+
+        return _task_of, (cloudpickle.dumps([getattr(self, field.name) for field in fields(self)]),)
+
+
+def _task_of(packed: bytes) -> Task:
+    return Task(*pickle.loads(packed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,7 @@ class TaskFuture(Future[Any]):
 
     __slots__ = (
         *("_done_callbacks", "_exception", "_made", "_result", "_state", "_waiters", "_wakers"),  # what a Future has
-        *("attempts", "call", "due", "ended", "group", "id", "item", "number", "owner", "phase", "ready_at"),
+        *("attempts", "call", "due", "ended", "group", "id", "item", "key", "number", "owner", "phase", "ready_at"),
         *("settings", "settled_at", "started", "state", "stop_at", "submitted_at", "where", "worker"),
     )
 
@@ -114,6 +126,7 @@ class TaskFuture(Future[Any]):
         self._done_callbacks: Any = ()
         self.owner, self.number, self.call, self.item, self.settings = owner, number, call, item, settings
         self.id: Any = number
+        self.key: Any = None  # the id that it was given; else the pool knows it by itself
         self.submitted_at = self.ready_at = at
         self.due = 0.0  # not before (monotonic)
         self.stop_at = settings.stop_at(at)
@@ -200,6 +213,13 @@ class TaskFuture(Future[Any]):
             self.phase = ENDED
             return True
 
+    def note_begun(self, begun: tuple[float, int] | None) -> None:
+        """It has ended for everybody while an attempt runs: since when, and in which worker; None if none does."""
+        if begun is not None:
+            self.started, self.worker = begun
+            self.ended = now()
+            self.attempts += 1
+
     def settle(self, state: str, value: Any, error: BaseException | None) -> bool:
         """Show how it has ended. Called once, by who has ended it; True if `call_callbacks` has something to call."""
         self.settled_at = now()
@@ -245,6 +265,11 @@ class TaskFuture(Future[Any]):
     @property
     def name(self) -> str:
         return self.settings.name or name_of(self.call.function, self.item)
+
+    @property
+    def known_as(self) -> Any:
+        """By what the pool knows it."""
+        return self if self.key is None else self.key
 
     @property
     def called(self) -> Any:

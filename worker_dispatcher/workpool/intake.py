@@ -36,6 +36,8 @@ class Intake:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], settings: Settings
     ) -> TaskFuture:
         """A future that is not submitted yet."""
+        if not callable(function):
+            raise TypeError(f"expected a function and its arguments, got {function!r}: was it called already?")
         scheduler = self._scheduler
         defaults = scheduler.settings
         own = settings.options is not defaults.options
@@ -50,7 +52,8 @@ class Intake:
     @staticmethod
     def call_it(future: TaskFuture, task_id: Any) -> None:
         """Give a future that is not submitted yet another id than its number."""
-        future.id, item = task_id, future.item
+        future.id = future.key = task_id
+        item = future.item
         if type(item) is tuple:
             future.item = Item(item, {}, task_id, future.settings.name, 1, None, future.stop_at)
         else:
@@ -160,19 +163,18 @@ class Intake:
             away = self._find_room(futures)
             live, fresh = scheduler.live, set[Any]()
             for future in futures:
-                while future.id in live and future.id == future.number:  # somebody has chosen that for an id
-                    self.call_it(future, next(self._numbers))
-                if future.id in live or future.id in fresh:
+                if future.key is None:
+                    continue
+                if future.key in live or future.key in fresh:
                     raise DuplicateTask(future.id)
-                if len(futures) > 1:
-                    fresh.add(future.id)
+                fresh.add(future.key)
             if scheduler.driver is None:
                 scheduler.open()
             scheduler.submitted += len(futures)
             if scheduler.overflow is not None:
                 scheduler.overflow.mark(away)
             for future in futures:
-                live[future.id] = future
+                live[future.known_as] = future
 
     def _find_room(self, futures: Sequence[TaskFuture]) -> Sequence[TaskFuture]:
         """Those of some tasks that the overflow is to run; raises PoolFull where the others find no room."""

@@ -333,7 +333,7 @@ class Lent:
     def retire(self, idle: float) -> float:
         raise NotImplementedError
 
-    def runs(self, task_id: int) -> bool:
+    def runs(self, task_id: int) -> tuple[float, int] | None:
         raise NotImplementedError
 
     def ask_to_stop(self, task_id: int) -> bool:

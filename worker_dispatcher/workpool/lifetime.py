@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import threading
+import warnings
 import weakref
 from typing import TYPE_CHECKING
+
+from worker_dispatcher.errors import WorkerWarning
 
 if TYPE_CHECKING:
     from worker_dispatcher.workpool.scheduler import Scheduler
@@ -34,9 +37,21 @@ def _at_exit() -> None:
         while not scheduler.over.wait(_STUCK):
             if ended == (ended := sum(scheduler.counts.values())):
                 assert scheduler.driver is not None
+                _warn(scheduler)
                 scheduler.driver.stop("exit", hurry=True)
                 scheduler.over.wait(1.0)
                 break
+
+
+def _warn(scheduler: Scheduler) -> None:
+    left = len(scheduler.live)
+    tasks = "1 task" if left == 1 else f"{left} tasks"
+    warnings.warn(
+        f"the program has ended, no task of {scheduler.name} has for {_STUCK:g} s, and {tasks} that had not ended "
+        "are cancelled: leave the pool's `with` block, or call shutdown(), which waits as long as they take",
+        WorkerWarning,
+        stacklevel=2,
+    )
 
 
 # As concurrent.futures does: before the threads of the program are waited for, while new ones can still be started.

@@ -99,7 +99,7 @@ def task_of(future: TaskFuture) -> Task:
     settings, item, at = future.settings, future.item, now()
     return Task(
         *called_with(future.call.function, item),
-        future.id,
+        future.key,  # a number of this pool means nothing to another
         settings.name,
         max(0.0, future.due - at) if future.due else 0.0,
         None if future.stop_at == math.inf else max(0.0, future.stop_at - at),

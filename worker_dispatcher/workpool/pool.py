@@ -12,10 +12,10 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.config.signature import is_coroutine_function
 from worker_dispatcher.errors import ConfigError
-from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.retry import Backoff
 from worker_dispatcher.workpool import checks
 from worker_dispatcher.workpool.calling import Beginning
+from worker_dispatcher.workpool.control import PoolStats
 from worker_dispatcher.workpool.future import DELAYED, Task, TaskFuture
 from worker_dispatcher.workpool.group import TaskGroup
 from worker_dispatcher.workpool.lending import lend
@@ -26,33 +26,8 @@ from worker_dispatcher.workpool.scheduler import Scheduler
 from worker_dispatcher.workpool.settings import POOL_DEFAULT, Settings, TaskHooks, settings_of, whole
 from worker_dispatcher.workpool.shapes import Shape
 
+_AFTER_A_PRESS = 0.3  # seconds after Ctrl-C in which what was killed ends before the block is left
 _BACKOFF: Callable[[int], float] = Backoff().wait
-
-
-class PoolStats(NamedTuple):
-    """What a pool has done and has to do. At every quiet moment `submitted` is the sum of the six ends (succeeded to
-    rescued) and of the tasks that have not ended (delayed, queued, running, away).
-
-    rejected: by a full pool, and not in submitted. delayed: also those that wait for another attempt. away: in the
-    overflow. abandoned: tasks that have ended for everybody, and still hold a worker. hook_errors: callbacks that
-    raised.
-    """
-
-    submitted: int
-    rejected: int
-    succeeded: int
-    failed: int
-    timeout: int
-    expired: int
-    cancelled: int
-    rescued: int
-    delayed: int
-    queued: int
-    running: int
-    away: int
-    abandoned: int
-    workers: int
-    hook_errors: int
 
 
 class WorkerPool(Executor):
@@ -224,6 +199,7 @@ class WorkerPool(Executor):
             self.shutdown()
         elif isinstance(error, (KeyboardInterrupt, SystemExit)):
             self.shutdown(wait=False, cancel_futures=True, kill=True)
+            self._scheduler.over.wait(_AFTER_A_PRESS)
         else:
             self.shutdown(cancel_futures=True)
 
@@ -298,7 +274,7 @@ class WorkerPool(Executor):
         how = {name: own.pop(name, None) for name in ("id", "delay", "block", "put_timeout")}
         delay = how["delay"] or 0.0
         defaults = self._scheduler.settings if group is None else group.settings
-        others = checks.of_task(fn, how["id"], delay, how["block"], how["put_timeout"])
+        others = checks.of_task(fn, args, kwargs, how["id"], delay, how["block"], how["put_timeout"])
         settings = settings_of("schedule()", defaults, own, others, checks.names_of(WorkerPool.schedule))
         if settings.deadline is not None and 0 < delay >= settings.deadline:
             expected = f"expected less than the deadline of {settings.deadline:g} s"
@@ -320,11 +296,12 @@ class WorkerPool(Executor):
     # Keyed tasks
 
     def get(self, id: Any) -> TaskFuture | None:
-        """The future of a task that has not ended, by its id."""
-        return self._scheduler.live.get(id)
+        """The future of a task that has not ended, by the id that it was given. Tasks without one, which are numbered,
+        are known by their futures alone."""
+        return self._scheduler.live.get(id.known_as if isinstance(id, TaskFuture) else id)
 
     def __contains__(self, id: Any) -> bool:
-        return id in self._scheduler.live
+        return self.get(id) is not None
 
     def __len__(self) -> int:
         """Tasks that have not ended."""
@@ -334,10 +311,11 @@ class WorkerPool(Executor):
         return True  # also a pool without tasks
 
     def cancel(self, id: Any, *, kill: bool = False) -> bool:
-        """End a task by its id; False if there is none. One that has not begun never runs, and its id is free again.
+        """End a task by its id, or its future; False if there is none. One that has not begun never runs, and its id is
+        free again.
         One that runs ends as 'cancelled' at once; the function goes on, and may ask current_task().cancelled();
         kill: its process is killed, its coroutine cancelled."""
-        future = self._scheduler.live.get(id)
+        future = self.get(id)
         return future is not None and self._control.cancel(future, kill=kill)
 
     def rescue(self, *, running: bool = False) -> list[Task]:
@@ -396,7 +374,7 @@ class WorkerPool(Executor):
 
     def stats(self) -> PoolStats:
         """What it has done and has to do, at one moment."""
-        return PoolStats(**self._control.counts())
+        return self._control.stats()
 
     def lend(self, setup: Any, workers: int, named: Callable[[int, int], object]) -> Any:
         """For runs that have the pool as `worker.pool`: what their driver takes for a pool. Raises RunError."""

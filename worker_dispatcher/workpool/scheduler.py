@@ -240,10 +240,11 @@ class Scheduler:
             return None
         _, _, error = verdict(future, event, self.shape.apart)
         assert error is not None
-        if not catch(future.settings.retries_on, error)[0]:
-            return None
-        wait, raised = catch(lambda: float(future.settings.backoff(attempts)))
-        if raised is not None or not wait >= 0 or now() + wait >= future.stop_at:
+        again, raised = catch(future.settings.retries_on, error)
+        wait, late = catch(lambda: float(future.settings.backoff(attempts))) if again else (0.0, None)
+        if (raised := raised or late) is not None and event.failure.exception is not None:
+            event.failure.exception.add_note(f"  it was not tried again: retry_on or backoff raised {raised!r}")
+        if not again or raised is not None or not wait >= 0 or now() + wait >= future.stop_at:
             return None
         return float(wait)
 
@@ -252,9 +253,11 @@ class Scheduler:
         given = future.phase == GIVEN
         if given:
             self.left.add(future.number)  # before its end: see `Control`
+        begun = self.pool.runs(future.number) if given and self.pool is not None else None
         if not future.finish():
             self.left.discard(future.number)
             return
+        future.note_begun(begun)
         if given and self.pool is not None:
             self.pool.kill(future.number)
         elif self.overflow is not None:
@@ -287,7 +290,7 @@ class Scheduler:
         with self.mutex:
             for future, state, _, _ in ends:
                 future.state = state
-                live.pop(future.id, None)
+                live.pop(future.known_as, None)
                 counts[state] += 1
             if self.overflow is not None:
                 self.overflow.forget(future for future, *_ in ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -104,12 +105,30 @@ def _function(value: Any) -> str | None:
     return None if callable(value) else f"expected a function or None, got {value!r}"
 
 
+def _takes_one(value: Any, what: str) -> str | None:
+    """A function that can be called with one argument."""
+    try:
+        inspect.signature(value).bind(None)
+    except TypeError:
+        return f"expected a function of {what}, got {value!r}, which takes other arguments"
+    except ValueError:  # one of C that does not say
+        pass
+    return None
+
+
+def _backoff(value: Any) -> str | None:
+    if isinstance(value, Backoff):
+        known = all(isinstance(part, (int, float)) and part >= 0 for part in value)
+        return None if known else f"expected numbers of at least 0, got {value!r}"
+    return _function(value) or _takes_one(value, "the number of the attempt that failed")
+
+
 def _retry_on(value: Any) -> str | None:
     kinds = value if isinstance(value, tuple) else (value,)
     if kinds and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         return None
     if callable(value) and not isinstance(value, type):
-        return None
+        return _takes_one(value, "the exception")
     return f"expected exception types (such as (OSError, TaskTimeout)) or a function of the exception, got {value!r}"
 
 
@@ -131,7 +150,7 @@ _RULES: dict[str, tuple[Callable[[Any], str | None], Any]] = {
     "timeout": (seconds, None),
     "deadline": (lambda value: seconds(value, zero=True), None),  # one that is spent: see `schedule`
     "retries": (lambda value: whole(value, 0), 0),
-    "backoff": (_function, Backoff(initial=0.0)),
+    "backoff": (_backoff, Backoff(initial=0.0)),
     "retry_on": (_retry_on, ()),
     "options": (lambda v: None if isinstance(v, Mapping) else f"expected a dict or None, got {v!r}", None),
     "hooks": (_hooks, None),

@@ -237,19 +237,21 @@ class WorkerHandle:
             self._leaving, self.closing_at = True, now() + grace
             self.channel.hang_up()
 
-    def runs(self, task_id: int) -> bool:
+    def runs(self, task_id: int) -> tuple[float, int] | None:
         """See `Pool.runs`."""
-        seq = self.held.seq_of(task_id)
-        return bool(seq) and seq in self.slate.begun()
+        slot = self._slot_of(task_id)
+        return None if slot is None else (self.slate.started[slot], self.number + slot)
 
     def ask_to_stop(self, task_id: int) -> bool:
         """See `Pool.ask_to_stop`."""
+        if (slot := self._slot_of(task_id)) is not None:
+            self.slate.unwanted[slot] = self.slate.running[slot]
+        return slot is not None
+
+    def _slot_of(self, task_id: int) -> int | None:
+        """Where a task runs; None if it does not."""
         seq = self.held.seq_of(task_id)
-        for slot, task in enumerate(self.slate.running if seq else ()):
-            if task == seq:
-                self.slate.unwanted[slot] = seq
-                return True
-        return False
+        return next((slot for slot, task in enumerate(self.slate.running) if task == seq), None) if seq else None
 
     def kill(self, why: Why | None = None) -> None:
         """End it, for this reason unless it has another one. At any time."""

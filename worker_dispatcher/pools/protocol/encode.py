@@ -22,7 +22,7 @@ from worker_dispatcher.records import Failure, TaskSpan, doubles
 from worker_dispatcher.script.main_module import PARENT
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
-__all__ = ["EncodedResult", "Reports", "exception_parts", "parts_to_add"]
+__all__ = ["EncodedResult", "Reports", "exception_parts", "made_again", "parts_to_add"]
 
 _PLAIN = SMALL | {str, bytes}  # of these, what is left to be sent is not packed
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
@@ -199,9 +199,30 @@ def parts_to_add(ended: Columns) -> Iterator[Columns]:
 def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], list[int]]:
     """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there."""
     error.__traceback__ = None
-    packed, broken = catch(pack, error, PARENT)
-    if broken is None and packed.size < _EXCEPTION_LIMIT:
-        loaded, broken = catch(unpack, packed.head, packed.buffers)
-        if broken is None and isinstance(loaded, BaseException):
-            return to_parts(packed)
+    for form in (lambda: error, lambda: _Bare(error)):
+        packed, broken = catch(lambda form=form: pack(form(), PARENT))
+        if broken is None and packed.size < _EXCEPTION_LIMIT:
+            loaded, broken = catch(unpack, packed.head, packed.buffers)
+            if broken is None and isinstance(loaded, BaseException):
+                return to_parts(packed)
     return [], []
+
+
+class _Bare:
+    """In the place of an exception that cannot be loaded, for the most part since its constructor takes other arguments
+    than it hands on to Exception: made without that constructor, of what can be packed."""
+
+    def __init__(self, error: BaseException) -> None:
+        kept = {name: value for name, value in vars(error).items() if catch(pack, value, PARENT)[1] is None}
+        self._made = type(error), error.args, kept
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return made_again, self._made
+
+
+def made_again(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    """An exception, without a call of its constructor."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(state)
+    return error
