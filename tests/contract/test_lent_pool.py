@@ -220,7 +220,7 @@ def test_two_runs_and_submits_share_a_pool_and_none_waits_for_the_end_of_another
 
 def test_a_launched_run_is_iterated_and_cancelled_and_the_pool_goes_on(kind: str, pool: WorkerPool) -> None:
     function = nap_later if kind == "coroutine" else nap
-    run = launch(run_config(function, [0.0] * 3 + [600.0] * 9, pool))
+    run = launch(run_config(function, [0.01] * 3 + [600.0] * 9, pool))
     seen = []
     for log in run:
         seen.append(log["task_id"])
@@ -266,7 +266,7 @@ def _threads_end() -> Iterator[None]:
 def test_the_runtime_of_a_run_ends_what_it_has_in_the_pool_and_nothing_else(pool: WorkerPool) -> None:
     start(run_config(nap, [0.05] * 8, pool))  # the workers are there
     future = pool.submit(time.sleep, 1.0)
-    config = run_config(nap, [0.0, 600.0, 600.0], pool)
+    config = run_config(nap, [0.01, 600.0, 600.0], pool)
     started = time.monotonic()
     results = start({**config, "runtime": 1.0})
     assert time.monotonic() - started < 20
@@ -299,20 +299,20 @@ def touch_and_nap(task: tuple[str, int]) -> int:
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_a_pool_that_is_shut_down_ends_its_runs_with_an_error_and_what_they_have_is_kept(kind: str) -> None:
     pool = WorkerPool(2, kind=kind)
-    run = launch(run_config(nap, [0.0, 0.0, 600.0, 600.0, 0.0], pool))
+    run = launch(run_config(nap, [0.01, 0.01, 600.0, 600.0, 0.01], pool))
     until(lambda: run.info["counts"]["ok"] == 2)
     _let_go.set()
     pool.shutdown()
     with pytest.raises(RunError, match=r"worker\.pool was shut down"):
         run.wait(30)
-    assert run.results[:2] == [0.0, 0.0]
+    assert run.results[:2] == [0.01, 0.01]
     with pytest.raises(ConfigError, match=r"worker\.pool.*shut down"):
         start(run_config(square, [1], pool))
 
 
 def test_a_pool_that_is_killed_ends_its_runs_with_an_error() -> None:
     pool = WorkerPool(2, kind="process")
-    run = launch(run_config(nap, [0.0, 600.0, 600.0], pool))
+    run = launch(run_config(nap, [0.01, 600.0, 600.0], pool))
     until(lambda: run.info["counts"]["ok"] == 1)
     pool.shutdown(kill=True)
     with pytest.raises(RunError, match=r"worker\.pool was shut down"):
