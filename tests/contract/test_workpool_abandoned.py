@@ -147,7 +147,7 @@ def test_tasks_that_wait_for_a_place_can_be_cancelled_and_expire(stuck):
         waiting = [pool.submit(abs, -3) for _ in range(5)]
         late = pool.schedule(abs, (-3,), deadline=0.2)
         assert late.outcome(PATIENCE).state == "expired"
-        assert all(pool.cancel(future.id) for future in waiting)
+        assert all(pool.cancel(future) for future in waiting)
         assert len(pool) == 0
         assert pool.join(PATIENCE)
         stuck.go.set()

@@ -151,7 +151,7 @@ def test_what_is_called_while_arguments_are_packed_may_cancel_what_runs(new_pool
     while not gate.begun():
         pool.submit(abs, 1).result(30)
     asking = threading.Thread(
-        target=lambda: said.append(pool.submit(abs, Cancels(lambda: pool.cancel(held.id))).result(20)), daemon=True
+        target=lambda: said.append(pool.submit(abs, Cancels(lambda: pool.cancel(held))).result(20)), daemon=True
     )
     asking.start()
     asking.join(20)

@@ -329,7 +329,7 @@ def test_nothing_begins_after_its_end_was_told(kind: str, new_pool: NewPool, end
         told: dict[int, float] = {}
         if end == "cancel":
             for number, future in enumerate(futures):
-                pool.cancel(future.id)
+                pool.cancel(future)
                 told[number] = time.monotonic()
         else:
             pool.rescue() if end == "rescue" else group.cancel()

@@ -142,7 +142,7 @@ class Storm:
 
     def _cancel(self, dice):
         if (future := self._some(dice)) is not None:
-            ways = [future.cancel, lambda: self.pool.cancel(future.id), lambda: self.pool.cancel(future.id, kill=True)]
+            ways = [future.cancel, lambda: self.pool.cancel(future), lambda: self.pool.cancel(future, kill=True)]
             dice.choices(ways, (4, 3, 1))[0]()
 
     def _look(self, dice):

@@ -181,7 +181,7 @@ class Reports:
 
     def _send_exception(self, seq: int, error: BaseException) -> None:
         # After the report: an exception whose own loading ends this process must not take its task's record along.
-        parts, fds = exception_parts(error)
+        parts, fds = exception_parts(error, bare=self._setup.kept)
         send_packed(self._channel, EXCEPTION, [struct.pack("<Q", seq)], parts, fds)
 
 
@@ -196,10 +196,11 @@ def parts_to_add(ended: Columns) -> Iterator[Columns]:
     return itertools.starmap(ended.part, itertools.pairwise([0, *heavy, len(ended.seqs)])) if heavy else iter((ended,))
 
 
-def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], list[int]]:
-    """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there."""
+def exception_parts(error: BaseException, *, bare: bool = False) -> tuple[list[bytes | memoryview], list[int]]:
+    """(parts, descriptors) of a frame that brings an exception to the parent; none where it cannot be brought there.
+    bare: also without its constructor."""
     error.__traceback__ = None
-    for form in (lambda: error, lambda: _Bare(error)):
+    for form in (lambda: error, lambda: _Bare(error))[: 1 + bare]:
         packed, broken = catch(lambda form=form: pack(form(), PARENT))
         if broken is None and packed.size < _EXCEPTION_LIMIT:
             loaded, broken = catch(unpack, packed.head, packed.buffers)
@@ -210,11 +211,10 @@ def exception_parts(error: BaseException) -> tuple[list[bytes | memoryview], lis
 
 class _Bare:
     """In the place of an exception that cannot be loaded, for the most part since its constructor takes other arguments
-    than it hands on to Exception: made without that constructor, of what can be packed."""
+    than it hands on to Exception: made without that constructor. All that it holds must be packed as ever."""
 
     def __init__(self, error: BaseException) -> None:
-        kept = {name: value for name, value in vars(error).items() if catch(pack, value, PARENT)[1] is None}
-        self._made = type(error), error.args, kept
+        self._made = type(error), error.args, dict(vars(error))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return made_again, self._made
