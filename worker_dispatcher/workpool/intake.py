@@ -66,7 +66,7 @@ class Intake:
 
     def has_taken(self, future: TaskFuture) -> bool:
         """It was let in."""
-        return future.phase == ENDED or self._scheduler.live.get(future.id) is future
+        return future.phase == ENDED or self._scheduler.live.get(future.known_as) is future
 
     def submit_all(self, futures: Sequence[TaskFuture]) -> None:
         """Take tasks in, all or none, and look for workers once."""
