@@ -80,6 +80,7 @@ class Backlog:
         self._alone: deque[Batch] = deque()
         self._delayed, self._deadlines = _Alarms(), _Alarms()
         self._parked: dict[TaskGroup, deque[TaskFuture]] = {}
+        self._looked = 0.0  # when the pool was about to be fed last (monotonic)
         self._limited: dict[Limiter, list[tuple[int, int, TaskFuture]]] = {}  # heaps: the most urgent first, in order
 
     def add(self, future: TaskFuture) -> None:
@@ -95,6 +96,7 @@ class Backlog:
         self._deadlines.add(future.stop_at, future)
 
     def release(self) -> None:
+        self._looked = now()
         if not (self._inbox or self.gone or self._delayed or self._deadlines):
             return
         for _ in range(len(self._inbox)):
@@ -125,8 +127,8 @@ class Backlog:
             return 0.0
         if not (self._delayed or self._deadlines or self._limited):
             return math.inf
-        at = now()  # what a limiter lets start by now waits for a worker
-        limits = [limiter.due for limiter in self._limited if limiter.due > at]
+        # What a limiter let start before the pool was fed waits for a worker; what it has let since nobody has seen.
+        limits = [due for limiter in self._limited if (due := limiter.due) > self._looked]
         return min(self._delayed.first, self._deadlines.first, *limits)
 
     def _delay(self, future: TaskFuture) -> None:
@@ -172,19 +174,14 @@ class Backlog:
     # What a pool takes
 
     def waiting(self) -> int:
-        count = sum(map(len, self._lanes.values())) if len(self._lanes) > 1 else len(self._plain)
-        return count + sum(1 for _ in self._let()) if self._limited else count
+        """From any thread: it changes nothing."""
+        count = sum(map(len, list(self._lanes.values()))) if len(self._lanes) > 1 else len(self._plain)
+        return count + len(self._let()) if self._limited else count
 
-    def _let(self) -> Iterator[Limiter]:
+    def _let(self) -> list[Limiter]:
         """The limiters that let a task start now."""
         at = now()
-        for limiter, heap in list(self._limited.items()):
-            while heap and heap[0][2].phase == ENDED:
-                self._drop(heapq.heappop(heap)[2])
-            if not heap:
-                del self._limited[limiter]
-            elif limiter.due <= at:
-                yield limiter
+        return [limiter for limiter, heap in list(self._limited.items()) if heap and limiter.due <= at]
 
     def _drop(self, future: TaskFuture) -> None:
         """One that was next has ended."""
@@ -232,16 +229,30 @@ class Backlog:
     def take(self, count: int) -> Batch | None:
         if self.paused:
             return None
-        for limiter in self._let() if self._limited else ():
-            heap = self._limited[limiter]
-            if limiter.take() == 0.0:
-                future = heapq.heappop(heap)[2]
-                if self._has_room(future) and future.begin():
-                    return self._batch(future, deque(), 1)
+        if self._limited and (future := self._take_limited()) is not None:
+            return self._batch(future, deque(), 1)
         while (lane := self._head()) is not None:
             future = lane.popleft()
             if self._has_room(future) and future.begin():
                 return self._batch(future, lane, count)
+        return None
+
+    def _take_limited(self) -> TaskFuture | None:
+        """A task whose limiter, and whose group, let it start now."""
+        for limiter, heap in list(self._limited.items()):
+            while heap and limiter.due <= now():
+                future = heap[0][2]
+                if future.phase == ENDED:
+                    heapq.heappop(heap)
+                    self._drop(future)
+                elif not self._has_room(future):  # before it costs the limiter anything; it is parked
+                    heapq.heappop(heap)
+                elif limiter.take() > 0.0:  # another pool came first
+                    break
+                elif heapq.heappop(heap)[2].begin():
+                    return future
+            if not heap:
+                del self._limited[limiter]
         return None
 
     def _has_room(self, future: TaskFuture) -> bool:
