@@ -3,146 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
 import pytest
+from overflowing import (  # noqa: F401
+    Full,
+    Staged,
+    _no_tracker,
+    about,
+    die,
+    fail_the_first_time,
+    note_and_die_once,
+    processes,
+    raise_broken,
+    raise_stubborn,
+    square,
+    square_later,
+    until,
+)
 
 from worker_dispatcher import (
-    ConfigError,
-    DeadlineExceeded,
     DuplicateTask,
-    Limiter,
-    PoolFull,
-    TaskHooks,
-    TaskTimeout,
     WorkerDied,
     WorkerPool,
     current_task,
 )
-from worker_dispatcher.workpool.future import TaskFuture
-
-
-class Staged(Executor):
-    """Does what a test tells it, when it tells it. refuses: what `submit` raises."""
-
-    def __init__(self, refuses: BaseException | None = None) -> None:
-        self.refuses, self.tasks = refuses, list[tuple[Future[Any], Callable[[], Any]]]()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        if self.refuses is not None:
-            raise self.refuses
-        future: Future[Any] = Future()
-        self.tasks.append((future, lambda: fn(*args, **kwargs)))
-        return future
-
-    def begin(self, at: int = 0) -> None:
-        assert self.tasks[at][0].set_running_or_notify_cancel()
-
-    def end(self, at: int = 0) -> None:
-        self.tasks[at][0].set_result(self.tasks[at][1]())
-
-    def run(self, at: int = 0) -> None:
-        self.begin(at)
-        self.end(at)
-
-
-class Full:
-    """A pool of one worker and a capacity of one, which is taken until `let_go`: what is submitted now goes away."""
-
-    def __init__(self, overflow: Executor, **more: Any) -> None:
-        self.gate, self.told = threading.Event(), list[tuple[Any, BaseException]]()
-        self.pool = WorkerPool(
-            1, capacity=1, overflow=overflow, on_overflow_failed=lambda *what: self.told.append(what), **more
-        )
-        self.first = self.pool.submit(self.gate.wait)
-
-    def let_go(self) -> None:
-        self.gate.set()
-
-    def __enter__(self) -> Full:
-        return self
-
-    def __exit__(self, error: object, *_: object) -> None:
-        self.let_go()
-        self.pool.shutdown(kill=error is not None)
-
-
-def until(true: Callable[[], object]) -> None:
-    by = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < by
-        time.sleep(0.002)
-
-
-def square(value: int) -> int:
-    return value * value
-
-
-async def square_later(value: int) -> int:
-    await asyncio.sleep(0)
-    return value * value
-
-
-def about() -> tuple[Any, ...]:
-    task = current_task()
-    assert task is not None
-    return task.id, task.name, task.attempt, dict(task.options), os.getpid()
-
-
-def fail_the_first_time(path: str) -> str:
-    with open(path, "a") as file:
-        file.write("x")
-    if len(Path(path).read_text()) == 1:
-        raise KeyError("the first time")
-    return "ok"
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def raise_broken() -> None:
-    raise BrokenProcessPool("mine")
-
-
-class Stubborn(Exception):
-    def __reduce__(self) -> Any:
-        raise TypeError("never")
-
-
-def raise_stubborn() -> None:
-    raise Stubborn("it has a text")
-
-
-def note_and_die_once(path: str, number: int) -> int:
-    with open(path, "a") as file:
-        file.write(f"{number}\n")
-    if number == 5 and not os.path.exists(path + ".died"):
-        Path(path + ".died").touch()
-        die()
-    return number
-
-
-def processes() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-
-
-@pytest.fixture(autouse=True)
-def _no_tracker() -> Iterator[None]:
-    yield
-    if resource_tracker._resource_tracker._pid is not None:  # type: ignore[attr-defined]
-        gc.collect()  # what it has to unlink
-        resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it would be left behind
 
 
 def test_a_pool_fills_its_own_workers_first_and_sends_away_what_it_has_no_room_for() -> None:
@@ -331,190 +223,3 @@ def test_retries_count_there_and_here_together(begun: bool, tmp_path: Path) -> N
         else:
             result = future.outcome(30)
             assert (result.state, result.attempts, result.where) == ("failed", 1, "overflow")
-
-
-def test_past_its_deadline_a_task_has_ended_whatever_the_executor_does() -> None:
-    executor, expired = Staged(), list[Any]()
-    with Full(executor, hooks=TaskHooks(on_expired=expired.append)) as full:
-        running = full.pool.schedule(square, (1,), deadline=0.2)
-        waiting = full.pool.schedule(square, (1,), deadline=0.2)
-        executor.begin(0)
-        for future in (running, waiting):
-            with pytest.raises(DeadlineExceeded):
-                future.result(30)
-        assert executor.tasks[1][0].cancelled()
-        executor.end(0)
-        assert running.outcome().state == "expired"
-    assert full.pool.stats().expired == 2
-    assert len(expired) == 2
-    assert not full.told
-
-
-def test_one_that_runs_there_longer_than_its_timeout_is_told_so_and_its_time_begins_as_it_does() -> None:
-    executor = Staged()
-    with Full(executor) as full:
-        future = full.pool.schedule(square, (1,), timeout=0.4)
-        time.sleep(0.7)
-        assert not future.done()
-        began = time.monotonic()
-        executor.begin()
-        with pytest.raises(TaskTimeout):
-            future.result(30)
-        assert time.monotonic() - began >= 0.4
-        assert future.outcome().where == "overflow"
-        executor.end()
-    assert full.pool.stats().timeout == 1
-
-
-def test_after_a_timeout_there_no_attempt_begins_before_that_one_has_returned() -> None:
-    executor, runs = Staged(), list[int]()
-    with Full(executor) as full:
-        future = full.pool.schedule(runs.append, (1,), timeout=0.1, retries=1, retry_on=TaskTimeout)
-        executor.begin()
-        full.let_go()
-        until(lambda: full.pool.stats().delayed == 1)
-        time.sleep(0.2)
-        assert runs == []
-        assert full.pool.stats().abandoned == 1
-        executor.end()
-        result = future.outcome(30)
-        assert (result.state, result.attempts, result.where, runs) == ("succeeded", 2, "local", [1, 1])
-
-
-def test_a_timeout_in_another_pool_of_processes_ends_the_work_there() -> None:
-    with WorkerPool(1, kind="process") as other, Full(other) as full:
-        assert full.pool.submit(square, 2).result(30) == 4
-        future = full.pool.schedule(time.sleep, (600,), timeout=0.2)
-        with pytest.raises(TaskTimeout):
-            future.result(30)
-        assert other.submit(square, 3).result(30) == 9
-
-
-def test_what_has_not_begun_there_is_cancelled_by_its_future_or_its_id() -> None:
-    executor = Staged()
-    with Full(executor) as full:
-        future = full.pool.schedule(square, (1,), id="a")
-        assert future.cancel()
-        assert future.cancelled()
-        assert executor.tasks[0][0].cancelled()
-        full.pool.schedule(square, (1,), id="a")  # the id is free
-        assert full.pool.cancel("a")
-        assert "a" not in full.pool
-        assert executor.tasks[1][0].cancelled()
-        running = full.pool.schedule(square, (1,), id="b")
-        executor.begin(2)
-        assert not running.cancel()
-        assert full.pool.cancel("b")
-        assert running.cancelled()
-        assert running.outcome().state == "cancelled"
-        executor.end(2)
-        assert full.pool.stats().cancelled == 3
-        assert len(full.pool) == 1
-    assert not full.told
-
-
-def test_rescue_takes_what_is_away_and_has_not_begun_and_with_running_all() -> None:
-    executor = Staged()
-    with Full(executor) as full:
-        for n in range(2):
-            full.pool.schedule(square, (n,), id=f"n{n}")
-        executor.begin(0)
-        assert [task.id for task in full.pool.rescue()] == ["n1"]
-        assert {task.id for task in full.pool.rescue(running=True)} == {"n0", None}  # the first has no id of its own
-        executor.end(0)
-        assert full.pool.stats().rescued == 3
-        assert len(full.pool) == 0
-
-
-def test_what_waits_for_a_time_a_limiter_or_a_group_stays_here() -> None:
-    executor, limiter = Staged(), Limiter(1000)
-    with Full(executor, on_full="raise") as full, full.pool.group(max_workers=1) as group:
-        with pytest.raises(PoolFull):
-            full.pool.schedule(square, (1,), delay=0.01)
-        with pytest.raises(PoolFull):
-            full.pool.schedule(square, (1,), limiter=limiter)
-        with pytest.raises(PoolFull):
-            group.submit(square, 1)
-        with full.pool.pause(0.01), pytest.raises(PoolFull):
-            full.pool.submit(square, 1)
-        assert not executor.tasks
-        assert full.pool.stats().rejected == 4
-        with full.pool.group(name="free") as free:
-            free.submit(square, 1)
-            executor.run(0)
-        full.let_go()
-
-
-def test_a_shutdown_waits_for_what_is_away() -> None:
-    executor = Staged()
-    full = Full(executor)
-    future = full.pool.submit(square, 7)
-    executor.begin()
-    full.let_go()
-    threading.Timer(0.2, executor.end).start()
-    full.pool.shutdown()
-    assert future.done()
-    assert future.result() == 49
-
-
-def test_a_shutdown_that_cancels_or_kills_takes_back_what_is_away() -> None:
-    executor = Staged()
-    full = Full(executor)
-    waiting = full.pool.submit(square, 1)
-    full.let_go()
-    full.pool.shutdown(cancel_futures=True)
-    assert waiting.cancelled()
-    assert executor.tasks[0][0].cancelled()
-    executor = Staged()
-    full = Full(executor)
-    running = full.pool.submit(square, 1)
-    executor.begin()
-    full.let_go()
-    full.pool.shutdown(kill=True)
-    assert running.cancelled()
-    executor.end()
-    stats = full.pool.stats()
-    assert stats.submitted == stats.succeeded + stats.cancelled
-
-
-def test_a_pool_that_takes_the_overflow_of_another_is_used_beside_that() -> None:
-    gate = threading.Event()
-    one = WorkerPool(1, capacity=1)
-    with WorkerPool(1, capacity=1, overflow=one) as other, one:
-        futures = [other.submit(gate.wait), one.submit(gate.wait)]
-        threading.Timer(0.1, gate.set).start()
-        futures += [other.submit(square, n) for n in range(50)]
-        assert [future.result(30) for future in futures] == [True, True, *(n * n for n in range(50))]
-
-
-def test_an_overflow_needs_a_capacity_and_its_end_an_overflow() -> None:
-    with pytest.raises(ConfigError, match="capacity"):
-        WorkerPool(1, overflow=Staged())
-    with pytest.raises(ConfigError, match=r"concurrent\.futures\.Executor"):
-        WorkerPool(1, capacity=1, overflow=3)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"on_overflow_failed.*without an overflow"):
-        WorkerPool(1, on_overflow_failed=print)
-    with pytest.raises(ConfigError, match=r"on_overflow_failed.*function"):
-        WorkerPool(1, capacity=1, overflow=Staged(), on_overflow_failed=3)  # type: ignore[arg-type]
-
-
-def test_futures_that_are_cancelled_while_the_executor_fails_end_once_and_the_sums_are_right() -> None:
-    """Seeded by the clock of the threads alone: whatever comes first, each ends once."""
-    executor, ran = Staged(), list[int]()
-    with Full(executor) as full:
-        futures: list[TaskFuture] = [full.pool.submit(ran.append, n) for n in range(300)]
-
-        def fail_all() -> None:
-            for inner, _ in executor.tasks:
-                inner.cancel()
-
-        helper = threading.Thread(target=fail_all)
-        helper.start()
-        cancelled = [future.cancel() for future in futures]
-        helper.join()
-        full.let_go()
-        assert full.pool.join(30)
-        stats = full.pool.stats()
-        assert stats.cancelled == sum(cancelled)
-        assert stats.succeeded == 301 - sum(cancelled)
-        assert sorted(ran) == [n for n, gone in enumerate(cancelled) if not gone]
