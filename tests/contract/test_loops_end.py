@@ -205,7 +205,7 @@ def in_a_start_in_its_body(run, notes):
     [in_the_loop, in_its_body, in_the_body_of_another, in_a_wait, in_a_start_in_its_body],
     ids=lambda f: f.__name__,
 )
-def test_ctrl_c_in_a_loop_stops_the_run_and_leaves_the_loop(shape, place, make_config, notes):
+def test_ctrl_c_in_a_loop_stops_the_run_and_leaves_the_loop(shape, place, make_config, notes, wait_until):
     def first_ends(id):
         if id > 1:
             yield notes.has("the end")
@@ -213,6 +213,7 @@ def test_ctrl_c_in_a_loop_stops_the_run_and_leaves_the_loop(shape, place, make_c
 
     def press():
         notes.wait("one has ended")
+        wait_until(lambda: signal.getsignal(signal.SIGINT) is not signal.default_int_handler)  # in_a_wait: it waits
         os.kill(os.getpid(), signal.SIGINT)
 
     run = wd.launch(make_config(shape, first_ends, 9, {"number": 2}))

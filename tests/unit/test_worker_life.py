@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 
 from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
+from worker_dispatcher.clock import now
+from worker_dispatcher.osproc.shared_status import IN_INIT
 from worker_dispatcher.osproc.starter import Process
 from worker_dispatcher.pools.base import Batch, Setup
 from worker_dispatcher.pools.parent.functions import KEPT, Function, Functions, Known
 from worker_dispatcher.pools.parent.life import Life, State, Why
+from worker_dispatcher.pools.parent.limits import Limits
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
 SETUP = Setup(Call(abs, CallStyle(positional=True)), max_tasks=2)
@@ -112,6 +116,33 @@ def test_a_worker_that_drains_takes_nothing_and_leaves_when_it_holds_nothing(han
 def test_one_that_is_drained_before_it_is_ready_is_ended(handle: WorkerHandle) -> None:
     handle.drain(Why.RELEASED)
     assert (handle.life.state, handle.life.why, handle.life.killed) == (State.DYING, Why.RELEASED, True)
+
+
+class Watched:
+    """Of a supervisor, what is looked at."""
+
+    def __init__(self, *handles: WorkerHandle) -> None:
+        self.handles, self.events, self.given_up = list(handles), [], list[Why]()  # type: ignore[var-annotated]
+
+    def give_up(self, handle: WorkerHandle, why: Why) -> None:
+        self.given_up.append(why)
+
+
+@pytest.mark.parametrize("what", ["a task", "a task that is loaded", "worker.init"])
+def test_one_over_its_memory_is_ended_once_it_works_and_not_while_it_waits_for_its_first_task(
+    handle: WorkerHandle, what: str
+) -> None:
+    limits, watched = Limits(SETUP._replace(memory_limit=1)), Watched(handle)
+    handle.process.pid = os.getpid()
+    limits.look(watched)  # type: ignore[arg-type]
+    handle.life.move(State.READY)
+    limits.look(watched)  # type: ignore[arg-type]
+    assert watched.given_up == []
+    handle.slate.started[0] = now()
+    handle.slate.running[0] = {"a task": 1, "a task that is loaded": -1, "worker.init": IN_INIT}[what]
+    limits.look(watched)  # type: ignore[arg-type]
+    assert watched.given_up == [Why.MEMORY]
+    assert handle.stillborn == (what == "worker.init")
 
 
 def test_a_worker_is_told_a_call_once_and_forgets_what_was_used_longest_ago() -> None:

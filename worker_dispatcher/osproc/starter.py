@@ -21,6 +21,7 @@ from worker_dispatcher.osproc.system import close_all, exiting, given, make_read
 
 # The frame kinds of server.py, which the parent never imports.
 _START, _STARTED, _REFUSED, _EXITED, _OPENED = range(2, 7)
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 class Process:
@@ -66,6 +67,11 @@ class Process:
     def ending(self) -> bool:
         """True once its end has begun: it runs no code any more."""
         return self.ended or (self.pid is not None and exiting(self.pid))
+
+    @property
+    def sent_off(self) -> bool:
+        """It has ended of a signal that somebody sends: none of those by which the system ends what goes wrong."""
+        return self.status is not None and os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) in _SENT
 
     @property
     def cause(self) -> str:

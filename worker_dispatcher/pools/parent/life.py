@@ -6,6 +6,7 @@ STARTING ──▶ READY ──▶ DRAINING ──▶ DYING ──▶ REAPED
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from worker_dispatcher.clock import now
@@ -48,8 +49,8 @@ _MOVES: dict[State, frozenset[State]] = {
 class Life:
     """Where one worker is in its life. Owned by the pool's driving thread.
 
-    why: the first reason that was given for its end, or None. was_ready: it has been READY. killed: it was made to end.
-    open: it may be given tasks.
+    why: the first reason that was given for its end, or None. was_ready: it has been READY, since ready_at (monotonic).
+    killed: it was made to end. open: it may be given tasks.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class Life:
         self.why: Why | None = None
         self.was_ready = self.killed = False
         self.open = True
+        self.ready_at = math.inf
         self._story: list[tuple[float, str]] = [(now(), State.STARTING.value)]
 
     def because(self, why: Why | None) -> None:
@@ -72,8 +74,10 @@ class Life:
         self.because(why)
         self.state = to
         self.open = to is State.READY
-        self.was_ready = self.was_ready or self.open
-        self._story.append((now(), to.value))
+        at = now()
+        if self.open:
+            self.was_ready, self.ready_at = True, at
+        self._story.append((at, to.value))
 
     def end(self, why: Why | None = None, *, killed: bool = False) -> None:
         """It dies, if it does not already; by our hand, or by itself."""

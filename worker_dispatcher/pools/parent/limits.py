@@ -61,8 +61,9 @@ class Limits:
         self._silent = silent
 
     def _look_at_memory(self, supervisor: Supervisor, limit: int) -> None:
-        # One that has not begun to work is none of a user's: what a limit below that makes of it is a task's fate.
-        for handle in [one for one in supervisor.handles if one.ready or one.in_init]:
+        # One that has not begun to work is none of a user's: a limit below what that takes is the fate of tasks, each
+        # of which is told of it, and not of a run or a pool.
+        for handle in [one for one in supervisor.handles if one.done or one.slate.begun() or one.in_init]:
             used = self._resident(handle)
             if used > limit and not handle.process.ended:  # else its number may be another's by now
                 handle.over = f"used {size_text(used)} of memory, over the worker.memory_limit of {size_text(limit)}"

@@ -19,6 +19,7 @@ from worker_dispatcher.osproc.shared_status import LEFT
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
 from worker_dispatcher.osproc.system import close_all, no_worker, readable
 from worker_dispatcher.pools.base import Complaints, Event, Name, PoolFailed, Setup
+from worker_dispatcher.pools.parent.births import Births
 from worker_dispatcher.pools.parent.life import State, Why
 from worker_dispatcher.pools.parent.verdict import settle_after_exit
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
@@ -29,11 +30,8 @@ EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
 _TO_READ, _TO_WRITE = int(select.POLLIN), int(select.POLLIN | select.POLLOUT)
 _SPARE = 10  # descriptors: what a worker takes, and what a report may bring with it
-_TRY_AGAIN = 1.0  # seconds from one worker that the system refuses to the next one that is asked for
 _REAPED_WITHIN = 1.0  # seconds from the end of a worker to the word of it; a fork server that is stopped says none
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
-_STILLBORN_MOST = 3  # workers in a row that may die before they are ready
-_STILLBORN_MOST_KEPT = 20  # in a pool that is kept: somebody may be killing workers, and will let off
 
 
 class Supervisor:
@@ -73,10 +71,8 @@ class Supervisor:
         self._newcomers: deque[tuple[float, WorkerHandle]] = deque()
         self._departed: deque[tuple[float, WorkerHandle]] = deque()
         self._number = 1
-        self._stillborn = 0
-        self._stillborn_most = _STILLBORN_MOST_KEPT if setup.kept else _STILLBORN_MOST
+        self._births = Births(kept=setup.kept)
         self._resized = False
-        self._try_at = 0.0  # no worker is asked for before (monotonic): the system has refused one
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
@@ -108,7 +104,7 @@ class Supervisor:
     @property
     def could_grow(self) -> bool:
         """A worker that is missing could be started now."""
-        return len(self._wanted()) < len(self.slots) and now() >= self._try_at
+        return len(self._wanted()) < len(self.slots) and now() >= self._births.try_at
 
     def resize(self, slots: list[int]) -> None:
         """From now on, have processes of these sizes. Those that are too many drain, the least busy first."""
@@ -162,7 +158,7 @@ class Supervisor:
     def _cannot_start(self, why: str) -> None:
         """The system gives no more workers: go on with those there are, if there are any, and try again later."""
         if self.handles or self.dying:
-            self._try_at = now() + _TRY_AGAIN
+            self._births.refused(now())
         else:
             self.events.append(PoolFailed(no_worker(why)))
 
@@ -234,8 +230,8 @@ class Supervisor:
     def due(self) -> float:
         """When `look_for_silence` has something to look at (monotonic), or infinite."""
         due = self._starter.due
-        if self._try_at > now():
-            due = min(due, self._try_at)
+        if self._births.try_at > now():
+            due = min(due, self._births.try_at)
         for queue in (self._newcomers, self._departed):
             if queue:
                 due = min(due, queue[0][0])
@@ -264,15 +260,16 @@ class Supervisor:
     def _starter_gone(self) -> None:
         """The fork server has died, and every worker with it: start over with a new one."""
         self.poll.unregister(self._starter.fileno())
-        if not any(handle.ready for handle in self.handles + self.dying):
-            self._count_stillborn("the fork server has ended")
+        hopeless = not any(handle.ready for handle in self.handles + self.dying) and self._stillborn(
+            "the fork server has ended"
+        )
         for handle in self.handles + self.dying:
             handle.kill(Why.ORPHANED)
             if handle.process.sentinel is not None:
                 readable(handle.process.sentinel, EXIT_GRACE)
             self.finish(handle)
         assert isinstance(self._starter, ServerStarter)
-        if self._stillborn >= self._stillborn_most:
+        if hopeless:
             self._starter.give_up()  # the run ends, and leaves none behind
             return
         self._starter.reconnect()
@@ -305,9 +302,13 @@ class Supervisor:
             if handle.life.why in (Why.RELEASED, Why.SPENT):
                 self._judge_exit(handle)
             elif handle.stillborn and not (handle.verdicts or handle.life.why is Why.TOLD or self.closed):
-                self._count_stillborn(f"the last one {handle.cause}", during=" in worker.init" * handle.in_init)
-            elif handle.ready:
-                self._stillborn = 0
+                self._stillborn(
+                    f"the last one {handle.cause}",
+                    during=" in worker.init" * handle.in_init,
+                    sent_off=handle.process.sent_off and not handle.life.killed,
+                )
+            if handle.ready and not handle.stillborn:
+                self._births.went_well()
             self.finish(handle)
 
     def _judge_exit(self, handle: WorkerHandle) -> None:
@@ -320,10 +321,23 @@ class Supervisor:
             ended = f"worker.exit ended its process, which {handle.process.cause}"
             self.complaints.add(self._setup.exit_late if handle.life.killed else ended)
 
-    def _count_stillborn(self, why: str, during: str = "") -> None:
-        self._stillborn += 1
-        if self._stillborn >= self._stillborn_most:
-            self.events.append(PoolFailed(RunError(f"worker processes end{during} before they begin a task: {why}")))
+    def _stillborn(self, why: str, during: str = "", *, sent_off: bool = False) -> bool:
+        """One has ended before it could work: True if none will, and the run ends."""
+        # In a run a kill in worker.init is taken for init's own; a pool that is kept may meet somebody who kills there.
+        sent_off = sent_off and (self._setup.kept or not during)
+        able_since = max((handle.life.ready_at for handle in self.handles if self._is_able(handle)), default=-math.inf)
+        hopeless = self._births.stillborn(now(), able_since, sent_off=sent_off)
+        text = f"worker processes end{during} before they begin a task"
+        if hopeless:
+            self.events.append(PoolFailed(RunError(f"{text}: {why}")))
+        elif self._births.often and able_since > -math.inf:
+            self.complaints.add(f"{text}, so there were fewer: {why}")
+        return hopeless
+
+    def _is_able(self, handle: WorkerHandle) -> bool:
+        """It works, or would at once: what it runs before its first task is behind it."""
+        begun = handle.done or handle.slate.begun() or self._setup.hooks is None
+        return handle.ready and not handle.in_init and bool(begun)
 
     def finish(self, handle: WorkerHandle) -> None:
         """Settle what it held, and forget it: its process has ended, or will be heard of no more."""

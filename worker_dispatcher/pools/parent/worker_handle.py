@@ -35,8 +35,8 @@ class WorkerHandle:
 
     Owned by the pool's driving thread. fd: of its channel. number: of its first slot, for the records.
     pid: what it has said itself, which may be before the starter does.
-    held: the tasks that it has; given: the seq of the last of all that it was given; alone: it runs one that must have
-    no company; due: when its last task may start, or has started if that is past.
+    held: the tasks that it has; done: how many have come back; given: the seq of the last of all that it was given;
+    alone: it runs one that must have no company; due: when its last task may start, or has started if that is past.
     closing_at: when it will be killed, or infinite. verdicts: seq -> how the tasks end for which it is killed.
     early: tasks whose end was told while they run, id by seq: it is killed when the others have ended.
     over: what is told of it where it is killed for its memory; else empty. complaints: what cost no task.
@@ -64,7 +64,7 @@ class WorkerHandle:
         self.early: dict[int, int] = {}
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._known = Known()
-        self._done = 0
+        self.done = 0
         self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
         self._paused = self._leaving = self._wholly = False
         self.settles_at = math.inf
@@ -113,7 +113,7 @@ class WorkerHandle:
         seq, self.given = self.given + 1, self.given + len(batch.items)
         self.held.add(seq, batch)
         self.alone = batch.alone  # a suspect: its harm may show when it has ended, and no other is to meet it
-        self._most = self._done + len(self.held) if batch.alone else self._most
+        self._most = self.done + len(self.held) if batch.alone else self._most
         self.due = 0.0 if batch.dues is None else batch.dues[-1]
         try:
             head = frames.head_of(seq, batch, function.number)
@@ -133,7 +133,7 @@ class WorkerHandle:
     @property
     def room(self) -> int:
         """How many tasks it may yet be given, beside those it holds."""
-        return self._most - self._done - len(self.held)
+        return self._most - self.done - len(self.held)
 
     @property
     def numbers(self) -> range:
@@ -159,12 +159,12 @@ class WorkerHandle:
     @property
     def spent(self) -> bool:
         """It has run all the tasks it may, and can go."""
-        return self._done >= self._most and self.life.state is State.READY and not len(self.held)
+        return self.done >= self._most and self.life.state is State.READY and not len(self.held)
 
     def restless(self, at: float) -> bool:
         """There is something to do about it at a moment (monotonic), or it is on its way out."""
         moment = at >= self.settles_at or at >= self.tells_at or at >= self.closing_at
-        return moment or self._done >= self._most or self.life.state is State.DRAINING or bool(self.early)
+        return moment or self.done >= self._most or self.life.state is State.DRAINING or bool(self.early)
 
     @property
     def revoking(self) -> bool:
@@ -292,7 +292,7 @@ class WorkerHandle:
     def _understand(self, frame: Frame) -> list[Event]:
         self.heard_at = self.said_at = now()
         if frame.kind == frames.ENDED:
-            self._done += 1
+            self.done += 1
             end = one_ended(frame, self.held, self.number)
             self._lift()
             return end
@@ -353,7 +353,7 @@ class WorkerHandle:
 
     def _report(self, frame: Frame) -> list[Event]:
         report = Report.of(frame, self.number)
-        self._done += len(report.results)
+        self.done += len(report.results)
         events, failed = report.settle(self.held)
         if failed:
             self._failed.update(failed)
@@ -373,8 +373,7 @@ class WorkerHandle:
     @property
     def stillborn(self) -> bool:
         """It has ended, through no task's fault, before it could begin one."""
-        too_large = self.life.why is Why.MEMORY and not self._done and not self.slate.begun()
-        return not self.ready or self.in_init or too_large
+        return not self.ready or self.in_init
 
     @property
     def cause(self) -> str:
