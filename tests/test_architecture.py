@@ -47,7 +47,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["pools"], 3),
     **dict.fromkeys(["core"], 4),
     **dict.fromkeys(["dispatch", "workpool"], 5),
-    **dict.fromkeys(["last_run", "max_rate", "reporting", "cli", "worker_dispatcher"], 6),
+    **dict.fromkeys(["engine", "last_run", "max_rate", "reporting", "cli", "worker_dispatcher"], 6),
     **dict.fromkeys(["__init__", "__main__"], 7),
 }
 # (importing room, imported room) on the same floor, each with its reason.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
@@ -228,6 +228,16 @@ def current_task() -> CurrentTask | None:
     in its context."""
     found = _current.get(None)
     return None if found is None else CurrentTask(*found)
+
+
+def run_as(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], who: tuple[Any, str, int]
+) -> Any:
+    """Within a task that runs others: call one of these. who: its id, its name and which attempt it is."""
+    found = _current.get(None)
+    if found is not None:
+        _current.set((function, found[1], found[2], Item(tuple(args), kwargs, *who, None, math.inf)))
+    return function(*args, **kwargs)
 
 
 def pool_here() -> int:

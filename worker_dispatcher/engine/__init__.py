@@ -1,0 +1,44 @@
+"""Jobs that depend on each other: Engine, its jobs and their conditions; floor 6.
+
+    submit, cancel ─────▶ Dispatcher ── events ──▶ Board: entries, watches, ready heaps, timer heap, free slots
+    ends of attempts ──▶     │      ◀─ commands ──     (no clock, no IO, no lock, no code of the user)
+    time (Keeper) ──────▶    │
+                             ├─▶ Workers: a WorkerPool for each place where jobs run
+                             └─▶ JobFuture, callbacks, who waits
+
+    engine.py      Engine, the public face             settings.py   EngineSetting; what is wrong with a job
+    job.py         Job, LocalJob, ThreadJob, ProcessJob              future.py   JobFuture; futures in arguments
+    jobs.py        Jobs: all of an engine, by status   conditions.py what a job may wait for
+    status.py      the one table of moves              board.py      which jobs there are, and which may begin
+    events.py      what the board is told, and says
+    watches.py     a condition as the board keeps it   cycles.py     whether jobs wait for each other in a circle
+    dispatcher.py  events in, commands carried out     waiting.py    who waits for jobs to end
+    workers.py     the pools                           relay.py      threads that go from one job to the next
+    keeper.py      the thread of time, and of conditions of the user's own
+    default.py     the engine of launchers             errors.py     what can go wrong       log.py   the log
+
+Threads: those of the pools; one keeper and one for callbacks, each once it is needed. Whoever feeds the board carries
+out what it says, unless another thread is at that: then that one does. So the end of a job begins the next ones in the
+thread that hears of it, and nothing waits for a turn.
+
+The room promises: nothing is asked again and again but conditions of the user's own; each job that has not ended
+runs, or waits for something that has a name; a slot is taken and given back in one place; a callback is called after
+the status has changed, and cannot change it.
+"""
+
+from __future__ import annotations
+
+from worker_dispatcher.engine.engine import Engine as Engine
+from worker_dispatcher.engine.errors import DependencyCycle as DependencyCycle
+from worker_dispatcher.engine.errors import ExecutorError as ExecutorError
+from worker_dispatcher.engine.errors import InvalidStateError as InvalidStateError
+from worker_dispatcher.engine.errors import JobNotFoundError as JobNotFoundError
+from worker_dispatcher.engine.errors import UpstreamFailed as UpstreamFailed
+from worker_dispatcher.engine.future import JobFuture as JobFuture
+from worker_dispatcher.engine.job import Job as Job
+from worker_dispatcher.engine.job import LocalJob as LocalJob
+from worker_dispatcher.engine.job import ProcessJob as ProcessJob
+from worker_dispatcher.engine.job import ThreadJob as ThreadJob
+from worker_dispatcher.engine.jobs import Jobs as Jobs
+from worker_dispatcher.engine.jobs import JobStore as JobStore
+from worker_dispatcher.engine.settings import EngineSetting as EngineSetting

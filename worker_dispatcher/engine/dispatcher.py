@@ -1,0 +1,273 @@
+"""The inside of an engine: it tells the board what happens, and carries out what the board says."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.clock import now, wall
+from worker_dispatcher.engine.board import Board
+from worker_dispatcher.engine.errors import UpstreamFailed
+from worker_dispatcher.engine.events import Answered, Ask, Command, Event, Fire, Moved, Raised, Returned, Ticked
+from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.keeper import Keeper
+from worker_dispatcher.engine.log import logger
+from worker_dispatcher.engine.status import CANCELLED, DONE, FAILED, FINAL, PENDING, RUNNING
+from worker_dispatcher.engine.waiting import Waiters
+from worker_dispatcher.engine.watches import OfAnswer
+from worker_dispatcher.engine.workers import MOST, Workers
+from worker_dispatcher.errors import DeadlineExceeded
+from worker_dispatcher.execute import catch
+from worker_dispatcher.signals import held
+from worker_dispatcher.workpool.callbacks import Callbacks
+from worker_dispatcher.workpool.settings import Settings
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.engine import Engine
+
+_INFO = 20  # as in the module logging
+
+
+class Dispatcher:
+    """Feeds the board, and carries out what it says. Thread-safe.
+
+    Shared, under mutex: board, jobs, _todo, left. Whoever feeds the board carries out what is to be done, unless
+    another thread is at that: then that one does. So the end of a job begins the next ones in the thread that hears
+    of it.
+    left: jobs that have not ended, endless ones aside; untold: ends of which not all callbacks have been called.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, setting = engine, engine.setting
+        limits = {"thread": setting.max_thread_jobs, "process": setting.max_process_jobs, "dask": setting.max_dask_jobs}
+        most = setting.max_jobs or float("inf")
+        slots = {name: limit or MOST.get(name) or float("inf") for name, limit in limits.items()}
+        self.board = Board({**slots, "job": most, "local": 1})
+        self._sizes = {name: int(min(slots[name], most)) for name in ("thread", "process")}
+        self._name = f"engine-{engine.id[:8]}"
+        self.jobs = engine.jobs
+        self.mutex = threading.RLock()
+        self.left = self.untold = 0
+        self.waiters = Waiters()
+        self._todo: deque[Command] = deque()
+        self._acting = threading.Lock()
+        self._workers = Workers(self._name, self._sizes, self.attempt_ended)
+        self._callbacks = Callbacks(self._name)
+        self._keeper = Keeper(self._name, self._tick)
+
+    def open(self) -> None:
+        """Begin what may."""
+        self._keeper.open()
+        if self.board.paused:
+            self.board.paused = False
+            self.feed()
+
+    def close(self, *, kill: bool) -> None:
+        """Begin nothing more, and end all threads. kill: end what runs, too, which else goes on."""
+        with self.mutex:
+            self.board.paused = True
+        self._keeper.close()
+        self._workers.close(kill=kill)
+        callbacks, self._callbacks = self._callbacks, Callbacks(self._name)
+        callbacks.close()
+
+    @property
+    def is_here(self) -> bool:
+        """The caller is what others wait for: a callback, or a condition of the user's own."""
+        return self._keeper.is_here or self._callbacks.is_here
+
+    # Events in
+
+    def feed(self, *events: Event) -> None:
+        """Tell the board what has happened, and carry out what it says."""
+        with held():
+            with self.mutex:
+                commands = self.board.feed(*events)
+                for command in commands:
+                    if type(command) is Moved:
+                        self._book(command)
+                self._todo.extend(commands)
+                due = self.board.next_due()
+            self._act()
+        self._keeper.wake(due)
+
+    def _book(self, move: Moved) -> None:
+        job: Job = move.entry.job
+        self.jobs.move(job, move.old, move.new)
+        if move.new in FINAL:
+            self.untold += 1
+            self.left -= not job.endless
+        elif move.new == PENDING and move.old != RUNNING:
+            job.note_submit()
+            self.left += not job.endless
+
+    def attempt_ended(self, job: Job, attempt: int, value: Any, error: BaseException | None) -> None:
+        """Called by the thread that hears of the end of an attempt."""
+        if job.entry.attempt != attempt or job.status != RUNNING:
+            return
+        if error is None:
+            self.feed(Returned(job.entry, attempt, value))
+        else:
+            self.feed(Raised(job.entry, attempt, error, _wait_after(job, error), now()))
+
+    # Commands out
+
+    def _act(self) -> None:
+        """Carry out commands, one after the other, in one thread at a time."""
+        while self._todo and self._acting.acquire(blocking=False):
+            try:
+                while self._todo:
+                    self._carry_out(self._todo.popleft())
+            finally:
+                self._acting.release()
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Moved):
+            self._follow(command)
+        elif isinstance(command, Ask):
+            self._keeper.do(partial(self._ask, command.watch))
+        else:
+            self._keeper.do(partial(self._fire, command))
+
+    def _follow(self, move: Moved) -> None:
+        """Do what the new status of a job means."""
+        job: Job = move.entry.job
+        if move.new == RUNNING:
+            if not job.endless:
+                self._run(job, move.entry.attempt)
+            return
+        if move.old == RUNNING and job.running is not None:
+            self._workers.stop(job)
+        if isinstance(move.what, BaseException) and move.new != DONE:
+            self._note_failure(job, move.what)
+        if move.new in FINAL:
+            self._settle(job, move)
+
+    def _run(self, job: Job, attempt: int) -> None:
+        """Begin an attempt."""
+        call, error = catch(job.call, self._result_of)
+        if error is None:
+            function, args, kwargs = call
+            _, error = catch(self._workers.begin, job, function, args, self._injected(function, kwargs))
+        if error is not None:
+            self.feed(Raised(job.entry, attempt, error, None, now()))
+
+    def _injected(self, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keyword arguments, with the engine for a function that wants it."""
+        key, code = self._engine.setting.kwargs_inject_key, getattr(function, "__code__", None)
+        if key and code is not None and key in code.co_varnames and key not in kwargs:
+            return {**kwargs, key: self._engine}
+        return kwargs
+
+    def _result_of(self, job_id: str) -> Any:
+        job = self.jobs.get_job_by_id(job_id)
+        return job.result() if job.status == DONE else None
+
+    def _note_failure(self, job: Job, error: BaseException) -> None:
+        job.note_error(error)
+        if self._engine.setting.print_traceback:
+            logger.error("%s failed", job, exc_info=error)
+        if job.error_callback is not None:
+            self._callbacks.call(partial(_call_user, job.error_callback), error)
+
+    def _settle(self, job: Job, move: Moved) -> None:
+        """Tell the end of a job."""
+        job.note_end()
+        error = None
+        if move.new == FAILED:
+            error = move.what
+            if not isinstance(error, BaseException):
+                error = self._failure_of(job, move.what)
+                self._note_failure(job, error)
+        elif move.new == CANCELLED and logger.isEnabledFor(_INFO):
+            logger.info("%s was cancelled%s", job, f": {move.what}" if move.what else "")
+        elif move.new == DONE and job.callback is not None:
+            self._callbacks.call(partial(_call_user, job.callback), move.what)
+        job.future.settle(move.what if move.new == DONE else None, error, cancelled=move.new == CANCELLED)
+        if job.has_callbacks:
+            self._callbacks.call(self._told, job)
+        else:
+            self._told(job)
+
+    def call_back(self, function: Callable[[Any], Any], argument: Any) -> None:
+        """Have a function of the user's called in the callback thread."""
+        self._callbacks.call(function, argument)
+
+    def _told(self, job: Job) -> None:
+        job.is_told = True
+        with self.mutex:
+            self.untold -= 1
+        self.waiters.announce()
+
+    def _failure_of(self, job: Job, why: Any) -> BaseException:
+        if why == "deadline":
+            return DeadlineExceeded(job.name, job.deadline or 0.0)
+        lost = (id for id in job.dep_job_ids if self._engine.status_of(id) in (FAILED, CANCELLED))
+        return UpstreamFailed(next(lost, ""), str(why))
+
+    # Time, and conditions of the user's own: in the engine's thread
+
+    def _tick(self) -> float:
+        self.feed(Ticked(now(), wall()))
+        with self.mutex:
+            return self.board.next_due()
+
+    def _ask(self, watch: OfAnswer) -> None:
+        answer, error = catch(lambda: bool(watch.condition.satisfy(self._engine)))
+        if error is not None:
+            logger.error("a condition raised, which counts as False: %r", watch.condition, exc_info=error)
+        self.feed(Answered(watch, error is None and answer, now(), wall()))
+
+    def _fire(self, command: Fire) -> None:
+        command.entry.job.fire(self._engine)
+
+    # What is there
+
+    def is_quiet(self) -> bool:
+        """All jobs but endless ones have ended and all callbacks were called, or nothing can begin any more."""
+        if self.untold:
+            return False
+        return not self.left or self.is_stuck()
+
+    def is_stuck(self) -> bool:
+        """Jobs wait for what will never come."""
+        with self.mutex:
+            return not self.untold and self.board.is_stuck()
+
+    def stuck_text(self) -> str:
+        """What they wait for; empty if it can come."""
+        with self.mutex:
+            if not self.board.is_stuck():
+                return ""
+            waits = [(job, self.board.waits_of(job.entry)) for job in self.jobs.pending.values()]
+        told = "".join(f"\n  {job.name} ({job.id}) waits for {', '.join(what)}" for job, what in waits[:10])
+        more = f"\n  and {len(waits) - 10} more" if len(waits) > 10 else ""
+        return f"nothing can begin any more; of {len(waits)} pending jobs{told}{more}"
+
+
+def _wait_after(job: Job, error: BaseException) -> float | None:
+    """Seconds until the next attempt, None if there is to be none. Runs code of the user."""
+    if job.entry.retries <= 0:
+        return None
+    again, raised = catch(Settings(retry_on=job.retry_on).retries_on, error)
+    wait, late = catch(job.wait_before, job.attempts) if again else (None, None)
+    if (raised := raised or late) is not None:
+        error.add_note(f"  it was not tried again: retry_on or backoff raised {raised!r}")
+        return None
+    return wait
+
+
+def _call_user(function: Callable[[Any], Any], argument: Any) -> None:
+    """Call a callback; a coroutine function is awaited."""
+    value = function(argument)
+    if isawaitable(value):
+
+        async def wait() -> None:
+            await value
+
+        asyncio.run(wait())

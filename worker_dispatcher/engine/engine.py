@@ -1,0 +1,249 @@
+"""Engine: the public face of what is in this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from worker_dispatcher.clock import LONGEST_WAIT, now, wall
+from worker_dispatcher.engine import default
+from worker_dispatcher.engine.dispatcher import Dispatcher
+from worker_dispatcher.engine.errors import InvalidStateError
+from worker_dispatcher.engine.events import Entry, Revoked, Submitted
+from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.jobs import Jobs
+from worker_dispatcher.engine.log import logger
+from worker_dispatcher.engine.settings import EngineSetting
+from worker_dispatcher.engine.status import CREATED, DONE, PENDING, RUNNING, STATUSES
+from worker_dispatcher.errors import WorkerWarning
+from worker_dispatcher.named_tuple import NamedTuple
+
+_Select = Callable[[Jobs], Sequence[Job]]
+_INFO = 20  # as in the module logging
+
+
+class Resource(NamedTuple):
+    """Slots that are left."""
+
+    n_thread: float
+    n_process: float
+    n_dask: float
+    n_job: float
+
+
+class Engine:
+    """Runs jobs, each once what it waits for has come and there is a slot for it.
+
+    `with Engine() as engine:` starts it; the end of the block does what `on_exit` of its setting says, by default it
+    waits for all jobs but endless ones; an exception in the block, Ctrl-C too, cancels what has not ended.
+
+    Thread-safe; the async methods may be used on several event loops at once. It has a thread for time and for
+    conditions of your own, one for callbacks, and pools of workers; each is there once it is needed.
+    """
+
+    def __init__(
+        self,
+        setting: EngineSetting | None = None,
+        jobs: Jobs | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.id = str(uuid.uuid4())
+        self.setting = setting or EngineSetting()
+        self.setting.check()
+        self.jobs = Jobs() if jobs is None else jobs
+        self.loop = loop
+        self._dispatcher = Dispatcher(self)
+        self._started = False
+
+    # Start and stop
+
+    def start(self) -> None:
+        """Take jobs from `submit`, and begin what waits. Possible again after `stop`; twice is a warning."""
+        if self._started:
+            warnings.warn(f"{self} has been started already", WorkerWarning, stacklevel=2)
+            return
+        self._started = True
+        self._dispatcher.open()
+
+    def stop(self) -> None:
+        """Take no more jobs from `submit`, and begin none. Waits for nothing and cancels nothing: what runs goes on, in
+        threads until the program ends; what is pending stays so until the next `start`. Twice is a warning."""
+        if not self._started:
+            warnings.warn(f"{self} is not running", WorkerWarning, stacklevel=2)
+            return
+        self._started = False
+        self._dispatcher.close(kill=False)
+
+    def __enter__(self) -> Engine:
+        self.start()
+        default.set_default_engine(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        default.set_default_engine(None)
+        how = "cancel" if error is not None else self.setting.on_exit
+        try:
+            if how == "wait":
+                self.wait(self.setting.exit_timeout)
+        finally:
+            if how != "detach":
+                self.cancel_all()
+            self._started = False
+            self._dispatcher.close(kill=how != "detach")
+
+    # Jobs
+
+    def submit(self, *jobs: Job) -> None:
+        """Have jobs run; one that has ended is run again. On return, a job that waits for nothing and has a slot is
+        running. Takes all of them or none. Raises RuntimeError if the engine was not started, and DependencyCycle."""
+        if not self._started:
+            raise RuntimeError(f"{self} is not running: use it in a `with` block, or call engine.start()")
+        self._submit(jobs)
+
+    async def submit_async(self, *jobs: Job) -> None:
+        """The same on an event loop. The engine need not be started."""
+        self._dispatcher.open()
+        self._submit(jobs)
+
+    def _submit(self, jobs: Sequence[Job]) -> None:
+        at = now()
+        entries: list[Entry] = []
+        for job in jobs:
+            if not isinstance(job, Job):
+                raise TypeError(f"submit: expected jobs, such as ThreadJob(f), got {job!r}")
+            if job.status not in (PENDING, RUNNING):
+                entries.append(job.prepare(self, at))
+        for job in jobs:
+            job.engine = self
+        self._dispatcher.feed(Submitted(entries, at, wall()))
+        if logger.isEnabledFor(_INFO):
+            for job in jobs:
+                logger.info("submitted %s", job)
+
+    def cancel(self, *jobs: Job) -> bool:
+        """Cancel jobs; False if any had ended, or was never submitted. A pending one never runs. A process that runs
+        one is killed. A thread cannot be: its slot is free at once, and the function may ask
+        current_task().cancelled()."""
+        mine = [job for job in jobs if job.engine is self and job.status in (PENDING, RUNNING)]
+        if mine:
+            self._dispatcher.feed(*(Revoked(job.entry) for job in mine))
+        return len(mine) == len(jobs)
+
+    def cancel_all(self) -> None:
+        """Cancel all that has not ended."""
+        self.cancel(*self.jobs.pending.values(), *self.jobs.running.values())
+
+    async def cancel_all_async(self) -> None:
+        """The same on an event loop."""
+        self.cancel_all()
+
+    def remove(self, job: Job) -> None:
+        """Forget a job; one that has not ended is cancelled first."""
+        self.cancel(job)
+        with self._dispatcher.mutex:
+            self._dispatcher.board.forget(job.entry)
+            self.jobs.drop(job)
+
+    def status_of(self, job_id: str) -> str | None:
+        """The status of a job; None if the engine has none of this id."""
+        entry = self._dispatcher.board.entries.get(job_id)
+        return None if entry is None else entry.status
+
+    def call_back(self, function: Callable[[Any], Any], argument: Any) -> None:
+        """Have a function called in the callback thread. For futures."""
+        self._dispatcher.call_back(function, argument)
+
+    @property
+    def resource(self) -> Resource:
+        """Slots that are left; infinite where there is no limit."""
+        free = self._dispatcher.board.free
+        return Resource(free["thread"], free["process"], free["dask"], free["job"])
+
+    @property
+    def print_traceback(self) -> bool:
+        return self.setting.print_traceback
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of the engine, made by the first look."""
+        return self.get_cache_dir()
+
+    def get_cache_dir(self) -> Path:
+        """The same."""
+        path = Path(self.setting.cache_path or f".executor/{self.id}")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # Waiting
+
+    def wait_job(self, job: Job, timeout: float | None = None, raise_: bool = False) -> Any:
+        """Wait for the end of a job, retries and callbacks included. Its result if it is done, else None; raise_: what
+        it raised, CancelledError, or TimeoutError, instead of None. Raises InvalidStateError if it was never submitted.
+        """
+        if job.engine is not self or job.status == CREATED:
+            raise InvalidStateError(job, STATUSES[1:])
+        self._await(lambda: job.is_told or self._dispatcher.is_stuck(), timeout)
+        if job.status != DONE and not raise_:
+            return None
+        return job.future.result(0)
+
+    def wait(self, timeout: float | None = None, time_delta: float = 0.2, select_jobs: _Select | None = None) -> None:
+        """Wait until all jobs have ended, but endless ones, and all callbacks were called; or until select_jobs(jobs)
+        is empty, which is asked at each end of a job and each time_delta seconds. Returns when the time is over, and,
+        with a warning that says what they wait for, when no job can begin any more."""
+        if select_jobs is None:
+            self._await(self._dispatcher.is_quiet, timeout)
+        else:
+            self._await(partial(self._selects_none, select_jobs), timeout, time_delta)
+        self._tell_if_stuck()
+
+    async def wait_async(
+        self, timeout: float | None = None, time_delta: float = 0.2, select_jobs: _Select | None = None
+    ) -> None:
+        """`wait` on an event loop."""
+        waiters = self._dispatcher.waiters
+        if select_jobs is None:
+            await waiters.wait_async(self._dispatcher.is_quiet, timeout)
+        else:
+            await waiters.wait_async(partial(self._selects_none, select_jobs), timeout, time_delta)
+        self._tell_if_stuck()
+
+    async def join(self, jobs: Sequence[Job] | None = None, timeout: float | None = None) -> None:
+        """Wait until jobs have ended, retries and callbacks included; those that have not yet, if none are given.
+        Returns when the time is over, and when no job can begin any more."""
+        if jobs is None:
+            jobs = [*self.jobs.running.values(), *self.jobs.pending.values()]
+        left = [job for job in jobs if not job.endless]
+
+        def fact() -> bool:
+            while left and left[-1].is_told:
+                left.pop()
+            return not left or self._dispatcher.is_stuck()
+
+        await self._dispatcher.waiters.wait_async(fact, timeout)
+
+    def _selects_none(self, select_jobs: _Select) -> bool:
+        return not select_jobs(self.jobs) or self._dispatcher.is_stuck()
+
+    def _await(self, fact: Callable[[], bool], timeout: float | None, step: float = LONGEST_WAIT) -> None:
+        if self._dispatcher.is_here and not fact():
+            raise RuntimeError("a callback, or a condition, of the engine would wait for itself")
+        self._dispatcher.waiters.wait(fact, timeout, step)
+
+    def _tell_if_stuck(self) -> None:
+        if text := self._dispatcher.stuck_text():
+            warnings.warn(text, WorkerWarning, stacklevel=3)
+
+    def __repr__(self) -> str:
+        return f"<Engine id={self.id}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an Engine cannot be sent to another process; have the job return what is to be done next")

@@ -1,0 +1,80 @@
+"""What can go wrong with jobs.
+
+WorkerDispatcherError
+└── ExecutorError
+    ├── InvalidStateError        the job is not in a status in which that can be done
+    ├── JobNotFoundError (KeyError)
+    ├── DependencyCycle (ValueError)     jobs that would wait for each other for ever
+    ├── UpstreamFailed           a job that was to fail with what it needs
+    └── StoreError (ValueError)  the file of the jobs cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from worker_dispatcher.errors import WorkerDispatcherError
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.job import Job
+
+
+class ExecutorError(WorkerDispatcherError):
+    """Root of what the engine raises on its own account."""
+
+    __module__ = "worker_dispatcher.engine"
+
+
+class InvalidStateError(ExecutorError):
+    """The job is not in a status in which that can be done. valid_status: those in which it can."""
+
+    __module__ = "worker_dispatcher.engine"
+
+    def __init__(self, job: Job | str, valid_status: Sequence[str]) -> None:
+        self.valid_status = list(valid_status)
+        self.job = str(job)
+        super().__init__(self.job, self.valid_status)
+
+    def __str__(self) -> str:
+        return f"{self.job} should be {' or '.join(self.valid_status)} for that"
+
+
+class JobNotFoundError(ExecutorError, KeyError):
+    """The engine knows no job of this id."""
+
+    __module__ = "worker_dispatcher.engine"
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(job_id)
+
+    def __str__(self) -> str:
+        return f"this engine has no job with the id {self.job_id!r}"
+
+
+class DependencyCycle(ExecutorError, ValueError):
+    """Jobs would wait for each other for ever. jobs: what they are called, in the order of the waits."""
+
+    __module__ = "worker_dispatcher.engine"
+
+    def __init__(self, jobs: Sequence[str]) -> None:
+        self.jobs = list(jobs)
+        super().__init__(self.jobs)
+
+    def __str__(self) -> str:
+        first = self.jobs[0]
+        return f"these jobs would wait for each other for ever: {' after '.join([*self.jobs, first])}"
+
+
+class UpstreamFailed(ExecutorError):
+    """A job with on_upstream='fail' whose upstream has not succeeded. upstream: its id; reason: what became of it."""
+
+    __module__ = "worker_dispatcher.engine"
+
+    def __init__(self, upstream: str, reason: str) -> None:
+        self.upstream, self.reason = upstream, reason
+        super().__init__(upstream, reason)
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,126 @@
+"""JobFuture: what a job will give; and such futures in the arguments of other jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.execute import catch
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.job import Job
+
+
+class JobFuture(Future[Any]):
+    """The result of a job, once: of its last attempt. A concurrent.futures.Future that can be awaited, too.
+
+    As an argument of another job, also within lists, tuples and dicts, it stands for the result, and has that job wait.
+    Callbacks are called in the engine's callback thread, after the status of the job has changed; those that are added
+    later at once. A job that is run again has a new future.
+    """
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job: Job | None = job
+        self.job_id = job.id
+
+    def add_error_callback(self, fn: Callable[[BaseException], Any]) -> None:
+        """fn(exception) is called if the job fails."""
+
+        def call(future: Future[Any]) -> None:
+            if not future.cancelled() and (error := future.exception()) is not None:
+                fn(error)
+
+        self.add_done_callback(call)
+
+    def cancel(self) -> bool:
+        """Cancel the job; False if it has ended."""
+        job = self._job
+        if job is None or job.engine is None:
+            return False
+        return job.engine.cancel(job)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio
+
+        return asyncio.wrap_future(self).__await__()
+
+    def _invoke_callbacks(self) -> None:
+        """Called by a Future that has ended: not in the thread that ends it, which has others to serve."""
+        job = self._job
+        if not self.has_callbacks:
+            return
+        if job is None or job.engine is None:
+            self._call_callbacks(None)
+        else:
+            job.engine.call_back(self._call_callbacks, None)
+
+    @property
+    def has_callbacks(self) -> bool:
+        return bool(self._done_callbacks)  # type: ignore[attr-defined]
+
+    def _call_callbacks(self, _: None) -> None:
+        super()._invoke_callbacks()  # type: ignore[misc]
+
+    def settle(self, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
+        """Show how the job has ended."""
+        if cancelled:
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif error is None:
+            self.set_result(value)
+        else:
+            self.set_exception(error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JobReference, (self.job_id,)
+
+    def __repr__(self) -> str:
+        return f"<JobFuture of {self._job if self._job is not None else self.job_id}>"
+
+
+class JobReference:
+    """A JobFuture that was pickled: the id of its job."""
+
+    __slots__ = ("job_id",)
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+
+
+def futures_in(value: Any) -> list[JobFuture | JobReference]:
+    """The futures in an argument: itself, or in lists, tuples and dicts, in order."""
+    found: list[JobFuture | JobReference] = []
+    left, seen = [value], set[int]()
+    while left:
+        item = left.pop()
+        if isinstance(item, (JobFuture, JobReference)):
+            found.append(item)
+        elif isinstance(item, (list, tuple, dict)) and id(item) not in seen:
+            seen.add(id(item))
+            left.extend(reversed(list(item.values()) if isinstance(item, dict) else item))
+    return found
+
+
+def resolved(value: Any, result_of: Callable[[str], Any]) -> Any:
+    """An argument with results in the place of its futures; itself where it has none."""
+    if isinstance(value, (JobFuture, JobReference)):
+        return result_of(value.job_id)
+    if not isinstance(value, (list, tuple, dict)) or not futures_in(value):
+        return value
+    if isinstance(value, dict):
+        items = {key: resolved(item, result_of) for key, item in value.items()}
+        return items if type(value) is dict else _like(value, items)
+    parts = [resolved(item, result_of) for item in value]
+    if type(value) is list:
+        return parts
+    if type(value) is tuple:
+        return tuple(parts)
+    return value._make(parts) if hasattr(value, "_make") else _like(value, parts)  # a named tuple
+
+
+def _like(value: Any, content: Any) -> Any:
+    """A subclass of a container with other content; the plain content if it cannot be made so."""
+    made, error = catch(type(value), content)
+    return content if error is not None else made

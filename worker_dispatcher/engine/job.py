@@ -1,0 +1,330 @@
+"""Job: a call with a status, and all that may be said of it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import math
+import os
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from worker_dispatcher.clock import wall
+from worker_dispatcher.config.signature import is_coroutine_function
+from worker_dispatcher.engine.conditions import AfterOthers, AllSatisfied, Condition, watch_of
+from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
+from worker_dispatcher.engine.events import Entry
+from worker_dispatcher.engine.future import JobFuture, futures_in, resolved
+from worker_dispatcher.engine.settings import check_job
+from worker_dispatcher.engine.status import DONE, FINAL, RUNNING, STATUSES
+from worker_dispatcher.engine.watches import OfJob, Some, Watch
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.engine import Engine
+
+_Callback = Callable[[Any], Any]
+_PLAIN = (0, 0.0, None, 0.01, None, None, None, Exception, 0, "cancel")  # what needs no check
+
+
+class Job:
+    """func(*args, **kwargs), to be run by an engine. Use LocalJob, ThreadJob, ProcessJob, or a further kind.
+
+    args, kwargs: may hold futures of other jobs, also within lists, tuples and dicts: it runs once these are done, with
+    their results. callback(result), error_callback(exception): called in the engine's callback thread, or awaited if
+    they are coroutine functions; error_callback after each attempt that fails.
+    retries: attempts after the first; retry_time_delta: seconds before each, or backoff: f(attempt) -> seconds;
+    retry_on: exception types, or f(exception). timeout: seconds for each attempt; deadline: seconds for all of it, from
+    the submit on. priority: higher first, of those that may begin.
+    condition: what it waits for besides; wait_time_delta: seconds between two questions to a condition of your own.
+    on_upstream: what becomes of it if a job whose future it was given does not succeed: 'cancel', 'fail' (with
+    UpstreamFailed), or 'run' (with None for the result).
+    redirect_out_err: True: what it prints goes to stdout.txt and stderr.txt in `cache_dir` as well; or the path of one
+    file. change_dir: run in `cache_dir`. id: by which the engine, conditions and a store know it; None: a random one.
+    attrs: whatever you want to keep with it, in `attrs`.
+
+    Raises ConfigError (a ValueError) with all that is wrong. A job belongs to one engine. Reading is thread-safe.
+    """
+
+    where: ClassVar[str] = ""  # which workers run it
+    uses: ClassVar[tuple[str, ...]] = ("job",)  # the slots that it takes
+    endless: ClassVar[bool] = False  # it is not waited for
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        callback: _Callback | None = None,
+        error_callback: _Callback | None = None,
+        retries: int = 0,
+        retry_time_delta: float = 0.0,
+        name: str | None = None,
+        condition: Condition | None = None,
+        wait_time_delta: float = 0.01,
+        redirect_out_err: bool | str | Path = False,
+        change_dir: bool = False,
+        *,
+        id: str | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        backoff: Callable[[int], float] | None = None,
+        retry_on: Any = Exception,
+        priority: int = 0,
+        on_upstream: str = "cancel",
+        **attrs: Any,
+    ) -> None:
+        said = (
+            *(retries, retry_time_delta, condition, wait_time_delta, timeout),
+            *(deadline, backoff, retry_on, priority, on_upstream),
+        )
+        if said != _PLAIN:
+            check_job(type(self).__name__, *said)
+        if not callable(func):
+            raise TypeError(f"{type(self).__name__}: expected a function, got {func!r}: was it called already?")
+        self.func = func
+        self.args: tuple[Any, ...] = tuple(args or ())
+        self.kwargs: dict[str, Any] = dict(kwargs or {})
+        self.callback, self.error_callback = callback, error_callback
+        self.retries, self.retry_time_delta, self.backoff, self.retry_on = retries, retry_time_delta, backoff, retry_on
+        self.name = name or name_of(func)
+        self.condition, self.wait_time_delta = condition, wait_time_delta
+        self.redirect_out_err, self.change_dir = redirect_out_err, change_dir
+        self.id = id or _new_id()
+        self.timeout, self.deadline, self.on_upstream = timeout, deadline, on_upstream
+        self.attrs = attrs
+        self.engine: Engine | None = None
+        self.dep_job_ids: list[str] = []
+        self.entry = Entry(self.id, self, self.uses, self.name)
+        self.entry.priority = priority
+        self.future = JobFuture(self)
+        self.running: Any = None  # the future of the attempt that runs
+        self.is_told = False  # its end was told to all callbacks
+        self._own_condition = condition
+        self._exception: BaseException | None = None
+        self._created, self._submitted, self._stopped = wall(), 0.0, 0.0
+
+    # What is known of it
+
+    @property
+    def status(self) -> str:
+        """'created', 'pending', 'running', 'done', 'failed' or 'cancelled'."""
+        return self.entry.status
+
+    @property
+    def priority(self) -> int:
+        return self.entry.priority
+
+    @property
+    def retry_remain(self) -> int:
+        """Attempts that are left after the next failure."""
+        return self.retries if self.entry.status == "created" else self.entry.retries
+
+    @property
+    def attempts(self) -> int:
+        """How many were begun, by all its runs."""
+        return self.entry.attempt
+
+    @property
+    def created_time(self) -> datetime:
+        return datetime.fromtimestamp(self._created)
+
+    @property
+    def submit_time(self) -> datetime | None:
+        return datetime.fromtimestamp(self._submitted) if self._submitted else None
+
+    @property
+    def stoped_time(self) -> datetime | None:
+        """When it ended, the last time."""
+        return datetime.fromtimestamp(self._stopped) if self._stopped else None
+
+    def result(self) -> Any:
+        """What its function returned. Raises InvalidStateError unless it is done."""
+        if self.entry.status != DONE:
+            raise InvalidStateError(self, [DONE])
+        return self.future.result(0)
+
+    def exception(self) -> BaseException | None:
+        """What the last attempt that failed has raised, also if a later one succeeded; None if none has failed."""
+        return self._exception
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """A folder of its own, made by the first look; None without an engine."""
+        if self.engine is None:
+            return None
+        path = self.engine.cache_dir / self.id
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # What may be done with it: on an event loop; the same for other threads is in Engine
+
+    async def cancel(self) -> None:
+        """Cancel it, if it has not ended. A thread goes on, and may ask current_task().cancelled()."""
+        self._engine().cancel(self)
+
+    async def rerun(self, check_status: bool = True) -> None:
+        """Run it again. Raises InvalidStateError if it has not ended."""
+        if check_status and self.status not in FINAL:
+            raise InvalidStateError(self, sorted(FINAL))
+        await self._engine().submit_async(self)
+
+    async def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, retries and callbacks included; returns when the time is over."""
+        if self.status == "created":
+            raise InvalidStateError(self, STATUSES[1:])
+        await self._engine().join([self], timeout)
+
+    async def wait_until(self, check_func: Callable[[Job], bool], timeout: float | None = None) -> None:
+        """Wait until check_func(job) is true, asked each `wait_time_delta`. Raises asyncio.TimeoutError."""
+
+        async def ask() -> None:
+            while not check_func(self):
+                await asyncio.sleep(self.wait_time_delta)
+
+        await asyncio.wait_for(ask(), timeout)
+
+    async def wait_until_status(self, status: str, timeout: float | None = None) -> None:
+        """Wait until it has a status. Raises asyncio.TimeoutError."""
+        if status not in STATUSES:
+            raise ValueError(f"status: expected one of {', '.join(STATUSES)}, got {status!r}")
+        await self.wait_until(lambda job: job.status == status, timeout)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Its result, or what it raised."""
+        return self.future.__await__()
+
+    def _engine(self) -> Engine:
+        if self.engine is None:
+            raise InvalidStateError(self, STATUSES[1:])
+        return self.engine
+
+    # What the engine asks
+
+    def prepare(self, engine: Engine, at: float) -> Entry:
+        """What the board is to know of it, before it is submitted at a moment (monotonic)."""
+        if self.engine is not None and self.engine is not engine:
+            raise ExecutorError(f"{self} belongs to another engine; make a new job for this one")
+        if not self.where and not self.endless:
+            raise ExecutorError(f"{type(self).__name__} says nothing of where it runs; use ThreadJob or another kind")
+        entry = self.entry
+        needs = self._needs()
+        self.dep_job_ids = list(dict.fromkeys(future.job_id for future in needs))
+        self.condition = self._whole_condition()
+        entry.root = self._root()
+        entry.retries, entry.on_upstream = self.retries, self.on_upstream
+        entry.deadline = math.inf if self.deadline is None else at + self.deadline
+        return entry
+
+    def _needs(self) -> list[Any]:
+        """The futures in its arguments."""
+        if not self.args and not self.kwargs:
+            return []
+        return futures_in([*self.args, *self.kwargs.values()])
+
+    def _whole_condition(self) -> Condition | None:
+        own, ids = self._own_condition, self.dep_job_ids
+        if not ids:
+            return own
+        return AfterOthers(ids) if own is None else AllSatisfied([own, AfterOthers(ids)])
+
+    def _root(self) -> Watch | None:
+        own = self._own_condition
+        parts: list[Watch] = [OfJob(job_id, needed=True) for job_id in self.dep_job_ids]
+        if own is not None:
+            parts.append(watch_of(own, self.wait_time_delta))
+        if len(parts) > 1:
+            return Some(parts, len(parts))
+        return parts[0] if parts else None
+
+    def call(self, result_of: Callable[[str], Any]) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+        """What a worker is to call, with which arguments. Overridden by kinds that run something else than `func`."""
+        if not self.dep_job_ids:
+            return self.func, self.args, self.kwargs
+        args = [resolved(arg, result_of) for arg in self.args]
+        return self.func, args, {name: resolved(arg, result_of) for name, arg in self.kwargs.items()}
+
+    def wait_before(self, attempt: int) -> float:
+        """Seconds before another attempt. Runs code of the user."""
+        return self.retry_time_delta if self.backoff is None else float(self.backoff(attempt))
+
+    def note_error(self, error: BaseException | None) -> None:
+        """The exception of its last failed attempt."""
+        self._exception = error
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Its end is told to somebody in the callback thread."""
+        return self.callback is not None or self.error_callback is not None or self.future.has_callbacks
+
+    def note_submit(self) -> None:
+        """It is submitted now, perhaps again."""
+        self._submitted, self._stopped, self.is_told = wall(), 0.0, False
+        self.running = None
+        if self.future.done():
+            self.future = JobFuture(self)
+
+    def note_end(self) -> None:
+        """It has ended now."""
+        self._stopped = wall()
+        self.running = None
+
+    def __repr__(self) -> str:
+        shown = {"status": self.status, "id": self.id, **self._shown()}
+        if self.condition is not None:
+            shown["condition"] = self.condition
+        if self.status != RUNNING and self.retry_remain:
+            shown["retry_remain"] = self.retry_remain
+        return f"<{type(self).__name__} {' '.join(f'{name}={value}' for name, value in shown.items())}>"
+
+    def _shown(self) -> dict[str, Any]:
+        return {"func": self.name}
+
+
+_ids = itertools.count(1)
+_prefix = uuid.uuid4().hex[:16]
+
+
+def _new_id() -> str:
+    """Unlike any other, here and elsewhere; a random one for each would take as long as all the rest of a job."""
+    return f"{_prefix}-{next(_ids)}"
+
+
+def _renew_prefix() -> None:
+    global _prefix
+    _prefix = uuid.uuid4().hex[:16]
+
+
+os.register_at_fork(after_in_child=_renew_prefix)
+
+
+def name_of(function: Any) -> str:
+    """What a callable is called, whatever it is."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+class LocalJob(Job):
+    """Runs in a thread of the engine's own, one after the other; coroutine functions on one loop, many at once."""
+
+    where, uses = "local", ("job", "local")
+
+    def prepare(self, engine: Engine, at: float) -> Entry:
+        self.entry.uses = ("job",) if is_coroutine_function(self.func) else self.uses
+        return super().prepare(engine, at)
+
+
+class ThreadJob(Job):
+    """Runs in a thread. For work that waits."""
+
+    where, uses = "thread", ("job", "thread")
+
+
+class ProcessJob(Job):
+    """Runs in a worker process. For work that computes, or may crash."""
+
+    where, uses = "process", ("job", "process")

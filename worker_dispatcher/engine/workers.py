@@ -1,0 +1,90 @@
+"""The workers of an engine: a pool for each place where jobs run, made when the first job goes there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import Any, TypeAlias
+
+from worker_dispatcher.config.signature import is_coroutine_function
+from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.relay import Relay, Round
+from worker_dispatcher.workpool.pool import WorkerPool
+
+# How many may run at once where there is no limit.
+MOST = {"thread": 1000, "process": 250, "local": 1, "loop": 1000}
+
+
+Ended: TypeAlias = Callable[[Job, int, Any, BaseException | None], None]
+
+
+def _place(job: Job, function: Callable[..., Any]) -> str:
+    return "loop" if job.where == "local" and is_coroutine_function(function) else job.where
+
+
+class Workers:
+    """Pools by place: 'local', 'loop' (coroutines that are local), 'thread', 'process'. sizes: how many run at once.
+
+    Used by the one thread that acts for the engine.
+    """
+
+    def __init__(self, name: str, sizes: Mapping[str, int], ended: Ended) -> None:
+        self._name, self._sizes, self._ended = name, {**MOST, **sizes}, ended
+        self._pools: dict[str, WorkerPool] = {}
+        self._relays: dict[str, Relay] = {}
+
+    def begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Have a call made for a job."""
+        where = _place(job, function)
+        pool = self._pool(where)
+        if job.timeout is None and pool.kind == "thread":
+            self._relays[where].begin(job, function, args, kwargs)
+            return
+        if job.timeout is None:
+            job.running = pool.submit(function, *args, **kwargs)
+        else:
+            job.running = pool.schedule(function, args, kwargs, timeout=job.timeout, name=job.name)
+        job.running.add_done_callback(partial(self._has_ended, job, job.entry.attempt))
+
+    def _has_ended(self, job: Job, attempt: int, running: Any) -> None:
+        if job.running is running:
+            job.running = None
+        if running.cancelled():
+            self._ended(job, attempt, None, CancelledError("its worker was shut down"))
+        else:
+            error = running.exception()
+            self._ended(job, attempt, None if error is not None else running.result(), error)
+
+    def stop(self, job: Job) -> None:
+        """End an attempt: a process is killed, a coroutine cancelled; a thread goes on, and may ask."""
+        running = job.running
+        if isinstance(running, Round):
+            self._relays[job.where].stop(job)
+        elif running is not None and not running.done():
+            place = _place(job, job.func)
+            if place in ("thread", "local"):
+                self._pools[place].cancel(running)
+            else:
+                running.kill()
+
+    def _pool(self, where: str) -> WorkerPool:
+        pool = self._pools.get(where)
+        if pool is None:
+            kind = {"local": "thread", "loop": "coroutine"}.get(where, where)
+            size = self._sizes[where]
+            abandoned = 0 if kind != "thread" else 1000
+            pool = WorkerPool(size, kind=kind, max_abandoned=abandoned, name=f"{self._name}-{where}")
+            self._pools[where] = pool
+            self._relays[where] = Relay(pool, self._ended)
+        return pool
+
+    def close(self, *, kill: bool) -> None:
+        """End the workers; they are made anew if need be. kill: also those that are at work; the others end with what
+        they do, and nobody waits for them."""
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=kill, kill=kill)
+        for pool in pools:
+            if kill or not len(pool):
+                pool.shutdown()
