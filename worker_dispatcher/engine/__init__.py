@@ -15,7 +15,9 @@
     dispatcher.py  events in, commands carried out     waiting.py    who waits for jobs to end
     workers.py     the pools                           relay.py      threads that go from one job to the next
     keeper.py      the thread of time, and of conditions of the user's own
-    default.py     the engine of launchers             errors.py     what can go wrong       log.py   the log
+    launcher.py    functions of which each call is a job             default.py    the engine of these
+    pictures.py    the graph for mermaid and graphviz  table.py      the jobs as a table, once or live
+    errors.py      what can go wrong                   log.py        the log
 
 Threads: those of the pools; one keeper and one for callbacks, each once it is needed. Whoever feeds the board carries
 out what it says, unless another thread is at that: then that one does. So the end of a job begins the next ones in the
@@ -41,4 +43,5 @@ from worker_dispatcher.engine.job import ProcessJob as ProcessJob
 from worker_dispatcher.engine.job import ThreadJob as ThreadJob
 from worker_dispatcher.engine.jobs import Jobs as Jobs
 from worker_dispatcher.engine.jobs import JobStore as JobStore
+from worker_dispatcher.engine.launcher import launcher as launcher
 from worker_dispatcher.engine.settings import EngineSetting as EngineSetting

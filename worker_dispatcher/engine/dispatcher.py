@@ -99,7 +99,9 @@ class Dispatcher:
     def _book(self, move: Moved) -> None:
         job: Job = move.entry.job
         self.jobs.move(job, move.old, move.new)
-        if move.new in FINAL:
+        if move.new == RUNNING:
+            job.note_begin()
+        elif move.new in FINAL:
             self.untold += 1
             self.left -= not job.endless
         elif move.new == PENDING and move.old != RUNNING:

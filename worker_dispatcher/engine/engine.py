@@ -6,13 +6,14 @@ import asyncio
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from worker_dispatcher.clock import LONGEST_WAIT, now, wall
-from worker_dispatcher.engine import default
+from worker_dispatcher.engine import default, pictures, table
 from worker_dispatcher.engine.dispatcher import Dispatcher
 from worker_dispatcher.engine.errors import InvalidStateError
 from worker_dispatcher.engine.events import Entry, Revoked, Submitted
@@ -123,10 +124,10 @@ class Engine:
                 entries.append(job.prepare(self, at))
         for job in jobs:
             job.engine = self
-        self._dispatcher.feed(Submitted(entries, at, wall()))
         if logger.isEnabledFor(_INFO):
             for job in jobs:
-                logger.info("submitted %s", job)
+                logger.info("submit %s", job)
+        self._dispatcher.feed(Submitted(entries, at, wall()))
 
     def cancel(self, *jobs: Job) -> bool:
         """Cancel jobs; False if any had ended, or was never submitted. A pending one never runs. A process that runs
@@ -181,6 +182,28 @@ class Engine:
         path = Path(self.setting.cache_path or f".executor/{self.id}")
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    # What is there, to look at
+
+    def to_mermaid(self) -> str:
+        """The graph of all jobs with their statuses, as a flowchart of mermaid."""
+        return pictures.mermaid(self._nodes())
+
+    def to_dot(self) -> str:
+        """The same for graphviz."""
+        return pictures.dot(self._nodes())
+
+    def _nodes(self) -> list[pictures.Node]:
+        return [pictures.Node(job.id, job.name, job.status, job.waits_for) for job in self.jobs]
+
+    def table(self) -> str:
+        """All jobs as a table in plain text: name, kind, status, attempts, how long each has run."""
+        return table.text_of(self.jobs.all_jobs())
+
+    def live(self, stream: TextIO | None = None) -> AbstractContextManager[None]:
+        """`with engine.live():` shows the jobs while the block runs, on a terminal: a table if the package rich is
+        there, else one line of counts. stream: None: standard error."""
+        return table.live(self.jobs.all_jobs, stream)
 
     # Waiting
 

@@ -21,7 +21,7 @@ from worker_dispatcher.engine.events import Entry
 from worker_dispatcher.engine.future import JobFuture, futures_in, resolved
 from worker_dispatcher.engine.settings import check_job
 from worker_dispatcher.engine.status import DONE, FINAL, RUNNING, STATUSES
-from worker_dispatcher.engine.watches import OfJob, Some, Watch
+from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
@@ -105,7 +105,8 @@ class Job:
         self.is_told = False  # its end was told to all callbacks
         self._own_condition = condition
         self._exception: BaseException | None = None
-        self._created, self._submitted, self._stopped = wall(), 0.0, 0.0
+        self._created, self._submitted = wall(), 0.0
+        self.begun_at = self.ended_at = 0.0  # Unix time: of the last attempt; of the end; 0 if it has not
 
     # What is known of it
 
@@ -139,7 +140,7 @@ class Job:
     @property
     def stoped_time(self) -> datetime | None:
         """When it ended, the last time."""
-        return datetime.fromtimestamp(self._stopped) if self._stopped else None
+        return datetime.fromtimestamp(self.ended_at) if self.ended_at else None
 
     def result(self) -> Any:
         """What its function returned. Raises InvalidStateError unless it is done."""
@@ -150,6 +151,13 @@ class Job:
     def exception(self) -> BaseException | None:
         """What the last attempt that failed has raised, also if a later one succeeded; None if none has failed."""
         return self._exception
+
+    @property
+    def waits_for(self) -> list[str]:
+        """The ids of the jobs that it waits for: in its arguments, and in its condition."""
+        root = None if self._own_condition is None else watch_of(self._own_condition, self.wait_time_delta)
+        ids = [leaf.job_id for leaf in leaves(root) if isinstance(leaf, OfJob)]
+        return list(dict.fromkeys([*(future.job_id for future in self._needs()), *ids]))
 
     @property
     def cache_dir(self) -> Path | None:
@@ -262,14 +270,19 @@ class Job:
 
     def note_submit(self) -> None:
         """It is submitted now, perhaps again."""
-        self._submitted, self._stopped, self.is_told = wall(), 0.0, False
+        self._submitted, self.is_told = wall(), False
+        self.begun_at = self.ended_at = 0.0
         self.running = None
         if self.future.done():
             self.future = JobFuture(self)
 
+    def note_begin(self) -> None:
+        """An attempt begins now."""
+        self.begun_at = wall()
+
     def note_end(self) -> None:
         """It has ended now."""
-        self._stopped = wall()
+        self.ended_at = wall()
         self.running = None
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.execute import catch_settled
+from worker_dispatcher.tracebacks import part_from_frames
 from worker_dispatcher.workpool.calling import run_as
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Relay:
             else:
                 context = copy_context()
                 value, error = context.run(catch_settled, run_as, function, args, kwargs, (job.id, job.name, attempt))
+            if error is not None:
+                error = part_from_frames(error)
             with self._mutex:
                 turn.job = job.running = None
                 if turn.left:
