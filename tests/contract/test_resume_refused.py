@@ -18,6 +18,7 @@ from staging import SHAPES
 import worker_dispatcher as wd
 from worker_dispatcher.dispatch import journal_recorder
 from worker_dispatcher.errors import JournalError
+from worker_dispatcher.journal import file
 from worker_dispatcher.journal import journal as journal_module
 
 
@@ -276,14 +277,14 @@ def test_a_full_disk_stops_the_run_and_resume_works_once_there_is_room(
     if batched:
         monkeypatch.setattr(journal_recorder, "_REST", 1000)
     room = ["a little"]
-    connect = journal_module.LockedFile.__init__
+    connect = file.LockedFile.__init__
 
     def small(self, *args):
         connect(self, *args)
         if room:
             self.db.execute("PRAGMA max_page_count = 12")
 
-    monkeypatch.setattr(journal_module.LockedFile, "__init__", small)
+    monkeypatch.setattr(file.LockedFile, "__init__", small)
     function = noting(notes)
     config = make_config(shape, function, 2000, {"number": 2}, {"journal": path})
     with pytest.raises(JournalError, match="the disk is full; what was recorded before is kept: make room") as caught:
@@ -304,13 +305,13 @@ def test_a_full_disk_stops_the_run_and_resume_works_once_there_is_room(
 
 
 def test_what_could_not_be_written_is_not_told(path, kept, monkeypatch):
-    connect = journal_module.LockedFile.__init__
+    connect = file.LockedFile.__init__
 
     def small(self, *args):
         connect(self, *args)
         self.db.execute("PRAGMA max_page_count = 12")
 
-    monkeypatch.setattr(journal_module.LockedFile, "__init__", small)
+    monkeypatch.setattr(file.LockedFile, "__init__", small)
     run = wd.launch({"task": {"list": 3000, "function": lambda id: "x" * 50}, "journal": path, "verbose": False})
     told = set()
     with pytest.raises(JournalError, match="the disk is full"):

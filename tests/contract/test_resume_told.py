@@ -215,12 +215,12 @@ def test_a_config_that_nobody_can_look_at_never_warns(path):
 
 
 def test_a_journal_from_before_there_were_digests_of_configs_is_read_and_never_warns(path, monkeypatch):
-    about = file._image
+    image = file._image
 
-    def older(given: file.About) -> bytes:
+    def older(*given: Any) -> bytes:
         monkeypatch.setattr(file.json, "dumps", lambda known: text({k: v for k, v in known.items() if k != "config"}))
         try:
-            return about(given)
+            return image(*given)
         finally:
             monkeypatch.setattr(file.json, "dumps", text)
 

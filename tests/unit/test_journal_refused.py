@@ -17,6 +17,7 @@ from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import file
 from worker_dispatcher.journal.fingerprint import name_of
+from worker_dispatcher.journal.form import JOURNAL
 from worker_dispatcher.journal.journal import Journal
 from worker_dispatcher.journal.reading import read_journal
 from worker_dispatcher.records import OK, Outcome
@@ -118,16 +119,16 @@ def test_a_file_that_its_creator_finishes_while_it_is_looked_at_is_a_journal(pat
     whole, real_look = path.read_bytes(), file._look
     path.write_bytes(bytes(4096) + whole[4096:])
 
-    def finished_after(real):
+    def finished_after(real, form):
         try:
-            return real_look(real)
+            return real_look(real, form)
         finally:
             path.write_bytes(whole)
 
     monkeypatch.setattr(file, "_look", finished_after)
-    about = file.look(str(path))
+    about = file.look(str(path), JOURNAL)
     assert about is not None
-    assert about.function == name_of(work)
+    assert about.facts["function"] == name_of(work)
 
 
 @pytest.mark.parametrize("content", [b"", bytes(4096 * 3)], ids=["empty", "killed while it was made"])
@@ -240,8 +241,8 @@ def test_a_refused_run_leaves_the_locks_of_a_reader_in_the_same_process(path, tm
     record(path, [1, 2], ["a", "b"])
     script = f"""
 from pathlib import Path
-from worker_dispatcher.journal import file
-hold = file.LockedFile({str(path)!r}, {name_of(work)!r}, "")
+from worker_dispatcher.journal import form
+hold = form.hold({str(path)!r}, {name_of(work)!r}, "")
 print("held", flush=True)
 input()
 hold.release()
@@ -268,7 +269,7 @@ def test_what_is_held_or_being_read_is_told_without_dropping_its_lock(path, tmp_
     assert not file.is_database(tmp_path / "text")
     with pytest.raises(FileNotFoundError):
         file.is_database(tmp_path / "nothing")
-    code = f"from worker_dispatcher.journal import file; file.LockedFile({str(path)!r}, {name_of(work)!r}, '')"
+    code = f"from worker_dispatcher.journal import form; form.hold({str(path)!r}, {name_of(work)!r}, '')"
     with opened(path) as journal:
         journal.seen(1, [1])
         journal.record_one(Outcome(1, OK, 1.0, 2.0, result="kept"))

@@ -8,7 +8,8 @@
                                                  one sqlite file in WAL mode ──> read_journal(path), at any time
 
 * `journal.py`      Journal: what the driver talks to, from one thread at a time
-* `file.py`         the file: created whole, refused if it is not ours, locked while in use
+* `file.py`         the file: created whole, refused if it is not of its form, locked while in use; other rooms' too
+* `form.py`         the form of a journal's
 * `row_format.py`   one row for a run of tasks: packed columns, a pickle, large buffers in pieces, two seals
 * `fingerprint.py`  which function, and a digest of every item
 * `reading.py`      read_journal: the records as `get_logs()` would give them

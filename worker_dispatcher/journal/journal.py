@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.errors import JournalError
+from worker_dispatcher.errors import JournalError, WorkerDispatcherError
 from worker_dispatcher.journal import row_format
-from worker_dispatcher.journal.file import LockedFile, locate, trouble
+from worker_dispatcher.journal.file import locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
+from worker_dispatcher.journal.form import JOURNAL, hold
 from worker_dispatcher.records import OK, Outcome, Times, Workers
 from worker_dispatcher.tracebacks import is_foreign
 from worker_dispatcher.wire import unpack
@@ -48,7 +49,7 @@ class Journal:
         self, path: str | os.PathLike[str], function: Callable[..., Any], anchor: Anchor, config: Any = None
     ) -> None:
         """Open or create. Raises JournalError; a file that is refused is left untouched."""
-        self.path = locate(path)
+        self.path = locate(path, JOURNAL)
         self.due = math.inf
         self.damaged: set[int] = set()
         self.pids: Mapping[int, int] = {}
@@ -59,24 +60,25 @@ class Journal:
         self.show: Callable[[Any], str] | None = None
         self._anchor, self._shift = anchor, anchor.wall - anchor.monotonic
         self._pid = os.getpid()
-        self._broken: JournalError | None = None
+        self._broken: WorkerDispatcherError | None = None
         self._pending: list[tuple[int, int]] = []
         self._pending_bytes = 0
         self._drawn = bytearray()  # digests of this run's items, by id
         self._inputs: dict[int, str] = {}  # by id, of tasks that were drawn and are not recorded: what may be shown
         self._rows_at_hand: OrderedDict[int, tuple[row_format.Facts, list[Any]] | None] = OrderedDict()
         code, now_config = code_of(function), config_of(config)
-        self._file = LockedFile(self.path, name_of(function), code, now_config)
+        self._file = hold(self.path, name_of(function), code, now_config)
         try:
             self.created = self._file.created
-            self.code_changed = self._file.about.code != code
-            self.config_changed = self._file.about.config not in ("", now_config) and now_config != ""
+            known = self._file.about.facts
+            self.code_changed = str(known["code"]) != code
+            self.config_changed = known.get("config", "") not in ("", now_config) and now_config != ""
             self._key = self._file.about.key
             self._index(self._writable())
         except BaseException as error:
             self._file.release()
             if isinstance(error, sqlite3.Error):
-                raise trouble(self.path, error, "opened") from None
+                raise trouble(self.path, JOURNAL, error, "opened") from None
             raise
 
     # What earlier runs recorded
@@ -218,7 +220,7 @@ class Journal:
             row = db.execute(f"{row_format.SELECT_ALL} WHERE seq = ?", (seq,)).fetchone()
             found = row_format.read_row(db, self._key, row)
         except sqlite3.Error as error:
-            raise trouble(self.path, error, "read") from None
+            raise trouble(self.path, JOURNAL, error, "read") from None
         if found is None:
             self.damaged.add(seq)
             return None
@@ -307,7 +309,7 @@ class Journal:
             sealed = row_format.seal(self._key, where, facts, packing.digest)
             db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", (*where, facts, sealed, packing.payload))
         except sqlite3.Error as error:
-            raise self._fail(trouble(self.path, error, "written")) from None
+            raise self._fail(trouble(self.path, JOURNAL, error, "written")) from None
         self._pending.append((first, count))
         self._pending_bytes += len(packing.payload or b"") + len(facts)
         if self._pending_bytes > _GROUP_BYTES:
@@ -326,7 +328,7 @@ class Journal:
         except JournalError as error:
             raise self._fail(error) from None
         except sqlite3.Error as error:
-            raise self._fail(trouble(self.path, error, "written")) from None
+            raise self._fail(trouble(self.path, JOURNAL, error, "written")) from None
         durable, self._pending = self._pending, []
         self._pending_bytes, self.due = 0, math.inf
         return durable
@@ -338,7 +340,7 @@ class Journal:
             raise JournalError(self.path, "is closed" if self._file.db is None else "was opened by another process")
         return self._file.db
 
-    def _fail(self, error: JournalError) -> JournalError:
+    def _fail(self, error: WorkerDispatcherError) -> WorkerDispatcherError:
         """Nothing more is written: what is pending is lost whole."""
         self._broken = error
         self._pending, self._pending_bytes, self.due = [], 0, math.inf

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from worker_dispatcher.errors import JournalError, TaskFailure
 from worker_dispatcher.journal.file import connect, locate, look, reading, trouble
 from worker_dispatcher.journal.fingerprint import told
+from worker_dispatcher.journal.form import JOURNAL
 from worker_dispatcher.journal.row_format import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, attempts_before, phase_of, unpacked_notes
@@ -108,11 +109,11 @@ def read_journal(path: str | os.PathLike[str]) -> JournalLogs:
 def read_run(path: str | os.PathLike[str]) -> tuple[JournalLogs, dict[str, Any]]:
     """The same, and what get_result_info() said of a load: its `load`. Without a window where more than one run
     recorded something: their windows lie apart. The other keys are `total` and `sessions`, as JournalLogs has them."""
-    real = locate(path)
+    real = locate(path, JOURNAL)
     if not os.path.exists(real):
         raise JournalError(real, "does not exist")
     with reading(real):
-        about = look(real)
+        about = look(real, JOURNAL)
         found, total, spans = _read_again(real, about.key) if about is not None else ({}, None, {})
     sessions = [{"from": begun, "until": ended} for begun, ended in spans.values()] if len(spans) > 1 else []
     logs = JournalLogs((found[task_id] for task_id in sorted(found)), total, sessions)
@@ -142,7 +143,7 @@ def _read_again(real: str, key: bytes) -> _Found:
             found = _read(real, key, before)
         except sqlite3.Error as error:
             if attempt == _ATTEMPTS - 1 or before == _state(real):
-                raise trouble(real, error, "read") from None
+                raise trouble(real, JOURNAL, error, "read") from None
             continue
         if before.log or before == _state(real):
             break
@@ -167,7 +168,7 @@ def _read(real: str, key: bytes, state: _State) -> _Found:
     total: int | None = None
     spans: dict[float, tuple[float, float]] = {}
     # Without a log nobody writes, and reading must not leave one behind.
-    db = connect(real, "mode=ro" if state.log else "immutable=1")
+    db = connect(real, JOURNAL, "mode=ro" if state.log else "immutable=1")
     try:
         begin, last = -1, 0
         while last > begin:  # the numbers of a damaged file may go back, for ever
