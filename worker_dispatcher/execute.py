@@ -38,17 +38,18 @@ class AttemptResult(NamedTuple):
     failure: Failure | None
     metadata: dict[Any, Any] | None
 
-    def sealed(self, seal: Seal | None) -> AttemptResult:
-        """With its result and metadata made ready to be sent."""
+    def sealed(self, seal: Seal | None, call: Call) -> AttemptResult:
+        """With its result and metadata made ready to be sent. call: that it is an attempt of."""
         if seal is None:
             return self
-        result, failure, _ = seal(self.result, self.metadata)
+        result, failure, _ = seal(call, self.result, self.metadata)
         # If it failed anyway, its metadata may be lost, its own error is not.
         return AttemptResult(self.started, self.ended, result, self.failure or failure, None)
 
 
-# (a result as it is sent, why it cannot be, whether it is heavy) for a result and its metadata; runs user code
-Seal: TypeAlias = Callable[[Any, dict[Any, Any] | None], tuple[Any, Failure | None, bool]]
+# (a result as it is sent, why it cannot be, whether it is heavy) for a result of a call, and its metadata; runs user
+# code
+Seal: TypeAlias = Callable[[Call, Any, dict[Any, Any] | None], tuple[Any, Failure | None, bool]]
 
 
 # AttemptResult(...) goes through a function in Python: as long as all else that is done to note how a coroutine ended.
@@ -162,7 +163,7 @@ def _run_in(context: Context, apart: bool, what: tuple[Any, ...]) -> bool:
             break
         if odd:
             if seal is not None and (type(result) not in SMALL or metadata):
-                result, unsealed, went.heavy = seal(result, metadata or None)
+                result, unsealed, went.heavy = seal(call, result, metadata or None)
                 failure, metadata = failure or unsealed, {}  # if it failed: its metadata is lost, its error is not
                 if unsealed is not None or went.heavy:
                     until = ended

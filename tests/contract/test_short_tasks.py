@@ -18,6 +18,7 @@ THREADS = SHAPES["threads"]
 
 
 CREWS = {
+    "processes": {"number": 2},
     "threads": {"number": 2},
     "grid": {"number": 4, "parallel_processing": {"enabled": True, "processes": 2}},
 }
@@ -25,7 +26,7 @@ CREWS = {
 
 @pytest.fixture(params=CREWS)
 def crew_shape(request):
-    """Where threads share the tasks of a process, with the worker's options: two threads each."""
+    """Where two threads share the tasks of a process, or two processes have theirs; with the worker's options."""
     return SHAPES[request.param], CREWS[request.param]
 
 

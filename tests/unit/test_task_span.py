@@ -64,7 +64,7 @@ def test_a_task_that_is_given_up_while_it_runs_is_not_heard_of_and_none_begins_a
 def test_a_task_that_is_given_up_after_its_function_has_ended_is_not_heard_of_either():
     slot = a_slot()
 
-    def seal(result, metadata):
+    def seal(call, result, metadata):
         if result == "c":
             assert slot.give_up() == 3
         return result, None, False
@@ -197,7 +197,7 @@ def test_a_heavy_result_is_the_last_of_its_run_and_a_stretch_goes_on_where_it_wa
     slot = a_slot()
     tasks = iter("abcd")
 
-    def seal(result, metadata):
+    def seal(call, result, metadata):
         return result.upper(), None, result == "b"
 
     went = run(slot, lambda task: task, tasks, seal)

@@ -212,7 +212,7 @@ class ProcessPool:
                 for nth in range(len(batch.items)):
                     self._give(handle, batch.part(nth, nth + 1))
                 return
-            failure = failure_from(self._setup.call, error)
+            failure = failure_from(batch.call or self._setup.call, error)
             said = unsendable(error, failure.message)
             failure = failure._replace(message=f"the task cannot be sent to a worker process: {said}")
             del error  # it holds this frame, and would hold itself

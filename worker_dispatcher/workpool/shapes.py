@@ -75,7 +75,14 @@ class Shape(NamedTuple):
         if begin is not None:
             hooks = Hooks(begin, CallStyle(), None, CallStyle())
         call = Call(_nothing, CallStyle(positional=True), keep_exception=True)
-        setup = Setup(call, coroutine=self.kind == "coroutine", hooks=hooks, max_tasks=self.max_tasks, kept=True)
+        setup = Setup(
+            call,
+            coroutine=self.kind == "coroutine",
+            hooks=hooks,
+            max_tasks=self.max_tasks,
+            forward_logging=self.apart,
+            kept=True,
+        )
         if not self.apart:
             from worker_dispatcher.pools.threads import ThreadPool
 

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.execute import SMALL, catch, failure_from
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
@@ -71,7 +72,7 @@ class Reports:
         self._bytes = 0
         self._exceptions: list[tuple[int, BaseException]] = []
 
-    def seal_value(self, result: Any, metadata: dict[Any, Any] | None) -> tuple[Any, Failure | None, bool]:
+    def seal_value(self, call: Call, result: Any, metadata: dict[Any, Any] | None) -> tuple[Any, Failure | None, bool]:
         """(what to send for a result, why it cannot be sent, whether it is heavy). Whatever is more than a small
         builtin is packed; what cannot be packed or loaded is the task's error.
 
@@ -83,7 +84,7 @@ class Reports:
         sealed, error = catch(EncodedResult.of, (result, metadata or None))
         if error is None:
             return sealed, None, len(sealed.head) > _HEAVY or bool(sealed.parts)
-        failure = failure_from(self._setup.call, error)
+        failure = failure_from(call, error)
         text = f"the result cannot be sent to the parent process: {unsendable(error, failure.message)}"
         return None, failure._replace(message=text), False
 
@@ -123,9 +124,10 @@ class Reports:
         return self._bytes > _REPORT_BYTES or len(self._fds) >= 4
 
     def send_run(self, went: TaskSpan) -> None:
-        """`add` and `send` for a stretch in slot 0: without a failure, and with nothing packed, it goes as it is."""
+        """`add` and `send` for what was not taken of a stretch in slot 0: without a failure, and with nothing packed,
+        it goes as it is."""
         count = went.ended
-        if self.seqs or went.apart or not count or not _PLAIN.issuperset(map(type, went.results)):
+        if self.seqs or went.taken or went.apart or not count or not _PLAIN.issuperset(map(type, went.results)):
             self.add(Columns.of_stretch(0, went))
             self.send()
             return

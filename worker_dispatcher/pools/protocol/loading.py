@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pickle import loads
 from typing import Any
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.execute import catch, failure_from
 from worker_dispatcher.osproc.channel import Frame
 from worker_dispatcher.osproc.system import close_all
@@ -82,9 +83,9 @@ class Calls:
         return self._known[number]
 
 
-def unloadable(setup: Setup, error: BaseException) -> Failure:
+def unloadable(call: Call, error: BaseException) -> Failure:
     """The failure of a task that cannot be loaded."""
-    failure = failure_from(setup.call, error)
+    failure = failure_from(call, error)
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
 
 

@@ -247,7 +247,7 @@ class CoroutineRunner:
             return  # whoever closes has settled what ran
         # Without the slot's mutex, which costs more than all else here: whoever gives a slot up hears what has ended
         # after that, and believes it; what ends later is heard by nobody.
-        self.done.append((lane.seq, slot.number, ended.sealed(self._seal)))
+        self.done.append((lane.seq, slot.number, ended.sealed(self._seal, lane.call)))
         slot.running[0] = 0
         slot.deadline[0] = math.inf
         self._over(lane)

@@ -144,7 +144,7 @@ class GridWorker:
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
-            failed = AttemptResult(now(), now(), None, unloadable(self._setup, error), None)
+            failed = AttemptResult(now(), now(), None, unloadable(call or self._setup.call, error), None)
             self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
 

@@ -46,6 +46,7 @@ from worker_dispatcher.pools.protocol.loading import Calls, flush, load, load_se
 from worker_dispatcher.pools.protocol.log_forwarding import Outgoing
 from worker_dispatcher.pools.runners.kept_loop import KeptLoop
 from worker_dispatcher.pools.runners.task_queue import Columns, forked
+from worker_dispatcher.pools.worker.early_reports import EarlyReports
 from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
 from worker_dispatcher.records import TaskSpan
 from worker_dispatcher.script import main_module
@@ -55,6 +56,7 @@ __all__ = ["SingleWorker", "Worker", "main"]
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: what a kill of the worker makes run again
 _LONG = 0.002  # seconds a task took to be reported at once
+_OVERDUE = 0.005  # seconds beyond _REPORT_AFTER after which it is clear that what may report runs a long task
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
 
@@ -70,6 +72,7 @@ class SingleWorker:
     def __init__(self, channel: Channel, slate: SharedStatus, setup: Setup) -> None:
         self._channel, self._slate, self._setup = channel, slate, setup
         self._reports = Reports(channel, setup)
+        self._early_reports = EarlyReports(self._report_early, _REPORT_AFTER + _OVERDUE)
         self._calls = Calls(setup)
         self._seal = self._reports.seal_value
         self._state: Any = None
@@ -153,7 +156,7 @@ class SingleWorker:
         elif count > 1:
             self._channel.send(UNLOADABLE, [frame.parts[0]])
         else:
-            failed = AttemptResult(at, now(), None, unloadable(self._setup, error), None)
+            failed = AttemptResult(at, now(), None, unloadable(call or self._setup.call, error), None)
             self._reports.add(Columns.of([(seq, 0, failed)]))
             self._reports.send()
         slate.running[0] = 0
@@ -175,7 +178,11 @@ class SingleWorker:
         timeout, reports = batch.timeout, self._reports
         while seq < end:
             went, at = TaskSpan(), now()
+            if several := end - seq > 1:
+                self._early_reports.begin(went, at)
             seq += self._run_some(tasks, batch, went, end - seq, at)
+            if several:
+                self._early_reports.end()
             self._before_report(timeout)
             reports.send_run(went)
             if went.unbegun is not None:
@@ -204,6 +211,15 @@ class SingleWorker:
             if ended == left or _to_be_reported(went, report_at):
                 return ended
             at = now()
+
+    def _report_early(self, went: TaskSpan) -> None:
+        """Tell of what has ended in a stretch of which the last task runs; called by another thread meanwhile."""
+        if went.ended:
+            flush()
+            ended = Columns.empty()
+            ended.take(0, went)
+            self._reports.add(ended)
+            self._reports.send()
 
     def _before_report(self, timeout: float | None) -> None:
         flush()  # what reported tasks have printed is not lost when a later one ends the process
