@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -37,6 +38,20 @@ def test_a_limited_task_holds_no_worker_while_it_waits():
         assert not second.done()
         assert pool.stats().queued == 1
         assert second.cancel()
+
+
+@pytest.mark.parametrize("kind", ["thread", "process", "grid"])
+def test_limited_tasks_that_waited_for_a_worker_start_no_closer_than_their_rate_says(kind, gate):
+    limiter = Limiter(10)
+    with WorkerPool(1, kind=kind) as pool:
+        list(pool.map(moment, range(200)))  # from here on they are known to be short, and are handed to busy workers
+        held = pool.submit(gate.hold)
+        futures = [pool.schedule(moment, (at,), limiter=limiter) for at in range(3)]
+        time.sleep(0.4)  # the limiter would have let all of them start
+        gate.open()
+        assert held.result(30) == "held"
+        starts = [future.result(30) for future in futures]
+    assert all(later >= earlier + 0.1 - 1e-3 for earlier, later in itertools.pairwise(starts))
 
 
 def test_a_limited_task_that_is_cancelled_does_not_stop_those_behind_it():

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["METHODS", "tell"]
+__all__ = ["METHODS", "begin", "left_of", "tell"]
 
 METHODS = [None, "spawn", "fork"]
+_MARK = "PROGRAM_IN"
 PROLOGUE = """
 import json, os, sys
 import worker_dispatcher
@@ -46,3 +47,27 @@ def tell(
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return json.loads(done.stdout)
+
+
+def begin(folder: Path, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """A program that goes on, in a folder of its own, which is also where it has its temporary files."""
+    (folder / "program.py").write_text(PROLOGUE + code)
+    (folder / "tmp").mkdir(exist_ok=True)
+    variables = os.environ | {"TMPDIR": str(folder / "tmp"), _MARK: str(folder)}
+    command = [sys.executable, str(folder / "program.py"), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=variables, cwd=folder, start_new_session=True, **pipes)
+
+
+def left_of(folder: Path) -> list[int]:
+    """The processes that a program has begun in a folder, itself included, and that have not ended."""
+    mark, found = f"{_MARK}={folder}".encode(), []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                lives = b") Z " not in (entry / "stat").read_bytes()
+                if lives and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:  # it has just ended, or is somebody else's
+                pass
+    return found

@@ -260,7 +260,9 @@ def lender() -> Rule:
         if value is not None and not callable(getattr(type(value), "lend", None)):
             raise Refused(f"must be {expected}, got {got(value)}; {fix}")
         if value is not None and getattr(value, "closed", False):
-            raise Refused("must be a pool that is open, got one that was shut down; make a new one, or leave it out")
+            raise Refused(
+                "must be a pool that is open, got one that was shut down, or is that of another process; make a new one"
+            )
         return value
 
     return Rule("WorkerPool or None", accept)

@@ -65,12 +65,14 @@ class Backlog:
     that wait for a limiter; they go before others once it lets them. _parked: what must not start before another task
     of its group has ended.
     expired: called with a task whose deadline has passed. away: numbers of tasks whose last attempt still holds a
-    thread: they wait for its end.
+    thread: they wait for its end. roomy: as of the pool; what waits for a limiter is not handed to a worker ahead of
+    its turn, since others that the limiter lets begin later would begin beside it.
     """
 
     def __init__(self, given: dict[int, TaskFuture], left: set[int], expired: Callable[[TaskFuture], None]) -> None:
         self._given, self._left, self._expired = given, left, expired
         self.away: Collection[int] = ()
+        self.roomy: Callable[[], bool] = lambda: True
         self.paused = False
         self._inbox: deque[TaskFuture] = deque()
         self.gone: deque[TaskFuture] = deque()
@@ -179,7 +181,9 @@ class Backlog:
         return count + len(self._let()) if self._limited else count
 
     def _let(self) -> list[Limiter]:
-        """The limiters that let a task start now."""
+        """The limiters that let a task start now, if a worker would begin it."""
+        if not self.roomy():
+            return []
         at = now()
         return [limiter for limiter, heap in list(self._limited.items()) if heap and limiter.due <= at]
 
@@ -239,7 +243,8 @@ class Backlog:
 
     def _take_limited(self) -> TaskFuture | None:
         """A task whose limiter, and whose group, let it start now."""
-        for limiter, heap in list(self._limited.items()):
+        for limiter in self._let():
+            heap = self._limited[limiter]
             while heap and limiter.due <= now():
                 future = heap[0][2]
                 if future.phase == ENDED:

@@ -71,11 +71,18 @@ class Control:
         with held():
             return driver.call(action)
 
+    def has_begun(self, future: TaskFuture) -> bool:
+        """A worker runs a task that the workers have."""
+        pool = self._scheduler.pool
+        return pool is not None and self.in_turn(lambda: pool.runs(future.number)) is not None
+
     # Ending tasks
 
     def withdraw(self, future: TaskFuture, state: str = CANCELLED) -> bool:
         """End a task that the workers do not have; False if they do, or it has ended."""
         scheduler = self._scheduler
+        if not scheduler.is_ours:
+            return False
         with held():
             if not future.withdraw() and (scheduler.overflow is None or not scheduler.overflow.withdraw(future)):
                 return False
@@ -88,6 +95,7 @@ class Control:
 
     def cancel(self, future: TaskFuture, *, kill: bool) -> bool:
         """End a task wherever it is; False if it has ended."""
+        self._scheduler.check_ours()
         if self.withdraw(future):
             return True
         if future.phase == ENDED:
@@ -132,6 +140,7 @@ class Control:
     def rescue(self, *, running: bool) -> list[Task]:
         """Take out what has not begun; running: what has, too, which is ended."""
         scheduler, taken = self._scheduler, list[Task]()
+        scheduler.check_ours()
         with scheduler.mutex:
             futures = list(scheduler.live.values())
         for future in futures:
@@ -161,8 +170,9 @@ class Control:
     # Waiting
 
     def refuse_waits(self, what: str) -> None:
-        """Raises RuntimeError where the caller would wait for itself."""
+        """Raises RuntimeError where the caller would wait for itself, or for nobody."""
         scheduler = self._scheduler
+        scheduler.check_ours()
         if scheduler.in_callback:  # which may run in the context of a task
             raise RuntimeError(f"{what} would wait for the callback that calls it; have another thread do it")
         if scheduler.is_inside():
@@ -188,6 +198,7 @@ class Control:
 
     def resize(self, size: int) -> None:
         scheduler = self._scheduler
+        scheduler.check_ours()
         scheduler.size = size
         self.in_turn(scheduler.fit)
 
@@ -199,7 +210,7 @@ class Control:
             self.await_(lambda: len(scheduler.given) <= len(scheduler.left), timeout)
 
     def resume(self) -> None:
-        if self._scheduler.backlog.paused:
+        if self._scheduler.backlog.paused and self._scheduler.is_ours:
             self._set_paused(False)
 
     def _set_paused(self, paused: bool) -> None:
@@ -222,16 +233,21 @@ class Control:
 
     def stats(self) -> PoolStats:
         scheduler = self._scheduler
+        scheduler.check_ours()
         with scheduler.mutex:
             phases = [future.phase for future in scheduler.live.values()]
             known = dict(scheduler.counts)
             known["submitted"], known["rejected"] = scheduler.submitted, scheduler.rejected
         pool = scheduler.pool
         known["delayed"], known["queued"] = phases.count(DELAYED), phases.count(QUEUED)
-        known["running"] = phases.count(GIVEN)
-        known["away"] = len(phases) - known["delayed"] - known["queued"] - known["running"]
+        given, known["workers"] = phases.count(GIVEN), 0
+        known["away"] = len(phases) - known["delayed"] - known["queued"] - given
         known["abandoned"] = len(scheduler.left) + len(scheduler.backlog.away)
-        known["workers"] = 0 if pool is None or scheduler.over.is_set() else len(pool.pids)
+        if pool is not None and not scheduler.over.is_set():
+            known["workers"] = len(pool.pids)
+        # What workers have been handed ahead waits. After a resize there may yet be more of them than there are to be.
+        known["running"] = min(given, max(known["workers"], scheduler.places))
+        known["queued"] += given - known["running"]
         known["hook_errors"] = scheduler.callbacks.errors
         return PoolStats(**known)
 

@@ -300,6 +300,7 @@ class TaskFuture(Future[Any]):
 
     def _await(self, timeout: float | None) -> None:
         """Wait for its end, with no more than a lock: a condition costs a short task a tenth. Raises TimeoutError."""
+        self.owner.check_ours()
         if self.owner.drives_here():
             raise RuntimeError("a callback or retry_on that the pool itself calls cannot wait for one of its tasks")
         if self.owner.is_inside():
@@ -321,6 +322,11 @@ class TaskFuture(Future[Any]):
             self._wakers = tuple(one for one in self._wakers if one is not waker)
         if self._state not in _OVER:
             raise TimeoutError
+
+    def running(self) -> bool:
+        """A worker has begun it, and it has not ended. Short tasks are handed to workers that are still busy; until
+        then such a one is not running, and can be cancelled."""
+        return super().running() and (self.phase != GIVEN or self.owner.control.has_begun(self))
 
     def cancel(self) -> bool:
         """As concurrent.futures says: True if it will not run. `WorkerPool.cancel` and `kill` also end what runs."""

@@ -120,6 +120,7 @@ class TaskGroup:
 
     def _await(self, fact: Callable[[], bool], timeout: float | None) -> bool:
         scheduler = self._scheduler
+        scheduler.check_ours()
         if scheduler.in_callback:
             raise RuntimeError("a callback that waits for a group would hold up all callbacks")
         if not scheduler.is_inside():

@@ -8,6 +8,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING
 
+from worker_dispatcher.clock import now
 from worker_dispatcher.errors import WorkerWarning
 
 if TYPE_CHECKING:
@@ -32,15 +33,22 @@ def _at_exit() -> None:
     living = [scheduler for scheduler in list(_all) if scheduler.is_ours and scheduler.driver is not None]
     for scheduler in living:
         scheduler.let_go()
+    looked = {scheduler: (now(), _ended(scheduler)) for scheduler in living}
     for scheduler in living:
-        ended = -1
-        while not scheduler.over.wait(_STUCK):
-            if ended == (ended := sum(scheduler.counts.values())):
+        at, ended = looked[scheduler]
+        while not scheduler.over.wait(max(0.0, at + _STUCK - now())):
+            at = now()
+            if ended == (ended := _ended(scheduler)):
                 assert scheduler.driver is not None
                 _warn(scheduler)
                 scheduler.driver.stop("exit", hurry=True)
                 scheduler.over.wait(1.0)
                 break
+
+
+def _ended(scheduler: Scheduler) -> int:
+    """How many of its tasks have ended."""
+    return sum(scheduler.counts.values())
 
 
 def _warn(scheduler: Scheduler) -> None:

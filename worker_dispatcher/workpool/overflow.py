@@ -190,7 +190,7 @@ class Overflow:
                     self._left.pop(number, None)
                 self._take(future, _failed(future, since, Failure("", "", status=TIMEOUT)))
             else:
-                self._look_again(future, at if inner is not None and inner.running() else None)
+                self._look_again(future, at if inner is not None and Future.running(inner) else None)
 
     def _look_again(self, future: TaskFuture, since: float | None) -> None:
         timeout = future.settings.timeout or 0.0

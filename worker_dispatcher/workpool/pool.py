@@ -382,8 +382,8 @@ class WorkerPool(Executor):
 
     @property
     def closed(self) -> bool:
-        """It takes no more tasks."""
-        return self._scheduler.closed
+        """It takes no more tasks; so it is in a fork of the process that has made it."""
+        return self._scheduler.closed or not self._scheduler.is_ours
 
     @property
     def max_workers(self) -> int:

@@ -100,10 +100,15 @@ class Scheduler:
         if self.driver is not None:
             self.driver.freed()
 
-    def check_open(self) -> None:
-        """Raises PoolClosed, or what has broken the pool."""
+    def check_ours(self) -> None:
+        """Raises PoolClosed in a fork of the process that has made the pool. Asked before any lock is taken: there,
+        one may be held for ever by a thread that is not there."""
         if not self.is_ours:
             raise PoolClosed("this pool belongs to the process that has made it; make one here")
+
+    def check_open(self) -> None:
+        """Raises PoolClosed, or what has broken the pool."""
+        self.check_ours()
         if program_ends.is_set():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self.error is not None:
@@ -134,7 +139,7 @@ class Scheduler:
             timers.append(IdleTimer(pool, self.shape.idle))
         self.timers += timers
         driver = Driver(pool, self.backlog, self, self, self.timers, after=self._tell, longest=math.inf)
-        self.backlog.away = getattr(pool, "left_behind", ())
+        self.backlog.away, self.backlog.roomy = getattr(pool, "left_behind", ()), lambda: pool.roomy
         if overflow is not None:
             self.backlog.away = overflow.held_beside(self.backlog.away)
         if hasattr(pool, "told"):
@@ -358,10 +363,15 @@ class Scheduler:
         assert self.driver is not None
         self.driver.call(resize)
 
+    @property
+    def places(self) -> int:
+        """How many tasks may be in workers' hands at once, those that wait for another one included."""
+        return self.size + self._blocked
+
     def fit(self) -> None:
         """Have as many workers as there are to be. Called in the driver's turn."""
         assert self.pool is not None
-        self.pool.resize(self.shape.slots_of(self.size + self._blocked))
+        self.pool.resize(self.shape.slots_of(self.places))
 
     def show_ends(self, total: int, *, whole: bool) -> EndsShown:
         """What shows the ends of some tasks while they run: see EndsShown."""
