@@ -2,6 +2,7 @@
 # The long rounds, each in a world of its own: sh scripts/stress.sh [ROUND ...] [-- ARGUMENTS FOR PYTEST]
 #
 #     slow      the tests that are marked slow
+#     long      all combinations of parameters, and many examples of what must hold for any input (tests/thinned.py)
 #     again     the tests of faults and promises again and again: a race shows itself only now and then
 #     load      the same once, while twice as many processes as there are cores do nothing but count
 #     lowest    every check with the lowest version of each package that pyproject.toml allows, on Python 3.11
@@ -17,7 +18,7 @@ set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . scripts/environment.sh
 
-ALL="slow again load lowest user files flags sigpipe nohup"
+ALL="slow long again load lowest user files flags sigpipe nohup"
 PROMISES=${STRESS_TESTS:-tests/faults tests/parity tests/contract}
 BESIDES=${STRESS_TESTS:-tests/unit tests/cli tests/examples}
 
@@ -27,6 +28,11 @@ tests() {
 
 round_slow() {
     "$ENV_PYTHON" -m pytest -m slow "$@"
+}
+
+round_long() {
+    # shellcheck disable=SC2086
+    tests -m combination ${STRESS_TESTS:-tests} "$@" && LONG_ROUNDS=1 tests ${STRESS_TESTS:-tests/property tests/reports} "$@"
 }
 
 round_again() {

@@ -30,6 +30,8 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from rounds import examples
+from thinned import pytest_collection_modifyitems as pytest_collection_modifyitems
 
 import worker_dispatcher
 from worker_dispatcher.osproc.cores import usable_cores
@@ -39,7 +41,7 @@ SHARED_MEMORY = Path("/dev/shm")
 MARK = "WORKER_DISPATCHER_TEST_SESSION"
 MARK_BYTES = f"{MARK}={os.getpid()}".encode()
 os.environ[MARK] = str(os.getpid())
-hypothesis.settings.register_profile("by facts, not by the clock", deadline=None)
+hypothesis.settings.register_profile("by facts, not by the clock", deadline=None, max_examples=examples(100))
 hypothesis.settings.load_profile("by facts, not by the clock")
 
 

@@ -10,6 +10,8 @@ import pytest
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def add(id, result, log):
     log["seen"] = [id, result]

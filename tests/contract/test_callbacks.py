@@ -10,6 +10,8 @@ from staging import runtimes
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 
 

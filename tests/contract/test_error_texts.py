@@ -9,6 +9,8 @@ import pytest
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 KEPT = "and all logs are kept: worker_dispatcher.get_results(), get_logs()"
 SECONDS = r"\d+(\.\d+)? (us|ms|s)"
 

@@ -15,6 +15,8 @@ import pytest
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 SECRET = "4000-1234-card"
 
 

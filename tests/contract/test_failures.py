@@ -12,6 +12,8 @@ from staging import GRACE
 import worker_dispatcher as wd
 from worker_dispatcher.errors import RemoteTraceback
 
+pytestmark = pytest.mark.above_the_pools
+
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 
 

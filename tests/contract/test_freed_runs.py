@@ -197,6 +197,7 @@ WAYS = (
 )
 
 
+@pytest.mark.above_the_pools
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("shape", ["threads", "processes", "grid", "coroutine-threads", "coroutine-grid"])
 def test_a_run_is_gone_when_nobody_holds_it(shape, way, nothing_stays, capsys):

@@ -11,6 +11,8 @@ import pytest
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 
 

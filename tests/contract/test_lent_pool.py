@@ -17,6 +17,8 @@ import pytest
 
 from worker_dispatcher import ConfigError, RunError, TaskTimeout, WorkerDied, WorkerPool, get_logs, launch, start
 
+pytestmark = pytest.mark.above_the_pools
+
 KINDS = ("thread", "process", "grid", "coroutine")
 
 

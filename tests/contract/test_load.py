@@ -15,6 +15,8 @@ from staging import GRACE, Notes, Shape, runtimes
 import worker_dispatcher
 from worker_dispatcher.errors import ConfigError
 
+pytestmark = pytest.mark.above_the_pools
+
 Run = Callable[..., list[Any]]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 HANDED_OUT = "a run can be iterated once, and the logs of this one were handed out already; "
 KEPT = "run.logs has them, and get_logs() those of the last run"
 NOT_KEPT = "launch it without keep_records=False, and run.logs keeps them"

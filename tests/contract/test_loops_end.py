@@ -15,6 +15,8 @@ from staging import LONGEST_WAIT, Notes
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 KEPT = "and all logs are kept: worker_dispatcher.get_results(), get_logs()"
 
 

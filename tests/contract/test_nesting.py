@@ -11,6 +11,8 @@ from staging import SHAPES
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def test_start_works_in_a_thread(shape, run):
     found = []

@@ -16,6 +16,8 @@ from streamed import streamed
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 VARIES = {"started_at", "earlier_attempts", "ended_at", "duration", "worker", "pid"}  # from one run to another
 
 

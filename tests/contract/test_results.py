@@ -73,6 +73,7 @@ def test_results_stand_in_id_order_and_every_task_has_one_log(shape, run, count)
     assert all(log["status"] == "ok" and log["error"] is None and log["attempts"] == 1 for log in wd.get_logs())
 
 
+@pytest.mark.above_the_pools
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_iterable_is_consumed_in_full(shape, run, kind):
     make, expected = KINDS[kind]

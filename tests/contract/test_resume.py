@@ -15,6 +15,8 @@ import worker_dispatcher as wd
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import journal as journal_module
 
+pytestmark = pytest.mark.above_the_pools
+
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 
 

@@ -21,6 +21,8 @@ from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import file
 from worker_dispatcher.journal import journal as journal_module
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def content(path: Path) -> dict[str, bytes]:
     return {one.name: one.read_bytes() for one in path.parent.glob(f"{path.name}*")}

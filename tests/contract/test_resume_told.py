@@ -25,6 +25,8 @@ import worker_dispatcher as wd
 from worker_dispatcher.errors import JournalError
 from worker_dispatcher.journal import file, fingerprint
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def same(task: Any) -> Any:
     return task

@@ -13,7 +13,10 @@ from staging import SHAPES, Shape
 
 import worker_dispatcher as wd
 
-pytestmark = pytest.mark.filterwarnings("ignore::worker_dispatcher.TaskFailuresWarning")
+pytestmark = [
+    pytest.mark.above_the_pools,
+    pytest.mark.filterwarnings("ignore::worker_dispatcher.TaskFailuresWarning"),
+]
 
 TOOK = 0.02  # seconds of an attempt
 FAILING = 3  # attempts of each task that fail

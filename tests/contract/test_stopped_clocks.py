@@ -14,6 +14,8 @@ from freezegun import freeze_time
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 MORNING = datetime.datetime(2020, 2, 29, 8, tzinfo=datetime.UTC)
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 

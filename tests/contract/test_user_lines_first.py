@@ -14,6 +14,8 @@ from staging import SHAPES
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 HOME = str(Path(wd.__file__).parent)
 QUIET = {"verbose": False}
 

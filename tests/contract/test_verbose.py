@@ -11,6 +11,8 @@ from staging import Shape, runtimes
 
 import worker_dispatcher as wd
 
+pytestmark = pytest.mark.above_the_pools
+
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d"
 
 

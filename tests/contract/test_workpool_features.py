@@ -24,6 +24,8 @@ from worker_dispatcher import (
     current_task,
 )
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

@@ -15,6 +15,8 @@ from pooled import APART, adds_up
 
 from worker_dispatcher import Backoff, ConfigError, DeadlineExceeded, Task, TaskTimeout, WorkerDied, WorkerPool
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

@@ -23,6 +23,8 @@ from worker_dispatcher import (
     WorkerWarning,
 )
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

@@ -15,6 +15,8 @@ from pooled import adds_up
 
 from worker_dispatcher import DuplicateTask, Task, TaskFuture, TaskHooks, TaskResult, WorkerPool, current_task
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

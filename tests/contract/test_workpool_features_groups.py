@@ -13,6 +13,8 @@ from pooled import adds_up
 
 from worker_dispatcher import ConfigError, DeadlineExceeded, TaskGroup, WorkerPool, current_task
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

@@ -10,6 +10,8 @@ import pytest
 from worker_dispatcher import Limiter, WorkerPool
 from worker_dispatcher.clock import now
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def moment(_item: int) -> float:
     return now()

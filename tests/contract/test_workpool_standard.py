@@ -28,6 +28,8 @@ from worker_dispatcher import (
     WorkerPool,
 )
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

@@ -15,6 +15,8 @@ from pooled import APART, PLAIN, adds_up
 from worker_dispatcher import PoolClosed, WorkerPool
 from worker_dispatcher.errors import WorkerWarning
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 
 

@@ -19,6 +19,8 @@ from pooled import APART, PLAIN
 
 from worker_dispatcher import WorkerPool
 
+pytestmark = pytest.mark.above_the_pools
+
 NewPool = Callable[..., WorkerPool]
 METHODS = ["forkserver", "spawn", "fork"]
 _begun: dict[int, Any] = {}  # by thread

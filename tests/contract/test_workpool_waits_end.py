@@ -10,6 +10,8 @@ from pooled import gate, kind, new_pool  # noqa: F401
 
 from worker_dispatcher import PoolClosed, WorkerPool
 
+pytestmark = pytest.mark.above_the_pools
+
 plain = pytest.mark.parametrize("kind", ["thread", "process", "grid"])
 
 

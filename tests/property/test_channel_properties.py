@@ -11,6 +11,7 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.osproc import channel as module
 from worker_dispatcher.osproc.channel import Channel, Gone
@@ -159,7 +160,7 @@ def take(receiver: Channel, received: list) -> bool:
     return False
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(steps=st.lists(steps, max_size=40))
 def test_frames_arrive_as_sent_however_the_stream_cuts_them(steps, files):
     before = open_descriptors()
@@ -181,7 +182,7 @@ def test_frames_arrive_as_sent_however_the_stream_cuts_them(steps, files):
     assert open_descriptors() == before
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(steps=st.lists(steps, max_size=25))
 def test_whenever_both_ends_close_the_frames_were_whole_and_no_descriptor_is_left(steps, files):
     before = open_descriptors()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.reports import check as checks
 from worker_dispatcher.reports import tps
@@ -23,7 +24,7 @@ ASKED = [
 SPANS = st.lists(st.tuples(st.floats(0, 9), st.floats(0, 4), st.booleans()), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(SPANS, st.booleans())
 def test_a_check_of_rows_is_that_of_their_report(spans: list[tuple[float, float, bool]], load: bool) -> None:
     starts, ends = np.array([one[0] for one in spans]), np.array([one[0] + one[1] for one in spans])

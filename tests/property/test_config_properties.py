@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.config.declare import options, walk
 from worker_dispatcher.config.describe import Refused
@@ -92,7 +93,7 @@ def picture(value: object) -> object:
     return [picture(inner) for inner in value] if type(value) is list else (type(value), id(value))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.one_of(junk, placed))
 @example({"worker": HOSTILE, "runtime": HostileNumber(), "task": {"list": HOSTILE, "function": HOSTILE}})
 def test_a_config_or_a_config_error_comes_out_and_the_input_stays_as_it_was(raw: Any) -> None:
@@ -117,7 +118,7 @@ def check(error: ConfigError) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(placed)
 def test_merged_accepts_and_refuses_what_parse_does_and_its_result_parses_the_same(raw: dict[str, Any]) -> None:
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.clock import Anchor, now
 from worker_dispatcher.config.parse import parse
@@ -128,7 +129,7 @@ runs = given(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @runs
 def test_every_drawn_task_has_one_outcome(dice, tasks, retries, room, on_error, max_failures, stop_after):
     task = {"list": tasks, "function": lambda id: id, "retries": retries}

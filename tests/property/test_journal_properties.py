@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.errors import JournalError
@@ -121,7 +122,7 @@ def left(folder: str, file: bytes, log: bytes) -> Path:
 
 
 @given(todo=steps, cut=st.floats(0, 1))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 def test_a_log_cut_at_any_byte_gives_what_some_commit_had_recorded_and_can_be_gone_on_with(todo, cut):
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder), todo)
@@ -138,7 +139,7 @@ def test_a_log_cut_at_any_byte_gives_what_some_commit_had_recorded_and_can_be_go
 
 
 @given(todo=steps)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow])
 def test_a_log_left_whole_gives_all_that_was_committed(todo):
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder), todo)
@@ -148,7 +149,7 @@ def test_a_log_left_whole_gives_all_that_was_committed(todo):
 
 @given(todo=steps, closed=st.booleans(), where=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
        how=st.sampled_from(["flip", "zero", "cut", "noise"]), length=st.integers(1, 3000))  # fmt: skip
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
 def test_damage_anywhere_never_gives_a_wrong_result(todo, closed, where, how, length):
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder), todo)
@@ -225,7 +226,7 @@ def told(value):
 
 
 @given(one=values, other=values)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_digests_are_equal_exactly_where_items_are(one, other):
     assert digests([one, [one, one]]) == digests([rebuilt(one), [rebuilt(one), one]])
     assert (digests([one]) == digests([other])) == (told(one) == told(other))

@@ -9,6 +9,7 @@ from array import array
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 from test_driver_properties import ScriptedPool, runs
 
 from worker_dispatcher.clock import Anchor
@@ -130,7 +131,7 @@ def book(dice, records, task_id):
     records.complete(Outcome(task_id, status, 12.0, 12.5, result=task_id, failure=failure, worker=1))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @runs
 def test_a_driver_books_both_alike(dice, tasks, retries, room, on_error, max_failures, stop_after):
     task = {"list": tasks, "function": lambda id: id, "retries": retries}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.records import (
@@ -129,7 +130,7 @@ def same(a: Any, b: Any) -> None:
         assert repr(a) == repr(b)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(LEDGERS, st.booleans())
 def test_columns_and_dicts_make_one_report(records: Records, known: bool) -> None:
     dicts, columns = both(records, known)
@@ -147,7 +148,7 @@ def test_columns_and_dicts_make_one_report(records: Records, known: bool) -> Non
     assert columns.logs == dicts.logs or "array" in repr(dicts.logs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(LEDGERS)
 def test_columns_and_dicts_make_one_get_tps(records: Records) -> None:
     assert get_tps(records, display_intervals=True) == get_tps(records.logs(), display_intervals=True)

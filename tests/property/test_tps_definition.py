@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.reports.tps import get_tps
 
@@ -146,7 +147,7 @@ def assert_as_defined(logs: list[Log], interval: float, newest_first: bool) -> N
     assert without == {key: value for key, value in fast.items() if key != "intervals"}
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(examples(20)))
 def test_every_number_of_random_logs_is_as_defined(seed: int) -> None:
     dice = random.Random(seed)
     for _ in range(150):
@@ -164,13 +165,13 @@ rows = st.builds(
 
 
 @given(st.lists(rows, max_size=25), st.sampled_from([0, 0.25, 0.5, 1, 1.25, 3, 100]), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_every_number_on_a_grid_is_as_defined(logs: list[Log], interval: float, newest_first: bool) -> None:
     assert_as_defined(logs, interval, newest_first)
 
 
 @given(st.lists(rows, min_size=1, max_size=25), st.randoms(use_true_random=False))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_the_order_of_the_logs_tells_nothing(logs: list[Log], dice: random.Random) -> None:
     mixed = logs[:]
     dice.shuffle(mixed)
@@ -183,7 +184,7 @@ def test_the_order_of_the_logs_tells_nothing(logs: list[Log], dice: random.Rando
 
 
 @given(st.lists(rows, min_size=1, max_size=25))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_shifting_all_times_by_whole_seconds_shifts_moments_only(logs: list[Log]) -> None:
     later = [log | {"started_at": log["started_at"] + 512, "ended_at": log["ended_at"] + 512} for log in logs]
     before, after = get_tps(logs, True, 0.5), get_tps(later, True, 0.5)
@@ -220,7 +221,7 @@ def moved(value: Any, by: float, key: str = "") -> Any:
         max_size=12,
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_rows_give_a_report_of_plain_numbers_that_adds_up(logs: list[Any]) -> None:
     report = get_tps(logs)
     assert report["count"]["total"] + report["count"]["invalidity"] == len(logs)

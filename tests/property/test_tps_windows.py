@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher import get_tps
 from worker_dispatcher.reports import peak as peak_module
@@ -51,7 +52,7 @@ def some_pairs(dice: random.Random) -> Pairs:
     return list(zip(starts, ends, strict=True))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(examples(12)))
 def test_the_peak_is_the_first_best_of_all_windows(seed: int) -> None:
     dice = random.Random(seed)
     for _ in range(100):
@@ -66,7 +67,7 @@ whole = st.integers(0, 25)
 
 
 @given(st.lists(st.tuples(whole, whole), min_size=1, max_size=30), st.integers(1, 4))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_peak_on_whole_seconds_is_the_first_best_of_all_windows(spans: list[tuple[int, int]], leaf: int) -> None:
     pairs = [(float(start), float(start + took)) for start, took in spans]
     with patch.object(peak_module, "_LEAF", leaf):
@@ -76,7 +77,7 @@ def test_the_peak_on_whole_seconds_is_the_first_best_of_all_windows(spans: list[
 
 
 @given(st.lists(st.tuples(whole, whole), min_size=1, max_size=30), st.floats(0, 5))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_scan_ends_at_the_same_peak_and_beats_itself_each_time(
     spans: list[tuple[int, int]], threshold: float
 ) -> None:
@@ -131,14 +132,14 @@ eighths = st.integers(0, 400).map(lambda value: value / 8)  # sums and differenc
 
 
 @given(st.lists(eighths, min_size=1, max_size=30), st.sampled_from([0.125, 0.5, 1, 2.5, 10, 100]))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_peak_rate_is_the_best_over_all_pairs(ends: list[float], window: float) -> None:
     found = peak_rate(successes([(end, end) for end in ends]), window)
     assert found["tps"] == pytest.approx(best_rate(ends, window), rel=1e-12)
     assert_consistent(found, ends, window)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(examples(8)))
 def test_the_peak_rate_of_random_runs_is_the_best_over_all_pairs(seed: int) -> None:
     dice = random.Random(seed)
     for _ in range(60):
@@ -160,7 +161,7 @@ def assert_consistent(found: dict[str, Any], ends: list[float], window: float) -
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40), st.integers(1, 1000).map(lambda tenths: tenths / 10))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_percentiles_are_the_smallest_value_with_that_share_at_or_below(values: list[float], percent: float) -> None:
     tenths = round(percent * 10)  # whole numbers, so that this definition does not round
     enough = [v for v in values if sum(other <= v for other in values) * 1000 >= tenths * len(values)]
@@ -175,7 +176,7 @@ def test_a_rank_does_not_suffer_from_binary_fractions() -> None:
 
 
 @given(st.lists(st.tuples(eighths, eighths), max_size=25))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_in_flight_counts_each_task_from_its_start_up_to_but_without_its_end(spans: list[tuple[float, float]]) -> None:
     pairs = [(start, start + took) for start, took in spans]
     found = in_flight(successes(pairs))
@@ -187,7 +188,7 @@ def test_in_flight_counts_each_task_from_its_start_up_to_but_without_its_end(spa
 
 
 @given(st.lists(st.tuples(eighths, eighths, st.booleans()), max_size=25))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_steady_rate_counts_completions_between_the_first_and_last_tenth(
     spans: list[tuple[float, float, bool]],
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from rounds import examples
 
 from worker_dispatcher.reports.outputs.csv_file import fields_of, write_csv
 from worker_dispatcher.reports.outputs.figures import figures_of
@@ -56,7 +57,7 @@ logs_made = st.lists(
 
 
 @given(logs_made)
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=examples(60))
 def test_every_output_can_be_written(logs: list[Any]) -> None:
     digest = ReportData(RunData(logs), checks=("p99<1s", "error_rate<=100%"))
     text = report_text(digest)
@@ -74,7 +75,7 @@ def test_every_output_can_be_written(logs: list[Any]) -> None:
 
 
 @given(logs_made)
-@settings(quick, max_examples=8)
+@settings(quick, max_examples=examples(8))
 def test_every_picture_and_workbook_can_be_written(logs: list[Any]) -> None:
     digest = ReportData(RunData(logs))
     picture, workbook = io.BytesIO(), io.BytesIO()
