@@ -140,11 +140,13 @@ class Dispatcher:
         """Do what the new status of a job means."""
         job: Job = move.entry.job
         if move.new == RUNNING:
-            if not job.endless:
+            if not move.entry.fires:
                 self._run(job, move.entry.attempt)
             return
-        if move.old == RUNNING and job.running is not None:
-            self._workers.stop(job)
+        if move.old == RUNNING:
+            job.give_up()
+            if job.running is not None:
+                self._workers.stop(job)
         if isinstance(move.what, BaseException) and move.new != DONE:
             self._note_failure(job, move.what)
         if move.new in FINAL:

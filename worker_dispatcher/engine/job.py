@@ -51,7 +51,7 @@ class Job:
 
     where: ClassVar[str] = ""  # which workers run it
     uses: ClassVar[tuple[str, ...]] = ("job",)  # the slots that it takes
-    endless: ClassVar[bool] = False  # it is not waited for
+    endless: ClassVar[bool] = False  # the end of a `with` block does not wait for it
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Job:
         name: str | None = None,
         condition: Condition | None = None,
         wait_time_delta: float = 0.01,
-        redirect_out_err: bool | str | Path = False,
+        redirect_out_err: bool | str | os.PathLike[str] = False,
         change_dir: bool = False,
         *,
         id: str | None = None,
@@ -218,6 +218,8 @@ class Job:
             raise ExecutorError(f"{self} belongs to another engine; make a new job for this one")
         if not self.where and not self.endless:
             raise ExecutorError(f"{type(self).__name__} says nothing of where it runs; use ThreadJob or another kind")
+        if self.redirect_out_err and self.redirect_out_err is not True:
+            self.redirect_out_err = os.path.abspath(self.redirect_out_err)
         entry = self.entry
         needs = self._needs()
         self.dep_job_ids = list(dict.fromkeys(future.job_id for future in needs))
@@ -258,6 +260,9 @@ class Job:
     def wait_before(self, attempt: int) -> float:
         """Seconds before another attempt. Runs code of the user."""
         return self.retry_time_delta if self.backoff is None else float(self.backoff(attempt))
+
+    def give_up(self) -> None:
+        """An attempt is over, or not wanted any more: end what it has started besides. Returns at once."""
 
     def note_error(self, error: BaseException | None) -> None:
         """The exception of its last failed attempt."""

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 from worker_dispatcher.config.signature import is_coroutine_function
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.relay import Relay, Round
+from worker_dispatcher.osproc.command import Command
 from worker_dispatcher.workpool.pool import WorkerPool
 
 # How many may run at once where there is no limit.
-MOST = {"thread": 1000, "process": 250, "local": 1, "loop": 1000}
+MOST = {"thread": 1000, "process": 250, "local": 1, "loop": 1000, "command": 1000}
+_AT_THE_END = 0.3  # seconds that commands have from SIGTERM to SIGKILL when all ends
 
 
 Ended: TypeAlias = Callable[[Job, int, Any, BaseException | None], None]
@@ -24,7 +26,8 @@ def _place(job: Job, function: Callable[..., Any]) -> str:
 
 
 class Workers:
-    """Pools by place: 'local', 'loop' (coroutines that are local), 'thread', 'process'. sizes: how many run at once.
+    """Pools by place: 'local', 'loop' (coroutines that are local), 'thread', 'process', 'command' (threads that each
+    wait for one). sizes: how many run at once.
 
     Used by the one thread that acts for the engine.
     """
@@ -33,12 +36,16 @@ class Workers:
         self._name, self._sizes, self._ended = name, {**MOST, **sizes}, ended
         self._pools: dict[str, WorkerPool] = {}
         self._relays: dict[str, Relay] = {}
+        self._commands: set[Command] = set()
 
     def begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Have a call made for a job."""
         where = _place(job, function)
         pool = self._pool(where)
-        if job.timeout is None and pool.kind == "thread":
+        if where == "command":
+            self._commands = {command for command in self._commands if not command.gone.is_set()}
+            self._commands |= {arg for arg in args if isinstance(arg, Command)}
+        if where == "command" or (job.timeout is None and pool.kind == "thread"):
             self._relays[where].begin(job, function, args, kwargs)
             return
         if job.timeout is None:
@@ -71,7 +78,7 @@ class Workers:
     def _pool(self, where: str) -> WorkerPool:
         pool = self._pools.get(where)
         if pool is None:
-            kind = {"local": "thread", "loop": "coroutine"}.get(where, where)
+            kind = {"local": "thread", "loop": "coroutine", "command": "thread"}.get(where, where)
             size = self._sizes[where]
             abandoned = 0 if kind != "thread" else 1000
             pool = WorkerPool(size, kind=kind, max_abandoned=abandoned, name=f"{self._name}-{where}")
@@ -83,8 +90,17 @@ class Workers:
         """End the workers; they are made anew if need be. kill: also those that are at work; the others end with what
         they do, and nobody waits for them."""
         pools, self._pools = list(self._pools.values()), {}
+        if kill:
+            self._end_commands()
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=kill, kill=kill)
         for pool in pools:
             if kill or not len(pool):
                 pool.shutdown()
+
+    def _end_commands(self) -> None:
+        commands, self._commands = self._commands, set()
+        for command in commands:
+            command.end(_AT_THE_END)
+        for command in commands:
+            command.gone.wait(2 * _AT_THE_END)

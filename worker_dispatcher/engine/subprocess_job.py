@@ -1,0 +1,127 @@
+"""SubprocessJob: a command as a job."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worker_dispatcher.engine.conditions import Condition
+from worker_dispatcher.engine.job import Job, ThreadJob
+from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.osproc.command import Command, Output
+
+_MOST_OUTPUT = 100_000_000  # bytes
+
+
+class SubprocessJob(Job):
+    """Runs a command; its result is the return code, which is 0: any other is a failure, with a
+    subprocess.SubprocessError that has cmd, returncode and the end of stderr.
+
+    cmd: split as a shell would, but not run by one, unless popen_kwargs={"shell": True}; or a list of arguments.
+    record_cmd: write it to command.sh in `cache_dir`. base_class: whose slots it takes: LocalJob, ThreadJob or
+    ProcessJob. target_dir: where it runs: "$current_dir", "$cache_dir" or a path. popen_kwargs: for subprocess.Popen.
+    redirect_out_err: as for any job; max_output: bytes of each stream that are kept in its file.
+    Its standard input is empty. The others: see Job.
+
+    A cancel, and a timeout, send SIGTERM to it and all that it has started, and SIGKILL two seconds later; its slot is
+    free at once. They are killed, too, if this program dies. runner: of the last attempt, with its `proc`.
+    """
+
+    where = "command"
+
+    def __init__(
+        self,
+        cmd: str | Sequence[str],
+        record_cmd: bool = True,
+        base_class: type[Job] = ThreadJob,
+        callback: Callable[[Any], Any] | None = None,
+        error_callback: Callable[[Any], Any] | None = None,
+        retries: int = 0,
+        retry_time_delta: float = 0.0,
+        name: str | None = None,
+        condition: Condition | None = None,
+        wait_time_delta: float = 0.01,
+        redirect_out_err: bool | str | os.PathLike[str] = False,
+        target_dir: str | os.PathLike[str] = "$current_dir",
+        popen_kwargs: Mapping[str, Any] | None = None,
+        max_output: int = _MOST_OUTPUT,
+        **attrs: Any,
+    ) -> None:
+        self.cmd = cmd if isinstance(cmd, str) else shlex.join(cmd)
+        self.record_cmd, self.base_class, self.max_output = record_cmd, base_class, max_output
+        self.target_dir = "$cache_dir" if attrs.pop("change_dir", False) else os.fspath(target_dir)
+        self.popen_kwargs = dict(popen_kwargs or {})
+        self.runner: Command | None = None
+        _check(self.cmd, base_class, self.popen_kwargs)
+        super().__init__(
+            self._run,
+            callback=callback,
+            error_callback=error_callback,
+            retries=retries,
+            retry_time_delta=retry_time_delta,
+            name=name or self.cmd.split()[0],
+            condition=condition,
+            wait_time_delta=wait_time_delta,
+            redirect_out_err=redirect_out_err,
+            **attrs,
+        )
+        self.entry.uses = base_class.uses
+        self.attrs |= {"cmd": self.cmd, "target_dir": self.target_dir}
+
+    def call(self, result_of: Callable[[str], Any]) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+        self.target_dir = self.attrs["target_dir"] = self._folder()
+        kwargs = {"cwd": self.target_dir, **self.popen_kwargs}
+        self.runner = Command(self.cmd, self._outputs(), kwargs)
+        return self._run, (self.runner,), {}
+
+    def _run(self, runner: Command) -> int:
+        if self.record_cmd and (cache_dir := self.cache_dir) is not None:
+            (cache_dir / "command.sh").write_text(self.cmd + "\n")
+        return runner.run(self.timeout, self.name)
+
+    def _folder(self) -> str:
+        if self.target_dir == "$cache_dir":
+            return str(self._own_folder())
+        return os.getcwd() if self.target_dir == "$current_dir" else os.path.abspath(self.target_dir)
+
+    def _outputs(self) -> list[Output]:
+        where = self.redirect_out_err
+        if where is False or where is None:
+            return [Output(1), Output(2)]
+        if where is True:
+            paths = [self._own_folder() / name for name in ("stdout.txt", "stderr.txt")]
+        else:
+            paths = [Path(where)] * 2
+        return [Output(fd, path, self.max_output) for fd, path in zip((1, 2), paths, strict=True)]
+
+    def _own_folder(self) -> Path:
+        cache_dir = self.cache_dir
+        assert cache_dir is not None
+        return cache_dir.absolute()
+
+    def give_up(self) -> None:
+        if self.runner is not None:
+            self.runner.end()
+
+    def _shown(self) -> dict[str, Any]:
+        return {"cmd": self.cmd, "target_dir": self.target_dir, "base_class": self.base_class.__name__}
+
+
+def _check(cmd: str, base_class: Any, popen_kwargs: Mapping[str, Any]) -> None:
+    """Raises ConfigError, with all that is wrong."""
+    problems: list[tuple[str, str]] = []
+    if not popen_kwargs.get("shell"):
+        try:
+            if not shlex.split(cmd):
+                problems.append(("cmd", "expected a command, got nothing"))
+        except ValueError as error:
+            problems.append(("cmd", f"{error} in {cmd!r}"))
+    elif not cmd.strip():
+        problems.append(("cmd", "expected a command, got nothing"))
+    if not (isinstance(base_class, type) and issubclass(base_class, Job) and base_class.where):
+        problems.append(("base_class", f"expected LocalJob, ThreadJob or ProcessJob, got {base_class!r}"))
+    if problems:
+        raise ConfigError(problems, "SubprocessJob()")
