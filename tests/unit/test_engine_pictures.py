@@ -96,13 +96,17 @@ def test_the_log_is_silent_but_for_failures(capfd: pytest.CaptureFixture[str]) -
 
 def test_the_log_can_be_sent_somewhere(tmp_path: Path) -> None:
     lines: list[str] = []
+
+    def parse(text: str) -> int:
+        return int(text)
+
     numbers = [
         logger.add(lines.append, format="<green>{level}</green> {message}", level="INFO", colorize=True),
         logger.add(str(tmp_path / "log.txt"), level="ERROR"),
     ]
     try:
         with Engine() as engine:
-            engine.submit(ThreadJob(int, ("x",), name="wrong"))
+            engine.submit(ThreadJob(parse, ("x",), name="wrong"))
             engine.wait()
     finally:
         for number in numbers:

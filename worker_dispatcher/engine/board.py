@@ -122,7 +122,8 @@ class Board:
             return ["its next attempt"]
         if entry.is_ready:
             return ["the engine, which is paused"] if self.paused else ["a slot"]
-        return [self._words(leaf) for leaf in leaves(entry.root) if not leaf.holds]
+        words = [self._words(leaf) for leaf in leaves(entry.root) if not leaf.holds]
+        return words or ["any of no conditions, which is never true"]
 
     def _words(self, leaf: OfJob | OfTime | OfAnswer) -> str:
         if not isinstance(leaf, OfJob):
