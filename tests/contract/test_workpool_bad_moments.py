@@ -11,6 +11,7 @@ from pooled import adds_up, gate, kind, new_pool  # noqa: F401
 
 from worker_dispatcher import RunError, WorkerPool
 from worker_dispatcher.workpool import future as future_module
+from worker_dispatcher.workpool import lazy_future
 
 plain = pytest.mark.parametrize("kind", ["thread", "process"])
 
@@ -115,7 +116,7 @@ def test_a_garbage_collector_may_cancel_a_task_while_another_one_changes(monkeyp
         def __del__(self):
             self.future.cancel()
 
-    done, real = [], future_module._making
+    done, real = [], future_module.making
     with WorkerPool(1) as pool:
         delayed, other = (pool.schedule(abs, [-1], delay=3600) for _ in range(2))
 
@@ -124,7 +125,8 @@ def test_a_garbage_collector_may_cancel_a_task_while_another_one_changes(monkeyp
             done.append(other.cancel())
 
         gc.collect()
-        monkeypatch.setattr(future_module, "_making", Lock())
+        for module in (future_module, lazy_future):
+            monkeypatch.setattr(module, "making", Lock())
         thread = threading.Thread(target=cancel, daemon=True)
         thread.start()
         thread.join(20)

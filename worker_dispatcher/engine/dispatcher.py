@@ -14,6 +14,7 @@ from worker_dispatcher.clock import now, wall
 from worker_dispatcher.engine.board import Board
 from worker_dispatcher.engine.errors import UpstreamFailed
 from worker_dispatcher.engine.events import Answered, Ask, Command, Event, Fire, Moved, Raised, Returned, Ticked
+from worker_dispatcher.engine.future import JobFuture
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.keeper import Keeper
 from worker_dispatcher.engine.log import logger
@@ -105,7 +106,7 @@ class Dispatcher:
             self.untold += 1
             self.left -= not job.endless
         elif move.new == PENDING and move.old != RUNNING:
-            job.note_submit()
+            job.note_submit(again=move.old in FINAL)
             self.left += not job.endless
 
     def attempt_ended(self, job: Job, attempt: int, value: Any, error: BaseException | None) -> None:
@@ -192,15 +193,12 @@ class Dispatcher:
             logger.info("%s was cancelled%s", job, f": {move.what}" if move.what else "")
         elif move.new == DONE and job.callback is not None:
             self._callbacks.call(partial(_call_user, job.callback), move.what)
-        job.future.settle(move.what if move.new == DONE else None, error, cancelled=move.new == CANCELLED)
+        if job.future.show(move.what if move.new == DONE else None, error, cancelled=move.new == CANCELLED):
+            self._callbacks.call(JobFuture.call_callbacks, job.future)
         if job.has_callbacks:
             self._callbacks.call(self._told, job)
         else:
             self._told(job)
-
-    def call_back(self, function: Callable[[Any], Any], argument: Any) -> None:
-        """Have a function of the user's called in the callback thread."""
-        self._callbacks.call(function, argument)
 
     def _told(self, job: Job) -> None:
         job.is_told = True

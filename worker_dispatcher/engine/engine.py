@@ -158,10 +158,6 @@ class Engine:
         entry = self._dispatcher.board.entries.get(job_id)
         return None if entry is None else entry.status
 
-    def call_back(self, function: Callable[[Any], Any], argument: Any) -> None:
-        """Have a function called in the callback thread. For futures."""
-        self._dispatcher.call_back(function, argument)
-
     @property
     def resource(self) -> Resource:
         """Slots that are left; infinite where there is no limit."""

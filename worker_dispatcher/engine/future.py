@@ -7,12 +7,13 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.execute import catch
+from worker_dispatcher.workpool.lazy_future import LazyFuture
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.job import Job
 
 
-class JobFuture(Future[Any]):
+class JobFuture(LazyFuture):
     """The result of a job, once: of its last attempt. A concurrent.futures.Future that can be awaited, too.
 
     As an argument of another job, also within lists, tuples and dicts, it stands for the result, and has that job wait.
@@ -46,32 +47,9 @@ class JobFuture(Future[Any]):
 
         return asyncio.wrap_future(self).__await__()
 
-    def _invoke_callbacks(self) -> None:
-        """Called by a Future that has ended: not in the thread that ends it, which has others to serve."""
-        job = self._job
-        if not self.has_callbacks:
-            return
-        if job is None or job.engine is None:
-            self._call_callbacks(None)
-        else:
-            job.engine.call_back(self._call_callbacks, None)
-
     @property
     def has_callbacks(self) -> bool:
-        return bool(self._done_callbacks)  # type: ignore[attr-defined]
-
-    def _call_callbacks(self, _: None) -> None:
-        super()._invoke_callbacks()  # type: ignore[misc]
-
-    def settle(self, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
-        """Show how the job has ended."""
-        if cancelled:
-            super().cancel()
-            self.set_running_or_notify_cancel()
-        elif error is None:
-            self.set_result(value)
-        else:
-            self.set_exception(error)
+        return bool(self._done_callbacks)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return JobReference, (self.job_id,)

@@ -26,6 +26,7 @@ from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
 
+_NONE: Sequence[str] = ()
 _Callback = Callable[[Any], Any]
 _PLAIN = (0, 0.0, None, 0.01, None, None, None, Exception, 0, "cancel")  # what needs no check
 
@@ -49,6 +50,13 @@ class Job:
     Raises ConfigError (a ValueError) with all that is wrong. A job belongs to one engine. Reading is thread-safe.
     """
 
+    # With room for what is set on a job besides. A dict of so many names takes a kilobyte and a half.
+    __slots__ = (
+        *("__dict__", "__weakref__", "_exception", "_own_condition", "_created", "_submitted", "args", "attrs"),
+        *("backoff", "begun_at", "callback", "change_dir", "condition", "deadline", "dep_job_ids", "ended_at"),
+        *("engine", "entry", "error_callback", "func", "future", "id", "is_told", "kwargs", "name", "on_upstream"),
+        *("redirect_out_err", "retries", "retry_on", "retry_time_delta", "running", "timeout", "wait_time_delta"),
+    )
     where: ClassVar[str] = ""  # which workers run it
     uses: ClassVar[tuple[str, ...]] = ("job",)  # the slots that it takes
     endless: ClassVar[bool] = False  # the end of a `with` block does not wait for it
@@ -97,7 +105,7 @@ class Job:
         self.timeout, self.deadline, self.on_upstream = timeout, deadline, on_upstream
         self.attrs = attrs
         self.engine: Engine | None = None
-        self.dep_job_ids: list[str] = []
+        self.dep_job_ids: Sequence[str] = _NONE
         self.entry = Entry(self.id, self, self.uses, self.name)
         self.entry.priority = priority
         self.future = JobFuture(self)
@@ -222,7 +230,7 @@ class Job:
             self.redirect_out_err = os.path.abspath(self.redirect_out_err)
         entry = self.entry
         needs = self._needs()
-        self.dep_job_ids = list(dict.fromkeys(future.job_id for future in needs))
+        self.dep_job_ids = list(dict.fromkeys(future.job_id for future in needs)) if needs else _NONE
         self.condition = self._whole_condition()
         entry.root = self._root()
         entry.retries, entry.on_upstream = self.retries, self.on_upstream
@@ -273,12 +281,12 @@ class Job:
         """Its end is told to somebody in the callback thread."""
         return self.callback is not None or self.error_callback is not None or self.future.has_callbacks
 
-    def note_submit(self) -> None:
-        """It is submitted now, perhaps again."""
+    def note_submit(self, *, again: bool) -> None:
+        """It is submitted now. again: it had ended."""
         self._submitted, self.is_told = wall(), False
         self.begun_at = self.ended_at = 0.0
         self.running = None
-        if self.future.done():
+        if again:
             self.future = JobFuture(self)
 
     def note_begin(self) -> None:

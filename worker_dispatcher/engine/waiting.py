@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 
 from worker_dispatcher.clock import LONGEST_WAIT, now
@@ -40,7 +40,7 @@ class Waiters:
             if left <= 0:
                 return False
             with self._waiting(fact) as news:
-                catch(news.result, left)
+                wait([news], left)  # what a handler of signals raises goes through
         return True
 
     async def wait_async(self, fact: Callable[[], bool], timeout: float | None, step: float = LONGEST_WAIT) -> bool:

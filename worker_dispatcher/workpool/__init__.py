@@ -11,6 +11,7 @@
     intake.py     how tasks come in: made, admitted, handed to an idle worker or to the backlog
     control.py    cancel, rescue, pause, resize, join, shutdown
     future.py     TaskFuture, TaskResult, Task         outcome.py   how a task has ended, in words
+    lazy_future.py   a Future that makes its condition only for who waits
     settings.py   what may be said of each task        checks.py    what is wrong with arguments
     calling.py    what runs in a worker; current_task  shapes.py    which backend, how many workers
     lending.py    its workers for a run that has it as worker.pool      lent.py   what that has of it

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import _thread
-import os
 import pickle
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from concurrent.futures import _base as states  # the states of a future; `wait` and `as_completed` look at these
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import catch
 from worker_dispatcher.workpool.calling import name_of
+from worker_dispatcher.workpool.lazy_future import LazyFuture, making
 from worker_dispatcher.workpool.settings import POOL_DEFAULT
 
 if TYPE_CHECKING:
@@ -30,12 +26,6 @@ SUCCEEDED, FAILED, TIMEOUT, EXPIRED, CANCELLED, RESCUED = STATES = (
 )
 # Where a task is before its end: waiting for a moment, waiting for a worker, with the workers, in the overflow.
 DELAYED, QUEUED, GIVEN, AWAY, ENDED = range(5)
-
-_OVER = (states.FINISHED, states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
-# Of conditions, and of what must not happen while one is made. A garbage collector may come in the midst of that, and
-# call what cancels a task, such as the end of a `map` that nobody holds.
-_making = threading.RLock()
-os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +93,20 @@ class TaskResult:
         return self.state == SUCCEEDED
 
 
-class TaskFuture(Future[Any]):
+class TaskFuture(LazyFuture):
     """The future of one task of a WorkerPool: all that a concurrent.futures.Future is, and the task's id, name and
     outcome. Thread-safe.
 
     Owned by the scheduler's turn: all without a comment of its own below. phase: where the task is.
-    A future makes its condition only for who waits: a million tasks that wait for their time would take a gigabyte for
-    conditions that nobody ever looks at.
     """
 
     __slots__ = (
-        *("_done_callbacks", "_exception", "_made", "_result", "_state", "_waiters", "_wakers"),  # what a Future has
         *("attempts", "call", "due", "ended", "group", "id", "item", "key", "number", "owner", "phase", "ready_at"),
         *("settings", "settled_at", "started", "state", "stop_at", "submitted_at", "where", "worker"),
     )
 
     def __init__(self, owner: Scheduler, number: int, call: PoolCall, item: Any, settings: Settings, at: float) -> None:
-        self._state, self._result, self._exception = states.PENDING, None, None
-        self._made: threading.Condition | None = None
-        self._waiters: Any = ()
-        self._wakers: tuple[Any, ...] = ()  # locks, each held for a thread that waits in `result` or `exception`
-        self._done_callbacks: Any = ()
+        super().__init__()
         self.owner, self.number, self.call, self.item, self.settings = owner, number, call, item, settings
         self.id: Any = number
         self.key: Any = None  # the id that it was given; else the pool knows it by itself
@@ -136,23 +119,11 @@ class TaskFuture(Future[Any]):
         self.state = self.where = ""
         self.group: TaskGroup | None = None
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        made = self._made
-        if made is None:
-            with _making:
-                made = self._made
-                if made is None:
-                    made = threading.Condition()
-                    self._waiters, self._done_callbacks = [], []
-                    self._made = made  # last: who finds it finds all
-        return made
-
-    # Changes of state. While there is no condition, nobody waits, and none can come while _making is held.
+    # Changes of state. While there is no condition, nobody waits, and none can come while `making` is held.
 
     def wait_as(self, phase: int) -> bool:
         """It waits, for its time or for a worker; False if it has ended."""
-        with _making:
+        with making:
             if self.phase == ENDED:
                 return False
             self.phase = phase
@@ -160,7 +131,7 @@ class TaskFuture(Future[Any]):
 
     def begin(self) -> bool:
         """The workers have it from now on; False if it has ended."""
-        with _making:
+        with making:
             if self.phase == ENDED:
                 return False
             self.phase = GIVEN
@@ -173,13 +144,13 @@ class TaskFuture(Future[Any]):
 
     def unbegin(self) -> None:
         """The workers have not taken it after all; `begin` was called a moment ago."""
-        with _making:
+        with making:
             if self.phase == GIVEN:
                 self.phase, self._state = QUEUED, states.PENDING
 
     def withdraw(self) -> bool:
         """It will not be given to the workers; False if it has been, or has ended."""
-        with _making:
+        with making:
             if self.phase in (GIVEN, AWAY, ENDED):
                 return False
             self.phase = ENDED
@@ -187,7 +158,7 @@ class TaskFuture(Future[Any]):
 
     def recall(self) -> bool:
         """Another executor has had it, and it ends nevertheless; False if it is not there."""
-        with _making:
+        with making:
             if self.phase != AWAY:
                 return False
             self.phase = ENDED
@@ -195,7 +166,7 @@ class TaskFuture(Future[Any]):
 
     def come_home(self) -> bool:
         """Another executor has done with it, and the driver has it again; False if it was not there."""
-        with _making:
+        with making:
             if self.phase != AWAY:
                 return False
             self.phase = GIVEN
@@ -207,7 +178,7 @@ class TaskFuture(Future[Any]):
 
     def finish(self) -> bool:
         """It has ended; False if it had before."""
-        with _making:
+        with making:
             if self.phase == ENDED:
                 return False
             self.phase = ENDED
@@ -223,42 +194,7 @@ class TaskFuture(Future[Any]):
     def settle(self, state: str, value: Any, error: BaseException | None) -> bool:
         """Show how it has ended. Called once, by who has ended it; True if `call_callbacks` has something to call."""
         self.settled_at = now()
-        gone = state in (CANCELLED, RESCUED)
-        with _making:
-            if self._made is None:
-                self._result, self._exception = value, error
-                self._state = states.CANCELLED_AND_NOTIFIED if gone else states.FINISHED
-                for waker in self._wakers:
-                    waker.release()
-                self._wakers = ()
-                return False
-        if gone:
-            with self._condition:
-                self._state = states.CANCELLED_AND_NOTIFIED
-                for waiter in self._waiters:
-                    waiter.add_cancelled(self)
-                self._condition.notify_all()
-            self._invoke_callbacks()
-        elif error is None:
-            self.set_result(value)
-        else:
-            self.set_exception(error)
-        return bool(self._done_callbacks)
-
-    def _invoke_callbacks(self) -> None:
-        """Called by a Future that has its result: it wakes who waits; callbacks wait for `call_callbacks`."""
-        with _making:
-            wakers, self._wakers = self._wakers, ()
-        for waker in wakers:
-            waker.release()
-
-    def call_callbacks(self) -> None:
-        """What `add_done_callback` was given."""
-        for callback in self._done_callbacks:
-            _, error = catch(callback, self)  # SystemExit, too: it would end the thread of a worker, or of the pool
-            if error is not None:
-                states.LOGGER.error("exception calling callback for %r", self, exc_info=error)
-            del error  # it holds this frame, and would hold itself
+        return self.show(value, error, cancelled=state in (CANCELLED, RESCUED))
 
     # What anybody may call
 
@@ -285,43 +221,18 @@ class TaskFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """As concurrent.futures says. Within a task of the same pool, in threads, another thread takes its place
-        meanwhile, so that what is waited for can run."""
-        if self._state not in _OVER:
-            self._await(timeout)
-        if self._exception is None and self._state is states.FINISHED:
-            return self._result
-        return super().result(0)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """As concurrent.futures says; waits as `result` does."""
-        if self._state not in _OVER:
-            self._await(timeout)
-        return super().exception(0)
+        meanwhile, so that what is waited for can run. `exception` waits likewise."""
+        return super().result(timeout)
 
     def _await(self, timeout: float | None) -> None:
-        """Wait for its end, with no more than a lock: a condition costs a short task a tenth. Raises TimeoutError."""
         self.owner.check_ours()
         if self.owner.drives_here():
             raise RuntimeError("a callback or retry_on that the pool itself calls cannot wait for one of its tasks")
         if self.owner.is_inside():
             with self.owner.blocked():
-                self._await_end(timeout)
+                super()._await(timeout)
         else:
-            self._await_end(timeout)
-
-    def _await_end(self, timeout: float | None) -> None:
-        waker = _thread.allocate_lock()
-        waker.acquire()
-        with _making:
-            if self._state in _OVER:
-                return
-            self._wakers = (*self._wakers, waker)
-        if waker.acquire(True, -1 if timeout is None else max(0.0, timeout)):
-            return
-        with _making:
-            self._wakers = tuple(one for one in self._wakers if one is not waker)
-        if self._state not in _OVER:
-            raise TimeoutError
+            super()._await(timeout)
 
     def running(self) -> bool:
         """A worker has begun it, and it has not ended. Short tasks are handed to workers that are still busy; until
