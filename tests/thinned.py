@@ -2,6 +2,7 @@
 
 * Three parameters or more: as many as have every pair of values in one of them. What breaks by the values of two is
   found so; what takes three at once to break is found by the long rounds.
+* `pytest.mark.each_value`: what the test's parameters say has nothing to do with each other; each value is run in one.
 * What is tested in a file, or by a test, with `pytest.mark.above_the_pools` stands above the pools, and sees the same
   of each. There each kind of pool, of worker process and of runner is met once, and not each way to put them together:
 
@@ -14,7 +15,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -24,15 +25,15 @@ SHAPES = ("shape", "plain_shape", "process_shape", "kind")  # parameters that na
 TOGETHER = ("grid", "coroutine-threads", "coroutine-processes")  # put together of what the others have
 STARTING = ("cli", "contract", "faults")  # folders of tests that start programs and workers
 
-Values = dict[str, int]  # of a test's parameters, by name: which of its values, as they come
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for together in _by_function(items):
         tests = _above_the_pools(together)
-        if not set(STARTING).isdisjoint(tests[0].path.parts):
-            tests = _pairs(tests)
+        if tests[0].get_closest_marker("each_value") is not None:
+            tests = _covering(tests, 1)
+        elif len(tests[0].callspec.params) > 2 and not set(STARTING).isdisjoint(tests[0].path.parts):
+            tests = _covering(tests, 2)
         for left in [test for test in together if test not in tests]:
             left.add_marker(pytest.mark.combination)
 
@@ -40,7 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _by_function(items: list[pytest.Item]) -> list[list[pytest.Function]]:
     found = defaultdict(list)
     for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        rare = item.get_closest_marker("slow") or item.get_closest_marker("combination")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and not rare:
             found[item.nodeid.partition("[")[0]].append(item)
     return list(found.values())
 
@@ -54,20 +56,21 @@ def _above_the_pools(tests: list[pytest.Function]) -> list[pytest.Function]:
     return tests
 
 
-def _pairs(tests: list[pytest.Function]) -> list[pytest.Function]:
-    """As few as have all pairs of values, found greedily: the first with the most that are missing."""
-    if len(tests[0].callspec.params) < 3:
-        return tests
+def _covering(tests: list[pytest.Function], size: int) -> list[pytest.Function]:
+    """As few as have all values, or pairs of values, found greedily: the first with the most that are missing, and of
+    these one whose values were met least."""
     seen: dict[str, list[object]] = defaultdict(list)
-    pairs = []
+    having = []
     for test in tests:
         values = [(name, _place(seen[name], value)) for name, value in sorted(test.callspec.params.items())]
-        pairs.append((test, set(itertools.combinations(values, 2))))
-    missing = set().union(*(has for _, has in pairs))
+        having.append((test, values, set(itertools.combinations(values, size))))
+    missing = set().union(*(has for *_, has in having))
+    met: Counter[tuple[str, int]] = Counter()
     kept = []
     while missing:
-        test, has = max(pairs, key=lambda one: len(one[1] & missing))
+        test, values, has = max(having, key=lambda one: (len(one[2] & missing), -sum(met[value] for value in one[1])))
         kept.append(test)
+        met.update(values)
         missing -= has
     return kept
 

@@ -37,6 +37,7 @@ def shell(folder: Path, command: list[str], more: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.each_value
 @each_command
 @pytest.mark.parametrize(
     ("to", "why"), [("> /dev/full", "No space left on device"), (">&-", "it is closed")], ids=["full", "closed"]
@@ -49,6 +50,7 @@ def test_an_output_that_takes_nothing_is_one_line_and_2(folder: Path, command: l
     assert "Exception ignored" not in ended.stderr
 
 
+@pytest.mark.each_value
 @each_command
 @pytest.mark.parametrize("to", [">&- 2>&-", "> /dev/full 2> /dev/full", "<&- >&- 2>&-"])
 def test_it_is_2_too_where_nobody_hears_why(folder: Path, command: list[str], to: str) -> None:

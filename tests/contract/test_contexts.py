@@ -104,12 +104,14 @@ def test_a_generator_is_drawn_in_the_callers_context_by_a_launched_run():
     assert in_context(run) == ["the caller's"] * 3
 
 
+@pytest.mark.each_value
 @kinds
 @shapes
 def test_what_a_task_sets_is_not_seen_by_the_next_of_its_worker(kind, worker):
     assert len(found(kind, worker)) == 1
 
 
+@pytest.mark.each_value
 @kinds
 @shapes
 def test_tasks_in_processes_begin_with_a_fresh_context(kind, worker):
@@ -129,6 +131,7 @@ def set_and_note(task: int, metadata: dict[str, Any]) -> str:
     return set_now_and_then(task)
 
 
+@pytest.mark.each_value
 @shapes
 @pytest.mark.parametrize("function", [set_now_and_then, set_and_note])
 def test_what_a_task_sets_where_nothing_was_set_is_not_seen_by_later_ones_of_its_batch(worker, function):
@@ -164,6 +167,7 @@ async def settings_async(config: Any) -> None:
     settings(config)
 
 
+@pytest.mark.each_value
 @shapes
 @pytest.mark.parametrize(("kind", "init"), [*((kind, settings) for kind in FUNCTIONS), ("coroutine", settings_async)])
 def test_what_worker_init_sets_is_seen_by_the_tasks_of_that_worker(kind, worker, init):
@@ -210,6 +214,7 @@ def of_its_task(result: Any) -> str:
     return VAR.get()
 
 
+@pytest.mark.each_value
 @kinds
 @shapes
 def test_on_done_runs_in_the_context_of_its_task(kind, worker):

@@ -36,6 +36,7 @@ def config(worker, items=2, top=None, **task):
     }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("method", [None, "spawn", "fork"])
 @pytest.mark.parametrize("worker", [PROCESSES, GRID], ids=["processes", "grid"])
 def test_every_record_comes_however_long_the_handlers_stand_still(handler, worker, method):

@@ -59,6 +59,7 @@ def local_double():
     return double
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("count", [0, 1, 50])
 def test_results_stand_in_id_order_and_every_task_has_one_log(shape, run, count):
     def square(id, task):
@@ -231,6 +232,7 @@ def test_exactly_number_tasks_run_at_the_same_time(shape, run, notes):
     assert run(shape, meet, 4, {"number": 4}) == [True] * 4
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("size", [100_000, 5_000_000])
 def test_arrays_go_in_and_out_and_results_can_be_written(shape, run, size):
     items = [np.full(size // 8, float(n)) for n in range(4)]
@@ -249,6 +251,7 @@ def test_arrays_go_in_and_out_and_results_can_be_written(shape, run, size):
     run(shape, local_double(), 0)  # the last run keeps its results, and they their pages
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("size", [100_000, 2_000_000])
 def test_large_values_that_are_no_arrays_go_in_and_out_as_they_were(shape, run, size):
     items = [os.urandom(size), "\u20ac" * size, bytearray(size), {"body": os.urandom(size)}, list(range(size // 8))]
@@ -267,6 +270,7 @@ def test_an_array_in_the_list_is_drawn_row_by_row(shape, run):
     assert run(shape, lambda task: int(task.sum()), np.arange(6).reshape(3, 2)) == [1, 5, 9]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_every_start_method_runs_tasks(process_shape, run, method):
     results = run(process_shape, lambda task: (task, os.getpid()), range(6), {"start_method": method, "number": 2})

@@ -23,6 +23,7 @@ quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.Ta
 # ---- what runs again
 
 
+@pytest.mark.each_value
 @quiet_failures
 @pytest.mark.parametrize("kind", [list, range, iter, "count"])
 def test_only_what_is_not_ok_runs_again(kind, shape, make_config, notes, path):

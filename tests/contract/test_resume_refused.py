@@ -272,6 +272,7 @@ def test_a_torn_tail_is_dropped_and_its_tasks_run_again(path, notes, wait_until)
     assert set(notes.all()) == {"go"} | {str(n) for n in range(1, 7) if n not in known}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("batched", [False, True])
 def test_a_full_disk_stops_the_run_and_resume_works_once_there_is_room(
     path, kept, notes, monkeypatch, batched, shape, make_config

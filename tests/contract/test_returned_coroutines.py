@@ -122,6 +122,7 @@ def run(function: Callable[..., Any], worker: dict[str, Any], **task: Any) -> li
         )
 
 
+@pytest.mark.each_value
 @each_shape
 @pytest.mark.parametrize("function", GIVES_A_COROUTINE.values(), ids=list(GIVES_A_COROUTINE))
 def test_a_coroutine_in_the_place_of_a_result_is_run_and_what_it_returns_is_the_result(

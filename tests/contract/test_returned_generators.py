@@ -54,6 +54,7 @@ def error_of(config: dict[str, Any]) -> tuple[str, str]:
     return failure.error["type"], failure.error["message"]
 
 
+@pytest.mark.each_value
 @each_shape
 @pytest.mark.parametrize("giver", GIVERS)
 def test_a_generator_that_is_returned_is_an_error(giver: str, worker: dict[str, Any]) -> None:

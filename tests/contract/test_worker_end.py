@@ -164,6 +164,7 @@ BAD = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_whatever_a_function_of_atexit_does_is_bounded_and_spoils_nothing(shape, what, ended):

@@ -96,6 +96,7 @@ def guilty(run, others_are_ok, next_run_works, tmp_path, soon_noticed):
     return go
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("what", FORGED)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_a_task_writes_to_the_channel_is_its_own_fault(shape, what, guilty):
@@ -105,6 +106,7 @@ def test_what_a_task_writes_to_the_channel_is_its_own_fault(shape, what, guilty)
     assert runs <= 2
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("what", ["progress", "a head that promises much"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_coroutines_are_judged_as_functions_are(shape, what, guilty):
@@ -113,6 +115,7 @@ def test_coroutines_are_judged_as_functions_are(shape, what, guilty):
     assert runs <= 2
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("what", ["progress", "a head that promises much", "a report that is none"])
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_it_is_one_with_other_start_methods(method, what, guilty):
@@ -121,6 +124,7 @@ def test_it_is_one_with_other_start_methods(method, what, guilty):
     assert runs <= 2
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("what", ["progress", "a head that promises much"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_timeout_and_retries_count(shape, what, guilty):
@@ -183,6 +187,7 @@ def exit_with(id: int, config: dict[str, Any]) -> int:
     return id * 10
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("code", [1, 70, 74])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_exit_code_of_a_task_is_taken_for_a_lost_channel(shape, code, guilty):

@@ -216,6 +216,7 @@ ended.set()
 """
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("tasks", ["[1, 2]", "iter([1, 2])", "iter(range(1, 100))"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_ctrl_c_that_does_not_wake_the_main_thread_is_heard_all_the_same(

@@ -62,6 +62,7 @@ def test_the_end_of_a_worker_fails_one_task_and_is_named(deed, place, process_sh
     assert deeds.ENDS[deed][1] in log["error"]["message"]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     ("deed", "place"),
     [(deed, place) for deed in deeds.HANGS for place in PLACES if place == "running" or deed not in GENTLE],

@@ -15,6 +15,7 @@ from worker_dispatcher.osproc import forkserver
 PROCESSES = {"number": 2, "use_processing": True}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("grid", [False, True])
 def test_an_environment_larger_than_any_buffer_reaches_workers(method, grid, tmp_path):
@@ -143,6 +144,7 @@ def test_the_first_word_may_take_ten_seconds():
 GRID = {"number": 2, "parallel_processing": {"enabled": True, "processes": 1}}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("shape", [PROCESSES, GRID])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_worker_that_cannot_begin_says_why(method, shape, tmp_path):

@@ -106,6 +106,7 @@ run(); run()
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("shape", ["processes", "grid"])
 def test_odd_settings_of_the_host_do_no_harm(shape, setting, tmp_path):

@@ -75,6 +75,7 @@ ERRORS: dict[str, Any] = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("on_error", ["record", "raise"])
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_exception_that_does_not_travel_is_the_task_s_error(name, on_error, any_shape, run, next_run_works):

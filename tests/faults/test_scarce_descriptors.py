@@ -76,6 +76,7 @@ def test_more_arrays_are_alive_than_descriptors_may_be(shape, kind):
     run_as_ordinary(kind, shape, 128, 250, 80_000)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("shape", ["processes", "grid", "spawn", "fork"])
 @pytest.mark.parametrize("limit", [16, 20, 40, 64])
 def test_at_a_low_limit_arrays_arrive_too(limit, shape):

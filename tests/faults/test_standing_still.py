@@ -81,6 +81,7 @@ def stand_still(program: subprocess.Popen[str], seconds: float, meanwhile: Path)
         os.kill(one.pid, signal.SIGCONT)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_worker_has_logged_last_is_handled(shape, method, tmp_path, wait_until):

@@ -112,6 +112,7 @@ def test_a_channel_that_a_task_has_spoilt_is_its_own_fault(shape, deed, work, ta
     assert guilty(work, shape, None, "channel", deed, **task)[1] <= 3
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("shape", "work"), [("processes", function), ("grid", coroutine)])
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("method", METHODS[1:])
@@ -130,6 +131,7 @@ def test_a_grid_whose_signal_a_task_has_spoilt_runs_nothing_for_ever(method, dee
     assert guilty(function, "grid", method, "signal", deed)[1] <= 3
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("method", "deed"), [*((method, "is closed") for method in METHODS), (None, "is /dev/null")])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_loop_that_a_task_has_spoilt_costs_no_other_coroutine(shape, method, deed, guilty, capfd):
@@ -137,6 +139,7 @@ def test_a_loop_that_a_task_has_spoilt_costs_no_other_coroutine(shape, method, d
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     ("shape", "method", "deed"),
     [

@@ -43,6 +43,7 @@ def is_readable_for_all() -> bool:
     return all(folder.stat().st_mode & 1 for folder in folders)
 
 
+@pytest.mark.each_value
 @AS_ROOT
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def seen(task):
 """
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("flags", "environment"),

@@ -45,6 +45,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("method", ["null", '"forkserver"', '"spawn"', '"fork"'])
 @pytest.mark.parametrize("kind", ["process", "grid"])
 def test_workers_inherit_locks_queues_pipes_and_values_by_initargs(tmp_path: Path, kind: str, method: str) -> None:

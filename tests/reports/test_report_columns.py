@@ -24,6 +24,7 @@ def columns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return int(request.param)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("source", [LOAD, MIXED, OF_A_PHASE, STOPPED], ids=["load", "mixed", "phases", "stopped"])
 def test_no_line_is_longer_than_the_terminal_is_wide(source: Any, columns: int) -> None:
     made = make_report(source, checks=["p99<300ms", "peak_rate(2s)>1000", "execution.p99.9<1us"])

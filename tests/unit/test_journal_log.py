@@ -209,6 +209,7 @@ HARMLESS = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("disturb", HARMLESS.values(), ids=HARMLESS)
 @pytest.mark.parametrize("by_link", [False, True], ids=["its own path", "through a symlink"])
 def test_who_leaves_the_log_in_its_place_does_not_disturb_a_run(path, tmp_path, disturb, by_link):
