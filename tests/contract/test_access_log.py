@@ -82,7 +82,13 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(shape, id=name, marks=[pytest.mark.combination] if name in ("processes", "coroutines") else [])
+        for name, shape in SHAPES.items()
+    ],
+)
 def test_what_a_server_has_answered_is_what_the_report_says(server: Server, shape: Any, tmp_path: Path) -> None:
     function, worker = shape
     pytest.importorskip("requests" if function is ask else "httpx")

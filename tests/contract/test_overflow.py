@@ -36,6 +36,8 @@ from worker_dispatcher import (
     current_task,
 )
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def test_a_pool_fills_its_own_workers_first_and_sends_away_what_it_has_no_room_for() -> None:
     gate = threading.Event()

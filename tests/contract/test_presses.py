@@ -63,7 +63,7 @@ def alarm():
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("share", [0.5, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.25, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("shape", "name"), MOMENTS, ids=map("-".join, MOMENTS))
 def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, share, tmp_path):
     command = [sys.executable, str(PROGRAM), shape, name, str(int(share * MOMENTS[shape, name])), str(tmp_path)]

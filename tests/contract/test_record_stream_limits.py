@@ -12,8 +12,6 @@ from streamed import streamed
 
 import worker_dispatcher as wd
 
-pytestmark = pytest.mark.above_the_pools
-
 # What cannot go together, and programs of their own
 
 

@@ -100,8 +100,12 @@ def test_a_generator_that_is_too_slow_is_named_though_workers_were_idle(load: An
 
 @pytest.mark.parametrize(
     ("function", "worker"),
-    [(nap, {}), (nap, {"use_processing": True}), (nap, {"parallel_processing": {"enabled": True}}), (wait_long, {})],
-    ids=["threads", "processes", "grid", "coroutines"],
+    [
+        pytest.param(nap, {}, id="threads", marks=pytest.mark.combination),
+        pytest.param(nap, {"use_processing": True}, id="processes"),
+        pytest.param(nap, {"parallel_processing": {"enabled": True}}, id="grid", marks=pytest.mark.combination),
+        pytest.param(wait_long, {}, id="coroutines"),
+    ],
 )
 def test_too_few_workers_are_named_with_what_was_asked_and_reached(
     load: Any, tmp_path: Path, function: Any, worker: dict[str, Any]

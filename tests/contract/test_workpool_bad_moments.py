@@ -13,6 +13,8 @@ from worker_dispatcher import RunError, WorkerPool
 from worker_dispatcher.workpool import future as future_module
 from worker_dispatcher.workpool import lazy_future
 
+pytestmark = pytest.mark.above_the_pools
+
 plain = pytest.mark.parametrize("kind", ["thread", "process"])
 
 

@@ -6,8 +6,6 @@ import pytest
 
 from worker_dispatcher import DeadlineExceeded, WorkerPool
 
-pytestmark = pytest.mark.above_the_pools
-
 
 def test_a_task_that_is_queued_behind_a_long_one_expires_in_time():
     gate = threading.Event()

@@ -10,6 +10,8 @@ import pytest
 
 from worker_dispatcher import WorkerPool
 
+pytestmark = pytest.mark.above_the_pools
+
 PATIENCE = 30  # seconds, for what takes a moment on a machine that has nothing else to do
 KINDS = ["thread", "process", "grid"]
 

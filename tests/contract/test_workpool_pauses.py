@@ -8,8 +8,6 @@ import pytest
 
 from worker_dispatcher import WorkerPool
 
-pytestmark = pytest.mark.above_the_pools
-
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_after_pauses_and_resumes_that_overlap_the_pool_goes_on(kind):

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from terminal import Terminal
 
-pytestmark = pytest.mark.above_the_pools
-
 SCRIPT = """
 import os, sys, time
 from worker_dispatcher import WorkerPool

@@ -74,6 +74,7 @@ def test_a_task_over_its_time_is_ended_whatever_it_does(deed, place, process_sha
     assert time.monotonic() - began < TIMEOUT + 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("deed", deeds.HARMLESS)
 def test_what_harms_nobody_harms_nobody(deed, any_shape, one_is_guilty):
     log = one_is_guilty(deed, "running", any_shape)

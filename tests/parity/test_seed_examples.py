@@ -20,6 +20,8 @@ import requests
 
 import worker_dispatcher
 
+pytestmark = pytest.mark.above_the_pools
+
 LOG_KEYS = ["task_id", "started_at", "ended_at", "duration", "result", "metadata"]
 
 

@@ -20,6 +20,8 @@ from seed_runs import quiet_failures, task_ids
 
 import worker_dispatcher
 
+pytestmark = pytest.mark.above_the_pools
+
 
 def statuses() -> dict[int, str]:
     return {log["task_id"]: log["status"] for log in worker_dispatcher.get_logs()}

@@ -11,6 +11,8 @@ from seed_runs import quiet_failures, task_ids
 
 import worker_dispatcher
 
+pytestmark = pytest.mark.above_the_pools
+
 # Frequency mode with the grid ---------------------------------------------------------------------------------------
 
 
