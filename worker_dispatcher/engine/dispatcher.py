@@ -40,7 +40,8 @@ class Dispatcher:
     Shared, under mutex: board, jobs, _todo, left. Whoever feeds the board carries out what is to be done, unless
     another thread is at that: then that one does. So the end of a job begins the next ones in the thread that hears
     of it.
-    left: jobs that have not ended, endless ones aside; untold: ends of which not all callbacks have been called.
+    left: jobs that have not ended, endless ones aside, which are counted in `endless`; untold: ends of which not all
+    callbacks have been called.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -53,7 +54,7 @@ class Dispatcher:
         self._name = f"engine-{engine.id[:8]}"
         self.jobs = engine.jobs
         self.mutex = threading.RLock()
-        self.left = self.untold = 0
+        self.left = self.endless = self.untold = 0
         self.waiters = Waiters()
         self._todo: deque[Command] = deque()
         self._acting = threading.Lock()
@@ -104,16 +105,22 @@ class Dispatcher:
             job.note_begin()
         elif move.new in FINAL:
             self.untold += 1
-            self.left -= not job.endless
+            self._count(job, -1)
         elif move.new == PENDING and move.old != RUNNING:
             job.note_submit(again=move.old in FINAL)
-            self.left += not job.endless
+            self._count(job, 1)
+
+    def _count(self, job: Job, by: int) -> None:
+        if job.endless:
+            self.endless += by
+        else:
+            self.left += by
 
     def attempt_ended(self, job: Job, attempt: int, value: Any, error: BaseException | None) -> None:
         """Called by the thread that hears of the end of an attempt."""
         if job.entry.attempt != attempt or job.status != RUNNING:
             return
-        if error is None:
+        if (error := job.judge(value, error)) is None:
             self.feed(Returned(job.entry, attempt, value))
         else:
             self.feed(Raised(job.entry, attempt, error, _wait_after(job, error), now()))
@@ -231,10 +238,12 @@ class Dispatcher:
     # What is there
 
     def is_quiet(self) -> bool:
-        """All jobs but endless ones have ended and all callbacks were called, or nothing can begin any more."""
-        if self.untold:
-            return False
-        return not self.left or self.is_stuck()
+        """All jobs have ended and all callbacks were called, or nothing can begin any more."""
+        return self.may_leave() and (not self.endless or self.is_stuck())
+
+    def may_leave(self) -> bool:
+        """The same, but for endless jobs."""
+        return not self.untold and (not self.left or self.is_stuck())
 
     def is_stuck(self) -> bool:
         """Jobs wait for what will never come."""

@@ -42,7 +42,8 @@ class Engine:
     """Runs jobs, each once what it waits for has come and there is a slot for it.
 
     `with Engine() as engine:` starts it; the end of the block does what `on_exit` of its setting says, by default it
-    waits for all jobs but endless ones; an exception in the block, Ctrl-C too, cancels what has not ended.
+    waits for all jobs but endless ones, which it cancels; an exception in the block, Ctrl-C too, cancels what has not
+    ended.
 
     Thread-safe; the async methods may be used on several event loops at once. It has a thread for time and for
     conditions of your own, one for callbacks, and pools of workers; each is there once it is needed.
@@ -93,7 +94,8 @@ class Engine:
         how = "cancel" if error is not None else self.setting.on_exit
         try:
             if how == "wait":
-                self.wait(self.setting.exit_timeout)
+                self._await(self._dispatcher.may_leave, self.setting.exit_timeout)
+                self._tell_if_stuck()
         finally:
             if how != "detach":
                 self.cancel_all()
@@ -158,6 +160,10 @@ class Engine:
         entry = self._dispatcher.board.entries.get(job_id)
         return None if entry is None else entry.status
 
+    def end_attempt(self, job: Job, attempt: int, error: BaseException) -> None:
+        """An attempt of a job has failed, and is to be stopped. For jobs that see so themselves."""
+        self._dispatcher.attempt_ended(job, attempt, None, error)
+
     @property
     def resource(self) -> Resource:
         """Slots that are left; infinite where there is no limit."""
@@ -215,9 +221,10 @@ class Engine:
         return job.future.result(0)
 
     def wait(self, timeout: float | None = None, time_delta: float = 0.2, select_jobs: _Select | None = None) -> None:
-        """Wait until all jobs have ended, but endless ones, and all callbacks were called; or until select_jobs(jobs)
-        is empty, which is asked at each end of a job and each time_delta seconds. Returns when the time is over, and,
-        with a warning that says what they wait for, when no job can begin any more."""
+        """Wait until all jobs have ended, and all callbacks were called: for endless ones, such as a CronJob, until
+        somebody cancels them. Or until select_jobs(jobs) is empty, which is asked at each end of a job and each
+        time_delta seconds. Returns when the time is over, and, with a warning that says what they wait for, when no job
+        can begin any more."""
         if select_jobs is None:
             self._await(self._dispatcher.is_quiet, timeout)
         else:
@@ -240,7 +247,7 @@ class Engine:
         Returns when the time is over, and when no job can begin any more."""
         if jobs is None:
             jobs = [*self.jobs.running.values(), *self.jobs.pending.values()]
-        left = [job for job in jobs if not job.endless]
+        left = list(jobs)
 
         def fact() -> bool:
             while left and left[-1].is_told:

@@ -269,6 +269,10 @@ class Job:
         """Seconds before another attempt. Runs code of the user."""
         return self.retry_time_delta if self.backoff is None else float(self.backoff(attempt))
 
+    def judge(self, value: Any, error: BaseException | None) -> BaseException | None:
+        """What an attempt has failed with, if it returned a value, or raised."""
+        return error
+
     def give_up(self) -> None:
         """An attempt is over, or not wanted any more: end what it has started besides. Returns at once."""
 

@@ -74,7 +74,7 @@ class SubprocessJob(Job):
     def call(self, result_of: Callable[[str], Any]) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
         self.target_dir = self.attrs["target_dir"] = self._folder()
         kwargs = {"cwd": self.target_dir, **self.popen_kwargs}
-        self.runner = Command(self.cmd, self._outputs(), kwargs)
+        self.runner = Command(self.cmd, outputs_of(self, self.max_output), kwargs)
         return self._run, (self.runner,), {}
 
     def _run(self, runner: Command) -> int:
@@ -84,23 +84,8 @@ class SubprocessJob(Job):
 
     def _folder(self) -> str:
         if self.target_dir == "$cache_dir":
-            return str(self._own_folder())
+            return str(_own_folder(self))
         return os.getcwd() if self.target_dir == "$current_dir" else os.path.abspath(self.target_dir)
-
-    def _outputs(self) -> list[Output]:
-        where = self.redirect_out_err
-        if where is False or where is None:
-            return [Output(1), Output(2)]
-        if where is True:
-            paths = [self._own_folder() / name for name in ("stdout.txt", "stderr.txt")]
-        else:
-            paths = [Path(where)] * 2
-        return [Output(fd, path, self.max_output) for fd, path in zip((1, 2), paths, strict=True)]
-
-    def _own_folder(self) -> Path:
-        cache_dir = self.cache_dir
-        assert cache_dir is not None
-        return cache_dir.absolute()
 
     def give_up(self) -> None:
         if self.runner is not None:
@@ -108,6 +93,21 @@ class SubprocessJob(Job):
 
     def _shown(self) -> dict[str, Any]:
         return {"cmd": self.cmd, "target_dir": self.target_dir, "base_class": self.base_class.__name__}
+
+
+def outputs_of(job: Job, most: int = _MOST_OUTPUT) -> list[Output]:
+    """Where stdout and stderr of the command of a job go."""
+    where = job.redirect_out_err
+    if where is True:
+        paths = [_own_folder(job) / name for name in ("stdout.txt", "stderr.txt")]
+        return [Output(fd, path, most) for fd, path in zip((1, 2), paths, strict=True)]
+    return [Output(fd, Path(where) if where else None, most) for fd in (1, 2)]
+
+
+def _own_folder(job: Job) -> Path:
+    cache_dir = job.cache_dir
+    assert cache_dir is not None
+    return cache_dir.absolute()
 
 
 def _check(cmd: str, base_class: Any, popen_kwargs: Mapping[str, Any]) -> None:

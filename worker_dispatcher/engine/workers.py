@@ -44,7 +44,7 @@ class Workers:
         pool = self._pool(where)
         if where == "command":
             self._commands = {command for command in self._commands if not command.gone.is_set()}
-            self._commands |= {arg for arg in args if isinstance(arg, Command)}
+            self._commands.add(job.runner)  # type: ignore[attr-defined]
         if where == "command" or (job.timeout is None and pool.kind == "thread"):
             self._relays[where].begin(job, function, args, kwargs)
             return
