@@ -49,6 +49,12 @@ class Full:
         return False
 
 
+class Given:
+    """A batch of one, as an attempt comes back."""
+
+    first, attempt = 7, 2
+
+
 def backlog_with(*futures: Any) -> Backlog:
     backlog = Backlog({}, set(), lambda future: None)
     for future in futures:
@@ -82,3 +88,21 @@ def test_a_task_whose_group_is_full_costs_its_limiter_nothing():
     backlog.release()
     assert backlog.take(1) is None
     assert limit.taken == 0
+
+
+def test_what_waits_for_the_end_of_its_last_attempt_is_not_looked_at_by_the_clock_and_holds_up_no_other():
+    backlog, away = backlog_with(), {7}
+    backlog.away = away
+    for number in (7, 8):
+        future = Waiting(number, None)
+        backlog._given[number] = future  # what the workers had
+        given = Given()
+        given.first = number
+        backlog.put_back_at(now() - 1, given)
+    backlog.release()
+    assert [future.number for future in backlog._plain] == [8]
+    assert backlog.next_due() == float("inf")
+
+    away.clear()
+    backlog.release()
+    assert [future.number for future in backlog._plain] == [8, 7]

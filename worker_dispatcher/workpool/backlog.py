@@ -65,7 +65,7 @@ class Backlog:
     that wait for a limiter; they go before others once it lets them. _parked: what must not start before another task
     of its group has ended.
     expired: called with a task whose deadline has passed. away: numbers of tasks whose last attempt still holds a
-    thread: they wait for its end. roomy: as of the pool; what waits for a limiter is not handed to a worker ahead of
+    thread: they wait for its end, which brings a turn. roomy: as of the pool; what waits for a limiter is not handed to a worker ahead of
     its turn, since others that the limiter lets begin later would begin beside it.
     """
 
@@ -81,6 +81,7 @@ class Backlog:
         self._order = [0]  # the priorities, the most urgent first
         self._alone: deque[Batch] = deque()
         self._delayed, self._deadlines = _Alarms(), _Alarms()
+        self._behind = deque[TaskFuture]()  # whose time has come, and whose last attempt is not back
         self._parked: dict[TaskGroup, deque[TaskFuture]] = {}
         self._looked = 0.0  # when the pool was about to be fed last (monotonic)
         self._limited: dict[Limiter, list[tuple[int, int, TaskFuture]]] = {}  # heaps: the most urgent first, in order
@@ -99,7 +100,7 @@ class Backlog:
 
     def release(self) -> None:
         self._looked = now()
-        if not (self._inbox or self.gone or self._delayed or self._deadlines):
+        if not (self._inbox or self.gone or self._delayed or self._deadlines or self._behind):
             return
         for _ in range(len(self._inbox)):
             future = self._inbox.popleft()
@@ -119,10 +120,13 @@ class Backlog:
         for future in self._deadlines.ring(at):
             self._expired(future)
         for future in self._delayed.ring(at):
-            if future.number in self.away:
-                self._delayed.add(at + 0.01, future)  # its thread has not come back yet
-                break
-            self._queue(future)
+            self._behind.append(future)
+        for _ in range(len(self._behind)):
+            future = self._behind.popleft()
+            if future.number in self.away and future.phase != ENDED:
+                self._behind.append(future)
+            else:
+                self._queue(future)
 
     def next_due(self) -> float:
         if self._inbox:
