@@ -65,8 +65,8 @@ class Backlog:
     that wait for a limiter; they go before others once it lets them. _parked: what must not start before another task
     of its group has ended.
     expired: called with a task whose deadline has passed. away: numbers of tasks whose last attempt still holds a
-    thread: they wait for its end, which brings a turn. roomy: as of the pool; what waits for a limiter is not handed to a worker ahead of
-    its turn, since others that the limiter lets begin later would begin beside it.
+    thread: they wait for its end, which brings a turn. roomy: as of the pool; what waits for a limiter is not handed to
+    a worker ahead of its turn, since others that the limiter lets begin later would begin beside it.
     """
 
     def __init__(self, given: dict[int, TaskFuture], left: set[int], expired: Callable[[TaskFuture], None]) -> None:
