@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,19 +126,3 @@ def test_sync_and_async_launchers_turn_into_each_other() -> None:
 def test_an_unknown_job_type_is_refused_where_it_is_said() -> None:
     with pytest.raises(ConfigError, match=r"job_type .* got 'cloud'"):
         launcher(abs, job_type="cloud")
-
-
-def test_an_engine_that_is_left_with_running_jobs_does_not_hold_up_the_end_of_the_program(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import time\n"
-        "from worker_dispatcher.engine import Engine, ProcessJob, ThreadJob, LocalJob\n"
-        "engine = Engine()\n"
-        "engine.start()\n"
-        "engine.submit(*(kind(time.sleep, (60,)) for kind in (LocalJob, ThreadJob, ProcessJob)))\n"
-        "print('bye')\n"
-    )
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=50, check=False)
-    assert done.stdout == "bye\n"
-    assert time.monotonic() - began < 20

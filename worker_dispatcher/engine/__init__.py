@@ -16,6 +16,7 @@
     dispatcher.py  events in, commands carried out     waiting.py    who waits for jobs to end
     workers.py     the pools                           relay.py      threads that go from one job to the next
     keeper.py      the thread of time, and of conditions of the user's own
+    lifetime.py    engines at the end of the program
     launcher.py    functions of which each call is a job             default.py    the engine of these
     pictures.py    the graph for mermaid and graphviz  table.py      the jobs as a table, once or live
     errors.py      what can go wrong                   log.py        the log

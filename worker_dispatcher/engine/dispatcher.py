@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now, wall
 from worker_dispatcher.engine.board import Board
-from worker_dispatcher.engine.errors import UpstreamFailed
+from worker_dispatcher.engine.errors import ExecutorError, UpstreamFailed
 from worker_dispatcher.engine.events import Answered, Ask, Command, Event, Fire, Moved, Raised, Returned, Ticked
 from worker_dispatcher.engine.future import JobFuture
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.keeper import Keeper
+from worker_dispatcher.engine.lifetime import end_with_the_program
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.status import CANCELLED, DONE, FAILED, FINAL, PENDING, RUNNING
 from worker_dispatcher.engine.waiting import Waiters
@@ -24,6 +25,7 @@ from worker_dispatcher.engine.watches import OfAnswer
 from worker_dispatcher.engine.workers import MOST, Workers
 from worker_dispatcher.errors import DeadlineExceeded
 from worker_dispatcher.execute import catch
+from worker_dispatcher.pools.runners.task_queue import forked
 from worker_dispatcher.signals import held
 from worker_dispatcher.workpool.callbacks import Callbacks
 from worker_dispatcher.workpool.settings import Settings
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
 
 _INFO = 20  # as in the module logging
+_LAST_CALLBACKS = 1.0  # seconds that a close waits for callbacks that have not been called
 
 
 class Dispatcher:
@@ -61,6 +64,19 @@ class Dispatcher:
         self._workers = Workers(self._name, self._sizes, self.attempt_ended)
         self._callbacks = Callbacks(self._name)
         self._keeper = Keeper(self._name, self._tick)
+        self._forked = forked()
+        self._abandoned = False
+        end_with_the_program(self)
+
+    @property
+    def is_ours(self) -> bool:
+        """It belongs to this process, and not to one that this is a fork of."""
+        return not self._forked[0]
+
+    def check_ours(self) -> None:
+        """Raises ExecutorError in a fork of the program: its threads are not there, and its locks may be held."""
+        if self._forked[0]:
+            raise ExecutorError("this engine belongs to the process that has made it; make one here")
 
     def open(self) -> None:
         """Begin what may."""
@@ -76,7 +92,12 @@ class Dispatcher:
         self._keeper.close()
         self._workers.close(kill=kill)
         callbacks, self._callbacks = self._callbacks, Callbacks(self._name)
-        callbacks.close()
+        callbacks.close(_LAST_CALLBACKS)
+
+    def abandon(self) -> None:
+        """The program ends: end what runs, and tell nobody."""
+        self._abandoned = True
+        self.close(kill=True)
 
     @property
     def is_here(self) -> bool:
@@ -87,6 +108,7 @@ class Dispatcher:
 
     def feed(self, *events: Event) -> None:
         """Tell the board what has happened, and carry out what it says."""
+        self.check_ours()
         with held():
             with self.mutex:
                 commands = self.board.feed(*events)
@@ -118,7 +140,7 @@ class Dispatcher:
 
     def attempt_ended(self, job: Job, attempt: int, value: Any, error: BaseException | None) -> None:
         """Called by the thread that hears of the end of an attempt."""
-        if job.entry.attempt != attempt or job.status != RUNNING:
+        if job.entry.attempt != attempt or job.status != RUNNING or self._abandoned:
             return
         if (error := job.judge(value, error)) is None:
             self.feed(Returned(job.entry, attempt, value))

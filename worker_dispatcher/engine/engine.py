@@ -67,6 +67,7 @@ class Engine:
 
     def start(self) -> None:
         """Take jobs from `submit`, and begin what waits. Possible again after `stop`; twice is a warning."""
+        self._dispatcher.check_ours()
         if self._started:
             warnings.warn(f"{self} has been started already", WorkerWarning, stacklevel=2)
             return
@@ -260,6 +261,7 @@ class Engine:
         return not select_jobs(self.jobs) or self._dispatcher.is_stuck()
 
     def _await(self, fact: Callable[[], bool], timeout: float | None, step: float = LONGEST_WAIT) -> None:
+        self._dispatcher.check_ours()
         if self._dispatcher.is_here and not fact():
             raise RuntimeError("a callback, or a condition, of the engine would wait for itself")
         self._dispatcher.waiters.wait(fact, timeout, step)

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from worker_dispatcher.clock import now
 from worker_dispatcher.osproc.system import start_thread
 
-_AGAIN = 0.5  # seconds after which a thread that could not be had is asked for again
-
 
 class Keeper:
     """Calls `tick` when it is due, and functions that it is given, in a daemon thread that is there while there is
@@ -62,8 +60,11 @@ class Keeper:
     def _run(self) -> None:
         while True:
             with self._news:
-                while not self._work and not self._closed and (wait := self.wakes_at - now()) > 0:
-                    self._news.wait(None if wait == math.inf else wait)
+                while not self._work and not self._closed and self.wakes_at > now():
+                    if self.wakes_at == math.inf:  # nothing to do: who has something starts another thread
+                        self._thread = None
+                        return
+                    self._news.wait(self.wakes_at - now())
                 if self._closed:
                     return
                 work = self._work.popleft() if self._work else None
