@@ -46,10 +46,6 @@ def check(tasks: Tasks, results: Sequence[float]) -> None:
     assert list(results) == [size * (2 * number * size + size - 1) / 2 for number in tasks]
 
 
-def no_figures(tasks: Tasks, seconds: float) -> dict[str, float]:
-    return {}
-
-
 def ours(case: harness.Case, tasks: Tasks, chunk: int | None, **worker: Any) -> rivals.OurRun:
     return rivals.processes(case, tasks, chunk, config=tasks.array, **worker)
 
@@ -118,7 +114,7 @@ CASE = harness.Case(
     timed_sum_of_part,
     items,
     check,
-    no_figures,
+    harness.no_figures,
     "seconds",
     chunks=(),
     goals=(Goal(at_most=0.5), Goal("peak_mb", at_most=1.25 * SIZE / MB)),  # one copy, and four processes with numpy

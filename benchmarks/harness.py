@@ -93,6 +93,11 @@ class Case:
         return dataclasses.replace(self, contestants=tuple(contestants))
 
 
+def no_figures(items: Sequence[Any], seconds: float) -> dict[str, float]:
+    """Of a case that is measured in its own way."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Row:
     """finish: finish(answer, write) adds what spans several cases; `write` says whether files are wanted."""

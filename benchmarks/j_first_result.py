@@ -39,13 +39,9 @@ def first_and_second(
     }
 
 
-def no_figures(items: Sequence[int], seconds: float) -> dict[str, float]:
-    return {}
-
-
 def case(name: str, headline: str, *goals: Goal) -> harness.Case:
     return harness.Case(
-        name, 4, noop, timed_noop, range, check, no_figures, headline, measure=first_and_second, goals=goals
+        name, 4, noop, timed_noop, range, check, harness.no_figures, headline, measure=first_and_second, goals=goals
     )
 
 

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from benchmarks import harness
+from benchmarks import harness, kept_pools
 from benchmarks.goals import Goal
 from benchmarks.trivial import noop, timed_noop
 
@@ -60,18 +60,15 @@ def trips(opened: Opened) -> Callable[..., list[float]]:
     return run
 
 
-@contextmanager
-def kept(workers: int, kind: str = "thread") -> Iterator[Trip]:
-    from worker_dispatcher import WorkerPool
+def submitting(opened: kept_pools.Opened) -> Opened:
+    """The trips of a pool with `submit`."""
 
-    with WorkerPool(workers, kind=kind) as opened:
-        yield lambda item: opened.submit(timed_noop, item).result()
+    @contextmanager
+    def trip_of(workers: int) -> Iterator[Trip]:
+        with opened(workers) as pool:
+            yield lambda item: pool.submit(timed_noop, item).result()
 
-
-@contextmanager
-def kept_processes(workers: int) -> Iterator[Trip]:
-    with kept(workers, "process") as trip:
-        yield trip
+    return trip_of
 
 
 @contextmanager
@@ -105,22 +102,6 @@ def processes(workers: int) -> Iterator[Trip]:
 
 
 @contextmanager
-def process_futures(workers: int) -> Iterator[Trip]:
-    from concurrent.futures import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(workers) as executor:
-        yield lambda item: executor.submit(timed_noop, item).result()
-
-
-@contextmanager
-def thread_futures(workers: int) -> Iterator[Trip]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(workers) as executor:
-        yield lambda item: executor.submit(timed_noop, item).result()
-
-
-@contextmanager
 def pool(workers: int) -> Iterator[Trip]:
     import multiprocessing
 
@@ -129,35 +110,11 @@ def pool(workers: int) -> Iterator[Trip]:
 
 
 @contextmanager
-def loky(workers: int) -> Iterator[Trip]:
-    from loky import get_reusable_executor
-
-    executor = get_reusable_executor(max_workers=workers)
-    yield lambda item: executor.submit(timed_noop, item).result()
-
-
-@contextmanager
 def mpire(workers: int) -> Iterator[Trip]:
     from mpire import WorkerPool
 
     with WorkerPool(n_jobs=workers) as opened:
         yield lambda item: opened.apply(timed_noop, (item,))
-
-
-@contextmanager
-def pebble(workers: int) -> Iterator[Trip]:
-    from pebble import ProcessPool
-
-    with ProcessPool(max_workers=workers) as opened:
-        yield lambda item: opened.schedule(timed_noop, (item,)).result()
-
-
-@contextmanager
-def pebble_threads(workers: int) -> Iterator[Trip]:
-    from pebble import ThreadPool
-
-    with ThreadPool(max_workers=workers) as opened:
-        yield lambda item: opened.schedule(timed_noop, (item,)).result()
 
 
 @contextmanager
@@ -278,13 +235,9 @@ def check(items: Sequence[int], results: Sequence[int]) -> None:
     """Each trip asserts its own."""
 
 
-def no_figures(items: Sequence[int], seconds: float) -> dict[str, float]:
-    return {}
-
-
 def case(name: str, goals: tuple[Goal, ...], *contestants: harness.Contestant) -> harness.Case:
     return harness.Case(
-        name, COUNT, noop, timed_noop, range, check, no_figures, "us_per_trip",
+        name, COUNT, noop, timed_noop, range, check, harness.no_figures, "us_per_trip",
         measure=round_trips, goals=goals, contestants=contestants,
     )  # fmt: skip
 
@@ -293,25 +246,25 @@ CASES = (
     case(
         "processes",
         (Goal(times=2, than="ProcessPoolExecutor (default)"),),
-        contestant("worker_dispatcher", "ours", kept_processes),
+        contestant("worker_dispatcher", "ours", submitting(kept_pools.kept("process"))),
         contestant("worker_dispatcher, a launched run", "ours-run", processes),
         contestant("floor, a socket pair", "floor", bare_process),
         contestant("floor, the wake-ups of a launched run", "floor", relayed_process),
-        contestant("ProcessPoolExecutor", "default", process_futures),
+        contestant("ProcessPoolExecutor", "default", submitting(kept_pools.process_futures)),
         contestant("multiprocessing.Pool", "default", pool),
-        contestant("loky", "default", loky, "loky"),
+        contestant("loky", "default", submitting(kept_pools.Loky), "loky"),
         contestant("mpire", "default", mpire, "mpire"),
-        contestant("pebble", "default", pebble, "pebble"),
+        contestant("pebble", "default", submitting(kept_pools.pebble), "pebble"),
     ),
     case(
         "threads",
         (Goal(times=1, than="ThreadPoolExecutor (default)"),),
-        contestant("worker_dispatcher", "ours", kept),
+        contestant("worker_dispatcher", "ours", submitting(kept_pools.kept("thread"))),
         contestant("worker_dispatcher, a launched run", "ours-run", launched),
         contestant("floor, two queues", "floor", bare_thread),
         contestant("floor, the wake-ups of a launched run", "floor", relayed_thread),
-        contestant("ThreadPoolExecutor", "default", thread_futures),
-        contestant("pebble threads", "default", pebble_threads, "pebble"),
+        contestant("ThreadPoolExecutor", "default", submitting(kept_pools.thread_futures)),
+        contestant("pebble threads", "default", submitting(kept_pools.pebble_threads), "pebble"),
     ),
 )
 ROW = harness.Row(str(__doc__), CASES)

@@ -109,17 +109,13 @@ def lateness(
     }
 
 
-def no_figures(items: Sequence[Any], seconds: float) -> dict[str, float]:
-    return {}
-
-
 def check(items: Sequence[Any], results: Sequence[Any]) -> None:
     assert list(results) == [1] * len(items)
 
 
 def case(rate: int) -> harness.Case:
     return harness.Case(
-        f"{rate:_}/s".replace("_", " "), rate * SECONDS, work, work, range, check, no_figures, "late_p99_ms",
+        f"{rate:_}/s".replace("_", " "), rate * SECONDS, work, work, range, check, harness.no_figures, "late_p99_ms",
         measure=lateness, goals=GOALS,
     )  # fmt: skip
 

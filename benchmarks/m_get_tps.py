@@ -79,15 +79,11 @@ def no_check(logs: Sequence[Log], results: Any) -> None:
     """`duration` has checked."""
 
 
-def no_figures(logs: Sequence[Log], seconds: float) -> dict[str, float]:
-    return {}
-
-
 def case(name: str, count: int, most: float) -> harness.Case:
     """most: the goal, in seconds."""
     goals = (Goal(at_most=most),)
     return harness.Case(
-        name, count, noop, timed_noop, items, no_check, no_figures, "seconds", measure=duration, goals=goals
+        name, count, noop, timed_noop, items, no_check, harness.no_figures, "seconds", measure=duration, goals=goals
     )
 
 

@@ -50,13 +50,11 @@ def no_check(items: Sequence[int], results: Sequence[int]) -> None:
     """An import that fails raises."""
 
 
-def no_figures(items: Sequence[int], seconds: float) -> dict[str, float]:
-    return {}
-
-
 def case(name: str) -> harness.Case:
     goals = (Goal(at_most=25),)
-    return harness.Case(name, 20, noop, timed_noop, range, no_check, no_figures, "ms", measure=beyond_bare, goals=goals)
+    return harness.Case(
+        name, 20, noop, timed_noop, range, no_check, harness.no_figures, "ms", measure=beyond_bare, goals=goals
+    )
 
 
 PACKAGE = case("import of the package")

@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.goals import Goal
-from benchmarks.p_burst import Kept, check, kept, no_figures, process_futures
+from benchmarks.kept_pools import Loky, kept, process_futures
+from benchmarks.p_burst import check
 from benchmarks.trivial import noop, timed_noop
 
 COUNT = 100_000
@@ -70,13 +71,14 @@ def per_task(
 
 
 CASE = harness.Case(
-    "1e5 no-op tasks, processes", COUNT, noop, timed_noop, range, check, no_figures, "us_per_task", measure=per_task,
+    "1e5 no-op tasks, processes", COUNT, noop, timed_noop, range, check, harness.no_figures, "us_per_task",
+    measure=per_task,
     goals=(Goal(times=5, than="ProcessPoolExecutor (default)"),),
     contestants=(
         harness.Contestant("worker_dispatcher", "ours", mapped(kept("process"))),
         harness.Contestant("worker_dispatcher, start", "ours-start", started),
         harness.Contestant("ProcessPoolExecutor", "default", mapped(process_futures, SLOW)),
-        harness.Contestant("loky", "default", mapped(Kept, SLOW), "loky"),
+        harness.Contestant("loky", "default", mapped(Loky, SLOW), "loky"),
         harness.Contestant("multiprocessing.Pool", "default", mapped(multiprocessing_pool)),
         harness.Contestant("mpire", "default", mapped(mpire), "mpire"),
     ),

@@ -16,7 +16,6 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.goals import Goal
 from benchmarks.naps import nap, timed_nap
-from benchmarks.p_burst import no_figures
 
 COUNT, WORKERS = 100_000, 1_000
 
@@ -75,7 +74,7 @@ def check(items: Sequence[float], results: Sequence[float]) -> None:
 
 
 CASE = harness.Case(
-    "1e5 sleeps of 5 to 10 ms, 1 000 workers", COUNT, nap, timed_nap, naps, check, no_figures, "times_ideal",
+    "1e5 sleeps of 5 to 10 ms, 1 000 workers", COUNT, nap, timed_nap, naps, check, harness.no_figures, "times_ideal",
     workers=WORKERS, measure=of_ideal, goals=(Goal(at_most=1.5),),
     contestants=(
         harness.Contestant("worker_dispatcher", "ours", slept(grid, timed_nap)),  # type: ignore[arg-type]

@@ -11,7 +11,6 @@ import psutil
 
 from benchmarks import harness
 from benchmarks.goals import Goal
-from benchmarks.p_burst import no_figures
 from benchmarks.trivial import noop, timed_noop
 
 COUNT = 1_000_000
@@ -45,7 +44,7 @@ def check(items: Sequence[int], results: Sequence[int]) -> None:
 
 
 CASE = harness.Case(
-    "1e6 tasks, delayed by an hour and cancelled", COUNT, noop, timed_noop, range, check, no_figures, "seconds",
+    "1e6 tasks, delayed by an hour and cancelled", COUNT, noop, timed_noop, range, check, harness.no_figures, "seconds",
     measure=figures_of, goals=(Goal(at_most=20), Goal("held_mb", at_most=1000)),
     contestants=(harness.Contestant("worker_dispatcher", "ours", ours),),
 )  # fmt: skip

@@ -181,9 +181,9 @@ class SingleWorker:
             if several := end - seq > 1:
                 self._early_reports.begin(went, at)
             seq += self._run_some(tasks, batch, went, end - seq, at)
+            self._before_report(timeout)
             if several:
                 self._early_reports.end()
-            self._before_report(timeout)
             reports.send_run(went)
             if went.unbegun is not None:
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
