@@ -9,6 +9,7 @@
     engine.py      Engine, the public face             settings.py   EngineSetting; what is wrong with a job
     job.py         Job, LocalJob, ThreadJob, ProcessJob              future.py   JobFuture; futures in arguments
     subprocess_job.py  commands                        webapp_job.py  web servers
+    sentinel.py    jobs that submit others, on time    crontab.py   the times of a crontab
     jobs.py        Jobs: all of an engine, by status   conditions.py what a job may wait for
     status.py      the one table of moves              board.py      which jobs there are, and which may begin
     events.py      what the board is told, and says
@@ -46,6 +47,8 @@ from worker_dispatcher.engine.job import ThreadJob as ThreadJob
 from worker_dispatcher.engine.jobs import Jobs as Jobs
 from worker_dispatcher.engine.jobs import JobStore as JobStore
 from worker_dispatcher.engine.launcher import launcher as launcher
+from worker_dispatcher.engine.sentinel import CronJob as CronJob
+from worker_dispatcher.engine.sentinel import SentinelJob as SentinelJob
 from worker_dispatcher.engine.settings import EngineSetting as EngineSetting
 from worker_dispatcher.engine.subprocess_job import SubprocessJob as SubprocessJob
 from worker_dispatcher.engine.webapp_job import WebappJob as WebappJob

@@ -40,7 +40,7 @@ from worker_dispatcher.engine.status import (
     RUNNING,
     SUBMIT,
 )
-from worker_dispatcher.engine.watches import OfAnswer, OfJob, OfTime, leaves, required
+from worker_dispatcher.engine.watches import OfAnswer, OfJob, OfTime, leaves, required, words_of
 
 _WALL_STEP = 30.0  # seconds: a clock that was set is noticed within them
 _DEAD_TIMERS = 64  # below so many that nobody waits for, they are not thrown out
@@ -66,6 +66,7 @@ class Board:
         self._timers: list[tuple[float, int, Entry, int, OfTime | OfAnswer | None]] = []
         self._dead = 0  # timers that nobody waits for
         self._running = self._queued = 0  # jobs that run; that wait for a slot alone, or did a moment ago
+        self._soon: dict[Entry, None] = {}  # what fires, if it still does once all is looked at
         self._lost: deque[tuple[Entry, Entry]] = deque()  # who cannot have what it needs, from whom
         self._out: list[Command] = []
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -122,16 +123,8 @@ class Board:
             return ["its next attempt"]
         if entry.is_ready:
             return ["the engine, which is paused"] if self.paused else ["a slot"]
-        words = [self._words(leaf) for leaf in leaves(entry.root) if not leaf.holds]
+        words = [words_of(leaf, self.entries) for leaf in leaves(entry.root) if not leaf.holds]
         return words or ["any of no conditions, which is never true"]
-
-    def _words(self, leaf: OfJob | OfTime | OfAnswer) -> str:
-        if not isinstance(leaf, OfJob):
-            return repr(leaf)
-        other = self.entries.get(leaf.job_id)
-        if other is None:
-            return f"job {leaf.job_id}, which was never submitted"
-        return f"{leaf!r}; it is {other.status}"
 
     # What happens
 
@@ -151,6 +144,7 @@ class Board:
                 self._move(entry, BEGIN)
             else:
                 self._consider(entry)
+        self._fire_soon(event.at, event.wall)
 
     def _refuse_cycles(self, entries: Sequence[Entry]) -> None:
         seen: set[str] = set()
@@ -178,7 +172,8 @@ class Board:
                 self._followers.setdefault(leaf.job_id, set()).add(leaf)
                 other = self.entries.get(leaf.job_id)
                 if other is not None:
-                    leaf.turn(other.status in leaf.statuses)
+                    if leaf.turn(other.status in leaf.statuses) and entry.fires:
+                        self._at(0.0, entry)
                     if leaf.needed and other.status in FINAL and other.status != DONE:
                         self._lost.append((entry, other))
             elif isinstance(leaf, OfTime):
@@ -229,7 +224,8 @@ class Board:
     def _answered(self, event: Answered) -> None:
         event.watch.asked = False
         if event.watch.entry is not None:
-            self._turn(event.watch, event.holds, event.at, event.wall)
+            self._turn(event.watch, event.holds)
+            self._fire_soon(event.at, event.wall)
 
     def _ticked(self, event: Ticked) -> None:
         timers = self._timers
@@ -250,6 +246,9 @@ class Board:
             elif entry.held:
                 entry.held = False
                 self._consider(entry)
+            elif entry.fires:
+                self._soon[entry] = None
+        self._fire_soon(event.at, event.wall)
 
     # Time
 
@@ -273,9 +272,9 @@ class Board:
         if change is not None:
             wait = max(0.0, change.timestamp() - wall)
             self._at(at + min(wait, _WALL_STEP), leaf.entry, leaf)
-        self._turn(leaf, leaf.condition.holds(when, leaf.since), at, wall)
+        self._turn(leaf, leaf.condition.holds(when, leaf.since))
 
-    def _turn(self, leaf: OfTime | OfAnswer, holds: bool, at: float, wall: float) -> None:
+    def _turn(self, leaf: OfTime | OfAnswer, holds: bool) -> None:
         """Turn a leaf that the time, or an answer, has turned."""
         entry = leaf.entry
         assert entry is not None
@@ -283,20 +282,36 @@ class Board:
             return
         if not entry.fires:
             self._consider(entry)
-        elif entry.root is not None and entry.root.holds:
-            self._fire(entry, at, wall)
+        elif holds:
+            self._soon[entry] = None
+
+    def _fire_soon(self, at: float, wall: float) -> None:
+        soon, self._soon, when = self._soon, {}, _local(wall)
+        for entry in soon:
+            for leaf in leaves(entry.root):  # of several that change at one moment, one is told first
+                if isinstance(leaf, OfTime) and leaf.since is not None:
+                    leaf.turn(leaf.condition.holds(when, leaf.since))
+            if entry.root is not None and entry.root.holds:
+                self._fire(entry, at, wall)
 
     def _fire(self, entry: Entry, at: float, wall: float) -> None:
-        self._out.append(Fire(entry))
+        """Have it told, and go on to the next time; once for each that was missed, where the entry says so."""
         when = _local(wall)
-        for leaf in leaves(entry.root):
-            if isinstance(leaf, OfAnswer):
-                leaf.turn(False)
-            elif isinstance(leaf, OfTime):
-                assert leaf.since is not None
-                leaf.since = leaf.condition.fired(when, leaf.since)
-                if not leaf.condition.holds(when, leaf.since):
-                    self._look(leaf, at, wall)
+        again = True
+        while again:
+            self._out.append(Fire(entry))
+            again = False
+            for leaf in leaves(entry.root):
+                if isinstance(leaf, OfAnswer):
+                    leaf.turn(False)
+                elif isinstance(leaf, OfTime):
+                    assert leaf.since is not None
+                    leaf.since = leaf.condition.fired(when, leaf.since, entry.fires_each)
+                    if not leaf.condition.holds(when, leaf.since):
+                        self._look(leaf, at, wall)
+                    elif leaf.condition.beats:
+                        again = True
+            again = again and entry.root is not None and entry.root.holds
 
     def _ask(self, leaf: OfAnswer) -> None:
         if not leaf.asked:
@@ -351,8 +366,8 @@ class Board:
             elif leaf.turn(entry.status in leaf.statuses) and leaf.entry is not None:
                 if not follower.fires:
                     self._consider(follower)
-                elif follower.root is not None and follower.root.holds:
-                    self._out.append(Fire(follower))
+                else:
+                    self._at(0.0, follower)  # it is told once somebody says what time it is
 
     def _lose(self) -> None:
         """End those who cannot have what they need, and those who need these."""

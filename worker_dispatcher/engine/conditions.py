@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from worker_dispatcher.engine.status import FINAL
 from worker_dispatcher.engine.watches import OfAnswer, OfJob, OfTime, Some, Watch
@@ -125,7 +125,10 @@ class AnySatisfied(Combination):
 
 
 class TimeCondition(Condition):
-    """Base of those that a clock decides. Times are local, as the clock on the wall shows them."""
+    """Base of those that a clock decides. Times are local, as the clock on the wall shows them; of an hour that comes
+    twice, `fold` says which it is, as in the module datetime."""
+
+    beats: ClassVar[bool] = False  # after each time there comes another
 
     def holds(self, when: datetime, since: datetime) -> bool:
         """True at a moment, for a job that was submitted, or last begun, at another."""
@@ -139,8 +142,8 @@ class TimeCondition(Condition):
         """`since` of a job that is submitted at a moment."""
         return when
 
-    def fired(self, when: datetime, since: datetime) -> datetime:
-        """`since` of a job of which another was begun at a moment."""
+    def fired(self, when: datetime, since: datetime, each: bool = False) -> datetime:
+        """`since` of a job of which another was begun at a moment. each: times that were missed come one by one."""
         return when
 
     def satisfy(self, engine: Engine) -> bool:
@@ -148,11 +151,29 @@ class TimeCondition(Condition):
         return self.holds(when, when)
 
 
+class Beats(TimeCondition):
+    """Base of those that come again and again."""
+
+    beats = True
+
+    def next_after(self, since: datetime) -> datetime:
+        """The next time after a moment."""
+        raise NotImplementedError
+
+    def holds(self, when: datetime, since: datetime) -> bool:
+        return when.timestamp() >= self.next_after(since).timestamp()
+
+    def changes(self, when: datetime, since: datetime) -> datetime | None:
+        due = self.next_after(since)
+        return due if due.timestamp() > when.timestamp() else None
+
+
 @dataclass(frozen=True)
-class EveryPeriod(TimeCondition):
+class EveryPeriod(Beats):
     """So long after the submit, or after the last time in a CronJob. period_str: '1d', '1.5h', '10m' or '30s'.
 
-    last_submitted_at: count from there. immediate: the first time at once. Times that were missed are one time.
+    Days are those of the calendar: 'd' keeps the time of day. last_submitted_at: count from there. immediate: the first
+    time at once. Times that were missed are one time.
     """
 
     period_str: str
@@ -163,19 +184,31 @@ class EveryPeriod(TimeCondition):
         _period(self.period_str)
 
     def begins(self, when: datetime) -> datetime:
-        return self.last_submitted_at or (when - _period(self.period_str) if self.immediate else when)
+        if self.last_submitted_at is not None:
+            return _moment(self.last_submitted_at)
+        return self._beat(when, -1) if self.immediate else when
 
-    def holds(self, when: datetime, since: datetime) -> bool:
-        return when - since >= _period(self.period_str)
+    def next_after(self, since: datetime) -> datetime:
+        return self._beat(since, 1)
 
-    def changes(self, when: datetime, since: datetime) -> datetime | None:
-        due = since + _period(self.period_str)
-        return due if due > when else None
-
-    def fired(self, when: datetime, since: datetime) -> datetime:
+    def fired(self, when: datetime, since: datetime, each: bool = False) -> datetime:
         """On the beat, however late it was."""
-        period = _period(self.period_str)
-        return since + (when - since) // period * period
+        past = (when - since) / _period(self.period_str)
+        if not self._by_calendar:
+            past = (when.timestamp() - since.timestamp()) / _period(self.period_str).total_seconds()
+        beat = self._beat(since, 1 if each else max(1, int(past)))
+        while not each and self.holds(when, beat):  # what was rounded
+            beat = self._beat(beat, 1)
+        return beat
+
+    @property
+    def _by_calendar(self) -> bool:
+        return self.period_str.endswith("d")
+
+    def _beat(self, since: datetime, number: int) -> datetime:
+        """So many periods after a moment."""
+        period = number * _period(self.period_str)
+        return since + period if self._by_calendar else _at(since.timestamp() + period.total_seconds())
 
 
 @dataclass(frozen=True)
@@ -188,7 +221,7 @@ class AfterClock(TimeCondition):
         _clock(self.time_str)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return when.time() >= _clock(self.time_str)
+        return _has_been(_clock(self.time_str), when)
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
         return _next_time(when, _clock(self.time_str), time())
@@ -204,7 +237,7 @@ class BeforeClock(TimeCondition):
         _clock(self.time_str)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return when.time() < _clock(self.time_str)
+        return not _has_been(_clock(self.time_str), when)
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
         return _next_time(when, _clock(self.time_str), time())
@@ -252,10 +285,10 @@ class AfterTimepoint(TimeCondition):
         _moment(self.timepoint)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return when >= _moment(self.timepoint)
+        return when.timestamp() >= self.timepoint.timestamp()
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
-        return moment if (moment := _moment(self.timepoint)) > when else None
+        return _if_to_come(self.timepoint, when)
 
 
 @dataclass(frozen=True)
@@ -268,22 +301,40 @@ class BeforeTimepoint(TimeCondition):
         _moment(self.timepoint)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return when < _moment(self.timepoint)
+        return when.timestamp() < self.timepoint.timestamp()
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
-        return moment if (moment := _moment(self.timepoint)) > when else None
+        return _if_to_come(self.timepoint, when)
+
+
+# Moments are compared by their timestamps: the clock on the wall shows some hours twice, and some never.
 
 
 def _moment(given: Any) -> datetime:
     if not isinstance(given, datetime):
-        raise ValueError(f"timepoint: expected a datetime, got {given!r}")
-    return given if given.tzinfo is None else given.astimezone().replace(tzinfo=None)
+        raise ValueError(f"expected a datetime, got {given!r}")
+    return given if given.tzinfo is None else _at(given.timestamp())
+
+
+_at = datetime.fromtimestamp
+
+
+def _if_to_come(moment: datetime, when: datetime) -> datetime | None:
+    return _moment(moment) if moment.timestamp() > when.timestamp() else None
+
+
+def _has_been(clock: time, when: datetime) -> bool:
+    """The clock has shown a time on the day of a moment."""
+    if when.time() >= clock:
+        return True
+    return bool(when.fold) and when.timestamp() >= datetime.combine(when.date(), clock).timestamp()
 
 
 def _next_time(when: datetime, *times: time) -> datetime:
     """The next moment at which the clock shows one of some times."""
     today = [datetime.combine(when.date(), at) for at in times]
-    return min(at if at > when else at + _DAY for at in today)
+    now = when.timestamp()
+    return min(at if at.timestamp() > now else at + _DAY for at in today)
 
 
 @cache

@@ -255,7 +255,11 @@ class Dispatcher:
         self.feed(Answered(watch, error is None and answer, now(), wall()))
 
     def _fire(self, command: Fire) -> None:
-        command.entry.job.fire(self._engine)
+        job = command.entry.job
+        if job.status == RUNNING:
+            _, error = catch(job.fire, self._engine)
+            if error is not None:
+                logger.error("%s could not submit a job", job, exc_info=error)
 
     # What is there
 

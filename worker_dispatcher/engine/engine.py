@@ -110,14 +110,15 @@ class Engine:
         running. Takes all of them or none. Raises RuntimeError if the engine was not started, and DependencyCycle."""
         if not self._started:
             raise RuntimeError(f"{self} is not running: use it in a `with` block, or call engine.start()")
-        self._submit(jobs)
+        self.take(jobs)
 
     async def submit_async(self, *jobs: Job) -> None:
         """The same on an event loop. The engine need not be started."""
         self._dispatcher.open()
-        self._submit(jobs)
+        self.take(jobs)
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
+    def take(self, jobs: Sequence[Job]) -> None:
+        """`submit`, whether the engine was started or not. For jobs that submit others."""
         at = now()
         entries: list[Entry] = []
         for job in jobs:

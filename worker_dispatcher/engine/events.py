@@ -18,11 +18,25 @@ class Entry:
 
     uses: the slots that it takes while it runs. root: what it waits for, None if for nothing; held: it waits for its
     next attempt. on_upstream: what becomes of it if a job whose result it needs does not succeed. fires: it begins at
-    once, takes no slot, never ends by itself, and is told each time that its root becomes true.
+    once, takes no slot, never ends by itself, and is told each time that its root becomes true; fires_each: also of the
+    times that were missed.
     """
 
     __slots__ = (
-        *("attempt", "deadline", "fires", "held", "id", "job", "name", "number", "on_upstream", "priority", "queued"),
+        *(
+            "attempt",
+            "deadline",
+            "fires",
+            "fires_each",
+            "held",
+            "id",
+            "job",
+            "name",
+            "number",
+            "on_upstream",
+            "priority",
+            "queued",
+        ),
         *("retries", "root", "status", "timed", "uses"),
     )
 
@@ -33,7 +47,7 @@ class Entry:
         self.root: Watch | None = None
         self.deadline = math.inf
         self.on_upstream = "cancel"
-        self.held = self.queued = self.fires = False
+        self.held = self.queued = self.fires = self.fires_each = False
 
     @property
     def is_ready(self) -> bool:

@@ -9,7 +9,7 @@ Nobody asks a tree: what a leaf is about changes, the leaf is turned, and who wa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.engine.conditions import Condition, TimeCondition
     from worker_dispatcher.engine.events import Entry
 
-__all__ = ["OfAnswer", "OfJob", "OfTime", "Some", "Watch", "leaves", "required"]
+__all__ = ["OfAnswer", "OfJob", "OfTime", "Some", "Watch", "leaves", "required", "words_of"]
 
 
 class Watch:
@@ -109,6 +109,14 @@ def leaves(root: Watch | None) -> Iterator[OfJob | OfTime | OfAnswer]:
         else:
             assert isinstance(watch, (OfJob, OfTime, OfAnswer))
             yield watch
+
+
+def words_of(leaf: Watch, entries: Mapping[str, Entry]) -> str:
+    """What a leaf waits for, in words. entries: the jobs that there are."""
+    if not isinstance(leaf, OfJob):
+        return repr(leaf)
+    other = entries.get(leaf.job_id)
+    return f"{leaf!r}; it is {other.status}" if other else f"job {leaf.job_id}, which was never submitted"
 
 
 def required(root: Watch | None) -> frozenset[str]:
