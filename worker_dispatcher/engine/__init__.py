@@ -16,6 +16,8 @@
     watches.py     a condition as the board keeps it   cycles.py     whether jobs wait for each other in a circle
     dispatcher.py  events in, commands carried out     waiting.py    who waits for jobs to end
     workers.py     the pools                           relay.py      threads that go from one job to the next
+    store.py       jobs on disk, before anybody is told          rows.py     a row for each, and its seal
+    resume.py      what a store has comes back         pickled.py    a job as it is pickled
     keeper.py      the thread of time, and of conditions of the user's own
     lifetime.py    engines at the end of the program
     launcher.py    functions of which each call is a job             default.py    the engine of these
@@ -28,7 +30,7 @@ thread that hears of it, and nothing waits for a turn.
 
 The room promises: nothing is asked again and again but conditions of the user's own; each job that has not ended
 runs, or waits for something that has a name; a slot is taken and given back in one place; a callback is called after
-the status has changed, and cannot change it.
+the status has changed, and cannot change it; with a store, what somebody is told is on disk before.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from worker_dispatcher.engine.errors import DependencyCycle as DependencyCycle
 from worker_dispatcher.engine.errors import ExecutorError as ExecutorError
 from worker_dispatcher.engine.errors import InvalidStateError as InvalidStateError
 from worker_dispatcher.engine.errors import JobNotFoundError as JobNotFoundError
+from worker_dispatcher.engine.errors import StoreError as StoreError
 from worker_dispatcher.engine.errors import UpstreamFailed as UpstreamFailed
 from worker_dispatcher.engine.future import JobFuture as JobFuture
 from worker_dispatcher.engine.job import Job as Job

@@ -105,6 +105,14 @@ class Board:
         """A job that has ended, or was never submitted, is not known any more."""
         self.entries.pop(entry.id, None)
 
+    def withdraw(self, entry: Entry) -> None:
+        """Another job takes the place of a pending one, or of one that has ended; who waits for it waits on."""
+        if entry.status == PENDING:
+            self._unwatch(entry)
+            entry.status = CANCELLED
+            self._end_timers(entry)
+        self.forget(entry)
+
     def restore(self, entry: Entry, status: str) -> None:
         """A job is known to have ended, before this board was there."""
         entry.status = status

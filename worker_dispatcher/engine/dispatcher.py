@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now, wall
 from worker_dispatcher.engine.board import Board
-from worker_dispatcher.engine.errors import ExecutorError, UpstreamFailed
-from worker_dispatcher.engine.events import Answered, Ask, Command, Event, Fire, Moved, Raised, Returned, Ticked
+from worker_dispatcher.engine.errors import ExecutorError, StoreError, UpstreamFailed
+from worker_dispatcher.engine.events import (
+    Answered,
+    Ask,
+    Command,
+    Event,
+    Fire,
+    Moved,
+    Raised,
+    Returned,
+    Revoked,
+    Ticked,
+)
 from worker_dispatcher.engine.future import JobFuture
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.keeper import Keeper
 from worker_dispatcher.engine.lifetime import end_with_the_program
 from worker_dispatcher.engine.log import logger
-from worker_dispatcher.engine.status import CANCELLED, DONE, FAILED, FINAL, PENDING, RUNNING
+from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FAILED, FINAL, PENDING, RUNNING
 from worker_dispatcher.engine.waiting import Waiters
 from worker_dispatcher.engine.watches import OfAnswer
 from worker_dispatcher.engine.workers import MOST, Workers
@@ -32,9 +43,11 @@ from worker_dispatcher.workpool.settings import Settings
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
+    from worker_dispatcher.engine.store import Store
 
 _INFO = 20  # as in the module logging
 _LAST_CALLBACKS = 1.0  # seconds that a close waits for callbacks that have not been called
+_UNKEPT = "the store of its engine cannot be written"
 
 
 class Dispatcher:
@@ -66,6 +79,9 @@ class Dispatcher:
         self._keeper = Keeper(self._name, self._tick)
         self._forked = forked()
         self._abandoned = False
+        self.store: Store | None = None
+        self._written = 0  # how many of those in _todo, from the first on, are on disk
+        self._leaves = False  # it is closed: the store goes once nothing runs any more
         end_with_the_program(self)
 
     @property
@@ -79,7 +95,10 @@ class Dispatcher:
             raise ExecutorError("this engine belongs to the process that has made it; make one here")
 
     def open(self) -> None:
-        """Begin what may."""
+        """Begin what may. Raises StoreError."""
+        self._leaves = False
+        if self.store is not None:
+            self.store.open()
         self._keeper.open()
         if self.board.paused:
             self.board.paused = False
@@ -93,16 +112,46 @@ class Dispatcher:
         self._workers.close(kill=kill)
         callbacks, self._callbacks = self._callbacks, Callbacks(self._name)
         callbacks.close(_LAST_CALLBACKS)
+        self._leaves = True
+        self._leave()
 
     def abandon(self) -> None:
         """The program ends: end what runs, and tell nobody."""
         self._abandoned = True
         self.close(kill=True)
 
+    def _leave(self) -> None:
+        """Let the store go, if it is not needed."""
+        if self.store is not None and self._leaves and all(job.endless for job in self.jobs.running.values()):
+            self.store.release()
+
     @property
     def is_here(self) -> bool:
         """The caller is what others wait for: a callback, or a condition of the user's own."""
         return self._keeper.is_here or self._callbacks.is_here
+
+    # What a store brings back
+
+    def pause(self) -> None:
+        """Begin nothing until `open`."""
+        with self.mutex:
+            self.board.paused = True
+
+    def restore(self, job: Job, status: str) -> None:
+        """A job had ended before."""
+        with self.mutex:
+            self.board.restore(job.entry, status)
+            self.jobs.move(job, CREATED, status)
+
+    def withdraw(self, job: Job) -> None:
+        """Another job takes the place of one that does not run."""
+        with self.mutex:
+            self.left -= job.status == PENDING
+            self.board.withdraw(job.entry)
+            self.jobs.drop(job)
+        job.is_told = True
+        if not job.future.done():
+            job.future.show(None, None, cancelled=True)
 
     # Events in
 
@@ -154,9 +203,26 @@ class Dispatcher:
         while self._todo and self._acting.acquire(blocking=False):
             try:
                 while self._todo:
+                    if self.store is not None:
+                        self._keep(self.store)
                     self._carry_out(self._todo.popleft())
+                self._leave()
             finally:
                 self._acting.release()
+
+    def _keep(self, store: Store) -> None:
+        """Have on disk what is to be carried out, before any of it is: the next command, and all that stand behind it
+        by now. Where that fails nothing new begins: what runs goes on, and its end is told, but not kept."""
+        if not self._written:
+            with self.mutex:
+                commands = list(self._todo)
+            self._written = len(commands)
+            try:
+                store.write(commands)
+            except StoreError as error:
+                logger.error("nothing begins any more: %s", error)
+                self.feed(*(Revoked(job.entry, _UNKEPT) for job in self.jobs.pending.values()))
+        self._written -= 1
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Moved):
@@ -169,7 +235,9 @@ class Dispatcher:
     def _follow(self, move: Moved) -> None:
         """Do what the new status of a job means."""
         job: Job = move.entry.job
-        if move.new == RUNNING:
+        if move.new not in FINAL and self.store is not None and self.store.broken is not None:
+            self.feed(Revoked(move.entry, _UNKEPT))
+        elif move.new == RUNNING:
             if not move.entry.fires:
                 self._run(job, move.entry.attempt)
             return
@@ -216,7 +284,7 @@ class Dispatcher:
         if move.new == FAILED:
             error = move.what
             if not isinstance(error, BaseException):
-                error = self._failure_of(job, move.what)
+                error = self.failure_of(job, move.what)
                 self._note_failure(job, error)
         elif move.new == CANCELLED and logger.isEnabledFor(_INFO):
             logger.info("%s was cancelled%s", job, f": {move.what}" if move.what else "")
@@ -235,7 +303,8 @@ class Dispatcher:
             self.untold -= 1
         self.waiters.announce()
 
-    def _failure_of(self, job: Job, why: Any) -> BaseException:
+    def failure_of(self, job: Job, why: Any) -> BaseException:
+        """What is told of a job that failed for a reason that is no exception."""
         if why == "deadline":
             return DeadlineExceeded(job.name, job.deadline or 0.0)
         lost = (id for id in job.dep_job_ids if self._engine.status_of(id) in (FAILED, CANCELLED))

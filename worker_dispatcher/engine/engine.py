@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from worker_dispatcher.clock import LONGEST_WAIT, now, wall
 from worker_dispatcher.engine import default, pictures, table
@@ -22,8 +23,11 @@ from worker_dispatcher.engine.jobs import Jobs
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.settings import EngineSetting
 from worker_dispatcher.engine.status import CREATED, DONE, PENDING, RUNNING, STATUSES
-from worker_dispatcher.errors import WorkerWarning
+from worker_dispatcher.errors import ConfigError, WorkerWarning
 from worker_dispatcher.named_tuple import NamedTuple
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.store import Store
 
 _Select = Callable[[Jobs], Sequence[Job]]
 _INFO = 20  # as in the module logging
@@ -41,6 +45,12 @@ class Resource(NamedTuple):
 class Engine:
     """Runs jobs, each once what it waits for has come and there is a slot for it.
 
+    store: a file that the jobs are kept in, so that Engine(store=..., resume=True) goes on after any end of the
+    program: what was done is done, with its result; the rest is pending until `start`. A job with an id that the store
+    knows as done, and that this process submits for the first time, is not run again. Endless jobs are not kept. Raises
+    StoreError where the file cannot be used, and, without resume, where jobs in it have not ended. Once it cannot be
+    written any more, nothing begins, and `submit`, `wait` and the end of the block raise that.
+
     `with Engine() as engine:` starts it; the end of the block does what `on_exit` of its setting says, by default it
     waits for all jobs but endless ones, which it cancels; an exception in the block, Ctrl-C too, cancels what has not
     ended.
@@ -54,6 +64,9 @@ class Engine:
         setting: EngineSetting | None = None,
         jobs: Jobs | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> None:
         self.id = str(uuid.uuid4())
         self.setting = setting or EngineSetting()
@@ -62,6 +75,38 @@ class Engine:
         self.loop = loop
         self._dispatcher = Dispatcher(self)
         self._started = False
+        self._keep_in(self._store_path(store), resume)
+
+    def _store_path(self, store: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+        """The file that jobs are kept in, if they are."""
+        if self.setting.cache_type == "none":
+            return store
+        if store is not None:
+            text = "the jobs are kept in one file: give either this or cache_type"
+            raise ConfigError([("store", text)], "Engine()")
+        return self.get_cache_dir() / "jobs.sqlite"
+
+    def _keep_in(self, path: str | os.PathLike[str] | None, resume: bool) -> None:
+        if path is None:
+            if resume:
+                text = "there is nothing to resume: give store='jobs.sqlite', or a setting with cache_type='disk'"
+                raise ConfigError([("resume", text)], "Engine()")
+            return
+        from worker_dispatcher.engine.resume import bring_back, refuse_unfinished
+        from worker_dispatcher.engine.store import Store
+
+        store = Store(path, self._dispatcher.failure_of)
+        try:
+            if resume:
+                self._dispatcher.store = store
+                bring_back(self, self._dispatcher, store)
+            else:
+                refuse_unfinished(store)
+        except BaseException:
+            store.release()
+            raise
+        store.rows = []
+        self._dispatcher.store = store
 
     # Start and stop
 
@@ -102,6 +147,8 @@ class Engine:
                 self.cancel_all()
             self._started = False
             self._dispatcher.close(kill=how != "detach")
+        if error is None:
+            self._raise_if_unkept()
 
     # Jobs
 
@@ -126,12 +173,31 @@ class Engine:
                 raise TypeError(f"submit: expected jobs, such as ThreadJob(f), got {job!r}")
             if job.status not in (PENDING, RUNNING):
                 entries.append(job.prepare(self, at))
+        if (store := self._dispatcher.store) is not None:
+            entries = self._kept(store, entries)
         for job in jobs:
             job.engine = self
         if logger.isEnabledFor(_INFO):
             for job in jobs:
                 logger.info("submit %s", job)
         self._dispatcher.feed(Submitted(entries, at, wall()))
+
+    def _kept(self, store: Store, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that are to run, ready to be written; a job that the store knows to be done, by its id, is done."""
+        from worker_dispatcher.engine.resume import take_place
+
+        self._raise_if_unkept()
+        left = [entry for entry in entries if not take_place(self._dispatcher, entry.job)]
+        for entry in left:
+            if not entry.job.endless:
+                store.pack(entry.job)
+        return left
+
+    def _raise_if_unkept(self) -> None:
+        """Raises StoreError where jobs can be kept no more."""
+        store = self._dispatcher.store
+        if store is not None and store.broken is not None:
+            raise store.broken
 
     def cancel(self, *jobs: Job) -> bool:
         """Cancel jobs; False if any had ended, or was never submitted. A pending one never runs. A process that runs
@@ -156,6 +222,8 @@ class Engine:
         with self._dispatcher.mutex:
             self._dispatcher.board.forget(job.entry)
             self.jobs.drop(job)
+        if self._dispatcher.store is not None:
+            self._dispatcher.store.forget(job)
 
     def status_of(self, job_id: str) -> str | None:
         """The status of a job; None if the engine has none of this id."""
@@ -218,8 +286,10 @@ class Engine:
         if job.engine is not self or job.status == CREATED:
             raise InvalidStateError(job, STATUSES[1:])
         self._await(lambda: job.is_told or self._dispatcher.is_stuck(), timeout)
-        if job.status != DONE and not raise_:
-            return None
+        if job.status != DONE:
+            self._raise_if_unkept()
+            if not raise_:
+                return None
         return job.future.result(0)
 
     def wait(self, timeout: float | None = None, time_delta: float = 0.2, select_jobs: _Select | None = None) -> None:
@@ -268,6 +338,8 @@ class Engine:
         self._dispatcher.waiters.wait(fact, timeout, step)
 
     def _tell_if_stuck(self) -> None:
+        if self._dispatcher.is_quiet():
+            self._raise_if_unkept()
         if text := self._dispatcher.stuck_text():
             warnings.warn(text, WorkerWarning, stacklevel=3)
 

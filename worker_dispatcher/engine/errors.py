@@ -78,3 +78,18 @@ class UpstreamFailed(ExecutorError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class StoreError(ExecutorError, ValueError):
+    """The file of an engine's jobs cannot be used, or used any further; or what it has of a job cannot be had.
+    path: the file; problem: what is wrong, and what to do; job_id: of the job it is about, if it is about one;
+    is_damage: the file is not as it was written."""
+
+    __module__ = "worker_dispatcher.engine"
+
+    def __init__(self, path: str, problem: str, job_id: str | None = None, is_damage: bool = False) -> None:
+        self.path, self.problem, self.job_id, self.is_damage = path, problem, job_id, is_damage
+        super().__init__(path, problem, job_id, is_damage)
+
+    def __str__(self) -> str:
+        return f"store of jobs {self.path}: {self.problem}"

@@ -51,6 +51,10 @@ class JobFuture(LazyFuture):
     def has_callbacks(self) -> bool:
         return bool(self._done_callbacks)
 
+    def stands_for(self, job: Job) -> None:
+        """Be the future of a job that takes the place of another."""
+        self._job = job
+
     def __reduce__(self) -> tuple[Any, ...]:
         return JobReference, (self.job_id,)
 

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from worker_dispatcher.clock import wall
 from worker_dispatcher.config.signature import is_coroutine_function
+from worker_dispatcher.engine import pickled
 from worker_dispatcher.engine.conditions import AfterOthers, AllSatisfied, Condition, watch_of
 from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry
 from worker_dispatcher.engine.future import JobFuture, futures_in, resolved
 from worker_dispatcher.engine.settings import check_job
-from worker_dispatcher.engine.status import DONE, FINAL, RUNNING, STATUSES
+from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
 from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
+    from worker_dispatcher.engine.store import Kept
 
 _NONE: Sequence[str] = ()
 _Callback = Callable[[Any], Any]
@@ -52,14 +54,16 @@ class Job:
 
     # With room for what is set on a job besides. A dict of so many names takes a kilobyte and a half.
     __slots__ = (
-        *("__dict__", "__weakref__", "_exception", "_own_condition", "_created", "_submitted", "args", "attrs"),
+        *("__dict__", "__weakref__", "_exception", "_own_condition", "_created", "args", "attrs"),
         *("backoff", "begun_at", "callback", "change_dir", "condition", "deadline", "dep_job_ids", "ended_at"),
-        *("engine", "entry", "error_callback", "func", "future", "id", "is_told", "kwargs", "name", "on_upstream"),
-        *("redirect_out_err", "retries", "retry_on", "retry_time_delta", "running", "timeout", "wait_time_delta"),
+        *("engine", "entry", "error_callback", "func", "future", "id", "is_told", "kept", "kwargs", "name"),
+        *("on_upstream", "redirect_out_err", "retries", "retry_on", "retry_time_delta", "running", "submitted_at"),
+        *("timeout", "wait_time_delta"),
     )
     where: ClassVar[str] = ""  # which workers run it
     uses: ClassVar[tuple[str, ...]] = ("job",)  # the slots that it takes
-    endless: ClassVar[bool] = False  # the end of a `with` block does not wait for it
+    endless: ClassVar[bool] = False  # the end of a `with` block does not wait for it, and no store keeps it
+    unkept: ClassVar[tuple[str, ...]] = ()  # attributes of its kind that are not pickled, None in a job that was
 
     def __init__(
         self,
@@ -104,17 +108,23 @@ class Job:
         self.id = id or _new_id()
         self.timeout, self.deadline, self.on_upstream = timeout, deadline, on_upstream
         self.attrs = attrs
+        self._own_condition = condition
+        self._created = wall()
+        self._begin_life(priority, self.uses)
+
+    def _begin_life(self, priority: int, uses: tuple[str, ...]) -> None:
+        """What is to become of it has not happened."""
         self.engine: Engine | None = None
         self.dep_job_ids: Sequence[str] = _NONE
-        self.entry = Entry(self.id, self, self.uses, self.name)
+        self.entry = Entry(self.id, self, uses, self.name)
         self.entry.priority = priority
         self.future = JobFuture(self)
         self.running: Any = None  # the future of the attempt that runs
+        self.kept: Kept | None = None  # what the store of the engine knows of it
         self.is_told = False  # its end was told to all callbacks
-        self._own_condition = condition
         self._exception: BaseException | None = None
-        self._created, self._submitted = wall(), 0.0
-        self.begun_at = self.ended_at = 0.0  # Unix time: of the last attempt; of the end; 0 if it has not
+        # Unix time: of the submit; of the beginning of the last attempt; of the end; 0 if it has not
+        self.submitted_at = self.begun_at = self.ended_at = 0.0
 
     # What is known of it
 
@@ -138,12 +148,17 @@ class Job:
         return self.entry.attempt
 
     @property
+    def interrupted(self) -> int:
+        """How often the program ended while it ran, as the store of its engine knows."""
+        return 0 if self.kept is None else self.kept.interrupted
+
+    @property
     def created_time(self) -> datetime:
         return datetime.fromtimestamp(self._created)
 
     @property
     def submit_time(self) -> datetime | None:
-        return datetime.fromtimestamp(self._submitted) if self._submitted else None
+        return datetime.fromtimestamp(self.submitted_at) if self.submitted_at else None
 
     @property
     def stoped_time(self) -> datetime | None:
@@ -158,6 +173,8 @@ class Job:
 
     def exception(self) -> BaseException | None:
         """What the last attempt that failed has raised, also if a later one succeeded; None if none has failed."""
+        if self._exception is None and self.entry.status == FAILED:  # in an earlier process
+            return self.future.exception(0)
         return self._exception
 
     @property
@@ -175,6 +192,30 @@ class Job:
         path = self.engine.cache_dir / self.id
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def serialization(self) -> bytes:
+        """The job as bytes, functions of the script included: as it was before its submit. Raises what pickling it
+        raises."""
+        import cloudpickle
+
+        made: bytes = cloudpickle.dumps(self)
+        return made
+
+    @staticmethod
+    def deserialization(data: bytes) -> Job:
+        """The job again. Loading runs code: only bytes that you trust."""
+        import cloudpickle
+
+        made: Job = cloudpickle.loads(data)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return pickled.state_of(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        priority, uses = pickled.give_state(self, state)
+        self.condition = self._own_condition
+        self._begin_life(priority, uses)
 
     # What may be done with it: on an event loop; the same for other threads is in Engine
 
@@ -287,7 +328,7 @@ class Job:
 
     def note_submit(self, *, again: bool) -> None:
         """It is submitted now. again: it had ended."""
-        self._submitted, self.is_told = wall(), False
+        self.submitted_at, self.is_told = wall(), False
         self.begun_at = self.ended_at = 0.0
         self.running = None
         if again:

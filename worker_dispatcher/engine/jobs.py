@@ -78,6 +78,10 @@ class Jobs:
         except KeyError:
             raise JobNotFoundError(job_id) from None
 
+    def find(self, job_id: str) -> Job | None:
+        """None if there is none."""
+        return self._all.get(job_id)
+
     def all_jobs(self) -> list[Job]:
         """In the order in which they were submitted."""
         return list(self._all.values())

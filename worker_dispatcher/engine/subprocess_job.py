@@ -30,7 +30,7 @@ class SubprocessJob(Job):
     free at once. They are killed, too, if this program dies. runner: of the last attempt, with its `proc`.
     """
 
-    where = "command"
+    where, unkept = "command", ("runner",)
 
     def __init__(
         self,

@@ -109,9 +109,9 @@ class Unpackable(Exception):
         super().__init__(error)
 
 
-def pack_content(content: Any) -> Packing:
-    """Raises Unpackable, whatever the classes of the content raise. Runs their code: what is not made of builtins is
-    loaded once as a test, so that a result that cannot come back is known now and not when it is needed."""
+def pack_content(content: Any, *, loads: bool = True) -> Packing:
+    """Raises Unpackable, whatever the classes of the content raise. Runs their code. loads: what is not made of
+    builtins is loaded once as a test, so that a result that cannot come back is known now and not when it is needed."""
     parts: list[Any] = []
     large: list[pickle.PickleBuffer] = []
     try:
@@ -135,7 +135,7 @@ def pack_content(content: Any) -> Packing:
                 raise
             raise Unpackable(problem) from None
     buffers = [[one.raw()] for one in large]
-    if any(_NAMES_A_GLOBAL in part for part in parts):
+    if loads and any(_NAMES_A_GLOBAL in part for part in parts):
         try:
             unpack(b"".join(parts), [one[0] for one in buffers])
         except BaseException as error:
@@ -278,20 +278,24 @@ Content: TypeAlias = tuple[Any, list[memoryview]]
 def read_row(db: sqlite3.Connection, key: bytes, row: Any) -> tuple[Facts, Content] | None:
     """A row as SELECT_ALL gives it; None if it is not there or is damaged. Raises sqlite3.Error."""
     facts = read_facts(row) if row is not None and seal_holds(key, row) else None
-    content = None if facts is None else _read_content(db, facts, row[5], row[6])
+    where = None if facts is None else (facts.payload_in_pieces, facts.piece, facts.sizes, row[5][:_CONTENT])
+    content = None if where is None else read_content(db, *where, row[6])
     return None if facts is None or content is None else (facts, content)
 
 
-def _read_content(db: sqlite3.Connection, facts: Facts, sealed: bytes, payload: Any) -> Content | None:
-    """None where it is not what was written: nothing of it may be loaded then.
+def read_content(
+    db: sqlite3.Connection, in_pieces: bool, piece: int, sizes: Sequence[int], digest: bytes, payload: Any
+) -> Content | None:
+    """What was packed, from its payload, or with that in pieces, and from pieces of these sizes from an id on. None
+    where it is not what was written: nothing of it may be loaded then.
 
     Each buffer is filled piece by piece: there is never a second copy. Raises sqlite3.Error.
     """
-    if facts.payload_in_pieces != (payload is None) or not isinstance(payload, bytes | None):
+    if in_pieces != (payload is None) or not isinstance(payload, bytes | None):
         return None
     state = blake2b(payload or b"", digest_size=_CONTENT)
-    buffers, piece = [], facts.piece
-    for size in facts.sizes:
+    buffers = []
+    for size in sizes:
         whole, at = memoryview(bytearray(size)), 0
         while at < size:
             found = db.execute("SELECT data FROM pieces WHERE id = ?", (piece,)).fetchone()
@@ -301,6 +305,6 @@ def _read_content(db: sqlite3.Connection, facts: Facts, sealed: bytes, payload: 
             at, piece = at + len(found[0]), piece + 1
         state.update(whole)
         buffers.append(whole)
-    if state.digest() != sealed[:_CONTENT]:
+    if state.digest() != digest:
         return None
     return (buffers[0], buffers[1:]) if payload is None else (payload, buffers)
