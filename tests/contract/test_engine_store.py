@@ -44,7 +44,7 @@ def unfinished(path: str, *jobs: ThreadJob) -> None:
     """A store in which jobs are pending."""
     engine = Engine(QUIET, store=path)
     engine._dispatcher.pause()
-    engine._submit(jobs)
+    engine.take(jobs)
     engine._dispatcher.close(kill=True)
 
 

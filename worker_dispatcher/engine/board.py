@@ -89,10 +89,6 @@ class Board:
         self._begin()
         return out
 
-    def resume(self) -> list[Command]:
-        """Begin what may, after `paused` was set back."""
-        return self.feed()
-
     def next_due(self) -> float:
         """When it wants to be told the time; infinity if never."""
         timers = self._timers
@@ -102,16 +98,12 @@ class Board:
         return timers[0][0] if timers else math.inf
 
     def forget(self, entry: Entry) -> None:
-        """A job that has ended, or was never submitted, is not known any more."""
-        self.entries.pop(entry.id, None)
-
-    def withdraw(self, entry: Entry) -> None:
-        """Another job takes the place of a pending one, or of one that has ended; who waits for it waits on."""
+        """A job is not known any more. One that is pending gives its place to another: who waits for it waits on."""
         if entry.status == PENDING:
             self._unwatch(entry)
             entry.status = CANCELLED
             self._end_timers(entry)
-        self.forget(entry)
+        self.entries.pop(entry.id, None)
 
     def restore(self, entry: Entry, status: str) -> None:
         """A job is known to have ended, before this board was there."""

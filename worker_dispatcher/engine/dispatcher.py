@@ -147,7 +147,7 @@ class Dispatcher:
         """Another job takes the place of one that does not run."""
         with self.mutex:
             self.left -= job.status == PENDING
-            self.board.withdraw(job.entry)
+            self.board.forget(job.entry)
             self.jobs.drop(job)
         job.is_told = True
         if not job.future.done():
