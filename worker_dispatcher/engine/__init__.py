@@ -21,6 +21,7 @@
     keeper.py      the thread of time, and of conditions of the user's own
     lifetime.py    engines at the end of the program
     launcher.py    functions of which each call is a job             default.py    the engine of these
+    dask_job.py    DaskJob, and a cluster as workers
     pictures.py    the graph for mermaid and graphviz  table.py      the jobs as a table, once or live
     errors.py      what can go wrong                   log.py        the log
 
@@ -35,6 +36,7 @@ the status has changed, and cannot change it; with a store, what somebody is tol
 
 from __future__ import annotations
 
+from worker_dispatcher.engine.dask_job import DaskJob as DaskJob
 from worker_dispatcher.engine.engine import Engine as Engine
 from worker_dispatcher.engine.errors import DependencyCycle as DependencyCycle
 from worker_dispatcher.engine.errors import ExecutorError as ExecutorError

@@ -74,7 +74,7 @@ class Dispatcher:
         self.waiters = Waiters()
         self._todo: deque[Command] = deque()
         self._acting = threading.Lock()
-        self._workers = Workers(self._name, self._sizes, self.attempt_ended)
+        self.workers = Workers(self._name, self._sizes, self.attempt_ended)
         self._callbacks = Callbacks(self._name)
         self._keeper = Keeper(self._name, self._tick)
         self._forked = forked()
@@ -109,7 +109,7 @@ class Dispatcher:
         with self.mutex:
             self.board.paused = True
         self._keeper.close()
-        self._workers.close(kill=kill)
+        self.workers.close(kill=kill)
         callbacks, self._callbacks = self._callbacks, Callbacks(self._name)
         callbacks.close(_LAST_CALLBACKS)
         self._leaves = True
@@ -244,7 +244,7 @@ class Dispatcher:
         if move.old == RUNNING:
             job.give_up()
             if job.running is not None:
-                self._workers.stop(job)
+                self.workers.stop(job)
         if isinstance(move.what, BaseException) and move.new != DONE:
             self._note_failure(job, move.what)
         if move.new in FINAL:
@@ -255,7 +255,7 @@ class Dispatcher:
         call, error = catch(job.call, self._result_of)
         if error is None:
             function, args, kwargs = call
-            _, error = catch(self._workers.begin, job, function, args, self._injected(function, kwargs))
+            _, error = catch(self.workers.begin, job, function, args, self._injected(function, kwargs))
         if error is not None:
             self.feed(Raised(job.entry, attempt, error, None, now()))
 

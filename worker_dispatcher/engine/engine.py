@@ -241,6 +241,16 @@ class Engine:
         return Resource(free["thread"], free["process"], free["dask"], free["job"])
 
     @property
+    def dask_client(self) -> Any:
+        """The distributed.Client of DaskJobs. Unless one was set, the first look starts a cluster on this machine,
+        which ends with the engine's threads."""
+        return self._dispatcher.workers.cluster.client()
+
+    @dask_client.setter
+    def dask_client(self, client: Any) -> None:
+        self._dispatcher.workers.use_cluster(client)
+
+    @property
     def print_traceback(self) -> bool:
         return self.setting.print_traceback
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from worker_dispatcher.config.signature import is_coroutine_function
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.relay import Relay, Round
 from worker_dispatcher.osproc.command import Command
 from worker_dispatcher.workpool.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.dask_job import Cluster, DaskPool
 
 # How many may run at once where there is no limit.
 MOST = {"thread": 1000, "process": 250, "local": 1, "loop": 1000, "command": 1000}
@@ -27,14 +30,15 @@ def _place(job: Job, function: Callable[..., Any]) -> str:
 
 class Workers:
     """Pools by place: 'local', 'loop' (coroutines that are local), 'thread', 'process', 'command' (threads that each
-    wait for one). sizes: how many run at once.
+    wait for one), 'dask'. sizes: how many run at once.
 
     Used by the one thread that acts for the engine.
     """
 
     def __init__(self, name: str, sizes: Mapping[str, int], ended: Ended) -> None:
         self._name, self._sizes, self._ended = name, {**MOST, **sizes}, ended
-        self._pools: dict[str, WorkerPool] = {}
+        self._pools: dict[str, WorkerPool | DaskPool] = {}
+        self._cluster: Cluster | None = None
         self._relays: dict[str, Relay] = {}
         self._commands: set[Command] = set()
 
@@ -48,7 +52,7 @@ class Workers:
         if where == "command" or (job.timeout is None and pool.kind == "thread"):
             self._relays[where].begin(job, function, args, kwargs)
             return
-        if job.timeout is None:
+        if job.timeout is None or not isinstance(pool, WorkerPool):
             job.running = pool.submit(function, *args, **kwargs)
         else:
             job.running = pool.schedule(function, args, kwargs, timeout=job.timeout, name=job.name)
@@ -70,21 +74,30 @@ class Workers:
             self._relays[job.where].stop(job)
         elif running is not None and not running.done():
             place = _place(job, job.func)
-            if place in ("thread", "local"):
-                self._pools[place].cancel(running)
+            pool = self._pools[place]
+            if not isinstance(pool, WorkerPool):
+                running.cancel()
+            elif place in ("thread", "local"):
+                pool.cancel(running)
             else:
                 running.kill()
 
-    def _pool(self, where: str) -> WorkerPool:
+    def _pool(self, where: str) -> WorkerPool | DaskPool:
         pool = self._pools.get(where)
         if pool is None:
-            kind = {"local": "thread", "loop": "coroutine", "command": "thread"}.get(where, where)
-            size = self._sizes[where]
-            abandoned = 0 if kind != "thread" else 1000
-            pool = WorkerPool(size, kind=kind, max_abandoned=abandoned, name=f"{self._name}-{where}")
-            self._pools[where] = pool
-            self._relays[where] = Relay(pool, self._ended)
+            pool = self._pools[where] = self._open(where)
+            if isinstance(pool, WorkerPool):
+                self._relays[where] = Relay(pool, self._ended)
         return pool
+
+    def _open(self, where: str) -> WorkerPool | DaskPool:
+        if where == "dask":
+            from worker_dispatcher.engine.dask_job import DaskPool
+
+            return DaskPool(self.cluster.client())
+        kind = {"local": "thread", "loop": "coroutine", "command": "thread"}.get(where, where)
+        abandoned = 0 if kind != "thread" else 1000
+        return WorkerPool(self._sizes[where], kind=kind, max_abandoned=abandoned, name=f"{self._name}-{where}")
 
     def close(self, *, kill: bool) -> None:
         """End the workers; they are made anew if need be. kill: also those that are at work; the others end with what
@@ -97,6 +110,22 @@ class Workers:
         for pool in pools:
             if kill or not len(pool):
                 pool.shutdown()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where DaskJobs go."""
+        if self._cluster is None:
+            from worker_dispatcher.engine.dask_job import Cluster
+
+            self._cluster = Cluster()
+        return self._cluster
+
+    def use_cluster(self, client: Any) -> None:
+        """Have DaskJobs go to the cluster of a client from now on."""
+        self.cluster.use(client)
+        self._pools.pop("dask", None)
 
     def _end_commands(self) -> None:
         commands, self._commands = self._commands, set()
