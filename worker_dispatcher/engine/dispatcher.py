@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,8 @@ class Dispatcher:
     def withdraw(self, job: Job) -> None:
         """Another job takes the place of one that does not run."""
         with self.mutex:
-            self.left -= job.status == PENDING
+            if job.status == PENDING:
+                self._count(job, -1)
             self.board.forget(job.entry)
             self.jobs.drop(job)
         job.is_told = True
@@ -254,10 +255,16 @@ class Dispatcher:
         """Begin an attempt."""
         call, error = catch(job.call, self._result_of)
         if error is None:
-            function, args, kwargs = call
-            _, error = catch(self.workers.begin, job, function, args, self._injected(function, kwargs))
+            _, error = catch(self._begin, job, *call)
         if error is not None:
             self.feed(Raised(job.entry, attempt, error, None, now()))
+
+    def _begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        call = function, args, self._injected(function, kwargs)
+        if job.stream is None:
+            self.workers.begin(job, *call)
+        elif (served := job.stream.begin(call)) is not None:
+            self.workers.begin(job, *served)
 
     def _injected(self, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Keyword arguments, with the engine for a function that wants it."""
@@ -280,7 +287,9 @@ class Dispatcher:
     def _settle(self, job: Job, move: Moved) -> None:
         """Tell the end of a job."""
         job.note_end()
-        error = None
+        error, value = None, move.what if move.new == DONE else None
+        if job.stream is not None and move.new == DONE:
+            value = job.stream.wrapper()
         if move.new == FAILED:
             error = move.what
             if not isinstance(error, BaseException):
@@ -289,13 +298,19 @@ class Dispatcher:
         elif move.new == CANCELLED and logger.isEnabledFor(_INFO):
             logger.info("%s was cancelled%s", job, f": {move.what}" if move.what else "")
         elif move.new == DONE and job.callback is not None:
-            self._callbacks.call(partial(_call_user, job.callback), move.what)
-        if job.future.show(move.what if move.new == DONE else None, error, cancelled=move.new == CANCELLED):
+            self._callbacks.call(partial(_call_user, job.callback), value)
+        if job.future.show(value, error, cancelled=move.new == CANCELLED):
             self._callbacks.call(JobFuture.call_callbacks, job.future)
+        if job.stream is not None:
+            job.stream.finish(move.what, error, cancelled=move.new == CANCELLED)
         if job.has_callbacks:
             self._callbacks.call(self._told, job)
         else:
             self._told(job)
+
+    def cancel_soon(self, job: Job) -> None:
+        """Have a job cancelled by the callback thread. For who may hold any lock."""
+        self._callbacks.call(self._engine.cancel, job)
 
     def _told(self, job: Job) -> None:
         job.is_told = True

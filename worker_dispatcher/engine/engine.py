@@ -230,9 +230,13 @@ class Engine:
         entry = self._dispatcher.board.entries.get(job_id)
         return None if entry is None else entry.status
 
-    def end_attempt(self, job: Job, attempt: int, error: BaseException) -> None:
-        """An attempt of a job has failed, and is to be stopped. For jobs that see so themselves."""
-        self._dispatcher.attempt_ended(job, attempt, None, error)
+    def end_attempt(self, job: Job, attempt: int, error: BaseException | None, value: Any = None) -> None:
+        """An attempt of a job has ended, and is to be stopped. For jobs that see so themselves."""
+        self._dispatcher.attempt_ended(job, attempt, value, error)
+
+    def cancel_soon(self, job: Job) -> None:
+        """`cancel`, a little later: for who may hold any lock."""
+        self._dispatcher.cancel_soon(job)
 
     @property
     def resource(self) -> Resource:

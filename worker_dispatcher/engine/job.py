@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from worker_dispatcher.clock import wall
-from worker_dispatcher.config.signature import is_coroutine_function
+from worker_dispatcher.config.signature import generator_word, is_coroutine_function
 from worker_dispatcher.engine import pickled
 from worker_dispatcher.engine.conditions import AfterOthers, AllSatisfied, Condition, watch_of
 from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry
 from worker_dispatcher.engine.future import JobFuture, futures_in, resolved
+from worker_dispatcher.engine.generators import Stream, stream_of
 from worker_dispatcher.engine.settings import check_job
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
 from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
@@ -64,6 +65,7 @@ class Job:
     uses: ClassVar[tuple[str, ...]] = ("job",)  # the slots that it takes
     endless: ClassVar[bool] = False  # the end of a `with` block does not wait for it, and no store keeps it
     unkept: ClassVar[tuple[str, ...]] = ()  # attributes of its kind that are not pickled, None in a job that was
+    stream: Stream | None = None  # of a generator
 
     def __init__(
         self,
@@ -166,7 +168,10 @@ class Job:
         return datetime.fromtimestamp(self.ended_at) if self.ended_at else None
 
     def result(self) -> Any:
-        """What its function returned. Raises InvalidStateError unless it is done."""
+        """What its function returned. Raises InvalidStateError unless it is done. Of a generator function: its values,
+        to be gone through, from when it is running on."""
+        if self.stream is not None and self.entry.status in (RUNNING, DONE):
+            return self.stream.wrapper()
         if self.entry.status != DONE:
             raise InvalidStateError(self, [DONE])
         return self.future.result(0)
@@ -275,6 +280,8 @@ class Job:
         self.condition = self._whole_condition()
         entry.root = self._root()
         entry.retries, entry.on_upstream = self.retries, self.on_upstream
+        if (stream := stream_of(self)) is not None:
+            self.stream, entry.retries = stream, 0  # what was given already cannot be given again
         entry.deadline = math.inf if self.deadline is None else at + self.deadline
         return entry
 
@@ -316,6 +323,8 @@ class Job:
 
     def give_up(self) -> None:
         """An attempt is over, or not wanted any more: end what it has started besides. Returns at once."""
+        if self.stream is not None:
+            self.stream.stop()
 
     def note_error(self, error: BaseException | None) -> None:
         """The exception of its last failed attempt."""
@@ -385,7 +394,7 @@ class LocalJob(Job):
     where, uses = "local", ("job", "local")
 
     def prepare(self, engine: Engine, at: float) -> Entry:
-        self.entry.uses = ("job",) if is_coroutine_function(self.func) else self.uses
+        self.entry.uses = ("job",) if is_coroutine_function(self.func) or generator_word(self.func) else self.uses
         return super().prepare(engine, at)
 
 

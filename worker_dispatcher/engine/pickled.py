@@ -27,7 +27,7 @@ def state_of(job: Job) -> dict[str, Any]:
     for name, value in _USUAL.items():
         if type(state[name]) is type(value) and state[name] == value:
             del state[name]
-    state |= {name: value for name, value in job.__dict__.items() if name not in job.unkept}
+    state |= {name: value for name, value in job.__dict__.items() if name not in ("stream", *job.unkept)}
     return state | {"priority": job.entry.priority, "uses": job.entry.uses}
 
 

@@ -44,7 +44,7 @@ class SentinelJob(Job):
     max_instances: no further job is submitted while so many have not ended; `skipped` counts these times.
     """
 
-    endless = True
+    endless, unkept = True, ("_live",)
     uses = ()
     prefix = "sentinel"
 
@@ -74,11 +74,15 @@ class SentinelJob(Job):
             raise ConfigError(problems, f"{type(self).__name__}()")
         assert kind is not None
         self.job_type, self.coalesce, self.max_instances = kind, coalesce, max_instances
-        self.fired = self.skipped = 0
-        self._of_each, self._live = attrs, list[Job]()
+        self._of_each = attrs
         said = {"name": f"{self.prefix}-{name_of(func)}", **(sentinel_attrs or {})}
         super().__init__(func, condition=sentinel_condition, wait_time_delta=time_delta, **said)
         self._next()  # what is wrong with it is told now
+
+    def _begin_life(self, priority: int, uses: tuple[str, ...]) -> None:
+        super()._begin_life(priority, uses)
+        self.fired = self.skipped = 0
+        self._live: list[Job] = []
 
     def _next(self) -> Job:
         return self.job_type(self.func, **self._of_each)

@@ -35,7 +35,7 @@ class WebappJob(Job):
     Raises NotImplementedError for an ip that is not of this machine, ValueError for a command without {ip} and {port}.
     """
 
-    endless = True
+    endless, unkept = True, ("runner", "_news", "_over")
 
     def __init__(
         self,
@@ -63,9 +63,6 @@ class WebappJob(Job):
         self.web_launcher, self.ip, self.port, self._wanted_port = web_launcher, ip, port, port
         self.base_class, self.check_times, self.check_delta = base_class, check_times, check_delta
         self.runner: Command | None = None
-        self.is_ready = False
-        self._news = threading.Event()  # it is ready, or has ended
-        self._over = threading.Event()  # the attempt is
         command = isinstance(web_launcher, str)
         super().__init__(
             _no_function if isinstance(web_launcher, str) else web_launcher,
@@ -83,6 +80,12 @@ class WebappJob(Job):
         self.entry.uses = base_class.uses
         if isinstance(web_launcher, str):
             self.attrs["cmd"] = web_launcher
+
+    def _begin_life(self, priority: int, uses: tuple[str, ...]) -> None:
+        super()._begin_life(priority, uses)
+        self.is_ready = False
+        self._news = threading.Event()  # it is ready, or has ended
+        self._over = threading.Event()  # the attempt is
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until it listens. Raises TimeoutError, or what it failed with; CancelledError if it was cancelled."""
