@@ -64,6 +64,18 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             r"  tea +19,534\.17",
         ],
     ),
+    "build.py": (
+        [],
+        [
+            r"check gamma +Process +failed +1 .*",
+            r"7 jobs: 5 done, 1 failed, 1 cancelled",
+            r"check gamma failed: FileNotFoundError\('gamma\.licence'\)",
+            r"did: check alpha, check beta, check gamma, generate alpha, generate beta, generate gamma",
+            r"check gamma +Process +done +2 .*",
+            r"report: \{'alpha': 20, 'beta': 20, 'gamma': 20\}",
+            r"did: check gamma",
+        ],
+    ),
     "slow_imports.py": (
         ["json", "asyncio", "nt"],
         [

@@ -80,6 +80,7 @@ class Dispatcher:
         self._forked = forked()
         self._abandoned = False
         self.store: Store | None = None
+        self._left_store: Store | None = None
         self._written = 0  # how many of those in _todo, from the first on, are on disk
         self._leaves = False  # it is closed: the store goes once nothing runs any more
         end_with_the_program(self)
@@ -97,6 +98,7 @@ class Dispatcher:
     def open(self) -> None:
         """Begin what may. Raises StoreError."""
         self._leaves = False
+        self.store = self.store or self._left_store
         if self.store is not None:
             self.store.open()
         self._keeper.open()
@@ -119,6 +121,15 @@ class Dispatcher:
         """The program ends: end what runs, and tell nobody."""
         self._abandoned = True
         self.close(kill=True)
+
+    def leave_store(self) -> None:
+        """From now on, until it is opened again, what becomes of jobs is not kept: who resumes finds them as they are
+        now."""
+        if self.store is not None:
+            with self._acting:
+                self._drain()
+                self._left_store, self.store = self.store, None
+                self._left_store.release()
 
     def _leave(self) -> None:
         """Let the store go, if it is not needed."""
@@ -203,13 +214,16 @@ class Dispatcher:
         """Carry out commands, one after the other, in one thread at a time."""
         while self._todo and self._acting.acquire(blocking=False):
             try:
-                while self._todo:
-                    if self.store is not None:
-                        self._keep(self.store)
-                    self._carry_out(self._todo.popleft())
+                self._drain()
                 self._leave()
             finally:
                 self._acting.release()
+
+    def _drain(self) -> None:
+        while self._todo:
+            if self.store is not None:
+                self._keep(self.store)
+            self._carry_out(self._todo.popleft())
 
     def _keep(self, store: Store) -> None:
         """Have on disk what is to be carried out, before any of it is: the next command, and all that stand behind it

@@ -53,7 +53,7 @@ class Engine:
 
     `with Engine() as engine:` starts it; the end of the block does what `on_exit` of its setting says, by default it
     waits for all jobs but endless ones, which it cancels; an exception in the block, Ctrl-C too, cancels what has not
-    ended.
+    ended. In a store such a job has not: `resume` goes on with it.
 
     Thread-safe; the async methods may be used on several event loops at once. It has a thread for time and for
     conditions of your own, one for callbacks, and pools of workers; each is there once it is needed.
@@ -142,8 +142,12 @@ class Engine:
             if how == "wait":
                 self._await(self._dispatcher.may_leave, self.setting.exit_timeout)
                 self._tell_if_stuck()
+                self.cancel(*(job for job in self.jobs.running.values() if job.endless))
+            elif how == "cancel" and error is None:
+                self.cancel_all()
         finally:
             if how != "detach":
+                self._dispatcher.leave_store()
                 self.cancel_all()
             self._started = False
             self._dispatcher.close(kill=how != "detach")
