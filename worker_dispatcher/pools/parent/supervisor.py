@@ -30,6 +30,7 @@ EXIT_GRACE = 1.0  # seconds a worker may take to end by itself
 
 _TO_READ, _TO_WRITE = int(select.POLLIN), int(select.POLLIN | select.POLLOUT)
 _SPARE = 10  # descriptors: what a worker takes, and what a report may bring with it
+_LEAVING_MOST = 16  # workers that may be on their way out, with nothing to end, before more are started
 _REAPED_WITHIN = 1.0  # seconds from the end of a worker to the word of it; a fork server that is stopped says none
 _SEVERED_GRACE = 0.1  # seconds from the end of a worker's channel to the end of its process, if it is dying
 
@@ -104,7 +105,15 @@ class Supervisor:
     @property
     def could_grow(self) -> bool:
         """A worker that is missing could be started now."""
-        return len(self._wanted()) < len(self.slots) and now() >= self._births.try_at
+        if len(self._wanted()) >= len(self.slots) or now() < self._births.try_at:
+            return False
+        if not self._resized:
+            return True
+        # Where sizes change faster than workers come and go, hundreds would be in the way of those that are wanted, and
+        # of the tasks that they have been given and cannot begin.
+        busy = sum(one.ready and len(one.held) > 0 for one in self.handles if one.life.why is Why.RELEASED)
+        leaving = len(self.handles) - len(self._wanted()) - busy
+        return len(self.dying) + leaving < max(_LEAVING_MOST, len(self.slots))
 
     def resize(self, slots: list[int]) -> None:
         """From now on, have processes of these sizes. Those that are too many drain, the least busy first."""
