@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from worker_dispatcher.engine.errors import StoreError
 from worker_dispatcher.engine.status import STATUSES
-from worker_dispatcher.journal.file import Form, connect, locate, look, reading, trouble
+from worker_dispatcher.journal.file import PAGE, Form, connect, locate, look, reading, trouble
 from worker_dispatcher.journal.row_format import PIECE, Content, Packing, pieces_of, read_content
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -180,6 +180,7 @@ def read(real: str, how: Callable[[sqlite3.Connection, bytes], _Read]) -> _Read 
         about = look(real, STORE)
         if about is None:
             return None
+        check_whole(real)
         for attempt in range(_ATTEMPTS):
             log, before = _has_log(real), _state(real)
             try:
@@ -196,6 +197,13 @@ def read(real: str, how: Callable[[sqlite3.Connection, bytes], _Read]) -> _Read 
             if log or before == _state(real):
                 break
         return found
+
+
+def check_whole(real: str) -> None:
+    """Raises StoreError for a file that was cut in the midst of a page, which sqlite does not see, and of which no log
+    has the rest."""
+    if os.path.exists(real) and os.path.getsize(real) % PAGE and not _has_log(real):
+        raise StoreError(real, f"is damaged: a part of it is missing; {STORE.damaged}", is_damage=True)
 
 
 def _has_log(real: str) -> bool:

@@ -20,6 +20,7 @@ from worker_dispatcher.engine.rows import (
     RESULT,
     STORE,
     Row,
+    check_whole,
     columns_of,
     content_of,
     drop_pieces,
@@ -30,7 +31,7 @@ from worker_dispatcher.engine.rows import (
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL
 from worker_dispatcher.errors import RemoteTraceback, WorkerWarning
 from worker_dispatcher.execute import catch, describe
-from worker_dispatcher.journal.file import LockedFile, locate, trouble
+from worker_dispatcher.journal.file import LockedFile, locate, look, trouble
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.row_format import Packing, Unpackable, pack_content
 from worker_dispatcher.named_tuple import NamedTuple
@@ -111,6 +112,8 @@ class Store:
             if self._left is not None and self._left != _state(self.path):
                 text = "was changed since this engine was stopped; make a new one with resume=True"
                 raise StoreError(self.path, text)
+            look(self.path, STORE)
+            check_whole(self.path)
             self._held.append(LockedFile(self.path, STORE, {}))
             self._key = self._held[0].about.key
         db = self._held[0].db

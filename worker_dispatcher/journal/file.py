@@ -32,7 +32,7 @@ from worker_dispatcher.named_tuple import NamedTuple
 
 __tracebackhide__ = True  # see tracebacks
 
-_PAGE = 4096
+PAGE = 4096
 _MARK = b"SQLite format 3\0"
 _LOCK_AT = 1 << 40  # a byte that no file has, clear of those that sqlite locks
 _ABOUT = "CREATE TABLE about (text BLOB, key BLOB, seal BLOB)"
@@ -161,7 +161,7 @@ def look(real: str, form: Form, again: bool = False) -> About | None:
             code = _code(error) if isinstance(error, sqlite3.Error) else 0
             if code == sqlite3.SQLITE_NOTADB:
                 with open(real, "rb") as file:  # no connection of this process can be on it: it is no database
-                    head = file.read(_PAGE)
+                    head = file.read(PAGE)
                 if _is_unfinished(form, size, head):
                     return None
                 if head.startswith(_MARK) and not again:  # another process may have finished it just now
@@ -212,14 +212,14 @@ def _seal(text: bytes, key: bytes) -> bytes:
 
 def _is_unfinished(form: Form, size: int, head: bytes) -> bool:
     """True if the file is empty, or a kill -9 came while it was created: its first page is written last."""
-    return size <= _PAGE * (2 + len(form.schema)) and size % _PAGE == 0 and not any(head)
+    return size <= PAGE * (2 + len(form.schema)) and size % PAGE == 0 and not any(head)
 
 
 def _image(form: Form, facts: Mapping[str, Any], key: bytes) -> bytes:
     """A whole new file, as its bytes."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        db.execute(f"PRAGMA page_size = {_PAGE}")
+        db.execute(f"PRAGMA page_size = {PAGE}")
         db.execute(f"PRAGMA application_id = {form.application_id}")
         db.execute(f"PRAGMA user_version = {form.version}")
         for line in (_ABOUT, *form.schema):
@@ -254,7 +254,7 @@ class LockedFile:
         try:
             with _HELD_LOCK:
                 self._take(accept)
-                self.created = _is_unfinished(form, os.fstat(self._fd).st_size, os.pread(self._fd, _PAGE, 0))
+                self.created = _is_unfinished(form, os.fstat(self._fd).st_size, os.pread(self._fd, PAGE, 0))
                 if self.created:
                     self._create(_image(form, facts, os.urandom(16)))
                 os.fchmod(self._fd, 0o600)  # before sqlite makes the files beside it, which take its mode
@@ -319,8 +319,8 @@ class LockedFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._real + tail)
         try:
-            for at in (_PAGE, 0):
-                part = image[at:] if at else image[:_PAGE]
+            for at in (PAGE, 0):
+                part = image[at:] if at else image[:PAGE]
                 done = 0
                 while done < len(part):
                     done += os.pwrite(self._fd, part[done:], at + done)
