@@ -63,6 +63,7 @@ FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("tracebacks", "errors"): "an error that is told to the user shows no frames of ours, a fault of ours all",
     ("workpool", "dispatch"): "a map or a group shows its progress where, and as, a run does",
     ("cli", "__init__"): "the command's version is the package's",
+    ("cli", "engine"): "the command shows the file in which an engine keeps its jobs",
     ("cli", "reporting"): "the command calls what a script would call",
     ("reporting", "last_run"): "a report without a source is one of the last run",
     ("worker_dispatcher", "last_run"): "the submodule of 1.x is a second name for what is there, and nothing else",

@@ -241,13 +241,14 @@ def test_the_bare_command_prints_help_and_ends_with_2(call: Call) -> None:
     said = call()
     assert (said.code, said.err) == (2, "")
     assert all(
-        f"\n    {name} " in said.out for name in ("run", "load", "report", "compare", "options", "doctor", "demo")
+        f"\n    {name} " in said.out
+        for name in ["run", "load", "report", "compare", "jobs", "options", "doctor", "demo"]
     )
 
 
 def test_help_fits_80_columns_and_names_the_exit_codes(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ([], ["run"], ["load"], ["report"], ["compare"], ["options"], ["doctor"], ["demo"]):
+    for command in ([], ["run"], ["load"], ["report"], ["compare"], ["jobs"], ["options"], ["doctor"], ["demo"]):
         said = call(*command, "--help")
         assert said.code == 0
         assert max(map(len, said.out.splitlines())) < 80

@@ -1,6 +1,6 @@
 """The command `worker-dispatcher`, also as `python -m worker_dispatcher`; floor 6.
 
-    main ── commands/, a module each: run  load  report  compare  options  doctor  demo
+    main ── commands/, a module each: run  load  report  compare  jobs  options  doctor  demo
               |
               +── target.py    module:function -> the function; its folder among the places to import from
               +── tasks.py     --list -> the tasks, read while the run goes on
@@ -30,7 +30,7 @@ from worker_dispatcher.dispatch.interrupt import Presses
 from worker_dispatcher.units import rate_in, seconds_in
 
 _Parsers: TypeAlias = dict[str, argparse.ArgumentParser]
-COMMANDS = ("run", "load", "report", "compare", "options", "doctor", "demo")
+COMMANDS = ("run", "load", "report", "compare", "jobs", "options", "doctor", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,10 @@ _REST = """\
 EXIT_CODES = _ALL_OK + _FAILED + _REST
 EXIT_CODES_OF_FILES = _ALL_OK.replace("all ok", "all ok; tasks that failed in what is read change nothing") + _REST
 
+EXIT_CODES_OF_STORES = _ALL_OK.replace("all ok", "all ok; jobs that failed change nothing") + _REST.replace(
+    "      99   a check failed\n", ""
+)
+
 
 class Help(argparse.RawDescriptionHelpFormatter):
     """Examples stay as they are written; the names of options get room beside what they mean."""
