@@ -10,7 +10,7 @@
     job.py         Job, LocalJob, ThreadJob, ProcessJob              future.py   JobFuture; futures in arguments
     subprocess_job.py  commands                        webapp_job.py  web servers
     sentinel.py    jobs that submit others, on time    crontab.py   the times of a crontab
-    generators.py  jobs that give values one by one    steps.py, tether.py  these in a worker
+    generators.py  jobs that give values one by one    tether.py    to one in a process
     jobs.py        Jobs: all of an engine, by status   conditions.py what a job may wait for
     status.py      the one table of moves              board.py      which jobs there are, and which may begin
     events.py      what the board is told, and says

@@ -30,6 +30,7 @@ from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.keeper import Keeper
 from worker_dispatcher.engine.lifetime import end_with_the_program
 from worker_dispatcher.engine.log import logger
+from worker_dispatcher.engine.output import surrounded
 from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FAILED, FINAL, PENDING, RUNNING
 from worker_dispatcher.engine.waiting import Waiters
 from worker_dispatcher.engine.watches import OfAnswer
@@ -274,11 +275,15 @@ class Dispatcher:
             self.feed(Raised(job.entry, attempt, error, None, now()))
 
     def _begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        call = function, args, self._injected(function, kwargs)
-        if job.stream is None:
-            self.workers.begin(job, *call)
-        elif (served := job.stream.begin(call)) is not None:
-            self.workers.begin(job, *served)
+        kwargs = self._injected(function, kwargs)
+        if job.stream is not None:
+            served = job.stream.begin((function, args, kwargs))
+            if served is None:
+                return
+            function, args, kwargs = served
+        if (job.redirect_out_err or job.change_dir) and job.where != "command":
+            function = surrounded(job, function)
+        self.workers.begin(job, function, args, kwargs)
 
     def _injected(self, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Keyword arguments, with the engine for a function that wants it."""

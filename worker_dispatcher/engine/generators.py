@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from worker_dispatcher.clock import LONGEST_WAIT
 from worker_dispatcher.config.signature import generator_word
-from worker_dispatcher.engine.steps import CLOSE, SEND, THROW, Steps, serve_far
+from worker_dispatcher.engine.output import surroundings_of
 from worker_dispatcher.engine.tether import Tether
+from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.execute import catch
+from worker_dispatcher.pools.worker.steps import CLOSE, SEND, THROW, Steps, serve_far
+from worker_dispatcher.pools.worker.surroundings import run_in, run_softly_in
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.job import Job
@@ -34,8 +37,12 @@ def stream_of(job: Job) -> Stream | None:
     """What passes the values of a job whose function is a generator function; None for any other."""
     if not (word := generator_word(job.func)):
         return None
-    kind = {"local": _LocalStream, "process": _FarStream}.get(job.where, Stream)
-    return kind(job, soft="async" in word)
+    if job.where not in _STREAMS:
+        text = (
+            f"is {word}, whose values come from a LocalJob, a ThreadJob or a ProcessJob: return them, as in list(...)"
+        )
+        raise ConfigError([("func", text)], f"{type(job).__name__}()")
+    return _STREAMS[job.where](job, soft="async" in word)
 
 
 class Stream:
@@ -185,6 +192,7 @@ class _LocalStream(Stream):
         function, args, kwargs = call
         self._attempt = self.job.attempts
         self._steps: Steps | None = Steps(function, args, kwargs, soft=self.soft)
+        self._around = surroundings_of(self.job)
 
     def stop(self) -> None:
         self._steps = None
@@ -193,7 +201,7 @@ class _LocalStream(Stream):
         if (steps := self._open()) is None:
             return super().ask(how, value)
         with self._at_it():
-            made, error = catch(steps.make, how, value)
+            made, error = catch(run_in, self._around, steps.make, how, value)
         return self._told(made, error)
 
     async def ask_softly(self, how: str, value: Any = None) -> Any:
@@ -202,7 +210,7 @@ class _LocalStream(Stream):
         made, error = None, None
         with self._at_it():
             try:
-                made = await steps.make_softly(how, value)
+                made = await run_softly_in(self._around, steps.make_softly, how, value)
             except asyncio.CancelledError:
                 raise
             except BaseException as raised:
@@ -309,3 +317,6 @@ class AsyncGeneratorWrapper(_Held, AsyncIterator[Any]):
             return
 
     close, throw, send = aclose, athrow, asend
+
+
+_STREAMS = {"local": _LocalStream, "thread": Stream, "process": _FarStream}

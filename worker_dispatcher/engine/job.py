@@ -21,6 +21,7 @@ from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry
 from worker_dispatcher.engine.future import JobFuture, futures_in, resolved
 from worker_dispatcher.engine.generators import Stream, stream_of
+from worker_dispatcher.engine.output import check_change_dir
 from worker_dispatcher.engine.settings import check_job
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
 from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
@@ -110,6 +111,8 @@ class Job:
         self.id = id or _new_id()
         self.timeout, self.deadline, self.on_upstream = timeout, deadline, on_upstream
         self.attrs = attrs
+        if change_dir:
+            check_change_dir(self)
         self._own_condition = condition
         self._created = wall()
         self._begin_life(priority, self.uses)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from worker_dispatcher.engine.conditions import Condition
 from worker_dispatcher.engine.job import Job, ThreadJob
+from worker_dispatcher.engine.output import own_folder, paths_of
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.osproc.command import Command, Output
 
@@ -84,7 +84,7 @@ class SubprocessJob(Job):
 
     def _folder(self) -> str:
         if self.target_dir == "$cache_dir":
-            return str(_own_folder(self))
+            return str(own_folder(self))
         return os.getcwd() if self.target_dir == "$current_dir" else os.path.abspath(self.target_dir)
 
     def give_up(self) -> None:
@@ -97,17 +97,7 @@ class SubprocessJob(Job):
 
 def outputs_of(job: Job, most: int = _MOST_OUTPUT) -> list[Output]:
     """Where stdout and stderr of the command of a job go."""
-    where = job.redirect_out_err
-    if where is True:
-        paths = [_own_folder(job) / name for name in ("stdout.txt", "stderr.txt")]
-        return [Output(fd, path, most) for fd, path in zip((1, 2), paths, strict=True)]
-    return [Output(fd, Path(where) if where else None, most) for fd in (1, 2)]
-
-
-def _own_folder(job: Job) -> Path:
-    cache_dir = job.cache_dir
-    assert cache_dir is not None
-    return cache_dir.absolute()
+    return [Output(fd, path, most) for fd, path in zip((1, 2), paths_of(job), strict=True)]
 
 
 def _check(cmd: str, base_class: Any, popen_kwargs: Mapping[str, Any]) -> None:

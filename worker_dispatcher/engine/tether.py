@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from worker_dispatcher.engine.steps import receive, send
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.system import start_thread
+from worker_dispatcher.pools.worker.steps import receive, send
 from worker_dispatcher.script.main_module import FRESH
 
 _TOKEN = 32  # bytes

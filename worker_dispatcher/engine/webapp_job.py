@@ -13,6 +13,7 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.engine.conditions import Condition
 from worker_dispatcher.engine.errors import InvalidStateError
 from worker_dispatcher.engine.job import Job, ProcessJob, name_of
+from worker_dispatcher.engine.output import own_folder
 from worker_dispatcher.engine.status import CANCELLED, CREATED, FAILED, RUNNING, STATUSES
 from worker_dispatcher.engine.subprocess_job import outputs_of
 from worker_dispatcher.errors import ConfigError
@@ -63,7 +64,7 @@ class WebappJob(Job):
         self.web_launcher, self.ip, self.port, self._wanted_port = web_launcher, ip, port, port
         self.base_class, self.check_times, self.check_delta = base_class, check_times, check_delta
         self.runner: Command | None = None
-        command = isinstance(web_launcher, str)
+        self.where = "command" if isinstance(web_launcher, str) else base_class.where  # type: ignore[misc]
         super().__init__(
             _no_function if isinstance(web_launcher, str) else web_launcher,
             callback=callback,
@@ -76,7 +77,6 @@ class WebappJob(Job):
             redirect_out_err=redirect_out_err,
             **attrs,
         )
-        self.where = "command" if command else base_class.where  # type: ignore[misc]
         self.entry.uses = base_class.uses
         if isinstance(web_launcher, str):
             self.attrs["cmd"] = web_launcher
@@ -119,7 +119,9 @@ class WebappJob(Job):
         start_thread(probe)
         if not isinstance(self.web_launcher, str):
             return self.web_launcher, (self.ip, port), {}
-        self.runner = Command(_filled(self.web_launcher, self.ip, port), outputs_of(self), {})
+        kwargs = {"cwd": own_folder(self)} if self.change_dir else {}
+        command = _filled(self.web_launcher, self.ip, port)
+        self.runner = Command(command, outputs_of(self), kwargs)
         return self.runner.run, (self.timeout, self.name), {}
 
     def _probe(self, attempt: int, over: threading.Event) -> None:

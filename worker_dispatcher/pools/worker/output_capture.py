@@ -1,4 +1,4 @@
-"""What a task writes to Python's stdout and stderr goes into its log: worker.capture_output.
+"""What a task writes to Python's stdout and stderr goes into its log, worker.capture_output, or elsewhere.
 
 sys.stdout and sys.stderr are replaced while a pool is at work, by streams that ask each time on whose behalf they are
 written to: a context variable tells, so that threads and coroutines of one process do not mix. Where nothing is
@@ -10,28 +10,46 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from worker_dispatcher.awaiting import resolved, settled
 from worker_dispatcher.records import OUTPUT
 
-__all__ = ["capturing", "redirect"]
+__all__ = ["Sink", "capturing", "redirect"]
 
 _MOST = 1_000_000  # characters kept of what a task writes: the last ones
 
 _Caller = Callable[[int, Any, dict[Any, Any]], Any]
 
 
-class _Tail:
+class Sink:
+    """Takes what is written in some context to stdout and stderr."""
+
+    def take(self, name: str, stream: Any, text: str) -> None:
+        """name: 'stdout' or 'stderr'; stream: what it would have gone to."""
+        raise NotImplementedError
+
+    @contextmanager
+    def in_this_context(self) -> Iterator[None]:
+        """From here on, and in copies of the context that are made here, while `redirect` holds."""
+        token = _sink.set(self)
+        try:
+            yield
+        finally:
+            _sink.reset(token)
+
+
+class _Tail(Sink):
     """The end of what was written."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._size = self._cut = 0
 
-    def add(self, text: str) -> None:
+    def take(self, name: str, stream: Any, text: str) -> None:
         self._pieces.append(text)
         self._size += len(text)
         if self._size > 2 * _MOST:
@@ -48,24 +66,25 @@ class _Tail:
         return (f"[{self._cut} characters cut]..." if self._cut else "") + self._pieces[0]
 
 
-_tail: ContextVar[_Tail | None] = ContextVar("worker_dispatcher_output", default=None)
+_sink: ContextVar[Sink | None] = ContextVar("worker_dispatcher_output", default=None)
 _mutex = threading.Lock()
 os.register_at_fork(after_in_child=_mutex._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class _Redirected:
-    """Stands in the place of a stream: a task's text is kept, everything else is the stream's. users: pools at work."""
+    """Stands in the place of a stream: a task's text goes to its sink, everything else is the stream's. users: pools at
+    work."""
 
-    def __init__(self, stream: Any) -> None:
-        self.stream, self.users = stream, 0
+    def __init__(self, name: str, stream: Any) -> None:
+        self.name, self.stream, self.users = name, stream, 0
 
     def write(self, text: str) -> int:
-        tail = _tail.get()
-        if tail is None:
+        sink = _sink.get()
+        if sink is None:
             return int(self.stream.write(text) or 0)
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        tail.add("".join((text,)))  # of the exact type
+        sink.take(self.name, self.stream, "".join((text,)))  # of the exact type
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -101,7 +120,7 @@ def _redirected(name: str) -> _Redirected | None:
     stream = getattr(sys, name)
     if stream is None or isinstance(stream, _Redirected):
         return stream
-    redirected = _Redirected(stream)
+    redirected = _Redirected(name, stream)
     setattr(sys, name, redirected)
     return redirected
 
@@ -111,21 +130,19 @@ def capturing(caller: _Caller, *, coroutine: bool) -> _Caller:
 
     def captured(task_id: int, task: Any, metadata: dict[Any, Any]) -> Any:
         tail = _Tail()
-        token = _tail.set(tail)
         try:
-            return settled(caller(task_id, task, metadata))
+            with tail.in_this_context():
+                return settled(caller(task_id, task, metadata))
         finally:
-            _tail.reset(token)
             metadata[OUTPUT] = tail.text()
 
     async def awaited(task_id: int, task: Any, metadata: dict[Any, Any]) -> Any:
         tail = _Tail()
-        token = _tail.set(tail)
         try:
-            work: Awaitable[Any] = caller(task_id, task, metadata)
-            return await resolved(await work)
+            with tail.in_this_context():
+                work: Awaitable[Any] = caller(task_id, task, metadata)
+                return await resolved(await work)
         finally:
-            _tail.reset(token)
             metadata[OUTPUT] = tail.text()
 
     return awaited if coroutine else captured
