@@ -77,7 +77,7 @@ def test_a_limit_that_no_worker_keeps_ends_the_run_and_says_so(process_shape, ru
 
 
 def test_tasks_under_a_limit_that_no_worker_keeps_are_crashed(process_shape, run):
-    run(time.sleep, [2] * 8, {**process_shape, "memory_limit": "1MB"})
+    run(time.sleep, [30] * 8, {**process_shape, "memory_limit": "1MB"})
 
     assert all("over the worker.memory_limit of 1 MB" in told(log) for log in wd.get_logs())
     assert len(wd.get_logs()) == 8

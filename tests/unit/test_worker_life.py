@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -143,6 +144,17 @@ def test_one_over_its_memory_is_ended_once_it_works_and_not_while_it_waits_for_i
     limits.look(watched)  # type: ignore[arg-type]
     assert watched.given_up == [Why.MEMORY]
     assert handle.stillborn == (what == "worker.init")
+
+
+def test_the_next_look_at_memory_does_not_wait_for_what_the_machine_did_besides(
+    handle: WorkerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "_resident", lambda *_: time.sleep(0.2) or 0)
+    handle.life.move(State.READY)
+    handle.slate.running[0] = 1
+    limits = Limits(SETUP._replace(memory_limit=1))
+    limits.look(Watched(handle))  # type: ignore[arg-type]
+    assert limits.due < now() + 5  # 50 times what it took by the clock are 10 s
 
 
 def test_a_worker_is_told_a_call_once_and_forgets_what_was_used_longest_ago() -> None:

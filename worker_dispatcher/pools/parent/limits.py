@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from worker_dispatcher.clock import now
+from worker_dispatcher.clock import now, thread_time
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.pools.base import LONGEST_INIT, PoolFailed, Setup
 from worker_dispatcher.pools.parent.life import Why
@@ -16,7 +16,7 @@ __all__ = ["Limits"]
 
 _MEMORY_EVERY = 0.1  # seconds from one look at the memory of all workers to the next
 _LISTEN_EVERY = 10.0  # seconds; a worker of which there is no sign from one look to the next is lost
-_SHARE = 50  # and no look sooner after one than so many times what that took: 20 us for each worker
+_SHARE = 50  # and no look sooner after one than so many times what that took of this thread: 20 us for each worker
 
 
 class Limits:
@@ -39,7 +39,7 @@ class Limits:
 
     def look(self, supervisor: Supervisor) -> None:
         """Kill who is over the limit; end the run where a worker.init hangs."""
-        at = now()
+        at, began = now(), thread_time()
         since, number = min(((r.slate.in_init_since(), r.number) for r in supervisor.handles), default=(math.inf, 0))
         if at - since >= LONGEST_INIT:
             text = f"worker.init has not returned after {at - since:.0f} s in worker process {number}"
@@ -49,7 +49,7 @@ class Limits:
             self._listen_at = at + _LISTEN_EVERY
         if self._limit is not None:
             self._look_at_memory(supervisor, self._limit)
-        self.due = now() + max(self._every, _SHARE * (now() - at))
+        self.due = now() + max(self._every, _SHARE * (thread_time() - began))
 
     def _listen(self, supervisor: Supervisor) -> None:
         """Give up who has tasks, runs none, and says nothing: it is stopped, or a task has taken the words of it."""
