@@ -199,6 +199,7 @@ class Command:
             else:
                 if self._ending:
                     self._signal(signal.SIGKILL)  # those of its group who have not gone with it
+                self._dismiss_guard()  # first: it knows the group by a number that is free from then on
                 code = proc.wait()
         self._let_go()
         if code != 0:
@@ -206,12 +207,8 @@ class Command:
         return code
 
     def _let_go(self) -> None:
-        guard, proc = self._guard, self.proc
-        if guard is not None and guard.stdin is not None:
-            guard.kill()
-            guard.wait()
-            guard.stdin.close()
-        if proc is not None:
+        self._dismiss_guard()
+        if (proc := self.proc) is not None:
             for stream in (proc.stdout, proc.stderr, proc.stdin):
                 if stream is not None:
                     with suppress(OSError):
@@ -222,6 +219,13 @@ class Command:
             self.gone.set()
         for output in self._outputs:
             output.close()
+
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None and guard.stdin is not None:
+            guard.kill()
+            guard.wait()
+            guard.stdin.close()
 
     def end(self, grace: float = GRACE) -> None:
         """SIGTERM to its group; SIGKILL after so many seconds. Returns at once; once it has ended, does nothing."""
