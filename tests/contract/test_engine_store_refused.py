@@ -174,7 +174,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_resume_works_once_there_is_roo
     with pytest.raises(StoreError, match=r"the disk is full.*make room and make the engine again with resume=True"):
         submit_each(engine, many(note))
     ended = [job for job in engine.jobs if job.status == "done"]
-    assert all(job.result() == "x" * 500 for job in ended), "what has ended is told all the same"
+    assert all(job.future.result(30) == "x" * 500 for job in ended), "what has ended is told all the same"
     assert not engine.jobs.pending
     assert not engine.jobs.running
     engine.start()

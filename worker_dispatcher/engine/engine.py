@@ -19,7 +19,7 @@ from worker_dispatcher.engine.dispatcher import Dispatcher
 from worker_dispatcher.engine.errors import InvalidStateError
 from worker_dispatcher.engine.events import Entry, Revoked, Submitted
 from worker_dispatcher.engine.job import Job
-from worker_dispatcher.engine.jobs import Jobs
+from worker_dispatcher.engine.jobs import FILE, Jobs
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.settings import EngineSetting
 from worker_dispatcher.engine.status import CREATED, DONE, PENDING, RUNNING, STATUSES
@@ -75,16 +75,19 @@ class Engine:
         self.loop = loop
         self._dispatcher = Dispatcher(self)
         self._started = False
-        self._keep_in(self._store_path(store), resume)
+        self._keep_in(self._store_path(store), resume or self.jobs.is_from_cache)
 
     def _store_path(self, store: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
         """The file that jobs are kept in, if they are."""
         if self.setting.cache_type == "none":
+            if store is None and self.jobs.cache_path is not None:
+                os.makedirs(self.jobs.cache_path, exist_ok=True)
+                return Path(self.jobs.cache_path) / FILE
             return store
         if store is not None:
             text = "the jobs are kept in one file: give either this or cache_type"
             raise ConfigError([("store", text)], "Engine()")
-        return self.get_cache_dir() / "jobs.sqlite"
+        return self.get_cache_dir() / FILE
 
     def _keep_in(self, path: str | os.PathLike[str] | None, resume: bool) -> None:
         if path is None:
@@ -98,6 +101,7 @@ class Engine:
         store = Store(path, self._dispatcher.failure_of)
         try:
             if resume:
+                self.jobs.forget_all()
                 self._dispatcher.store = store
                 bring_back(self, self._dispatcher, store)
             else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from worker_dispatcher.engine.errors import JobNotFoundError
+from worker_dispatcher.engine.errors import ExecutorError, JobNotFoundError
 from worker_dispatcher.engine.job import Job
-from worker_dispatcher.engine.status import FINAL, STATUSES
+from worker_dispatcher.engine.status import CREATED, FINAL, STATUSES
 
+FILE = "jobs.sqlite"  # in the folder of an engine, or of Jobs
 _KEPT = STATUSES[1:]
 
 
@@ -43,13 +46,38 @@ class Jobs:
     """All jobs that were submitted to an engine: in `pending`, `running`, `done`, `failed` and `cancelled`.
 
     Thread-safe to read. An ended job stays until it is removed: `clear_non_active`, `Engine.remove`.
+    cache_path: a folder; Engine(jobs=Jobs(folder)) keeps its jobs there, in jobs.sqlite.
     """
 
     valid_statuses = _KEPT
 
-    def __init__(self) -> None:
+    def __init__(self, cache_path: str | os.PathLike[str] | None = None) -> None:
+        self.cache_path = cache_path
+        self.is_from_cache = False
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """Know of no job. For engines."""
         self._stores = {status: JobStore() for status in _KEPT}
         self._all: dict[str, Job] = {}
+
+    def update_from_cache(self, clear_old: bool = True) -> None:
+        """Have the jobs that are in the file, as they are there; results are loaded when they are asked for. An engine
+        that is made with these then goes on with them, as with resume=True. clear_old: know of no others. Nothing to do
+        where there is an engine: what it has and what is in its file are the same. Raises StoreError."""
+        if any(job.engine is not None for job in self._all.values()):
+            return
+        if self.cache_path is None:
+            raise ExecutorError("these jobs are in no file: Jobs(folder), or Engine(store=..., resume=True)")
+        from worker_dispatcher.engine.resume import look_at
+        from worker_dispatcher.engine.store import Reader
+
+        jobs = look_at(Reader(Path(self.cache_path) / FILE))
+        if clear_old:
+            self.forget_all()
+        for job in jobs:
+            self.move(job, CREATED, job.status)
+        self.is_from_cache = True
 
     @property
     def pending(self) -> JobStore:
@@ -97,8 +125,6 @@ class Jobs:
 
     def clear(self, statuses: Iterable[str]) -> None:
         """Forget the jobs of some statuses. Those that have not ended cannot be forgotten: cancel them first."""
-        from worker_dispatcher.engine.errors import ExecutorError
-
         for status in statuses:
             if status not in FINAL:
                 if self._stores[status].mem:

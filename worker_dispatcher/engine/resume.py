@@ -14,7 +14,7 @@ from worker_dispatcher.engine.future import JobFuture
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.rows import CALL, Row
 from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FINAL, PENDING, RUNNING
-from worker_dispatcher.engine.store import Kept, Store
+from worker_dispatcher.engine.store import Kept, Reader, Store
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.dispatcher import Dispatcher
@@ -70,10 +70,8 @@ def _nothing() -> None:
 def bring_back(engine: Engine, dispatcher: Dispatcher, store: Store) -> None:
     """Have the jobs of a store in an engine that has none yet: those that have ended as they did; the others pending,
     until the engine is started. Raises StoreError where the store is damaged. Runs code of the user's classes."""
-    rows, store.rows = store.rows, []
-    jobs = [_job_of(store, row) for row in rows]
     waiting: list[Job] = []
-    for row, job in zip(rows, jobs, strict=True):
+    for row, job in _jobs_of(store):
         job.engine = engine
         job.entry.attempt = row.attempts
         job.kept = kept = Kept(row.number, row.kind, row.needs, row.interrupted + (row.status == RUNNING))
@@ -91,7 +89,23 @@ def bring_back(engine: Engine, dispatcher: Dispatcher, store: Store) -> None:
         dispatcher.pause()
 
 
-def _job_of(store: Store, row: Row) -> Job:
+def look_at(store: Reader) -> list[Job]:
+    """The jobs of a file as they are there, without an engine; what ran is pending. Raises StoreError."""
+    jobs = []
+    for row, job in _jobs_of(store):
+        job.entry.attempt, job.entry.status = row.attempts, PENDING if row.status == RUNNING else row.status
+        if row.status in FINAL:
+            show_end(store, row, job)
+        jobs.append(job)
+    return jobs
+
+
+def _jobs_of(store: Reader) -> list[tuple[Row, Job]]:
+    rows, store.rows = store.rows, []
+    return [(row, _job_of(store, row)) for row in rows]
+
+
+def _job_of(store: Reader, row: Row) -> Job:
     try:
         job = store.load(row, CALL)
         if not isinstance(job, Job) or job.id != row.id:
@@ -103,7 +117,7 @@ def _job_of(store: Store, row: Row) -> Job:
     return job
 
 
-def show_end(store: Store, row: Row, job: Job) -> None:
+def show_end(store: Reader, row: Row, job: Job) -> None:
     """Have a job that has ended look as it does in the store."""
     job.submitted_at, job.begun_at, job.ended_at = row.submitted, row.begun, row.ended
     job.is_told = True

@@ -25,6 +25,7 @@ from worker_dispatcher.engine.rows import (
     content_of,
     drop_pieces,
     read,
+    read_store,
     rows_of,
     write_content,
 )
@@ -33,7 +34,7 @@ from worker_dispatcher.errors import RemoteTraceback, WorkerWarning
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.journal.file import LockedFile, locate, look, trouble
 from worker_dispatcher.journal.fingerprint import told
-from worker_dispatcher.journal.row_format import Packing, Unpackable, pack_content
+from worker_dispatcher.journal.row_format import Content, Packing, Unpackable, pack_content
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.wire import unpack
 
@@ -70,13 +71,53 @@ class _Change(NamedTuple):
     result: Packing | None
 
 
-class Store:
+class Reader:
+    """What the file of an engine's jobs has. Thread-safe; changes nothing. `load` runs code of the user's classes.
+
+    rows: of the jobs that were there when it was opened; emptied by who brings them back.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises StoreError."""
+        self.path, self.rows = read_store(path)
+
+    def content(self, row: Row, what: str) -> Content | None:
+        return read(self.path, lambda db, key: content_of(db, self.path, key, row, what))
+
+    def load(self, row: Row, what: str) -> Any:
+        """What a job of the file calls, or gave. Raises StoreError where it is not there, damaged, or cannot be loaded
+        here. Runs code of the user's classes."""
+        content = self.content(row, what)
+        thing = {CALL: "function, or an argument,", RESULT: "exception" if row.status == FAILED else "result"}[what]
+        if content is None:
+            text = f"the {thing} of job {row.name} ({row.id}) is not there: it could not be pickled"
+            raise StoreError(self.path, text, row.id)
+        value, error = catch(unpack, *content)
+        if error is not None:
+            text = f"the {thing} of job {row.name} ({row.id}) cannot be loaded here: {told(error)}"
+            raise StoreError(self.path, text, row.id)
+        return value
+
+    def end_of(self, row: Row) -> tuple[Any, BaseException | None]:
+        """What a job of the file has returned, or raised; StoreError as the latter where it cannot be had."""
+        try:
+            value = self.load(row, RESULT)
+        except StoreError as error:
+            if row.status == FAILED and row.why:
+                error.__cause__ = RemoteTraceback(row.why)
+            return None, error
+        if row.status != FAILED:
+            return value, None
+        value.__cause__ = value.__cause__ or RemoteTraceback(row.why)
+        return None, value
+
+
+class Store(Reader):
     """Keeps the jobs of one engine in a file. What `write` has returned for survives a kill -9 of anything; against
     power loss, what was written up to the last checkpoint does. One process at a time has the file.
 
     Thread-safe. Shared, under _mutex: _held, _left, _piece, broken. Waits: for the disk. `pack`, `write` and `load` run
     code of the user's classes, outside the mutex. broken: why nothing is written any more.
-    rows: of the jobs that were there when it was opened; emptied by who brings them back.
     """
 
     def __init__(self, path: str | os.PathLike[str], failure_of: Callable[[Job, Any], BaseException]) -> None:
@@ -132,6 +173,17 @@ class Store:
             if self._held and self._pid == os.getpid():
                 _release(self._held, self._pid)
                 self._left = _state(self.path)
+
+    def content(self, row: Row, what: str) -> Content | None:
+        with self._mutex:
+            if not self._held or self._pid != os.getpid():
+                return super().content(row, what)
+            db = self._held[0].db
+            assert db is not None
+            try:
+                return content_of(db, self.path, self._key, row, what)
+            except sqlite3.Error as error:
+                raise self._trouble(error, "read") from None
 
     # What is written
 
@@ -246,45 +298,6 @@ class Store:
     def _delete(self, db: sqlite3.Connection, number: int) -> None:
         drop_pieces(db, self._key, number, CALL, RESULT)
         db.execute("DELETE FROM jobs WHERE number = ?", (number,))
-
-    # What is read
-
-    def load(self, row: Row, what: str) -> Any:
-        """What a job of the file calls, or gave. Raises StoreError where it is not there, damaged, or cannot be loaded
-        here. Runs code of the user's classes."""
-        with self._mutex:
-            if self._held and self._pid == os.getpid():
-                content = content_of(self._ready_to_read(), self.path, self._key, row, what)
-            else:
-                content = read(self.path, lambda db, key: content_of(db, self.path, key, row, what))
-        thing = {CALL: "function, or an argument,", RESULT: "exception" if row.status == FAILED else "result"}[what]
-        if content is None:
-            text = f"the {thing} of job {row.name} ({row.id}) is not there: it could not be pickled"
-            raise StoreError(self.path, text, row.id)
-        value, error = catch(unpack, *content)
-        if error is not None:
-            text = f"the {thing} of job {row.name} ({row.id}) cannot be loaded here: {told(error)}"
-            raise StoreError(self.path, text, row.id)
-        return value
-
-    def _ready_to_read(self) -> sqlite3.Connection:
-        db = self._held[0].db
-        assert db is not None
-        return db
-
-    def end_of(self, row: Row) -> tuple[Any, BaseException | None]:
-        """What a job of the file has returned, or raised; StoreError as the latter where it cannot be had."""
-        try:
-            value = self.load(row, RESULT)
-        except (StoreError, sqlite3.Error) as error:
-            problem = error if isinstance(error, StoreError) else self._trouble(error, "read")
-            if row.status == FAILED and row.why:
-                problem.__cause__ = RemoteTraceback(row.why)
-            return None, problem
-        if row.status != FAILED:
-            return value, None
-        value.__cause__ = value.__cause__ or RemoteTraceback(row.why)
-        return None, value
 
 
 def _release(held: list[LockedFile], pid: int) -> None:
