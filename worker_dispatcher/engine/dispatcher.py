@@ -131,6 +131,7 @@ class Dispatcher:
                 self._drain()
                 self._left_store, self.store = self.store, None
                 self._left_store.release()
+            self._act()  # what came meanwhile from threads that found another one at it
 
     def _leave(self) -> None:
         """Let the store go, if it is not needed."""
