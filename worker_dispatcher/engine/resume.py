@@ -74,7 +74,7 @@ def bring_back(engine: Engine, dispatcher: Dispatcher, store: Store) -> None:
     for row, job in _jobs_of(store):
         job.engine = engine
         job.entry.attempt = row.attempts
-        job.kept = kept = Kept(row.number, row.kind, row.needs, row.interrupted + (row.status == RUNNING))
+        job.kept = kept = Kept(row.number, row.kind, row.needs, row.interrupted + (row.status == RUNNING), has_row=True)
         kept.is_back, kept.is_lost = True, isinstance(job, LostJob)
         if row.status in FINAL:
             dispatcher.restore(job, row.status)

@@ -51,13 +51,17 @@ _UPDATE = (
 
 
 class Kept:
-    """What a store knows of a job. number: of its row, 0 once it is forgotten; is_fresh: what it calls is still to be
-    written; call: that, None where it cannot be pickled; is_back: an earlier process has submitted it, this one has
-    not yet; is_lost: what it calls could not be loaded; interrupted: how often a process ended while it ran."""
+    """What a store knows of a job. number: of its row, 0 once it is forgotten; has_row: there may be one; is_fresh:
+    what it calls is still to be written; call: that, None where it cannot be pickled; is_back: an earlier process has
+    submitted it, this one has not yet; is_lost: what it calls could not be loaded; interrupted: how often a process
+    ended while it ran."""
 
-    __slots__ = ("call", "interrupted", "is_back", "is_fresh", "is_lost", "kind", "needs", "number")
+    __slots__ = ("call", "has_row", "interrupted", "is_back", "is_fresh", "is_lost", "kind", "needs", "number")
 
-    def __init__(self, number: int, kind: str, needs: Sequence[str], interrupted: int = 0) -> None:
+    def __init__(
+        self, number: int, kind: str, needs: Sequence[str], interrupted: int = 0, *, has_row: bool = False
+    ) -> None:
+        self.has_row = has_row
         self.number, self.kind, self.needs, self.interrupted = number, kind, needs, interrupted
         self.call: Packing | None = None
         self.is_fresh = self.is_back = self.is_lost = False
@@ -191,19 +195,20 @@ class Store(Reader):
         """Make ready to be written what a job calls, before it is submitted. Warns where it cannot be pickled."""
         kept = job.kept
         if kept is None or not kept.number:
-            kept = job.kept = Kept(self._number_of(job.id), "", ())
+            kept = job.kept = self._new(job.id)
         kept.is_back = False
         if not kept.is_lost:  # else what is there may be loaded elsewhere
             kept.kind, kept.needs = type(job).__name__, job.waits_for
             kept.call, kept.is_fresh = _packed_call(job), True
 
-    def _number_of(self, job_id: str) -> int:
+    def _new(self, job_id: str) -> Kept:
         with self._mutex:
             number = self._numbers.get(job_id)
-            if number is None:
-                number = self._numbers[job_id] = self._next
-                self._next += 1
-            return number
+            if number is not None:
+                return Kept(number, "", (), has_row=True)
+            number = self._numbers[job_id] = self._next
+            self._next += 1
+            return Kept(number, "", ())
 
     def write(self, commands: Iterable[Command]) -> None:
         """Make durable, in one transaction, what becomes of jobs. Raises StoreError where that fails; nothing is
@@ -281,11 +286,12 @@ class Store(Reader):
         columns = columns_of(row, key)
         if kept.is_fresh:
             call = None
-            drop_pieces(db, key, row.number, CALL, RESULT)
+            if kept.has_row:
+                drop_pieces(db, key, row.number, CALL, RESULT)
             if kept.call is not None:
                 call = self._content(db, row.number, CALL, kept.call)
             db.execute(_INSERT, (*columns, call, result))
-            kept.call, kept.is_fresh = None, False
+            kept.call, kept.is_fresh, kept.has_row = None, False, True
             return
         db.execute(_UPDATE, (*columns[2:], row.number))
         if row.status in FINAL:
