@@ -44,10 +44,11 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # see tracebacks
 
 _INSERT = f"INSERT OR REPLACE INTO jobs VALUES ({', '.join('?' * 15)})"
-_UPDATE = (
+_SET = (
     "UPDATE jobs SET name = ?, kind = ?, status = ?, submitted = ?, begun = ?, ended = ?, attempts = ?,"
-    " interrupted = ?, needs = ?, why = ?, seal = ? WHERE number = ?"
+    " interrupted = ?, needs = ?, why = ?, seal = ?"
 )
+_GO_ON, _END = f"{_SET} WHERE number = ?", f"{_SET}, result = ? WHERE number = ?"
 
 
 class Kept:
@@ -293,9 +294,10 @@ class Store(Reader):
             db.execute(_INSERT, (*columns, call, result))
             kept.call, kept.is_fresh, kept.has_row = None, False, True
             return
-        db.execute(_UPDATE, (*columns[2:], row.number))
         if row.status in FINAL:
-            db.execute("UPDATE jobs SET result = ? WHERE number = ?", (result, row.number))
+            db.execute(_END, (*columns[2:], result, row.number))
+        else:
+            db.execute(_GO_ON, (*columns[2:], row.number))
 
     def _content(self, db: sqlite3.Connection, number: int, what: str, packing: Packing) -> bytes:
         blob, self._piece = write_content(db, self._key, number, what, packing, self._piece)
