@@ -126,3 +126,35 @@ def test_nothing_outlives_a_program_that_is_killed(
     program.kill()
     program.communicate()
     wait_until(lambda: ended(processes))
+
+
+LEFT = """
+import os
+from worker_dispatcher.engine import *
+
+def forever():
+    while True:
+        yield 1
+
+engine = Engine()
+engine.start()
+jobs = [kind(forever) for kind in (LocalJob, ThreadJob, ProcessJob)]
+command, site = SubprocessJob("sleep 600", record_cmd=False), WebappJob("python3 -m http.server -b {ip} {port}")
+engine.submit(*jobs, command, site)
+held = [job.result() for job in jobs]
+print([next(values) for values in held])
+if os.fork() == 0:
+    del held
+    os._exit(0)
+os.wait()
+print([next(values) for values in held])
+"""
+
+
+def test_a_program_ends_though_jobs_of_all_kinds_run() -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LEFT], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "[1, 1, 1]\n[1, 1, 1]\n"), done.stderr
+    assert time.monotonic() - began < 3.0 + _busy()

@@ -121,6 +121,8 @@ class Dispatcher:
     def abandon(self) -> None:
         """The program ends: end what runs, and tell nobody."""
         self._abandoned = True
+        for job in self.jobs.running.values():
+            catch(job.give_up)
         self.close(kill=True)
 
     def leave_store(self) -> None:
@@ -278,6 +280,7 @@ class Dispatcher:
     def _begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         kwargs = self._injected(function, kwargs)
         if job.stream is not None:
+            self._callbacks.call(bool, None)  # its thread is there, before a garbage collector needs it
             served = job.stream.begin((function, args, kwargs))
             if served is None:
                 return
@@ -330,7 +333,8 @@ class Dispatcher:
 
     def cancel_soon(self, job: Job) -> None:
         """Have a job cancelled by the callback thread. For who may hold any lock."""
-        self._callbacks.call(self._engine.cancel, job)
+        if self.is_ours and not self._abandoned:
+            self._callbacks.call(self._engine.cancel, job)
 
     def _told(self, job: Job) -> None:
         job.is_told = True

@@ -10,6 +10,7 @@ A local one has no worker: each step is made by who asks for it.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ class Stream:
         self._asked: SimpleQueue[tuple[str, Any] | None] = SimpleQueue()
         self._mutex = threading.Lock()
         self._reply: Future[tuple[str, Any]] | None = None
-        self._waiting = False
+        self._waiting = self._stopped = False
         self._wrapper: weakref.ref[GeneratorWrapper | AsyncGeneratorWrapper] | None = None
         self._end: tuple[str, Any] | None = None
 
@@ -70,6 +71,7 @@ class Stream:
 
     def stop(self) -> None:
         """Nobody wants further values."""
+        self._stopped = True
         self._asked.put(None)
 
     def finish(self, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
@@ -93,7 +95,7 @@ class Stream:
     def abandon(self) -> None:
         """Nobody holds the wrapper any more. Called by a garbage collector, anywhere."""
         engine = self.job.engine
-        if self._end is None and engine is not None:
+        if not (self._stopped or self._end or engine is None or sys.is_finalizing()):
             engine.cancel_soon(self.job)
 
     # Who runs it
@@ -195,6 +197,7 @@ class _LocalStream(Stream):
         self._around = surroundings_of(self.job)
 
     def stop(self) -> None:
+        super().stop()
         self._steps = None
 
     def ask(self, how: str, value: Any = None) -> Any:
