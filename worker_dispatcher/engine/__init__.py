@@ -7,7 +7,7 @@
                              └─▶ JobFuture, callbacks, who waits
 
     engine.py      Engine, the public face             settings.py   EngineSetting; what is wrong with a job
-    job.py         Job, LocalJob, ThreadJob, ProcessJob              future.py   JobFuture; futures in arguments
+    job.py         Job; kinds.py: those of this machine                  future.py   JobFuture; futures in arguments
     subprocess_job.py  commands                        webapp_job.py  web servers
     sentinel.py    jobs that submit others, on time    crontab.py   the times of a crontab
     generators.py  jobs that give values one by one    tether.py    to one in a process
@@ -47,11 +47,11 @@ from worker_dispatcher.engine.errors import StoreError as StoreError
 from worker_dispatcher.engine.errors import UpstreamFailed as UpstreamFailed
 from worker_dispatcher.engine.future import JobFuture as JobFuture
 from worker_dispatcher.engine.job import Job as Job
-from worker_dispatcher.engine.job import LocalJob as LocalJob
-from worker_dispatcher.engine.job import ProcessJob as ProcessJob
-from worker_dispatcher.engine.job import ThreadJob as ThreadJob
 from worker_dispatcher.engine.jobs import Jobs as Jobs
 from worker_dispatcher.engine.jobs import JobStore as JobStore
+from worker_dispatcher.engine.kinds import LocalJob as LocalJob
+from worker_dispatcher.engine.kinds import ProcessJob as ProcessJob
+from worker_dispatcher.engine.kinds import ThreadJob as ThreadJob
 from worker_dispatcher.engine.launcher import launcher as launcher
 from worker_dispatcher.engine.sentinel import CronJob as CronJob
 from worker_dispatcher.engine.sentinel import SentinelJob as SentinelJob

@@ -6,11 +6,11 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from worker_dispatcher.engine.cycles import find_cycle
+from worker_dispatcher.engine.cycles import cycle_with
 from worker_dispatcher.engine.errors import DependencyCycle
 from worker_dispatcher.engine.events import (
     Answered,
@@ -40,7 +40,7 @@ from worker_dispatcher.engine.status import (
     RUNNING,
     SUBMIT,
 )
-from worker_dispatcher.engine.watches import OfAnswer, OfJob, OfTime, leaves, required, words_of
+from worker_dispatcher.engine.watches import OfAnswer, OfJob, OfTime, leaves, words_of
 
 _WALL_STEP = 30.0  # seconds: a clock that was set is noticed within them
 _DEAD_TIMERS = 64  # below so many that nobody waits for, they are not thrown out
@@ -87,6 +87,7 @@ class Board:
             self._handlers[type(event)](event)
             self._lose()
         self._begin()
+        self._out = []  # what is in it holds results
         return out
 
     def next_due(self) -> float:
@@ -129,7 +130,8 @@ class Board:
     # What happens
 
     def _submitted(self, event: Submitted) -> None:
-        self._refuse_cycles(event.entries)
+        if cycle := cycle_with(event.entries, self.entries, self._followers):
+            raise DependencyCycle(cycle)
         for entry in event.entries:
             if entry.status == RUNNING or entry.status == PENDING:
                 continue
@@ -145,24 +147,6 @@ class Board:
             else:
                 self._consider(entry)
         self._fire_soon(event.at, event.wall)
-
-    def _refuse_cycles(self, entries: Sequence[Entry]) -> None:
-        seen: set[str] = set()
-        suspicious = False
-        for entry in entries:
-            needs = required(entry.root)
-            seen |= needs
-            suspicious = suspicious or entry.id in seen or entry.id in self._followers
-        if not suspicious:
-            return
-        new = {entry.id: entry for entry in entries}
-
-        def waits_for(id: str) -> Iterable[str]:
-            entry = new.get(id) or self.entries.get(id)
-            return () if entry is None or (id not in new and entry.status != PENDING) else required(entry.root)
-
-        if cycle := find_cycle(new, waits_for):
-            raise DependencyCycle([(new.get(id) or self.entries[id]).name or id for id in cycle])
 
     def _watch(self, entry: Entry, event: Submitted) -> None:
         """Have the leaves of what a job waits for say how things are, and hear of changes."""

@@ -25,7 +25,7 @@ from worker_dispatcher.engine.events import (
     Revoked,
     Ticked,
 )
-from worker_dispatcher.engine.future import JobFuture
+from worker_dispatcher.engine.future import JobFuture, JobReference
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.keeper import Keeper
 from worker_dispatcher.engine.lifetime import end_with_the_program
@@ -296,9 +296,11 @@ class Dispatcher:
             return {**kwargs, key: self._engine}
         return kwargs
 
-    def _result_of(self, job_id: str) -> Any:
-        job = self.jobs.get_job_by_id(job_id)
-        return job.result() if job.status == DONE else None
+    def _result_of(self, future: JobFuture | JobReference) -> Any:
+        job = self.jobs.find(future.job_id)
+        if job is None and isinstance(future, JobFuture):
+            return future.result(0)
+        return job.result() if job is not None and job.status == DONE else None
 
     def _note_failure(self, job: Job, error: BaseException) -> None:
         job.note_error(error)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from worker_dispatcher.clock import LONGEST_WAIT, now, wall
 from worker_dispatcher.engine import default, pictures, table
 from worker_dispatcher.engine.dispatcher import Dispatcher
-from worker_dispatcher.engine.errors import InvalidStateError
+from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry, Revoked, Submitted
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.jobs import FILE, Jobs
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.settings import EngineSetting
-from worker_dispatcher.engine.status import CREATED, DONE, PENDING, RUNNING, STATUSES
+from worker_dispatcher.engine.status import CREATED, DONE, FINAL, PENDING, RUNNING, STATUSES
 from worker_dispatcher.errors import ConfigError, WorkerWarning
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -174,21 +174,45 @@ class Engine:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """`submit`, whether the engine was started or not. For jobs that submit others."""
-        at = now()
-        entries: list[Entry] = []
         for job in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"submit: expected jobs, such as ThreadJob(f), got {job!r}")
-            if job.status not in (PENDING, RUNNING):
-                entries.append(job.prepare(self, at))
-        if (store := self._dispatcher.store) is not None:
-            entries = self._kept(store, entries)
-        for job in jobs:
-            job.engine = self
-        if logger.isEnabledFor(_INFO):
+        at, mine = now(), self._claim(jobs)
+        try:
+            entries = [job.prepare(self, at) for job in mine]
+            if (store := self._dispatcher.store) is not None:
+                entries = self._kept(store, entries)
+            for job in mine:
+                job.engine = self
+            if logger.isEnabledFor(_INFO):
+                for job in mine:
+                    logger.info("submit %s", job)
+            self._dispatcher.feed(Submitted(entries, at, wall()))
+        finally:
+            for job in mine:
+                job.is_claimed = False
+
+    def _claim(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that are to be submitted: they have not been, or have ended, and no other thread is about to. Raises
+        ExecutorError for the id of another job that has not ended."""
+        mine: dict[str, Job] = {}
+        with self._dispatcher.mutex:
             for job in jobs:
-                logger.info("submit %s", job)
-        self._dispatcher.feed(Submitted(entries, at, wall()))
+                other = mine.get(job.id) or self.jobs.find(job.id)
+                if other not in (None, job) and self._is_alive(other):
+                    raise ExecutorError(
+                        f"a job with id {job.id!r} has not ended yet; cancel it first, or choose another id"
+                    )
+                if job.status not in (PENDING, RUNNING) and not job.is_claimed:
+                    mine[job.id] = job
+            for job in mine.values():
+                job.is_claimed = True
+        return list(mine.values())
+
+    @staticmethod
+    def _is_alive(job: Job) -> bool:
+        """It has not ended, and is not one of the store whose place another may take."""
+        return job.status not in FINAL and (job.kept is None or not job.kept.is_back)
 
     def _kept(self, store: Store, entries: Sequence[Entry]) -> list[Entry]:
         """Those that are to run, ready to be written; a job that the store knows to be done, by its id, is done."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.engine.status import DONE
 from worker_dispatcher.execute import catch
 from worker_dispatcher.workpool.lazy_future import LazyFuture
 
 if TYPE_CHECKING:
+    from worker_dispatcher.engine.engine import Engine
     from worker_dispatcher.engine.job import Job
 
 
@@ -46,6 +48,17 @@ class JobFuture(LazyFuture):
         import asyncio
 
         return asyncio.wrap_future(self).__await__()
+
+    @property
+    def job(self) -> Job | None:
+        """Whose it is."""
+        return self._job
+
+    def is_settled_for(self, engine: Engine) -> bool:
+        """Its job is done, and not one that the engine knows: it was removed there, or is another engine's. What it
+        gave is here alone."""
+        done = self._job is not None and self._job.status == DONE
+        return done and self.job_id not in engine.jobs
 
     @property
     def has_callbacks(self) -> bool:
@@ -85,10 +98,10 @@ def futures_in(value: Any) -> list[JobFuture | JobReference]:
     return found
 
 
-def resolved(value: Any, result_of: Callable[[str], Any]) -> Any:
+def resolved(value: Any, result_of: Callable[[JobFuture | JobReference], Any]) -> Any:
     """An argument with results in the place of its futures; itself where it has none."""
     if isinstance(value, (JobFuture, JobReference)):
-        return result_of(value.job_id)
+        return result_of(value)
     if not isinstance(value, (list, tuple, dict)) or not futures_in(value):
         return value
     if isinstance(value, dict):

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import itertools
 import math
 import os
-import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from worker_dispatcher.clock import wall
-from worker_dispatcher.config.signature import generator_word, is_coroutine_function
 from worker_dispatcher.engine import pickled
 from worker_dispatcher.engine.conditions import AfterOthers, AllSatisfied, Condition, watch_of
 from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry
-from worker_dispatcher.engine.future import JobFuture, futures_in, resolved
+from worker_dispatcher.engine.future import JobFuture, JobReference, futures_in, resolved
 from worker_dispatcher.engine.generators import Stream, stream_of
+from worker_dispatcher.engine.naming import name_of, new_id
 from worker_dispatcher.engine.output import check_change_dir
 from worker_dispatcher.engine.settings import check_job
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.engine.store import Kept
 
 _NONE: Sequence[str] = ()
+ResultOf = Callable[[JobFuture | JobReference], Any]
 _Callback = Callable[[Any], Any]
 _PLAIN = (0, 0.0, None, 0.01, None, None, None, Exception, 0, "cancel")  # what needs no check
 
@@ -58,9 +56,21 @@ class Job:
     __slots__ = (
         *("__dict__", "__weakref__", "_exception", "_own_condition", "_created", "args", "attrs"),
         *("backoff", "begun_at", "callback", "change_dir", "condition", "deadline", "dep_job_ids", "ended_at"),
-        *("engine", "entry", "error_callback", "func", "future", "id", "is_told", "kept", "kwargs", "name"),
+        *(
+            "engine",
+            "entry",
+            "error_callback",
+            "func",
+            "future",
+            "id",
+            "is_claimed",
+            "is_told",
+            "kept",
+            "kwargs",
+            "name",
+        ),
         *("on_upstream", "redirect_out_err", "retries", "retry_on", "retry_time_delta", "running", "submitted_at"),
-        *("timeout", "wait_time_delta"),
+        *("name", "timeout", "wait_time_delta"),
     )
     where: ClassVar[str] = ""  # which workers run it
     uses: ClassVar[tuple[str, ...]] = ("job",)  # the slots that it takes
@@ -108,7 +118,7 @@ class Job:
         self.name = name or name_of(func)
         self.condition, self.wait_time_delta = condition, wait_time_delta
         self.redirect_out_err, self.change_dir = redirect_out_err, change_dir
-        self.id = id or _new_id()
+        self.id = id or new_id()
         self.timeout, self.deadline, self.on_upstream = timeout, deadline, on_upstream
         self.attrs = attrs
         if change_dir:
@@ -127,6 +137,7 @@ class Job:
         self.running: Any = None  # the future of the attempt that runs
         self.kept: Kept | None = None  # what the store of the engine knows of it
         self.is_told = False  # its end was told to all callbacks
+        self.is_claimed = False  # a submit of it is under way
         self._exception: BaseException | None = None
         # Unix time: of the submit; of the beginning of the last attempt; of the end; 0 if it has not
         self.submitted_at = self.begun_at = self.ended_at = 0.0
@@ -177,12 +188,12 @@ class Job:
             return self.stream.wrapper()
         if self.entry.status != DONE:
             raise InvalidStateError(self, [DONE])
-        return self.future.result(0)
+        return self.future.result()  # which is told a moment after the status
 
     def exception(self) -> BaseException | None:
         """What the last attempt that failed has raised, also if a later one succeeded; None if none has failed."""
         if self._exception is None and self.entry.status == FAILED:  # in an earlier process
-            return self.future.exception(0)
+            return self.future.exception()
         return self._exception
 
     @property
@@ -190,7 +201,8 @@ class Job:
         """The ids of the jobs that it waits for: in its arguments, and in its condition."""
         root = None if self._own_condition is None else watch_of(self._own_condition, self.wait_time_delta)
         ids = [leaf.job_id for leaf in leaves(root) if isinstance(leaf, OfJob)]
-        return list(dict.fromkeys([*(future.job_id for future in self._needs()), *ids]))
+        futures = futures_in([*self.args, *self.kwargs.values()])
+        return list(dict.fromkeys([*(future.job_id for future in futures), *ids]))
 
     @property
     def cache_dir(self) -> Path | None:
@@ -278,7 +290,7 @@ class Job:
         if self.redirect_out_err and self.redirect_out_err is not True:
             self.redirect_out_err = os.path.abspath(self.redirect_out_err)
         entry = self.entry
-        needs = self._needs()
+        needs = self._needs(engine)
         self.dep_job_ids = list(dict.fromkeys(future.job_id for future in needs)) if needs else _NONE
         self.condition = self._whole_condition()
         entry.root = self._root()
@@ -288,11 +300,20 @@ class Job:
         entry.deadline = math.inf if self.deadline is None else at + self.deadline
         return entry
 
-    def _needs(self) -> list[Any]:
-        """The futures in its arguments."""
+    def _needs(self, engine: Engine) -> list[Any]:
+        """The futures in its arguments that are to be waited for. Raises ExecutorError for that of another engine's job
+        which is not done."""
         if not self.args and not self.kwargs:
             return []
-        return futures_in([*self.args, *self.kwargs.values()])
+        needs = []
+        for future in futures_in([*self.args, *self.kwargs.values()]):
+            if isinstance(future, JobFuture):
+                if future.is_settled_for(engine):
+                    continue
+                if future.job is not None and future.job.engine not in (None, engine):
+                    raise ExecutorError(f"an argument of {self} is the future of {future.job}, of another engine")
+            needs.append(future)
+        return needs
 
     def _whole_condition(self) -> Condition | None:
         own, ids = self._own_condition, self.dep_job_ids
@@ -309,10 +330,10 @@ class Job:
             return Some(parts, len(parts))
         return parts[0] if parts else None
 
-    def call(self, result_of: Callable[[str], Any]) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+    def call(self, result_of: ResultOf) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
         """What a worker is to call, with which arguments. Overridden by kinds that run something else than `func`."""
-        if not self.dep_job_ids:
-            return self.func, self.args, self.kwargs
+        if not self.args and not self.kwargs:
+            return self.func, (), {}
         args = [resolved(arg, result_of) for arg in self.args]
         return self.func, args, {name: resolved(arg, result_of) for name, arg in self.kwargs.items()}
 
@@ -365,49 +386,3 @@ class Job:
 
     def _shown(self) -> dict[str, Any]:
         return {"func": self.name}
-
-
-_ids = itertools.count(1)
-_prefix = uuid.uuid4().hex[:16]
-
-
-def _new_id() -> str:
-    """Unlike any other, here and elsewhere; a random one for each would take as long as all the rest of a job."""
-    return f"{_prefix}-{next(_ids)}"
-
-
-def _renew_prefix() -> None:
-    global _prefix
-    _prefix = uuid.uuid4().hex[:16]
-
-
-os.register_at_fork(after_in_child=_renew_prefix)
-
-
-def name_of(function: Any) -> str:
-    """What a callable is called, whatever it is."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-class LocalJob(Job):
-    """Runs in a thread of the engine's own, one after the other; coroutine functions on one loop, many at once."""
-
-    where, uses = "local", ("job", "local")
-
-    def prepare(self, engine: Engine, at: float) -> Entry:
-        self.entry.uses = ("job",) if is_coroutine_function(self.func) or generator_word(self.func) else self.uses
-        return super().prepare(engine, at)
-
-
-class ThreadJob(Job):
-    """Runs in a thread. For work that waits."""
-
-    where, uses = "thread", ("job", "thread")
-
-
-class ProcessJob(Job):
-    """Runs in a worker process. For work that computes, or may crash."""
-
-    where, uses = "process", ("job", "process")

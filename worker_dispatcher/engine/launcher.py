@@ -11,14 +11,15 @@ from typing import Any
 from worker_dispatcher.engine.default import get_default_engine as get_default_engine
 from worker_dispatcher.engine.default import set_default_engine as set_default_engine
 from worker_dispatcher.engine.engine import Engine
-from worker_dispatcher.engine.job import Job, name_of
+from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.naming import name_of
 from worker_dispatcher.errors import ConfigError
 
 # Where each kind of job is; loaded by who uses it.
 _KINDS = {
-    "local": ("job", "LocalJob"),
-    "thread": ("job", "ThreadJob"),
-    "process": ("job", "ProcessJob"),
+    "local": ("kinds", "LocalJob"),
+    "thread": ("kinds", "ThreadJob"),
+    "process": ("kinds", "ProcessJob"),
     "subprocess": ("subprocess_job", "SubprocessJob"),
     "webapp": ("webapp_job", "WebappJob"),
     "dask": ("dask_job", "DaskJob"),

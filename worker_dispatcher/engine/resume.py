@@ -11,7 +11,7 @@ from worker_dispatcher.clock import now, wall
 from worker_dispatcher.engine.errors import StoreError
 from worker_dispatcher.engine.events import Submitted
 from worker_dispatcher.engine.future import JobFuture
-from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.job import Job, ResultOf
 from worker_dispatcher.engine.rows import CALL, Row
 from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FINAL, PENDING, RUNNING
 from worker_dispatcher.engine.store import Kept, Reader, Store
@@ -56,7 +56,7 @@ class LostJob(Job):
         super().__init__(_nothing, name=row.name, id=row.id)
         self.why = why
 
-    def call(self, result_of: Callable[[str], Any]) -> NoReturn:
+    def call(self, result_of: ResultOf) -> NoReturn:
         raise self.why
 
     def _shown(self) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from worker_dispatcher.engine.conditions import (
 )
 from worker_dispatcher.engine.crontab import Crontab
 from worker_dispatcher.engine.events import Entry
-from worker_dispatcher.engine.job import Job, LocalJob, ProcessJob, ThreadJob, name_of
+from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.kinds import LocalJob, ProcessJob, ThreadJob
 from worker_dispatcher.engine.log import logger
+from worker_dispatcher.engine.naming import name_of
 from worker_dispatcher.engine.status import FINAL
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.workpool.settings import whole

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.engine.conditions import Condition
-from worker_dispatcher.engine.job import Job, ThreadJob
+from worker_dispatcher.engine.job import Job, ResultOf
+from worker_dispatcher.engine.kinds import ThreadJob
 from worker_dispatcher.engine.output import own_folder, paths_of
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.osproc.command import Command, Output
@@ -71,7 +72,7 @@ class SubprocessJob(Job):
         self.entry.uses = base_class.uses
         self.attrs |= {"cmd": self.cmd, "target_dir": self.target_dir}
 
-    def call(self, result_of: Callable[[str], Any]) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+    def call(self, result_of: ResultOf) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
         self.target_dir = self.attrs["target_dir"] = self._folder()
         kwargs = {"cwd": self.target_dir, **self.popen_kwargs}
         self.runner = Command(self.cmd, outputs_of(self, self.max_output), kwargs)

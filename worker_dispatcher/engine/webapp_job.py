@@ -12,7 +12,9 @@ from typing import Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.engine.conditions import Condition
 from worker_dispatcher.engine.errors import InvalidStateError
-from worker_dispatcher.engine.job import Job, ProcessJob, name_of
+from worker_dispatcher.engine.job import Job, ResultOf
+from worker_dispatcher.engine.kinds import ProcessJob
+from worker_dispatcher.engine.naming import name_of
 from worker_dispatcher.engine.output import own_folder
 from worker_dispatcher.engine.status import CANCELLED, CREATED, FAILED, RUNNING, STATUSES
 from worker_dispatcher.engine.subprocess_job import outputs_of
@@ -111,7 +113,7 @@ class WebappJob(Job):
         super().note_end()
         self._news.set()
 
-    def call(self, result_of: Callable[[str], Any]) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
+    def call(self, result_of: ResultOf) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
         self.port = port = _port(self.ip, self._wanted_port)
         self.attrs["address"] = f"{self.ip}:{port}"
         self.is_ready, self._over = False, threading.Event()
