@@ -88,7 +88,7 @@ def test_another_code_than_0_is_a_failure_that_tells_what_the_command_has_said(s
 
 
 def test_a_command_that_is_not_there_is_a_failure() -> None:
-    job = SubprocessJob("there-is-no-such-command")
+    job = SubprocessJob("/there/is/no/such/command")
     run(job)
     assert isinstance(job.exception(), FileNotFoundError)
 
@@ -167,7 +167,7 @@ def test_a_cancelled_command_ends_with_all_it_has_started_and_its_slot_is_free_a
     wait_until: Callable[..., None],
 ) -> None:
     with Engine(EngineSetting(max_jobs=1)) as engine:
-        job, later = SubprocessJob(["sh", "-c", "sleep 100 & wait"]), SubprocessJob("true")
+        job, later = SubprocessJob(["sh", "-c", "sleep 100 & wait"]), SubprocessJob("sleep 0.5")
         engine.submit(job, later)
         processes = children_of(job, wait_until)
         engine.cancel(job)
