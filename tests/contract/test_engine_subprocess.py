@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def test_another_code_than_0_is_a_failure_that_tells_what_the_command_has_said(s
     assert isinstance(error, subprocess.SubprocessError)
     assert (error.returncode, error.cmd, error.stderr) == (code, job.cmd, "no\n")
     assert str(code) in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert str(error).endswith("\nno")
 
 

@@ -7,6 +7,9 @@ WorkerDispatcherError
     ├── DependencyCycle (ValueError)     jobs that would wait for each other for ever
     ├── UpstreamFailed           a job that was to fail with what it needs
     └── StoreError (ValueError)  the file of the jobs cannot be used
+
+subprocess.SubprocessError
+└── CommandFailed                a command has ended with another code than 0; see osproc/command.py
 """
 
 from __future__ import annotations
