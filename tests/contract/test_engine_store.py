@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,14 @@ from worker_dispatcher.engine import (
 )
 from worker_dispatcher.engine.conditions import AfterAnother, EveryPeriod
 from worker_dispatcher.engine.rows import Row, read_store
+from worker_dispatcher.engine.store import Store
 
 QUIET = EngineSetting(print_traceback=False)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -58,6 +65,9 @@ def unfinished(path: str, *jobs: ThreadJob) -> None:
     engine._dispatcher.pause()
     engine.take(jobs)
     engine._dispatcher.close(kill=True)
+
+
+_gate = threading.Event()
 
 
 def test_results_exceptions_and_cancellations_come_back(path: str) -> None:
@@ -86,6 +96,30 @@ def test_results_exceptions_and_cancellations_come_back(path: str) -> None:
     with pytest.raises(CancelledError):
         jobs["off"].future.result(0)
     assert rows(path)["second"].needs == ["first"]
+
+
+def test_nobody_hears_of_an_end_that_is_not_on_disk_yet(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, may, write, told = threading.Event(), threading.Event(), Store.write, list[str]()
+
+    def held(store: Store, commands: Iterable[Any]) -> None:
+        commands = list(commands)
+        if any(getattr(one, "new", "") == "done" for one in commands):
+            asked.set()
+            assert may.wait(30)
+        write(store, commands)
+
+    monkeypatch.setattr(Store, "write", held)
+    _gate.clear()
+    with Engine(EngineSetting(max_jobs=1), store=path) as engine:
+        first = ThreadJob(add, (1,), id="first", callback=told.append)
+        first.future.add_done_callback(told.append)
+        engine.submit(first, ThreadJob(open_gate, id="next"))
+        assert asked.wait(30)
+        assert first.status == "done"
+        assert (first.future.done(), told, _gate.is_set(), rows(path)["first"].status) == (False, [], False, "running")
+        may.set()
+        engine.wait()
+        assert (first.future.done(), len(told), _gate.is_set(), rows(path)["next"].status) == (True, 2, True, "done")
 
 
 def test_what_is_told_is_on_disk_by_then(path: str) -> None:
@@ -167,9 +201,6 @@ def test_a_job_takes_the_place_of_the_pending_one_that_has_its_id(path: str) -> 
         assert was.future.cancelled()
         assert engine.jobs.get_job_by_id("old") is new
     assert len(rows(path)) == 2
-
-
-_gate = threading.Event()
 
 
 def open_gate() -> None:
