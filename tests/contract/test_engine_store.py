@@ -18,19 +18,14 @@ import pytest
 
 from worker_dispatcher import ConfigError, WorkerWarning
 from worker_dispatcher.engine import (
-    CronJob,
     Engine,
     EngineSetting,
-    ExecutorError,
-    Job,
     JobNotFoundError,
-    Jobs,
     ProcessJob,
     StoreError,
-    SubprocessJob,
     ThreadJob,
 )
-from worker_dispatcher.engine.conditions import AfterAnother, EveryPeriod
+from worker_dispatcher.engine.conditions import AfterAnother
 from worker_dispatcher.engine.rows import Row, read_store
 from worker_dispatcher.engine.store import Store
 
@@ -67,7 +62,7 @@ def unfinished(path: str, *jobs: ThreadJob) -> None:
     engine._dispatcher.close(kill=True)
 
 
-_gate = threading.Event()
+_gate, _begun = threading.Event(), threading.Event()
 
 
 def test_results_exceptions_and_cancellations_come_back(path: str) -> None:
@@ -110,16 +105,18 @@ def test_nobody_hears_of_an_end_that_is_not_on_disk_yet(path: str, monkeypatch: 
 
     monkeypatch.setattr(Store, "write", held)
     _gate.clear()
+    _begun.clear()
     with Engine(EngineSetting(max_jobs=1), store=path) as engine:
-        first = ThreadJob(add, (1,), id="first", callback=told.append)
+        first = ThreadJob(wait_for_gate, id="first", callback=told.append)
         first.future.add_done_callback(told.append)
-        engine.submit(first, ThreadJob(open_gate, id="next"))
+        engine.submit(first, ThreadJob(begin, id="next"))
+        _gate.set()
         assert asked.wait(30)
         assert first.status == "done"
-        assert (first.future.done(), told, _gate.is_set(), rows(path)["first"].status) == (False, [], False, "running")
+        assert (first.future.done(), told, _begun.is_set(), rows(path)["first"].status) == (False, [], False, "running")
         may.set()
         engine.wait()
-        assert (first.future.done(), len(told), _gate.is_set(), rows(path)["next"].status) == (True, 2, True, "done")
+        assert (first.future.done(), len(told), _begun.is_set(), rows(path)["next"].status) == (True, 2, True, "done")
 
 
 def test_what_is_told_is_on_disk_by_then(path: str) -> None:
@@ -203,8 +200,8 @@ def test_a_job_takes_the_place_of_the_pending_one_that_has_its_id(path: str) -> 
     assert len(rows(path)) == 2
 
 
-def open_gate() -> None:
-    _gate.set()
+def begin() -> None:
+    _begun.set()
 
 
 def wait_for_gate() -> str:
@@ -442,61 +439,3 @@ print([name for name in sys.modules if "sqlite" in name or "journal" in name or 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_jobs_can_be_looked_at_without_an_engine_and_given_to_one(tmp_path: Path) -> None:
-    folder = tmp_path / "jobs"
-    with Engine(QUIET, Jobs(folder)) as engine:
-        engine.submit(ThreadJob(add, (1, 2), id="sum"), ThreadJob(fail, id="wrong"))
-    unfinished(str(folder / "jobs.sqlite"), ThreadJob(add, (5,), id="left"))
-    jobs = Jobs(folder)
-    jobs.update_from_cache()
-    assert {job.id: job.status for job in jobs} == {"sum": "done", "wrong": "failed", "left": "pending"}
-    assert jobs.get_job_by_id("sum").result() == 3
-    assert (len(jobs.done), list(jobs.pending)) == (1, ["left"])
-    with Engine(QUIET, jobs) as engine:
-        jobs.update_from_cache()
-        engine.wait()
-        assert jobs.get_job_by_id("left").result() == 5
-    with pytest.raises(ExecutorError, match="these jobs are in no file"):
-        Jobs().update_from_cache()
-    with pytest.raises(StoreError, match="does not exist"):
-        Jobs(tmp_path).update_from_cache()
-
-
-def test_a_job_is_pickled_as_it_was_before_its_submit(path: str) -> None:
-    with Engine(QUIET, store=path) as engine:
-        job = ThreadJob(lambda a: a + 1, (1,), id="one", priority=2, retries=3, colour="red")
-        engine.submit(job)
-        engine.wait()
-    same = Job.deserialization(job.serialization())
-    assert (same.id, same.status, same.priority, same.retries, same.attrs) == (
-        "one",
-        "created",
-        2,
-        3,
-        {"colour": "red"},
-    )
-    with Engine(QUIET) as engine:
-        engine.submit(same)
-        assert engine.wait_job(same) == 2
-
-
-def test_commands_come_back(path: str, tmp_path: Path) -> None:
-    (tmp_path / "go").touch()
-    command = SubprocessJob(["rm", str(tmp_path / "go")], id="rm")
-    unfinished(path, command)
-    with Engine(QUIET, store=path, resume=True) as engine:
-        engine.wait()
-        assert engine.jobs.get_job_by_id("rm").result() == 0
-    assert not (tmp_path / "go").exists()
-
-
-def test_endless_jobs_are_not_kept_and_what_they_begin_is(path: str) -> None:
-    _gate.clear()
-    with Engine(QUIET, store=path) as engine:
-        engine.submit(CronJob(open_gate, EveryPeriod("1d", immediate=True), job_type="thread"))
-        assert _gate.wait(30)
-    kept = rows(path).values()
-    assert [row.status for row in kept] == ["done"]
-    Engine(QUIET, store=path)
