@@ -91,7 +91,8 @@ class Cluster:
         if not isinstance(client, distributed.Client):
             raise ConfigError([("dask_client", f"expected a distributed.Client, got {client!r}")], "Engine")
         if client.asynchronous:
-            address = client.scheduler_info()["address"]
+            known: Any = client
+            address = known.scheduler_info()["address"]
             self._client = distributed.Client(address, security=client.security)  # type: ignore[no-untyped-call]
             self._own = True
         else:
