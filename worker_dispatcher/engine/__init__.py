@@ -18,6 +18,7 @@
     dispatcher.py  events in, commands carried out     waiting.py    who waits for jobs to end
     workers.py     the pools                           relay.py      threads that go from one job to the next
     store.py       jobs on disk, before anybody is told          rows.py     a row for each, and its seal
+    rerun.py       ended jobs of a store are pending again
     resume.py      what a store has comes back         pickled.py    a job as it is pickled
     keeper.py      the thread of time, and of conditions of the user's own
     lifetime.py    engines at the end of the program
