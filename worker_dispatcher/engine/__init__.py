@@ -12,6 +12,7 @@
     sentinel.py    jobs that submit others, on time    crontab.py   the times of a crontab
     generators.py  jobs that give values one by one    tether.py    to one in a process
     jobs.py        Jobs: all of an engine, by status   conditions.py what a job may wait for
+    slips.py       what is easily given in the place of something else
     status.py      the one table of moves              board.py      which jobs there are, and which may begin
     events.py      what the board is told, and says
     watches.py     a condition as the board keeps it   cycles.py     whether jobs wait for each other in a circle

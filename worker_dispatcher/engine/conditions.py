@@ -12,11 +12,19 @@ from datetime import datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from worker_dispatcher.engine.slips import check_parts, check_statuses, id_of, ids_of, is_condition
 from worker_dispatcher.engine.status import FINAL
 from worker_dispatcher.engine.watches import OfAnswer, OfJob, OfTime, Some, Watch
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
+
+# Not `time`, `datetime` and what else stands in this file: a star import would put them in the place of the user's.
+__all__ = [
+    "AfterAnother", "AfterClock", "AfterOthers", "AfterTimepoint", "AfterWeekday", "AllSatisfied", "AnySatisfied",
+    "Beats", "BeforeClock", "BeforeTimepoint", "BeforeWeekday", "Combination", "Condition", "EveryPeriod",
+    "TimeCondition", "watch_of",
+]  # fmt: skip
 
 _ENDS = ("done", "failed", "cancelled")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -33,10 +41,10 @@ class Condition:
         return True
 
     def __or__(self, other: Condition) -> AnySatisfied:
-        return AnySatisfied(conditions=[*_parts(self, AnySatisfied), other])
+        return AnySatisfied([*_parts(self, AnySatisfied), other]) if is_condition(other) else NotImplemented
 
     def __and__(self, other: Condition) -> AllSatisfied:
-        return AllSatisfied(conditions=[*_parts(self, AllSatisfied), other])
+        return AllSatisfied([*_parts(self, AllSatisfied), other]) if is_condition(other) else NotImplemented
 
 
 def _parts(condition: Condition, kind: type[Combination]) -> Sequence[Condition]:
@@ -64,15 +72,20 @@ def _statuses(given: Collection[str]) -> Collection[str]:
     return FINAL if given is _ENDS else frozenset(given)
 
 
-# Other jobs
+# Other jobs. Jobs and their futures stand for their ids.
 
 
 @dataclass(frozen=True)
 class AfterAnother(Condition):
-    """After another job has one of some statuses. A job that the engine does not know has none."""
+    """After another job has one of some statuses. A job that the engine does not know has none. job_id: or the job."""
 
     job_id: str
     statuses: Collection[str] = _ENDS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "job_id", id_of(self.job_id))
+        if self.statuses is not _ENDS:
+            check_statuses(self.statuses)
 
     def satisfy(self, engine: Engine) -> bool:
         return engine.status_of(self.job_id) in self.statuses
@@ -80,7 +93,7 @@ class AfterAnother(Condition):
 
 @dataclass(frozen=True)
 class AfterOthers(Condition):
-    """After other jobs, all of them or any, have one of some statuses."""
+    """After other jobs, all of them or any, have one of some statuses. job_ids: or the jobs."""
 
     job_ids: Sequence[str]
     statuses: Collection[str] = _ENDS
@@ -89,6 +102,9 @@ class AfterOthers(Condition):
     def __post_init__(self) -> None:
         if self.mode not in ("all", "any"):
             raise ValueError(f"mode: expected 'all' or 'any', got {self.mode!r}")
+        object.__setattr__(self, "job_ids", ids_of(self.job_ids))
+        if self.statuses is not _ENDS:
+            check_statuses(self.statuses)
 
     def satisfy(self, engine: Engine) -> bool:
         some = all if self.mode == "all" else any
@@ -107,6 +123,9 @@ class AllSatisfied(Combination):
 
     conditions: Sequence[Condition]
 
+    def __post_init__(self) -> None:
+        check_parts(self.conditions)
+
     def satisfy(self, engine: Engine) -> bool:
         return all(condition.satisfy(engine) for condition in self.conditions)
 
@@ -116,6 +135,9 @@ class AnySatisfied(Combination):
     """Any of them."""
 
     conditions: Sequence[Condition]
+
+    def __post_init__(self) -> None:
+        check_parts(self.conditions)
 
     def satisfy(self, engine: Engine) -> bool:
         return any(condition.satisfy(engine) for condition in self.conditions)

@@ -360,8 +360,8 @@ class Dispatcher:
 
     def _ask(self, watch: OfAnswer) -> None:
         answer, error = catch(lambda: bool(watch.condition.satisfy(self._engine)))
-        if error is not None:
-            logger.error("a condition raised, which counts as False: %r", watch.condition, exc_info=error)
+        if watch.is_news(error):
+            logger.error("a condition raised, which counts as False: %r of %s", *watch.whose, exc_info=error)
         self.feed(Answered(watch, error is None and answer, now(), wall()))
 
     def _fire(self, command: Fire) -> None:

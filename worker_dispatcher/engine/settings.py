@@ -64,7 +64,11 @@ def check_job(
     others: dict[str, str | None] = {}
     for name, value in (("retry_time_delta", retry_time_delta), ("wait_time_delta", wait_time_delta)):
         others[name] = seconds(value, zero=True)
-    if condition is not None and not callable(getattr(condition, "satisfy", None)):
+    if isinstance(condition, type):
+        others["condition"] = (
+            f"expected a Condition, got the class {condition.__name__}; make one: {condition.__name__}(...)"
+        )
+    elif condition is not None and not callable(getattr(condition, "satisfy", None)):
         others["condition"] = f"expected a Condition, got {condition!r}"
     if on_upstream not in ("cancel", "run", "fail"):
         others["on_upstream"] = f"expected 'cancel', 'run' or 'fail', got {on_upstream!r}"

@@ -18,6 +18,7 @@ from worker_dispatcher.engine.status import FINAL
 if TYPE_CHECKING:
     from worker_dispatcher.engine.conditions import Condition, TimeCondition
     from worker_dispatcher.engine.events import Entry
+    from worker_dispatcher.engine.job import Job
 
 __all__ = ["OfAnswer", "OfJob", "OfTime", "Some", "Watch", "leaves", "required", "words_of"]
 
@@ -75,11 +76,21 @@ class OfTime(Watch):
 class OfAnswer(Watch):
     """True while a condition of the user's own says so. every: seconds from one question to the next."""
 
-    __slots__ = ("asked", "condition", "every")
+    __slots__ = ("asked", "condition", "every", "raised")
 
     def __init__(self, condition: Condition, every: float) -> None:
         super().__init__()
         self.condition, self.every, self.asked = condition, every, False
+        self.raised = ""  # what it raised last
+
+    def is_news(self, error: BaseException | None) -> bool:
+        """It has raised, and the last time it did not, or something else: the same is told once."""
+        last, self.raised = self.raised, "" if error is None else repr(error)
+        return error is not None and self.raised != last
+
+    @property
+    def whose(self) -> tuple[Condition, Job | None]:
+        return self.condition, None if self.entry is None else self.entry.job
 
     def __repr__(self) -> str:
         return repr(self.condition)

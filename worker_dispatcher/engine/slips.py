@@ -1,0 +1,44 @@
+"""What is easily given in the place of something else: it is understood, or told with the value and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from worker_dispatcher.engine.status import STATUSES
+
+
+def is_condition(given: Any) -> bool:
+    """It can be asked: no class of conditions, no job and no function."""
+    return callable(getattr(given, "satisfy", None)) and not isinstance(given, type)
+
+
+def id_of(given: Any) -> str:
+    """The id of a job, that is given as itself, as the job, or as its future."""
+    job_id = given if isinstance(given, str) else getattr(given, "job_id", getattr(given, "id", None))
+    if not isinstance(job_id, str):
+        raise ValueError(f"expected a job, or the id of one, got {given!r}")
+    return job_id
+
+
+def ids_of(given: Any) -> list[str]:
+    """The same of several."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(f"job_ids: expected a list of jobs, or of their ids, got {given!r}")
+    return [id_of(job) for job in given]
+
+
+def check_statuses(given: Any) -> None:
+    """Raises ValueError."""
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ValueError(f"statuses: expected a list of statuses, such as ['done'], got {given!r}")
+    if wrong := [status for status in given if status not in STATUSES]:
+        raise ValueError(f"statuses: expected some of {', '.join(STATUSES)}, got {wrong[0]!r}")
+
+
+def check_parts(given: Any) -> None:
+    """Raises ValueError for what no combination can be made of."""
+    if not isinstance(given, Sequence):
+        raise ValueError(f"conditions: expected a list of conditions, got {given!r}")
+    if wrong := [part for part in given if not is_condition(part)]:
+        raise ValueError(f"conditions: expected a list of conditions, got {wrong[0]!r} in it")
