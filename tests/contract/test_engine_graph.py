@@ -77,7 +77,7 @@ def run(plan: Plan) -> tuple[list[Job], list[Flaky]]:
     return jobs, calls
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_ten_thousand_jobs_end_as_the_model_says_and_twice_the_same(seed: int) -> None:
     plan = Plan(seed)
     expected = list(plan.ends())

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from rounds import examples
 
 from worker_dispatcher.engine.board import Board
 from worker_dispatcher.engine.conditions import AfterTimepoint, BeforeTimepoint, Condition, EveryPeriod, watch_of
@@ -161,7 +162,7 @@ class Driven:
         assert board.next_due() >= 0
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(1000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(some.lists(step, max_size=40))
 def test_slots_statuses_and_waits_are_right_whatever_happens(steps: list[tuple[Any, ...]]) -> None:
     driven = Driven()
@@ -169,7 +170,7 @@ def test_slots_statuses_and_waits_are_right_whatever_happens(steps: list[tuple[A
         driven.take(what)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(some.lists(step, max_size=30))
 def test_once_all_has_ended_nothing_is_kept(steps: list[tuple[Any, ...]]) -> None:
     driven = Driven()
