@@ -30,8 +30,9 @@ def program(folder: Path, text: str) -> tuple[str, str, int, float]:
     script = folder / "program.py"
     script.write_text(HEAD + text)
     began = time.monotonic()
+    quiet = "ignore:This process:DeprecationWarning"  # of a fork beside threads, which is what is tried
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", quiet, str(script)], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     return done.stdout, done.stderr, done.returncode, time.monotonic() - began
 
