@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from worker_dispatcher import ConfigError
-from worker_dispatcher.engine import Engine, EngineSetting, ThreadJob
+from worker_dispatcher.engine import Engine, EngineSetting, InvalidStateError, Job, ProcessJob, ThreadJob
 from worker_dispatcher.engine.conditions import AfterAnother, AfterOthers, AllSatisfied, AnySatisfied, Condition
 
 QUIET = EngineSetting(print_traceback=False)
@@ -99,3 +102,83 @@ def test_a_condition_that_raises_the_same_at_each_question_is_logged_once(caplog
     told = [record.exc_info and str(record.exc_info[1]) for record in caplog.records]
     assert told == ["same", "another"]
     assert waiting.id in caplog.text
+
+
+# Jobs, and what is asked of them
+
+
+@pytest.mark.parametrize("kind", [ThreadJob, ProcessJob])
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: [one], lambda one: {"a": (1, one)}])
+def test_a_job_in_the_place_of_its_future_is_told(kind: type[Job], wrap: Any) -> None:
+    with Engine() as engine:
+        first = job(name="first")
+        for second in (kind(str, (wrap(first),)), kind(str, kwargs={"object": wrap(first)})):
+            with pytest.raises(TypeError, match=r"<ThreadJob .*func=first> is among .*give its `future` there"):
+                engine.submit(first, second)
+            assert (first.status, second.status) == ("created", "created")
+        right = kind(abs, (first.future,))
+        engine.submit(first, right)
+        assert engine.wait_job(right, 60) == 1
+
+
+@pytest.mark.parametrize("args", [-1, "abc", b"abc", {"a": 1}, {1}, job()], ids=lambda args: type(args).__name__)
+def test_arguments_that_are_not_several_are_refused(args: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ThreadJob(len, args)
+    assert "args" in str(caught.value)
+    assert f"got {args!r}; for this one alone: ({args!r},)" in str(caught.value)
+
+
+def test_arguments_may_be_any_sequence_or_generator() -> None:
+    for args in ([-1], (-1,), iter([-1]), range(-1, 0)):
+        assert ThreadJob(abs, args).args == (-1,)  # type: ignore[arg-type]
+    assert ThreadJob(abs).args == () and ThreadJob(int, (), {"x": 1}).kwargs == {"x": 1}  # noqa: PT018
+
+
+def test_keyword_arguments_and_callbacks_of_wrong_types_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"kwargs .*expected a dict of arguments by name, got 3"):
+        ThreadJob(abs, (1,), 3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"error_callback .*expected a function, got 'x'"):
+        job(error_callback="x")
+
+
+def test_what_is_no_job_is_told_by_each_verb() -> None:
+    with Engine() as engine:
+        for verb, call in (("submit", engine.submit), ("cancel", engine.cancel), ("wait_job", engine.wait_job)):
+            with pytest.raises(TypeError, match=f"{verb}: expected .* got 'x'$"):
+                call("x")  # type: ignore[operator]
+            with pytest.raises(TypeError, match=f"{verb}: expected .*; of several: {verb}"):
+                call([job()])  # type: ignore[operator]
+
+
+def test_a_job_in_the_place_of_a_timeout_is_told() -> None:
+    one = job()
+    with Engine() as engine:
+        with pytest.raises(TypeError, match=r"timeout: expected seconds, or None, got <ThreadJob .* wait_job"):
+            engine.wait(one)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="timeout: expected seconds"):
+            asyncio.run(engine.wait_async(one))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [4, {"max_jobs": 3}, EngineSetting, 0, {}], ids=repr)
+def test_what_are_no_settings_is_told(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected an EngineSetting, such as"):
+        Engine(wrong)
+
+
+def test_a_result_that_is_not_there_says_why() -> None:
+    may_end = threading.Event()
+    created, failed, running = job(), ThreadJob(int, ("x",)), ThreadJob(may_end.wait, (60,))
+    with Engine(QUIET) as engine:
+        engine.submit(failed, running)
+        engine.wait_job(failed)
+        for one, why in (
+            (created, "submit it first"),
+            (failed, "it failed with ValueError(\"invalid literal for int() with base 10: 'x'\")"),
+            (running, "wait for it first, as engine.wait_job(job) and job.future.result() do"),
+        ):
+            with pytest.raises(InvalidStateError) as caught:
+                one.result()
+            assert str(caught.value).endswith(f"should be done for that: {why}")
+            assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        may_end.set()

@@ -18,7 +18,7 @@ from worker_dispatcher.engine import default, pictures, table
 from worker_dispatcher.engine.dispatcher import Dispatcher
 from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry, Revoked, Submitted
-from worker_dispatcher.engine.job import Job
+from worker_dispatcher.engine.job import Job, check_jobs
 from worker_dispatcher.engine.jobs import FILE, Jobs
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.settings import EngineSetting
@@ -69,7 +69,9 @@ class Engine:
         resume: bool = False,
     ) -> None:
         self.id = str(uuid.uuid4())
-        self.setting = setting or EngineSetting()
+        self.setting = EngineSetting() if setting is None else setting
+        if not isinstance(self.setting, EngineSetting):
+            raise TypeError(f"Engine: expected an EngineSetting, such as EngineSetting(max_jobs=4), got {setting!r}")
         self.setting.check()
         self.jobs = Jobs() if jobs is None else jobs
         self.loop = loop
@@ -174,9 +176,7 @@ class Engine:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """`submit`, whether the engine was started or not. For jobs that submit others."""
-        for job in jobs:
-            if not isinstance(job, Job):
-                raise TypeError(f"submit: expected jobs, such as ThreadJob(f), got {job!r}")
+        check_jobs("submit", jobs)
         at, mine = now(), self._claim(jobs)
         try:
             entries = [job.prepare(self, at) for job in mine]
@@ -235,6 +235,7 @@ class Engine:
         """Cancel jobs; False if any had ended, or was never submitted. A pending one never runs. A process that runs
         one is killed. A thread cannot be: its slot is free at once, and the function may ask
         current_task().cancelled()."""
+        check_jobs("cancel", jobs)
         mine = [job for job in jobs if job.engine is self and job.status in (PENDING, RUNNING)]
         if mine:
             self._dispatcher.feed(*(Revoked(job.entry) for job in mine))
@@ -329,6 +330,7 @@ class Engine:
         """Wait for the end of a job, retries and callbacks included. Its result if it is done, else None; raise_: what
         it raised, CancelledError, or TimeoutError, instead of None. Raises InvalidStateError if it was never submitted.
         """
+        check_jobs("wait_job", [job])
         if job.engine is not self or job.status == CREATED:
             raise InvalidStateError(job, STATUSES[1:])
         self._await(lambda: job.is_told or self._dispatcher.is_stuck(), timeout)

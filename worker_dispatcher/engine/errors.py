@@ -30,17 +30,30 @@ class ExecutorError(WorkerDispatcherError):
 
 
 class InvalidStateError(ExecutorError):
-    """The job is not in a status in which that can be done. valid_status: those in which it can."""
+    """The job is not in a status in which that can be done. valid_status: those in which it can; hint: what to do, or
+    why it is so."""
 
     __module__ = "worker_dispatcher.engine"
 
-    def __init__(self, job: Job | str, valid_status: Sequence[str]) -> None:
+    def __init__(self, job: Job | str, valid_status: Sequence[str], hint: str = "") -> None:
         self.valid_status = list(valid_status)
+        self.hint = hint if hint or isinstance(job, str) else _hint(job)
         self.job = str(job)
-        super().__init__(self.job, self.valid_status)
+        super().__init__(self.job, self.valid_status, self.hint)
 
     def __str__(self) -> str:
-        return f"{self.job} should be {' or '.join(self.valid_status)} for that"
+        text = f"{self.job} should be {' or '.join(self.valid_status)} for that"
+        return f"{text}: {self.hint}" if self.hint else text
+
+
+def _hint(job: Job) -> str:
+    """What to do about the status of a job, or why it has it."""
+    if job.status == "created":
+        return "submit it first"
+    if job.status == "failed":
+        return f"it failed with {job.exception()!r}"
+    waits = "wait for it first, as engine.wait_job(job) and job.future.result() do"
+    return waits if job.status in ("pending", "running") else ""
 
 
 class JobNotFoundError(ExecutorError, KeyError):

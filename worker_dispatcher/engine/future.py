@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from worker_dispatcher.engine.job import Job
 
 
+class Promising:
+    """Base of Job: what has a `future`."""
+
+    __slots__ = ()
+
+
 class JobFuture(LazyFuture):
     """The result of a job, once: of its last attempt. A concurrent.futures.Future that can be awaited, too.
 
@@ -85,16 +91,20 @@ class JobReference:
 
 
 def futures_in(value: Any) -> list[JobFuture | JobReference]:
-    """The futures in an argument: itself, or in lists, tuples and dicts, in order."""
+    """The futures in an argument: itself, or in lists, tuples and dicts, in order. Raises TypeError for a job there."""
     found: list[JobFuture | JobReference] = []
     left, seen = [value], set[int]()
     while left:
         item = left.pop()
         if isinstance(item, (JobFuture, JobReference)):
             found.append(item)
-        elif isinstance(item, (list, tuple, dict)) and id(item) not in seen:
-            seen.add(id(item))
-            left.extend(reversed(list(item.values()) if isinstance(item, dict) else item))
+        elif isinstance(item, (list, tuple, dict)):
+            if id(item) not in seen:
+                seen.add(id(item))
+                left.extend(reversed(list(item.values()) if isinstance(item, dict) else item))
+        elif isinstance(item, Promising):
+            text = "is among the arguments of a job: give its `future` there, for its result; itself only in a lambda"
+            raise TypeError(f"{item} {text}")
     return found
 
 

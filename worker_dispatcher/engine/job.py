@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,11 +15,12 @@ from worker_dispatcher.engine import pickled
 from worker_dispatcher.engine.conditions import AfterOthers, AllSatisfied, Condition, watch_of
 from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
 from worker_dispatcher.engine.events import Entry
-from worker_dispatcher.engine.future import JobFuture, JobReference, futures_in, resolved
+from worker_dispatcher.engine.future import JobFuture, JobReference, Promising, futures_in, resolved
 from worker_dispatcher.engine.generators import Stream, stream_of
 from worker_dispatcher.engine.naming import name_of, new_id
 from worker_dispatcher.engine.output import check_change_dir
 from worker_dispatcher.engine.settings import check_job
+from worker_dispatcher.engine.slips import arguments_of, check_callbacks
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
 from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
 
@@ -33,7 +34,7 @@ _Callback = Callable[[Any], Any]
 _PLAIN = (0, 0.0, None, 0.01, None, None, None, Exception, 0, "cancel")  # what needs no check
 
 
-class Job:
+class Job(Promising):
     """func(*args, **kwargs), to be run by an engine. Use LocalJob, ThreadJob, ProcessJob, or a further kind.
 
     args, kwargs: may hold futures of other jobs, also within lists, tuples and dicts: it runs once these are done, with
@@ -111,8 +112,12 @@ class Job:
         if not callable(func):
             raise TypeError(f"{type(self).__name__}: expected a function, got {func!r}: was it called already?")
         self.func = func
-        self.args: tuple[Any, ...] = tuple(args or ())
-        self.kwargs: dict[str, Any] = dict(kwargs or {})
+        self.args: tuple[Any, ...] = args if type(args) is tuple else ()
+        self.kwargs: dict[str, Any] = {}
+        if kwargs is not None or not (args is None or type(args) is tuple):
+            self.args, self.kwargs = arguments_of(type(self).__name__, args, kwargs)
+        if callback is not None or error_callback is not None:
+            check_callbacks(type(self).__name__, callback=callback, error_callback=error_callback)
         self.callback, self.error_callback = callback, error_callback
         self.retries, self.retry_time_delta, self.backoff, self.retry_on = retries, retry_time_delta, backoff, retry_on
         self.name = name or name_of(func)
@@ -386,3 +391,13 @@ class Job:
 
     def _shown(self) -> dict[str, Any]:
         return {"func": self.name}
+
+
+def check_jobs(verb: str, given: Sequence[Any]) -> None:
+    """Raises TypeError for what is no job."""
+    for job in given:
+        if not isinstance(job, Job):
+            several = isinstance(job, Iterable) and not isinstance(job, (str, type))
+            fix = f"; of several: {verb} each" if verb == "wait_job" else f"; of several: {verb}(*jobs)"
+            expected = "a job" if verb == "wait_job" else "jobs"
+            raise TypeError(f"{verb}: expected {expected}, such as ThreadJob(f), got {job!r}{fix if several else ''}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any
 
+from worker_dispatcher.clock import now
 from worker_dispatcher.engine.status import STATUSES
+from worker_dispatcher.errors import ConfigError
 
 
 def is_condition(given: Any) -> bool:
@@ -34,6 +36,39 @@ def check_statuses(given: Any) -> None:
         raise ValueError(f"statuses: expected a list of statuses, such as ['done'], got {given!r}")
     if wrong := [status for status in given if status not in STATUSES]:
         raise ValueError(f"statuses: expected some of {', '.join(STATUSES)}, got {wrong[0]!r}")
+
+
+def arguments_of(kind: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a job's function. Raises ConfigError for what is none of several, such as a text."""
+    args, kwargs = () if args is None else args, {} if kwargs is None else kwargs
+    problems = []
+    if isinstance(args, (str, bytes, Mapping, Set)) or not isinstance(args, Iterable):
+        problems.append(
+            ("args", f"expected a tuple or a list of arguments, got {args!r}; for this one alone: ({args!r},)")
+        )
+    if not isinstance(kwargs, Mapping):
+        problems.append(("kwargs", f"expected a dict of arguments by name, got {kwargs!r}"))
+    if problems:
+        raise ConfigError(problems, f"{kind}()")
+    return tuple(args), dict(kwargs)
+
+
+def check_callbacks(kind: str, **callbacks: Any) -> None:
+    """Raises ConfigError for what cannot be called."""
+    wrong = {name: given for name, given in callbacks.items() if given is not None and not callable(given)}
+    if wrong:
+        raise ConfigError([(name, f"expected a function, got {given!r}") for name, given in wrong.items()], f"{kind}()")
+
+
+def moment_in(timeout: Any) -> float:
+    """The moment (monotonic) at which the time of a wait is over. Raises TypeError for what are no seconds."""
+    try:
+        return float(now() + timeout)
+    except TypeError:
+        text = (
+            f"timeout: expected seconds, or None, got {timeout!r}; wait_job(job) and join([job]) wait for certain jobs"
+        )
+        raise TypeError(text) from None
 
 
 def check_parts(given: Any) -> None:

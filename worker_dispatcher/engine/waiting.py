@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 
 from worker_dispatcher.clock import LONGEST_WAIT, now
+from worker_dispatcher.engine.slips import moment_in
 from worker_dispatcher.execute import catch
 
 
@@ -34,7 +35,7 @@ class Waiters:
 
     def wait(self, fact: Callable[[], bool], timeout: float | None, step: float = LONGEST_WAIT) -> bool:
         """Wait until a fact is true; False if it is not in time. step: seconds after which it is looked at anyway."""
-        until = None if timeout is None else now() + timeout
+        until = None if timeout is None else moment_in(timeout)
         while not fact():
             left = step if until is None else min(step, until - now())
             if left <= 0:
@@ -45,7 +46,7 @@ class Waiters:
 
     async def wait_async(self, fact: Callable[[], bool], timeout: float | None, step: float = LONGEST_WAIT) -> bool:
         """The same, on an event loop."""
-        until = None if timeout is None else now() + timeout
+        until = None if timeout is None else moment_in(timeout)
         while not fact():
             left = step if until is None else min(step, until - now())
             if left <= 0:
