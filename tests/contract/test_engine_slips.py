@@ -11,8 +11,18 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher import ConfigError
-from worker_dispatcher.engine import Engine, EngineSetting, InvalidStateError, Job, ProcessJob, ThreadJob
+from worker_dispatcher import ConfigError, WorkerWarning
+from worker_dispatcher.engine import (
+    CronJob,
+    Engine,
+    EngineSetting,
+    InvalidStateError,
+    Job,
+    ProcessJob,
+    SubprocessJob,
+    ThreadJob,
+    every,
+)
 from worker_dispatcher.engine.conditions import AfterAnother, AfterOthers, AllSatisfied, AnySatisfied, Condition
 
 QUIET = EngineSetting(print_traceback=False)
@@ -182,3 +192,42 @@ def test_a_result_that_is_not_there_says_why() -> None:
             assert str(caught.value).endswith(f"should be done for that: {why}")
             assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
         may_end.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("retrys", "did you mean retries?"),
+        ("tiemout", "did you mean timeout?"),
+        ("max_retries", "did you mean retries?"),
+        ("depends_on", "give futures of jobs as arguments, or condition=AfterOthers"),
+        ("number", "arguments of its function go into args="),
+    ],
+)
+def test_what_is_said_of_a_job_in_a_wrong_word_is_warned_of_at_its_line(name: str, told: str) -> None:
+    def half(number: int) -> float:
+        return number / 2
+
+    for make in (ThreadJob, ProcessJob, CronJob):
+        more = (every("1h"),) if make is CronJob else ()
+        with pytest.warns(
+            WorkerWarning, match=f"Job: {name} is only kept, in the attrs of the job; .*{told[:20]}"
+        ) as caught:
+            make(half, *more, **{name: 1})
+        assert {warning.filename for warning in caught} == {__file__}
+        assert told in str(caught[0].message)
+
+
+def test_words_of_the_users_own_are_kept_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    assert job(tags=["a"], owner="me", attempt_of=3).attrs == {"tags": ["a"], "owner": "me", "attempt_of": 3}
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("cmd", [print, 3, b"true", ["sleep", 1], ["echo", job().future]], ids=lambda cmd: str(cmd)[:9])
+def test_a_command_that_is_none_is_refused(cmd: Any) -> None:
+    with pytest.raises(ConfigError, match=r"cmd .*expected a command, or a list of its arguments as texts, got "):
+        SubprocessJob(cmd)
+
+
+def test_paths_are_arguments_of_commands() -> None:
+    assert SubprocessJob(["cat", Path("a b")]).cmd == "cat 'a b'"

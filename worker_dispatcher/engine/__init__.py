@@ -57,7 +57,9 @@ from worker_dispatcher.engine.kinds import ThreadJob as ThreadJob
 from worker_dispatcher.engine.launcher import launcher as launcher
 from worker_dispatcher.engine.sentinel import CronJob as CronJob
 from worker_dispatcher.engine.sentinel import SentinelJob as SentinelJob
+from worker_dispatcher.engine.sentinel import every as every
 from worker_dispatcher.engine.settings import EngineSetting as EngineSetting
 from worker_dispatcher.engine.subprocess_job import SubprocessJob as SubprocessJob
 from worker_dispatcher.engine.webapp_job import WebappJob as WebappJob
 from worker_dispatcher.osproc.command import CommandFailed as CommandFailed
+from worker_dispatcher.retry import Backoff as Backoff

@@ -20,7 +20,7 @@ from worker_dispatcher.engine.generators import Stream, stream_of
 from worker_dispatcher.engine.naming import name_of, new_id
 from worker_dispatcher.engine.output import check_change_dir
 from worker_dispatcher.engine.settings import check_job
-from worker_dispatcher.engine.slips import arguments_of, check_callbacks
+from worker_dispatcher.engine.slips import arguments_of, check_callbacks, tell_of_attrs
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
 from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
 
@@ -126,6 +126,8 @@ class Job(Promising):
         self.id = id or new_id()
         self.timeout, self.deadline, self.on_upstream = timeout, deadline, on_upstream
         self.attrs = attrs
+        if attrs:
+            tell_of_attrs(type(self), func, attrs)
         if change_dir:
             check_change_dir(self)
         self._own_condition = condition

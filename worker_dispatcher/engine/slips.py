@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from functools import cache
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.config.spelling import nearest
 from worker_dispatcher.engine.status import STATUSES
-from worker_dispatcher.errors import ConfigError
+from worker_dispatcher.errors import ConfigError, WorkerWarning
+
+_WAITS = frozenset(
+    [
+        "after",
+        "dependencies",
+        "dependency",
+        "depends_on",
+        "deps",
+        "needs",
+        "requires",
+        "upstream",
+        "upstreams",
+        "wait_for",
+    ]
+)
 
 
 def is_condition(given: Any) -> bool:
@@ -58,6 +78,40 @@ def check_callbacks(kind: str, **callbacks: Any) -> None:
     wrong = {name: given for name, given in callbacks.items() if given is not None and not callable(given)}
     if wrong:
         raise ConfigError([(name, f"expected a function, got {given!r}") for name, given in wrong.items()], f"{kind}()")
+
+
+def tell_of_attrs(kind: type, func: Any, attrs: Iterable[str]) -> None:
+    """Warn of what is said of a job, will be kept in its `attrs`, and was likely meant to do something."""
+    names = _keywords(kind)
+    code = getattr(func, "__code__", None)
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
+    for attr in attrs:
+        if attr in own:
+            meant = "arguments of its function go into args=(...) or kwargs={...}"
+        elif attr in _WAITS:
+            meant = "for what it waits for, give futures of jobs as arguments, or condition=AfterOthers([...])"
+        elif near := nearest(attr, names):
+            meant = f"did you mean {near[0]}?"
+        else:
+            continue
+        text = f"{kind.__name__}: {attr} is only kept, in the attrs of the job; {meant}"
+        warnings.warn(text, WorkerWarning, stacklevel=_level_of_the_user())
+
+
+@cache
+def _keywords(kind: type) -> list[str]:
+    """What its constructor, and those of its bases, take by name."""
+    found = [inspect.signature(vars(one)["__init__"]).parameters for one in kind.__mro__ if "__init__" in vars(one)]
+    names = dict.fromkeys(name for parameters in found for name in parameters)
+    return [name for name in names if name not in ("self", "args", "kwargs", "attrs", "func")]
+
+
+def _level_of_the_user() -> int:
+    """The stacklevel, seen from who called this, of the first frame outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("worker_dispatcher."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def moment_in(timeout: Any) -> float:

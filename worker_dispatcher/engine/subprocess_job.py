@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.engine.conditions import Condition
@@ -35,7 +35,7 @@ class SubprocessJob(Job):
 
     def __init__(
         self,
-        cmd: str | Sequence[str],
+        cmd: str | Sequence[str | os.PathLike[str]],
         record_cmd: bool = True,
         base_class: type[Job] = ThreadJob,
         callback: Callable[[Any], Any] | None = None,
@@ -51,7 +51,7 @@ class SubprocessJob(Job):
         max_output: int = _MOST_OUTPUT,
         **attrs: Any,
     ) -> None:
-        self.cmd = cmd if isinstance(cmd, str) else shlex.join(cmd)
+        self.cmd = cmd if isinstance(cmd, str) else _joined(cmd)
         self.record_cmd, self.base_class, self.max_output = record_cmd, base_class, max_output
         self.target_dir = "$cache_dir" if attrs.pop("change_dir", False) else os.fspath(target_dir)
         self.popen_kwargs = dict(popen_kwargs or {})
@@ -99,6 +99,17 @@ class SubprocessJob(Job):
 def outputs_of(job: Job, most: int = _MOST_OUTPUT) -> list[Output]:
     """Where stdout and stderr of the command of a job go."""
     return [Output(fd, path, most) for fd, path in zip((1, 2), paths_of(job), strict=True)]
+
+
+def _joined(cmd: Any) -> str:
+    """A list of arguments as one command. Raises ConfigError."""
+    wrong = [cmd] if isinstance(cmd, bytes) or not isinstance(cmd, Iterable) else []
+    arguments = [] if wrong else [os.fspath(part) if isinstance(part, os.PathLike) else part for part in cmd]
+    wrong += [part for part in arguments if not isinstance(part, str)]
+    if wrong:
+        text = f"expected a command, or a list of its arguments as texts, got {wrong[0]!r}"
+        raise ConfigError([("cmd", text)], "SubprocessJob()")
+    return shlex.join(arguments)
 
 
 def _check(cmd: str, base_class: Any, popen_kwargs: Mapping[str, Any]) -> None:
