@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ Call = Callable[..., Any]
 QUIET = EngineSetting(print_traceback=False)
 STORE = "nightly.jobs"
 _given: dict[str, int] = {}
+_may_end = threading.Event()
+
+
+def wait_for_the_test() -> None:
+    _may_end.wait(60)
 
 
 def fetch() -> int:
@@ -160,3 +166,47 @@ def test_names_of_any_characters_are_shown_on_one_line(call: Call, folder: Path)
         engine.submit(ThreadJob(fetch, id="a", name="two\nlines \x1b[31m " + "x" * 100))
     assert len(call("jobs", STORE).out.splitlines()) == 3
     assert "\x1b" not in call("jobs", STORE).out + call("jobs", STORE, "show", "a").out
+
+
+def test_what_ran_when_its_program_was_killed_is_not_shown_as_running(call: Call, folder: Path) -> None:
+    code = f"""
+import time
+from worker_dispatcher.engine import Engine, ThreadJob
+with Engine(store={STORE!r}) as engine:
+    engine.submit(ThreadJob(time.sleep, (600,), id="long"))
+    engine.submit(first := ThreadJob(abs, (-1,), id="first"))
+    engine.wait_job(first)
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"begun\n"
+            alive = call("jobs", STORE, "list", "--status", "running")
+        finally:
+            program.kill()
+    assert alive.out.splitlines()[1].split()[:4] == ["long", "sleep", "Thread", "running"]
+    said = call("jobs", STORE)
+    assert said.out.splitlines()[1].split() == ["long", "sleep", "Thread", "interrupted", "1"]
+    assert said.out.splitlines()[-1] == (
+        f"no engine has the file: Engine(store={STORE!r}, resume=True) goes on with what was interrupted"
+    )
+    assert "1 interrupted, 1 done" in said.out
+    assert len(call("jobs", STORE, "list", "--status", "interrupted").out.splitlines()) == 4
+    shown = call("jobs", STORE, "show", "long").out
+    assert "status         interrupted" in shown
+    assert "took" not in shown
+    assert "resume=True) goes on" in call("jobs", STORE, "rerun", "long").out
+    assert "sleep<br/>interrupted" in call("jobs", STORE, "graph").out
+
+
+def test_a_store_that_this_process_has_is_asked_for_without_dropping_its_lock(call: Call, folder: Path) -> None:
+    _may_end.clear()
+    with Engine(QUIET, store=STORE) as engine:
+        engine.submit(ThreadJob(wait_for_the_test, id="runs"))
+        assert call("jobs", STORE).out.splitlines()[1].split()[3] == "running"
+        code = f"from worker_dispatcher.engine import Engine; Engine(store={STORE!r}, resume=True)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        _may_end.set()
+    assert "is in use by another engine" in done.stderr

@@ -19,6 +19,7 @@ import json
 import os
 import sqlite3
 import stat
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -231,6 +232,16 @@ def _image(form: Form, facts: Mapping[str, Any], key: bytes) -> bytes:
         db.close()
     image[18:20] = b"\x02\x02"  # the two bytes of sqlite's header that say WAL
     return bytes(image)
+
+
+def is_held(real: str) -> bool:
+    """Somebody has the file as a LockedFile, in this process or another; True, too, where that cannot be known."""
+    with _HELD_LOCK:
+        if sys.platform != "linux" or real in _READERS or _HELD.get(_inode(os.stat(real))) == os.getpid():
+            return True  # and no descriptor is closed: see the trap above
+        with open(real, "rb") as file:  # "hhqqi": struct flock of Linux
+            asked = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, _LOCK_AT, 1, 0))
+    return struct.unpack_from("h", asked) != (fcntl.F_UNLCK,)
 
 
 class LockedFile:

@@ -39,7 +39,8 @@ _MORE = """
       worker-dispatcher jobs nightly.jobs rerun deploy
       worker-dispatcher jobs nightly.jobs graph --dot | dot -Tsvg > nightly.svg
 """
-_ORDER = ("running", "pending", "failed", "cancelled", "done")
+_CUT = "interrupted"  # it ran when its program ended: what the file has as running though no engine has the file
+_ORDER = ("running", _CUT, "pending", "failed", "cancelled", "done")
 _LONGEST = 30  # characters of a cell
 
 
@@ -82,8 +83,12 @@ def _refuse(given: argparse.Namespace) -> None:
 
 def _rows(given: argparse.Namespace) -> list[Row]:
     from worker_dispatcher.engine.rows import read_store
+    from worker_dispatcher.journal.file import is_held
 
-    return read_store(given.store)[1]
+    real, rows = read_store(given.store)
+    if not any(row.status == "running" for row in rows) or is_held(real):
+        return rows
+    return [row._replace(status=_CUT) if row.status == "running" else row for row in rows]
 
 
 def _list(given: argparse.Namespace) -> str:
@@ -94,7 +99,14 @@ def _list(given: argparse.Namespace) -> str:
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     counts = [f"{count} {status}" for status in _ORDER if (count := sum(row.status == status for row in rows))]
     total = counted(len(rows), "job") + (f": {', '.join(counts)}" if counts else "")
-    return "\n".join([*(table if shown else []), total])
+    return "\n".join([*(table if shown else []), total, *_go_on(given, rows)])
+
+
+def _go_on(given: argparse.Namespace, rows: Sequence[Row]) -> list[str]:
+    """How what was interrupted goes on."""
+    if not any(row.status == _CUT for row in rows):
+        return []
+    return [f"no engine has the file: Engine(store={given.store!r}, resume=True) goes on with what was interrupted"]
 
 
 def _line(row: Row) -> tuple[str, ...]:
@@ -104,7 +116,9 @@ def _line(row: Row) -> tuple[str, ...]:
 
 def _took(row: Row) -> str:
     """How long the last attempt took, or has run."""
-    return seconds_text(max(0.0, (row.ended or wall()) - row.begun)) if row.begun else ""
+    if not row.begun or row.status == _CUT:  # nobody knows how long that went on
+        return ""
+    return seconds_text(max(0.0, (row.ended or wall()) - row.begun))
 
 
 def _show(given: argparse.Namespace) -> str:
@@ -149,7 +163,7 @@ def _rerun(given: argparse.Namespace) -> str:
     except JobNotFoundError as error:
         raise _unknown(given, error.job_id, [row.id for row in _rows(given)]) from None
     if not marked:
-        return "nothing to mark: none of them has ended"
+        return "\n".join(["nothing to mark: none of them has ended", *_go_on(given, _rows(given))])
     lines = [f"{counted(len(marked), 'job')} pending again:", *(f"  {printable(row.id)}  {row.name}" for row in marked)]
     return "\n".join([*lines, f"Engine(store={given.store!r}, resume=True) runs them once it is started"])
 
