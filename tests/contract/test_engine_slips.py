@@ -6,6 +6,8 @@ import asyncio
 import logging
 import pickle
 import threading
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +233,22 @@ def test_a_command_that_is_none_is_refused(cmd: Any) -> None:
 
 def test_paths_are_arguments_of_commands() -> None:
     assert SubprocessJob(["cat", Path("a b")]).cmd == "cat 'a b'"
+
+
+def stuck(how: Callable[[Engine], None]) -> list[str]:
+    """What is warned of where a job waits for another that has failed to be done."""
+    bad = ThreadJob(int, ("x",), name="compile", id="c")
+    link = job(name="link", id="l", condition=AfterAnother(bad, ["done"]))  # type: ignore[arg-type]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Engine(QUIET) as engine:
+            engine.submit(bad, link)
+            how(engine)
+    return [str(warning.message).splitlines()[-1] for warning in caught]
+
+
+def test_jobs_that_can_never_begin_are_told_once_by_name_with_what_they_wait_for() -> None:
+    told = "  link (l) waits for compile (c) to be done; it is failed"
+    assert stuck(lambda engine: engine.wait(60)) == [told]
+    assert stuck(lambda engine: None) == [told]
+    assert stuck(lambda engine: (engine.wait(60), engine.wait(60))) == [told, told]  # type: ignore[arg-type, func-returns-value, return-value]

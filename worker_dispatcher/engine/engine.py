@@ -77,6 +77,7 @@ class Engine:
         self.loop = loop
         self._dispatcher = Dispatcher(self)
         self._started = False
+        self._told = ""  # what is stuck, as it was warned of
         self._keep_in(self._store_path(store), resume or self.jobs.is_from_cache)
 
     def _store_path(self, store: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
@@ -147,7 +148,7 @@ class Engine:
         try:
             if how == "wait":
                 self._await(self._dispatcher.may_leave, self.setting.exit_timeout)
-                self._tell_if_stuck()
+                self._tell_if_stuck(again=False)
                 self.cancel(*(job for job in self.jobs.running.values() if job.endless))
             elif how == "cancel" and error is None:
                 self.cancel_all()
@@ -385,10 +386,13 @@ class Engine:
             raise RuntimeError("a callback, or a condition, of the engine would wait for itself")
         self._dispatcher.waiters.wait(fact, timeout, step)
 
-    def _tell_if_stuck(self) -> None:
+    def _tell_if_stuck(self, *, again: bool = True) -> None:
+        """again: also what was told before."""
         if self._dispatcher.is_quiet():
             self._raise_if_unkept()
-        if text := self._dispatcher.stuck_text():
+        text = self._dispatcher.stuck_text()
+        if text and (again or text != self._told):
+            self._told = text
             warnings.warn(text, WorkerWarning, stacklevel=3)
 
     def __repr__(self) -> str:

@@ -55,8 +55,12 @@ class OfJob(Watch):
         super().__init__()
         self.job_id, self.statuses, self.needed = job_id, statuses, needed
 
+    @property
+    def wanted(self) -> str:
+        return " or ".join(sorted(self.statuses))
+
     def __repr__(self) -> str:
-        return f"{self.job_id} to be {' or '.join(sorted(self.statuses))}"
+        return f"{self.job_id} to be {self.wanted}"
 
 
 class OfTime(Watch):
@@ -127,7 +131,10 @@ def words_of(leaf: Watch, entries: Mapping[str, Entry]) -> str:
     if not isinstance(leaf, OfJob):
         return repr(leaf)
     other = entries.get(leaf.job_id)
-    return f"{leaf!r}; it is {other.status}" if other else f"job {leaf.job_id}, which was never submitted"
+    if other is None:
+        return f"job {leaf.job_id}, which was never submitted"
+    name = leaf.job_id if other.name == leaf.job_id else f"{other.name} ({leaf.job_id})"
+    return f"{name} to be {leaf.wanted}; it is {other.status}"
 
 
 def required(root: Watch | None) -> frozenset[str]:
