@@ -7,7 +7,7 @@ import logging
 import pickle
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +252,30 @@ def test_jobs_that_can_never_begin_are_told_once_by_name_with_what_they_wait_for
     assert stuck(lambda engine: engine.wait(60)) == [told]
     assert stuck(lambda engine: None) == [told]
     assert stuck(lambda engine: (engine.wait(60), engine.wait(60))) == [told, told]  # type: ignore[arg-type, func-returns-value, return-value]
+
+
+def values(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+@pytest.mark.parametrize("kind", [ThreadJob, ProcessJob])
+def test_a_job_that_waits_for_the_end_of_values_that_nobody_asks_for_is_warned_of(kind: type[Job]) -> None:
+    with Engine() as engine:
+        given = kind(values, (3,), name="gives")
+        waits = ThreadJob(id, (given.future,), name="waits")
+        with pytest.warns(WorkerWarning, match=r"func=waits> begins once .* values of .*func=gives>.*return a list"):
+            engine.submit(waits, given)
+        assert list(given.result()) == [0, 1, 2]
+
+
+def test_words_for_a_shell_in_a_command_that_none_runs_are_warned_of(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.warns(
+        WorkerWarning, match=r"^SubprocessJob: \| is a plain argument in 'echo a \| wc'.*shell"
+    ) as caught:
+        SubprocessJob("echo a | wc")
+    assert caught[0].filename == __file__
+    recwarn.clear()
+    SubprocessJob("echo a | wc", popen_kwargs={"shell": True})
+    SubprocessJob(["echo", "|"])
+    SubprocessJob("sh -c 'echo a | wc'")
+    assert not recwarn.list

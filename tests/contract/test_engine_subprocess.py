@@ -96,8 +96,8 @@ def test_a_command_that_is_not_there_is_a_failure() -> None:
 
 
 def test_a_command_is_tried_again_and_its_output_is_added() -> None:
-    job = SubprocessJob("echo again; mkdir it && exit 1; exit 0", retries=2, redirect_out_err="logs/all.txt")
-    job.popen_kwargs["shell"] = True
+    text, shell = "echo again; mkdir it && exit 1; exit 0", {"shell": True}
+    job = SubprocessJob(text, retries=2, redirect_out_err="logs/all.txt", popen_kwargs=shell)
     run(job)
     assert (job.status, job.attempts) == ("done", 2)
     assert Path("logs/all.txt").read_text().count("again\n") == 2

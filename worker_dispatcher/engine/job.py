@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from worker_dispatcher.clock import wall
+from worker_dispatcher.config.signature import generator_word
 from worker_dispatcher.engine import pickled
 from worker_dispatcher.engine.conditions import AfterOthers, AllSatisfied, Condition, watch_of
 from worker_dispatcher.engine.errors import ExecutorError, InvalidStateError
@@ -20,7 +21,7 @@ from worker_dispatcher.engine.generators import Stream, stream_of
 from worker_dispatcher.engine.naming import name_of, new_id
 from worker_dispatcher.engine.output import check_change_dir
 from worker_dispatcher.engine.settings import check_job
-from worker_dispatcher.engine.slips import arguments_of, check_callbacks, tell_of_attrs
+from worker_dispatcher.engine.slips import arguments_of, check_callbacks, tell_of_attrs, tell_of_values
 from worker_dispatcher.engine.status import DONE, FAILED, FINAL, RUNNING, STATUSES
 from worker_dispatcher.engine.watches import OfJob, Some, Watch, leaves
 
@@ -320,6 +321,9 @@ class Job(Promising):
                 if future.job is not None and future.job.engine not in (None, engine):
                     raise ExecutorError(f"an argument of {self} is the future of {future.job}, of another engine")
             needs.append(future)
+            upstream = future.job if isinstance(future, JobFuture) else None
+            if upstream is not None and upstream.status != DONE and generator_word(upstream.func):
+                tell_of_values(self, upstream)
         return needs
 
     def _whole_condition(self) -> Condition | None:

@@ -14,6 +14,7 @@ from worker_dispatcher.config.spelling import nearest
 from worker_dispatcher.engine.status import STATUSES
 from worker_dispatcher.errors import ConfigError, WorkerWarning
 
+_SHELL = frozenset(["|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", "&>"])
 _WAITS = frozenset(
     [
         "after",
@@ -95,6 +96,21 @@ def tell_of_attrs(kind: type, func: Any, attrs: Iterable[str]) -> None:
         else:
             continue
         text = f"{kind.__name__}: {attr} is only kept, in the attrs of the job; {meant}"
+        warnings.warn(text, WorkerWarning, stacklevel=_level_of_the_user())
+
+
+def tell_of_values(waits: Any, upstream: Any) -> None:
+    """Warn of a job that waits for one whose function is a generator function."""
+    text = f"{waits} begins once somebody has gone through the values of {upstream}, and gets none of them"
+    fix = "have that function return a list of them, and the values are its argument"
+    warnings.warn(f"{text}; {fix}", WorkerWarning, stacklevel=_level_of_the_user())
+
+
+def tell_of_shell_words(cmd: str, words: Iterable[str]) -> None:
+    """Warn of a command that no shell runs, in which there is what only a shell understands."""
+    if found := [word for word in words if word in _SHELL]:
+        fix = 'popen_kwargs={"shell": True} has a shell run it'
+        text = f"SubprocessJob: {found[0]} is a plain argument in {cmd!r}, since no shell runs it; {fix}"
         warnings.warn(text, WorkerWarning, stacklevel=_level_of_the_user())
 
 

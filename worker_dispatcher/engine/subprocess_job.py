@@ -11,6 +11,7 @@ from worker_dispatcher.engine.conditions import Condition
 from worker_dispatcher.engine.job import Job, ResultOf
 from worker_dispatcher.engine.kinds import ThreadJob
 from worker_dispatcher.engine.output import own_folder, paths_of
+from worker_dispatcher.engine.slips import tell_of_shell_words
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.osproc.command import Command, Output
 
@@ -56,7 +57,7 @@ class SubprocessJob(Job):
         self.target_dir = "$cache_dir" if attrs.pop("change_dir", False) else os.fspath(target_dir)
         self.popen_kwargs = dict(popen_kwargs or {})
         self.runner: Command | None = None
-        _check(self.cmd, base_class, self.popen_kwargs)
+        _check(self.cmd, not isinstance(cmd, str), base_class, self.popen_kwargs)
         super().__init__(
             self._run,
             callback=callback,
@@ -112,12 +113,15 @@ def _joined(cmd: Any) -> str:
     return shlex.join(arguments)
 
 
-def _check(cmd: str, base_class: Any, popen_kwargs: Mapping[str, Any]) -> None:
+def _check(cmd: str, is_list: bool, base_class: Any, popen_kwargs: Mapping[str, Any]) -> None:
     """Raises ConfigError, with all that is wrong."""
     problems: list[tuple[str, str]] = []
     if not popen_kwargs.get("shell"):
         try:
-            if not shlex.split(cmd):
+            words = shlex.split(cmd)
+            if not is_list:
+                tell_of_shell_words(cmd, words)
+            if not words:
                 problems.append(("cmd", "expected a command, got nothing"))
         except ValueError as error:
             problems.append(("cmd", f"{error} in {cmd!r}"))
