@@ -122,6 +122,12 @@ def test_the_graph_is_text_for_mermaid_or_graphviz(call: Call, store: str) -> No
         ([STORE, "show", "build"], "show build: nightly.jobs has no job of this id; did you mean build-1?"),
         ([STORE, "rerun", "fetch-1", "zzz"], "rerun zzz: nightly.jobs has no job of this id; `list` shows those"),
         ([STORE, "graph", "--status", "done"], "--status is an option of list, not of graph"),
+        (
+            ["show", STORE, "x"],
+            "list, show, rerun, graph here; did you mean `worker-dispatcher jobs nightly.jobs show x`?",
+        ),
+        ([STORE, "shwo", "x"], "did you mean `worker-dispatcher jobs nightly.jobs show x`?"),
+        ([STORE, "build-1"], "did you mean `worker-dispatcher jobs nightly.jobs show build-1`?"),
         ([STORE, "list", "--dot"], "--dot is an option of graph, not of list"),
     ],
 )

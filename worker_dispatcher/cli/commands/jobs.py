@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
     about = "the jobs that an engine keeps in a file"
     parser = add_command(commands, "jobs", about, _ABOUT, _MORE, EXIT_CODES_OF_STORES, usage=usage)
     parser.add_argument("store", metavar="STORE", help="the file, such as Engine(store='nightly.jobs') keeps")
-    parser.add_argument("action", nargs="?", default="list", choices=_ACTIONS, metavar="ACTION", help="see below")
+    parser.add_argument("action", nargs="?", default="list", metavar="ACTION", help="see below")
     parser.add_argument("ids", nargs="*", metavar="ID", help="of jobs, for show and rerun")
     parser.add_argument("--status", choices=_ORDER, help="list: those alone that have it", metavar="STATUS")
     parser.add_argument("--dot", action="store_true", help="graph: for graphviz")
@@ -70,6 +70,8 @@ def _jobs(given: argparse.Namespace) -> int:
 def _refuse(given: argparse.Namespace) -> None:
     """Raise CannotRun for what does not go with the action."""
     action, count = given.action, len(given.ids)
+    if action not in _ACTIONS:
+        raise CannotRun(f"{action}: expected one of {', '.join(_ACTIONS)} here; {_meant(given)}")
     if action == "show" and count != 1:
         raise CannotRun(f"show: expected the id of one job, got {count or 'none'}; `list` shows the ids")
     if action == "rerun" and not count:
@@ -79,6 +81,19 @@ def _refuse(given: argparse.Namespace) -> None:
     for option, of in (("status", "list"), ("dot", "graph")):
         if getattr(given, option) and action != of:
             raise CannotRun(f"--{option} is an option of {of}, not of {action}")
+
+
+def _meant(given: argparse.Namespace) -> str:
+    """What a command with another word than an action was likely to be."""
+    import difflib  # only a wrong word needs it
+
+    if given.store in _ACTIONS:
+        words = [given.action, given.store, *given.ids]
+    elif near := difflib.get_close_matches(given.action, _ACTIONS, 1):
+        words = [given.store, near[0], *given.ids]
+    else:
+        words = [given.store, "show", given.action]
+    return f"did you mean `worker-dispatcher jobs {' '.join(words)}`?"
 
 
 def _rows(given: argparse.Namespace) -> list[Row]:
