@@ -17,6 +17,7 @@
     events.py      what the board is told, and says
     watches.py     a condition as the board keeps it   cycles.py     whether jobs wait for each other in a circle
     dispatcher.py  events in, commands carried out     waiting.py    who waits for jobs to end
+    users.py       calls of the user's code
     workers.py     the pools                           relay.py      threads that go from one job to the next
     store.py       jobs on disk, before anybody is told          rows.py     a row for each, and its seal
     rerun.py       ended jobs of a store are pending again

@@ -104,7 +104,8 @@ class Board:
             self._unwatch(entry)
             entry.status = CANCELLED
             self._end_timers(entry)
-        self.entries.pop(entry.id, None)
+        if self.entries.get(entry.id) is entry:
+            del self.entries[entry.id]
 
     def restore(self, entry: Entry, status: str) -> None:
         """A job is known to have ended, before this board was there."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
 
 _engine: Engine | None = None
+_outer: list[Engine] = []  # those of the `with` blocks that the program is in
 
 
 def get_default_engine() -> Engine:
@@ -18,6 +19,19 @@ def get_default_engine() -> Engine:
 
         _engine = Engine()
     return _engine
+
+
+def enter(engine: Engine) -> None:
+    """The program is in the `with` block of an engine."""
+    _outer.append(engine)
+    set_default_engine(engine)
+
+
+def leave(engine: Engine) -> None:
+    """It has left the block; the one around it is that of launchers again."""
+    if engine in _outer:
+        _outer.remove(engine)
+    set_default_engine(_outer[-1] if _outer else None)
 
 
 def set_default_engine(engine: Engine | None) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now, wall
@@ -32,6 +31,7 @@ from worker_dispatcher.engine.lifetime import end_with_the_program
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.output import surrounded
 from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FAILED, FINAL, PENDING, RUNNING
+from worker_dispatcher.engine.users import call_user, told_stuck, wait_after
 from worker_dispatcher.engine.waiting import Waiters
 from worker_dispatcher.engine.watches import OfAnswer
 from worker_dispatcher.engine.workers import MOST, Workers
@@ -40,7 +40,6 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.pools.runners.task_queue import forked
 from worker_dispatcher.signals import held
 from worker_dispatcher.workpool.callbacks import Callbacks
-from worker_dispatcher.workpool.settings import Settings
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
@@ -54,11 +53,11 @@ _UNKEPT = "the store of its engine cannot be written"
 class Dispatcher:
     """Feeds the board, and carries out what it says. Thread-safe.
 
-    Shared, under mutex: board, jobs, _todo, left. Whoever feeds the board carries out what is to be done, unless
-    another thread is at that: then that one does. So the end of a job begins the next ones in the thread that hears
-    of it.
-    left: jobs that have not ended, endless ones aside, which are counted in `endless`; untold: ends of which not all
-    callbacks have been called.
+    Shared, under mutex: board, jobs, claimed, _todo, left. Whoever feeds the board carries out what is to be done,
+    unless another thread is at that: then that one does. So the end of a job begins the next ones in the thread that
+    hears of it.
+    claimed: jobs that somebody is about to submit, by id. left: jobs that have not ended, endless ones aside, which are
+    counted in `endless`; untold: ends of which not all callbacks have been called.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -71,10 +70,11 @@ class Dispatcher:
         self._name = f"engine-{engine.id[:8]}"
         self.jobs = engine.jobs
         self.mutex = threading.RLock()
+        self.claimed: dict[str, Job] = {}
         self.left = self.endless = self.untold = 0
         self.waiters = Waiters()
         self._todo: deque[Command] = deque()
-        self._acting = threading.Lock()
+        self._acting, self._actor = threading.Lock(), 0
         self.workers = Workers(self._name, self._sizes, self.attempt_ended)
         self._callbacks = Callbacks(self._name)
         self._keeper = Keeper(self._name, self._tick)
@@ -112,8 +112,9 @@ class Dispatcher:
         with self.mutex:
             self.board.paused = True
         self._keeper.close()
-        self.workers.close(kill=kill)
-        callbacks, self._callbacks = self._callbacks, Callbacks(self._name)
+        with self._alone():  # what has begun is with its workers, and what has ended with the callbacks
+            self.workers.close(kill=kill)
+            callbacks, self._callbacks = self._callbacks, Callbacks(self._name)
         callbacks.close(_LAST_CALLBACKS)
         self._leaves = True
         self._leave()
@@ -129,11 +130,9 @@ class Dispatcher:
         """From now on, until it is opened again, what becomes of jobs is not kept: who resumes finds them as they are
         now."""
         if self.store is not None:
-            with self._acting:
-                self._drain()
+            with self._alone():
                 self._left_store, self.store = self.store, None
                 self._left_store.release()
-            self._act()  # what came meanwhile from threads that found another one at it
 
     def _leave(self) -> None:
         """Let the store go, if it is not needed."""
@@ -194,8 +193,15 @@ class Dispatcher:
             self.untold += 1
             self._count(job, -1)
         elif move.new == PENDING and move.old != RUNNING:
+            self.claimed.pop(job.id, None)
             job.note_submit(again=move.old in FINAL)
             self._count(job, 1)
+
+    def unclaim(self, jobs: Iterable[Job]) -> None:
+        """They were not submitted after all."""
+        with self.mutex:
+            for job in jobs:
+                self.claimed.pop(job.id, None)
 
     def _count(self, job: Job, by: int) -> None:
         if job.endless:
@@ -210,18 +216,40 @@ class Dispatcher:
         if (error := job.judge(value, error)) is None:
             self.feed(Returned(job.entry, attempt, value))
         else:
-            self.feed(Raised(job.entry, attempt, error, _wait_after(job, error), now()))
+            self.feed(Raised(job.entry, attempt, error, wait_after(job, error), now()))
 
     # Commands out
 
     def _act(self) -> None:
         """Carry out commands, one after the other, in one thread at a time."""
         while self._todo and self._acting.acquire(blocking=False):
+            self._actor = threading.get_ident()
             try:
                 self._drain()
                 self._leave()
             finally:
+                self._actor = 0
                 self._acting.release()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other thread carries out commands, and none is left. Not for who carries out one."""
+        if self._actor == threading.get_ident():
+            raise RuntimeError("the engine is in the midst of what it does next: have another thread do that")
+        with self._acting:
+            self._actor = threading.get_ident()
+            try:
+                self._drain()
+                yield
+            finally:
+                self._actor = 0
+        self._act()  # what came meanwhile from threads that found another one at it
+
+    def tell_ends(self, jobs: Iterable[Job]) -> None:
+        """Have the ends of jobs told that have ended, before anything of them changes for their next run."""
+        if any(job.status != CREATED and not job.future.done() for job in jobs):
+            with held(), self._alone():
+                pass  # to have been alone is enough
 
     def _drain(self) -> None:
         while self._todo:
@@ -298,7 +326,7 @@ class Dispatcher:
 
     def _result_of(self, future: JobFuture | JobReference) -> Any:
         job = self.jobs.find(future.job_id)
-        if job is None and isinstance(future, JobFuture):
+        if isinstance(future, JobFuture) and future.is_settled_for(self._engine):
             return future.result(0)
         return job.result() if job is not None and job.status == DONE else None
 
@@ -307,7 +335,7 @@ class Dispatcher:
         if self._engine.setting.print_traceback:
             logger.error("%s failed", job, exc_info=error)
         if job.error_callback is not None:
-            self._callbacks.call(partial(_call_user, job.error_callback), error)
+            self._callbacks.call(partial(call_user, job.error_callback), error)
 
     def _settle(self, job: Job, move: Moved) -> None:
         """Tell the end of a job."""
@@ -323,24 +351,26 @@ class Dispatcher:
         elif move.new == CANCELLED and logger.isEnabledFor(_INFO):
             logger.info("%s was cancelled%s", job, f": {move.what}" if move.what else "")
         elif move.new == DONE and job.callback is not None:
-            self._callbacks.call(partial(_call_user, job.callback), value)
-        if job.future.show(value, error, cancelled=move.new == CANCELLED):
-            self._callbacks.call(JobFuture.call_callbacks, job.future)
+            self._callbacks.call(partial(call_user, job.callback), value)
         if job.stream is not None:
             job.stream.finish(move.what, error, cancelled=move.new == CANCELLED)
-        if job.has_callbacks:
-            self._callbacks.call(self._told, job)
+        future = job.future
+        if future.show(value, error, cancelled=move.new == CANCELLED):  # from here on it may be submitted again
+            self._callbacks.call(JobFuture.call_callbacks, future)
+        if job.callback is not None or job.error_callback is not None or future.has_callbacks:
+            self._callbacks.call(partial(self._told, job), future)
         else:
-            self._told(job)
+            self._told(job, future)
 
     def cancel_soon(self, job: Job) -> None:
         """Have a job cancelled by the callback thread. For who may hold any lock."""
         if self.is_ours and not self._abandoned:
             self._callbacks.call(self._engine.cancel, job)
 
-    def _told(self, job: Job) -> None:
-        job.is_told = True
+    def _told(self, job: Job, future: JobFuture) -> None:
         with self.mutex:
+            if job.future is future:  # else it runs again
+                job.is_told = True
             self.untold -= 1
         self.waiters.announce()
 
@@ -392,29 +422,4 @@ class Dispatcher:
             if not self.board.is_stuck():
                 return ""
             waits = [(job, self.board.waits_of(job.entry)) for job in self.jobs.pending.values()]
-        told = "".join(f"\n  {job.name} ({job.id}) waits for {', '.join(what)}" for job, what in waits[:10])
-        more = f"\n  and {len(waits) - 10} more" if len(waits) > 10 else ""
-        return f"nothing can begin any more; of {len(waits)} pending jobs{told}{more}"
-
-
-def _wait_after(job: Job, error: BaseException) -> float | None:
-    """Seconds until the next attempt, None if there is to be none. Runs code of the user."""
-    if job.entry.retries <= 0:
-        return None
-    again, raised = catch(Settings(retry_on=job.retry_on).retries_on, error)
-    wait, late = catch(job.wait_before, job.attempts) if again else (None, None)
-    if (raised := raised or late) is not None:
-        error.add_note(f"  it was not tried again: retry_on or backoff raised {raised!r}")
-        return None
-    return wait
-
-
-def _call_user(function: Callable[[Any], Any], argument: Any) -> None:
-    """Call a callback; a coroutine function is awaited."""
-    value = function(argument)
-    if isawaitable(value):
-
-        async def wait() -> None:
-            await value
-
-        asyncio.run(wait())
+        return told_stuck(waits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ class Engine:
         self._dispatcher = Dispatcher(self)
         self._started = False
         self._told = ""  # what is stuck, as it was warned of
+        self._switching = threading.RLock()  # held by who starts or stops it
         self._keep_in(self._store_path(store), resume or self.jobs.is_from_cache)
 
     def _store_path(self, store: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
@@ -120,30 +122,32 @@ class Engine:
     def start(self) -> None:
         """Take jobs from `submit`, and begin what waits. Possible again after `stop`; twice is a warning."""
         self._dispatcher.check_ours()
-        if self._started:
-            warnings.warn(f"{self} has been started already", WorkerWarning, stacklevel=2)
-            return
-        self._started = True
-        self._dispatcher.open()
+        with self._switching:
+            if not self._started:
+                self._started = True
+                self._dispatcher.open()
+                return
+        warnings.warn(f"{self} has been started already", WorkerWarning, stacklevel=2)
 
     def stop(self) -> None:
         """Take no more jobs from `submit`, and begin none. Waits for nothing and cancels nothing: what runs goes on, in
         threads until the program ends; what is pending stays so until the next `start`. Twice is a warning."""
-        if not self._started:
-            warnings.warn(f"{self} is not running", WorkerWarning, stacklevel=2)
-            return
-        self._started = False
-        self._dispatcher.close(kill=False)
+        with self._switching:
+            if self._started:
+                self._started = False
+                self._dispatcher.close(kill=False)
+                return
+        warnings.warn(f"{self} is not running", WorkerWarning, stacklevel=2)
 
     def __enter__(self) -> Engine:
         self.start()
-        default.set_default_engine(self)
+        default.enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        default.set_default_engine(None)
+        default.leave(self)
         how = "cancel" if error is not None else self.setting.on_exit
         try:
             if how == "wait":
@@ -156,8 +160,9 @@ class Engine:
             if how != "detach":
                 self._dispatcher.leave_store()
                 self.cancel_all()
-            self._started = False
-            self._dispatcher.close(kill=how != "detach")
+            with self._switching:
+                self._started = False
+                self._dispatcher.close(kill=how != "detach")
         if error is None:
             self._raise_if_unkept()
 
@@ -172,7 +177,8 @@ class Engine:
 
     async def submit_async(self, *jobs: Job) -> None:
         """The same on an event loop. The engine need not be started."""
-        self._dispatcher.open()
+        with self._switching:
+            self._dispatcher.open()
         self.take(jobs)
 
     def take(self, jobs: Sequence[Job]) -> None:
@@ -180,6 +186,7 @@ class Engine:
         check_jobs("submit", jobs)
         at, mine = now(), self._claim(jobs)
         try:
+            self._dispatcher.tell_ends(mine)
             entries = [job.prepare(self, at) for job in mine]
             if (store := self._dispatcher.store) is not None:
                 entries = self._kept(store, entries)
@@ -189,25 +196,26 @@ class Engine:
                 for job in mine:
                     logger.info("submit %s", job)
             self._dispatcher.feed(Submitted(entries, at, wall()))
-        finally:
-            for job in mine:
-                job.is_claimed = False
+        except BaseException:
+            self._dispatcher.unclaim(mine)
+            raise
 
     def _claim(self, jobs: Sequence[Job]) -> list[Job]:
         """Those that are to be submitted: they have not been, or have ended, and no other thread is about to. Raises
         ExecutorError for the id of another job that has not ended."""
         mine: dict[str, Job] = {}
+        claimed = self._dispatcher.claimed
         with self._dispatcher.mutex:
             for job in jobs:
-                other = mine.get(job.id) or self.jobs.find(job.id)
-                if other not in (None, job) and self._is_alive(other):
+                taken = mine.get(job.id) or claimed.get(job.id)
+                other = taken or self.jobs.find(job.id)
+                if other not in (None, job) and (taken or self._is_alive(other)):
                     raise ExecutorError(
                         f"a job with id {job.id!r} has not ended yet; cancel it first, or choose another id"
                     )
-                if job.status not in (PENDING, RUNNING) and not job.is_claimed:
+                if job.status not in (PENDING, RUNNING) and taken is None:
                     mine[job.id] = job
-            for job in mine.values():
-                job.is_claimed = True
+            claimed.update(mine)
         return list(mine.values())
 
     @staticmethod
@@ -220,7 +228,9 @@ class Engine:
         from worker_dispatcher.engine.resume import take_place
 
         self._raise_if_unkept()
-        left = [entry for entry in entries if not take_place(self._dispatcher, entry.job)]
+        placed = {entry for entry in entries if take_place(self._dispatcher, entry.job)}
+        self._dispatcher.unclaim(entry.job for entry in placed)
+        left = [entry for entry in entries if entry not in placed]
         for entry in left:
             if not entry.job.endless:
                 store.pack(entry.job)
@@ -251,13 +261,19 @@ class Engine:
         self.cancel_all()
 
     def remove(self, job: Job) -> None:
-        """Forget a job; one that has not ended is cancelled first."""
-        self.cancel(job)
-        with self._dispatcher.mutex:
-            self._dispatcher.board.forget(job.entry)
-            self.jobs.drop(job)
-        if self._dispatcher.store is not None:
-            self._dispatcher.store.forget(job)
+        """Forget a job; one that has not ended is cancelled first. Nothing to do for one that was not submitted, or
+        whose id another one has now. Raises ExecutorError for a job of another engine."""
+        if job.engine not in (None, self):
+            raise ExecutorError(f"{job} belongs to another engine")
+        while self.jobs.find(job.id) is job:
+            self.cancel(job)
+            with self._dispatcher.mutex:
+                if job.status not in FINAL or self.jobs.find(job.id) is not job:
+                    continue  # another thread has submitted it again, or removed it
+                self._dispatcher.board.forget(job.entry)
+                self.jobs.drop(job)  # its row is the next one's, if somebody is submitting one
+                if self._dispatcher.store is not None and job.id not in self._dispatcher.claimed:
+                    self._dispatcher.store.forget(job)
 
     def status_of(self, job_id: str) -> str | None:
         """The status of a job; None if the engine has none of this id."""
@@ -335,11 +351,12 @@ class Engine:
         if job.engine is not self or job.status == CREATED:
             raise InvalidStateError(job, STATUSES[1:])
         self._await(lambda: job.is_told or self._dispatcher.is_stuck(), timeout)
-        if job.status != DONE:
+        future = job.future
+        if job.status != DONE or not future.done():  # a result that is not on disk yet is not told
             self._raise_if_unkept()
             if not raise_:
                 return None
-        return job.future.result(0)
+        return future.result(0)
 
     def wait(self, timeout: float | None = None, time_delta: float = 0.2, select_jobs: _Select | None = None) -> None:
         """Wait until all jobs have ended, and all callbacks were called: for endless ones, such as a CronJob, until

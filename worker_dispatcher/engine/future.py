@@ -61,10 +61,10 @@ class JobFuture(LazyFuture):
         return self._job
 
     def is_settled_for(self, engine: Engine) -> bool:
-        """Its job is done, and not one that the engine knows: it was removed there, or is another engine's. What it
-        gave is here alone."""
+        """Its job is done, and not one that the engine knows: it was removed there, has given its id to another, or is
+        another engine's. What it gave is here alone."""
         done = self._job is not None and self._job.status == DONE
-        return done and self.job_id not in engine.jobs
+        return done and engine.jobs.find(self.job_id) is not self._job
 
     @property
     def has_callbacks(self) -> bool:

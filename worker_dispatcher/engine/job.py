@@ -65,7 +65,6 @@ class Job(Promising):
             "func",
             "future",
             "id",
-            "is_claimed",
             "is_told",
             "kept",
             "kwargs",
@@ -145,7 +144,6 @@ class Job(Promising):
         self.running: Any = None  # the future of the attempt that runs
         self.kept: Kept | None = None  # what the store of the engine knows of it
         self.is_told = False  # its end was told to all callbacks
-        self.is_claimed = False  # a submit of it is under way
         self._exception: BaseException | None = None
         # Unix time: of the submit; of the beginning of the last attempt; of the end; 0 if it has not
         self.submitted_at = self.begun_at = self.ended_at = 0.0
@@ -365,16 +363,10 @@ class Job(Promising):
         """The exception of its last failed attempt."""
         self._exception = error
 
-    @property
-    def has_callbacks(self) -> bool:
-        """Its end is told to somebody in the callback thread."""
-        return self.callback is not None or self.error_callback is not None or self.future.has_callbacks
-
     def note_submit(self, *, again: bool) -> None:
         """It is submitted now. again: it had ended."""
         self.submitted_at, self.is_told = wall(), False
         self.begun_at = self.ended_at = 0.0
-        self.running = None
         if again:
             self.future = JobFuture(self)
 

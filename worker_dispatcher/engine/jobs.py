@@ -21,13 +21,13 @@ class JobStore:
         self.mem: dict[str, Job] = {}
 
     def values(self) -> list[Job]:
-        return list(self.mem.values())
+        return list(self.mem.copy().values())  # of a copy: it may change while the list is made
 
     def keys(self) -> list[str]:
-        return list(self.mem)
+        return list(self.mem.copy())
 
     def items(self) -> list[tuple[str, Job]]:
-        return list(self.mem.items())
+        return list(self.mem.copy().items())
 
     def __getitem__(self, job_id: str) -> Job:
         return self.mem[job_id]
@@ -112,7 +112,7 @@ class Jobs:
 
     def all_jobs(self) -> list[Job]:
         """In the order in which they were submitted."""
-        return list(self._all.values())
+        return list(self._all.copy().values())
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self.all_jobs())
@@ -149,6 +149,10 @@ class Jobs:
     # Called by the engine
 
     def move(self, job: Job, old: str, new: str) -> None:
+        """A job has another status. One that has ended gives its id to another that is submitted."""
+        known = self._all.get(job.id, job)
+        if known is not job:
+            self.drop(known)
         if old in self._stores:
             self._stores[old].mem.pop(job.id, None)
         self._stores[new].mem[job.id] = job

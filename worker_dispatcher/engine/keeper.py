@@ -76,15 +76,17 @@ class Keeper:
                 self.wake(self._tick())
 
     def close(self) -> None:
-        """End the thread. Idempotent; `open` has it start again."""
+        """End the thread. Idempotent; `open` has it start again, with what it has not come to."""
         with self._news:
             self._closed, thread, self._thread = True, self._thread, None
-            self._work.clear()
             self.wakes_at = math.inf
             self._news.notify()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def open(self) -> None:
+        """Go on with the functions that were left."""
         with self._news:
             self._closed = False
+            if self._work:
+                self._start()

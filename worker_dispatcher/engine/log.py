@@ -74,7 +74,10 @@ class _Calling(logging.Handler):
         self._sink = sink
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._sink(self.format(record))
+        try:
+            self._sink(self.format(record))
+        except Exception:  # as handlers do: what it raises is no matter of who logs
+            self.handleError(record)
 
 
 def _logger() -> EngineLogger:

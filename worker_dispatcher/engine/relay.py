@@ -27,9 +27,10 @@ class Round:
     """What one thread does from one rest to the next: a task of the pool. job: what it runs; left: it was given up, and
     takes no further job. Both under the relay's mutex."""
 
-    __slots__ = ("future", "job", "left")
+    __slots__ = ("future", "job", "left", "relay")
 
-    def __init__(self) -> None:
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
         self.job: Job | None = None
         self.left = False
         self.future: Any = None
@@ -55,7 +56,7 @@ class Relay:
             if len(self._waiting) <= self._looking:
                 return
             self._looking += 1
-        turn = Round()
+        turn = Round(self)
         try:
             turn.future = self._pool.submit(self._run, turn)
         except BaseException:

@@ -7,10 +7,12 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from worker_dispatcher.clock import now
 from worker_dispatcher.config.signature import is_coroutine_function
 from worker_dispatcher.engine.job import Job
 from worker_dispatcher.engine.relay import Relay, Round
 from worker_dispatcher.osproc.command import Command
+from worker_dispatcher.workpool.future import TaskFuture
 from worker_dispatcher.workpool.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -71,16 +73,11 @@ class Workers:
         """End an attempt: a process is killed, a coroutine cancelled; a thread goes on, and may ask."""
         running = job.running
         if isinstance(running, Round):
-            self._relays[job.where].stop(job)
-        elif running is not None and not running.done():
-            place = _place(job, job.func)
-            pool = self._pools[place]
-            if not isinstance(pool, WorkerPool):
-                running.cancel()
-            elif place in ("thread", "local"):
-                pool.cancel(running)
-            else:
-                running.kill()
+            running.relay.stop(job)
+        elif isinstance(running, TaskFuture) and not running.done():  # of a pool that may be closed by now
+            running.owner.control.cancel(running, kill=_place(job, job.func) not in ("thread", "local"))
+        elif running is not None:
+            running.cancel()
 
     def _pool(self, where: str) -> WorkerPool | DaskPool:
         pool = self._pools.get(where)
@@ -131,5 +128,6 @@ class Workers:
         commands, self._commands = self._commands, set()
         for command in commands:
             command.end(_AT_THE_END)
+        until = now() + 2 * _AT_THE_END
         for command in commands:
-            command.gone.wait(2 * _AT_THE_END)
+            command.gone.wait(max(0.0, until - now()))

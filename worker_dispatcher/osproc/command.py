@@ -232,7 +232,11 @@ class Command:
         with self._mutex:
             if self.gone.is_set():
                 return
-            if not self._ending and self.proc is not None:
+            if self.proc is None:
+                self._ending = True
+                self.gone.set()  # `run` will not begin it, if it is ever called
+                return
+            if not self._ending:
                 self._signal(signal.SIGTERM)
             self._ending = True
             self._kill_at = min(self._kill_at, now() + grace)

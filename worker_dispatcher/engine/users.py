@@ -1,0 +1,44 @@
+"""What the dispatcher calls of the user's, and what it tells the user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from worker_dispatcher.execute import catch
+from worker_dispatcher.workpool.settings import Settings
+
+if TYPE_CHECKING:
+    from worker_dispatcher.engine.job import Job
+
+
+def wait_after(job: Job, error: BaseException) -> float | None:
+    """Seconds until the next attempt, None if there is to be none. Runs code of the user."""
+    if job.entry.retries <= 0:
+        return None
+    again, raised = catch(Settings(retry_on=job.retry_on).retries_on, error)
+    wait, late = catch(job.wait_before, job.attempts) if again else (None, None)
+    if (raised := raised or late) is not None:
+        error.add_note(f"  it was not tried again: retry_on or backoff raised {raised!r}")
+        return None
+    return wait
+
+
+def call_user(function: Callable[[Any], Any], argument: Any) -> None:
+    """Call a callback; a coroutine function is awaited."""
+    value = function(argument)
+    if isawaitable(value):
+
+        async def wait() -> None:
+            await value
+
+        asyncio.run(wait())
+
+
+def told_stuck(waits: Sequence[tuple[Job, Sequence[str]]]) -> str:
+    """What jobs wait for that can never begin."""
+    told = "".join(f"\n  {job.name} ({job.id}) waits for {', '.join(what)}" for job, what in waits[:10])
+    more = f"\n  and {len(waits) - 10} more" if len(waits) > 10 else ""
+    return f"nothing can begin any more; of {len(waits)} pending jobs{told}{more}"
