@@ -31,7 +31,7 @@ from worker_dispatcher.engine.lifetime import end_with_the_program
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.output import surrounded
 from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FAILED, FINAL, PENDING, RUNNING
-from worker_dispatcher.engine.users import call_user, told_stuck, wait_after
+from worker_dispatcher.engine.users import call_user, injected, told_stuck, wait_after
 from worker_dispatcher.engine.waiting import Waiters
 from worker_dispatcher.engine.watches import OfAnswer
 from worker_dispatcher.engine.workers import MOST, Workers
@@ -306,7 +306,7 @@ class Dispatcher:
             self.feed(Raised(job.entry, attempt, error, None, now()))
 
     def _begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        kwargs = self._injected(function, kwargs)
+        kwargs = injected(self._engine, function, kwargs)
         if job.stream is not None:
             self._callbacks.call(bool, None)  # its thread is there, before a garbage collector needs it
             served = job.stream.begin((function, args, kwargs))
@@ -316,13 +316,6 @@ class Dispatcher:
         if (job.redirect_out_err or job.change_dir) and job.where != "command":
             function = surrounded(job, function)
         self.workers.begin(job, function, args, kwargs)
-
-    def _injected(self, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Keyword arguments, with the engine for a function that wants it."""
-        key, code = self._engine.setting.kwargs_inject_key, getattr(function, "__code__", None)
-        if key and code is not None and key in code.co_varnames and key not in kwargs:
-            return {**kwargs, key: self._engine}
-        return kwargs
 
     def _result_of(self, future: JobFuture | JobReference) -> Any:
         job = self.jobs.find(future.job_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,16 @@ from worker_dispatcher.execute import catch
 from worker_dispatcher.workpool.settings import Settings
 
 if TYPE_CHECKING:
+    from worker_dispatcher.engine.engine import Engine
     from worker_dispatcher.engine.job import Job
+
+
+def injected(engine: Engine, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keyword arguments, with the engine for a function that wants it."""
+    key, code = engine.setting.kwargs_inject_key, getattr(function, "__code__", None)
+    if key and code is not None and key in code.co_varnames and key not in kwargs:
+        return {**kwargs, key: engine}
+    return kwargs
 
 
 def wait_after(job: Job, error: BaseException) -> float | None:
