@@ -235,7 +235,7 @@ def test_a_sink_of_the_log_that_raises_loses_no_job(capfd: pytest.CaptureFixture
     def broken(line: str) -> None:
         raise OSError("the pipe is closed")
 
-    number = logger.add(broken, level="INFO")
+    level, number = logger.level, logger.add(broken, level="INFO")
     try:
         with Engine() as engine:
             job = ThreadJob(add, (1, "x"))
@@ -244,4 +244,5 @@ def test_a_sink_of_the_log_that_raises_loses_no_job(capfd: pytest.CaptureFixture
             assert (job.status, job.future.done()) == ("failed", True)
     finally:
         logger.remove(number)
+    assert logger.level == level
     assert "the pipe is closed" in capfd.readouterr().err

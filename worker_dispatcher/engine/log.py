@@ -22,6 +22,7 @@ class EngineLogger(logging.Logger):
         super().__init__(name)
         self._added: dict[int, logging.Handler] = {}
         self._numbers = itertools.count(1)
+        self._own_level = self.level  # before anything was added
 
     def add(
         self,
@@ -45,6 +46,8 @@ class EngineLogger(logging.Logger):
         elif filter is not None:
             handler.addFilter(filter)
         self.addHandler(handler)
+        if not self._added:
+            self._own_level = self.level
         self.setLevel(min(self.level or logging.WARNING, handler.level))
         number = next(self._numbers)
         self._added[number] = handler
@@ -58,6 +61,8 @@ class EngineLogger(logging.Logger):
             handler = self._added.pop(key)
             self.removeHandler(handler)
             handler.close()
+            if not self._added:
+                self.setLevel(self._own_level)
 
 
 def _handler(sink: Any) -> logging.Handler:
