@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 
 import pytest
@@ -50,10 +49,12 @@ def test_limited_tasks_that_waited_for_a_worker_start_no_closer_than_their_rate_
         held = pool.submit(gate.hold)
         futures = [pool.schedule(moment, (at,), limiter=limiter) for at in range(3)]
         time.sleep(0.4)  # the limiter would have let all of them start
+        opened = time.perf_counter()
         gate.open()
         assert held.result(30) == "held"
         starts = [future.result(30) for future in futures]
-    assert all(later >= earlier + 0.1 - 1e-3 for earlier, later in itertools.pairwise(starts))
+    # Not from start to start: a busy machine may hold up the first one, and not the second.
+    assert all(start >= opened + at * 0.1 - 1e-3 for at, start in enumerate(starts))
 
 
 def test_a_limited_task_that_is_cancelled_does_not_stop_those_behind_it():
