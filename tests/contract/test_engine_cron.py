@@ -19,6 +19,7 @@ from worker_dispatcher.engine.conditions import (
     AfterClock,
     AfterTimepoint,
     AllSatisfied,
+    AnySatisfied,
     Condition,
     EveryPeriod,
 )
@@ -274,11 +275,16 @@ def test_the_helpers_are_conditions() -> None:
     for condition, holds in (
         (between_weekday("mon", "thu"), False),
         (between_weekday("wed", "sun"), True),
+        (between_weekday("fri", "wed"), True),
+        (between_weekday("sat", "mon"), False),
         (between_timepoint(when - timedelta(1), when + timedelta(1)), True),
         (between_clock("9:00", "12:00"), False),
+        (between_clock("22:00", "06:00"), False),
+        (between_clock("22:00", "18:00"), True),
         (AllSatisfied([before_clock("12:01"), after_clock("12:00")]), True),
     ):
-        assert all(part.holds(when, when) for part in condition.conditions) is holds  # type: ignore[attr-defined]
+        some = any if isinstance(condition, AnySatisfied) else all
+        assert some(part.holds(when, when) for part in condition.conditions) is holds, condition  # type: ignore[attr-defined]
 
 
 def test_jobs_that_wait_for_their_time_cost_none_of_the_processor() -> None:

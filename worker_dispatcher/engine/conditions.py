@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AfterAnother", "AfterClock", "AfterOthers", "AfterTimepoint", "AfterWeekday", "AllSatisfied", "AnySatisfied",
     "Beats", "BeforeClock", "BeforeTimepoint", "BeforeWeekday", "Combination", "Condition", "EveryPeriod",
-    "TimeCondition", "watch_of",
+    "TimeCondition", "clock_of", "watch_of", "weekday_of",
 ]  # fmt: skip
 
 _ENDS = ("done", "failed", "cancelled")
@@ -240,13 +240,13 @@ class AfterClock(TimeCondition):
     time_str: str
 
     def __post_init__(self) -> None:
-        _clock(self.time_str)
+        clock_of(self.time_str)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return _has_been(_clock(self.time_str), when)
+        return _has_been(clock_of(self.time_str), when)
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
-        return _next_time(when, _clock(self.time_str), time())
+        return _next_time(when, clock_of(self.time_str), time())
 
 
 @dataclass(frozen=True)
@@ -256,13 +256,13 @@ class BeforeClock(TimeCondition):
     time_str: str
 
     def __post_init__(self) -> None:
-        _clock(self.time_str)
+        clock_of(self.time_str)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return not _has_been(_clock(self.time_str), when)
+        return not _has_been(clock_of(self.time_str), when)
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
-        return _next_time(when, _clock(self.time_str), time())
+        return _next_time(when, clock_of(self.time_str), time())
 
 
 @dataclass(frozen=True)
@@ -272,10 +272,10 @@ class AfterWeekday(TimeCondition):
     weekday_str: str
 
     def __post_init__(self) -> None:
-        _weekday(self.weekday_str)
+        weekday_of(self.weekday_str)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return when.weekday() >= _weekday(self.weekday_str)
+        return when.weekday() >= weekday_of(self.weekday_str)
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
         return _next_time(when, time())
@@ -288,10 +288,10 @@ class BeforeWeekday(TimeCondition):
     weekday_str: str
 
     def __post_init__(self) -> None:
-        _weekday(self.weekday_str)
+        weekday_of(self.weekday_str)
 
     def holds(self, when: datetime, since: datetime) -> bool:
-        return when.weekday() <= _weekday(self.weekday_str)
+        return when.weekday() <= weekday_of(self.weekday_str)
 
     def changes(self, when: datetime, since: datetime) -> datetime | None:
         return _next_time(when, time())
@@ -371,7 +371,8 @@ def _period(text: str) -> timedelta:
 
 
 @cache
-def _clock(text: str) -> time:
+def clock_of(text: str) -> time:
+    """The time of day that a text says. Raises ValueError."""
     try:
         parts = [int(part) for part in text.split(":")]
         hour, minute, second = [*parts, 0, 0][: max(3, len(parts))]
@@ -381,7 +382,8 @@ def _clock(text: str) -> time:
 
 
 @cache
-def _weekday(text: str) -> int:
+def weekday_of(text: str) -> int:
+    """The number, from 0 for Monday, of the day that a text says. Raises ValueError."""
     name = text.lower() if isinstance(text, str) else ""
     found = [number for number, day in enumerate(_WEEKDAYS) if name in (day, day[:3])]
     if not found:

@@ -14,6 +14,7 @@ _COLORS = {
     DONE: "#c3e6c3",
     FAILED: "#f5b7b1",
     CANCELLED: "#e0d4f0",
+    "interrupted": "#f7ddb0",  # its program ended while it ran
 }
 _LONGEST = 60  # characters of a name
 

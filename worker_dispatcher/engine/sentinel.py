@@ -11,6 +11,7 @@ from worker_dispatcher.engine.conditions import (
     AfterTimepoint,
     AfterWeekday,
     AllSatisfied,
+    AnySatisfied,
     BeforeClock,
     BeforeTimepoint,
     BeforeWeekday,
@@ -18,6 +19,8 @@ from worker_dispatcher.engine.conditions import (
     Condition,
     EveryPeriod,
     TimeCondition,
+    clock_of,
+    weekday_of,
 )
 from worker_dispatcher.engine.crontab import Crontab
 from worker_dispatcher.engine.events import Entry
@@ -151,14 +154,18 @@ before_weekday, after_weekday = BeforeWeekday, AfterWeekday
 before_timepoint, after_timepoint = BeforeTimepoint, AfterTimepoint
 
 
-def between_clock(start: str, end: str) -> AllSatisfied:
-    """From one time of day until another."""
-    return AllSatisfied([BeforeClock(end), AfterClock(start)])
+def between_clock(start: str, end: str) -> Combination:
+    """From one time of day until another: over midnight, where that is the earlier one."""
+    return _between(AfterClock(start), BeforeClock(end), round_the_end=clock_of(end) < clock_of(start))
 
 
-def between_weekday(start: str, end: str) -> AllSatisfied:
-    """From one day of the week to another, both included."""
-    return AllSatisfied([BeforeWeekday(end), AfterWeekday(start)])
+def between_weekday(start: str, end: str) -> Combination:
+    """From one day of the week to another, both included: over Sunday, where that is the earlier one."""
+    return _between(AfterWeekday(start), BeforeWeekday(end), round_the_end=weekday_of(end) < weekday_of(start))
+
+
+def _between(after: Condition, before: Condition, *, round_the_end: bool) -> Combination:
+    return AnySatisfied([before, after]) if round_the_end else AllSatisfied([before, after])
 
 
 def between_timepoint(start: datetime, end: datetime) -> AllSatisfied:
