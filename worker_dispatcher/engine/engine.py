@@ -24,6 +24,7 @@ from worker_dispatcher.engine.jobs import FILE, Jobs
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.settings import EngineSetting
 from worker_dispatcher.engine.status import CREATED, DONE, FINAL, PENDING, RUNNING, STATUSES
+from worker_dispatcher.engine.users import refuse_own_wait
 from worker_dispatcher.errors import ConfigError, WorkerWarning
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -203,16 +204,14 @@ class Engine:
     def _claim(self, jobs: Sequence[Job]) -> list[Job]:
         """Those that are to be submitted: they have not been, or have ended, and no other thread is about to. Raises
         ExecutorError for the id of another job that has not ended."""
-        mine: dict[str, Job] = {}
-        claimed = self._dispatcher.claimed
+        mine, claimed = dict[str, Job](), self._dispatcher.claimed
         with self._dispatcher.mutex:
             for job in jobs:
                 taken = mine.get(job.id) or claimed.get(job.id)
                 other = taken or self.jobs.find(job.id)
                 if other not in (None, job) and (taken or self._is_alive(other)):
-                    raise ExecutorError(
-                        f"a job with id {job.id!r} has not ended yet; cancel it first, or choose another id"
-                    )
+                    text = "has not ended yet; cancel it first, or choose another id"
+                    raise ExecutorError(f"a job with id {job.id!r} {text}")
                 if job.status not in (PENDING, RUNNING) and taken is None:
                     mine[job.id] = job
             claimed.update(mine)
@@ -350,6 +349,7 @@ class Engine:
         check_jobs("wait_job", [job])
         if job.engine is not self or job.status == CREATED:
             raise InvalidStateError(job, STATUSES[1:])
+        refuse_own_wait(self.jobs, job, timeout)
         self._await(lambda: job.is_told or self._dispatcher.is_stuck(), timeout)
         future = job.future
         if job.status != DONE or not future.done():  # a result that is not on disk yet is not told
@@ -364,6 +364,7 @@ class Engine:
         time_delta seconds. Returns when the time is over, and, with a warning that says what they wait for, when no job
         can begin any more."""
         if select_jobs is None:
+            refuse_own_wait(self.jobs, None, timeout)
             self._await(self._dispatcher.is_quiet, timeout)
         else:
             self._await(partial(self._selects_none, select_jobs), timeout, time_delta)

@@ -152,7 +152,8 @@ class Job(Promising):
 
     @property
     def status(self) -> str:
-        """'created', 'pending', 'running', 'done', 'failed' or 'cancelled'."""
+        """'created', 'pending', 'running', 'done', 'failed' or 'cancelled': as the engine has it now. With a store, an
+        end is on disk a moment later, and before `result`, the future, a callback or a wait tells it."""
         return self.entry.status
 
     @property

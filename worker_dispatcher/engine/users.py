@@ -7,12 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from worker_dispatcher.engine.status import RUNNING
 from worker_dispatcher.execute import catch
+from worker_dispatcher.workpool.calling import current_task
 from worker_dispatcher.workpool.settings import Settings
 
 if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
     from worker_dispatcher.engine.job import Job
+    from worker_dispatcher.engine.jobs import Jobs
+
+
+def refuse_own_wait(jobs: Jobs, job: Job | None, timeout: float | None) -> None:
+    """Raises RuntimeError where the function of a job would wait for ever for its own end. job: None: for all of
+    these."""
+    task = current_task() if timeout is None else None
+    here = None if task is None or not isinstance(task.id, str) else jobs.find(task.id)
+    if here is None or here.status != RUNNING:
+        return
+    if job is None:
+        raise RuntimeError("engine.wait() would wait for the job that calls it; wait_job waits for another one")
+    if job is here:
+        raise RuntimeError(f"{job} would wait for itself")
 
 
 def injected(engine: Engine, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
