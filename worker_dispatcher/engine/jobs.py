@@ -150,13 +150,14 @@ class Jobs:
 
     def move(self, job: Job, old: str, new: str) -> None:
         """A job has another status. One that has ended gives its id to another that is submitted."""
-        known = self._all.get(job.id, job)
-        if known is not job:
-            self.drop(known)
+        if old != "pending" and old != "running":
+            known = self._all.get(job.id, job)
+            if known is not job:
+                self.drop(known)
+            self._all[job.id] = job
         if old in self._stores:
             self._stores[old].mem.pop(job.id, None)
         self._stores[new].mem[job.id] = job
-        self._all[job.id] = job
 
     def drop(self, job: Job) -> None:
         for store in self._stores.values():
