@@ -199,9 +199,9 @@ def test_what_a_worker_holds_is_taken_exactly_once_in_any_order(sizes, takes):
         expected = open_seqs & set(range(low, low + length))
         assert check(held.take(low, low + length)) == expected
         open_seqs -= expected
-        assert len(held) == len(open_seqs)
+        assert held.count == len(open_seqs)
     assert check(held.take_all()) == open_seqs
-    assert len(held) == 0
+    assert held.count == 0
 
 
 @given(

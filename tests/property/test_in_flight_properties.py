@@ -25,7 +25,7 @@ def test_a_worker_holds_what_it_was_given_and_not_yet_taken(steps):
         else:
             gone = {n: expected.pop(n) for n in range(one, one + two) if n in expected}
             assert single_tasks(held.take(one, one + two)) == gone
-        assert len(held) == len(expected)
+        assert held.count == len(expected)
     pieces = held.take_all()
     assert [piece.seq for piece in pieces] == sorted(piece.seq for piece in pieces)
     assert single_tasks(pieces) == expected
@@ -42,17 +42,17 @@ def test_runs_of_a_report_are_taken_all_at_once_or_not_at_all(counts, data):
         assert single_tasks(held.take(taken, taken + 1)) == single_tasks(other.take(taken, taken + 1))
     cuts = sorted(data.draw(st.sets(st.integers(1, seq + 1), max_size=8)))
     runs = [(a, b - a) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
-    before = len(held)
+    before = held.count
     taken_at_once = held.take_ids(runs)
     pieces = [piece for seq, count in runs for piece in other.take(seq, seq + count)]
     expected = [piece.batch.first + at for piece in pieces for at in range(piece.low, piece.high)]
     if len(expected) == sum(count for _, count in runs):
         assert taken_at_once == (expected, None)
-        assert len(held) == before - len(expected)
+        assert held.count == before - len(expected)
         assert single_tasks(held.take_all()) == single_tasks(other.take_all())
     else:
         assert taken_at_once is None
-        assert len(held) == before
+        assert held.count == before
 
 
 def single_tasks(pieces) -> dict:

@@ -198,7 +198,10 @@ def busy(held: int = 9, slots: int = 1, **what: object) -> SimpleNamespace:
     """A worker with so many tasks, as the pool sees it."""
     plain = {"terse": True, "open": True}
     return SimpleNamespace(
-        held=range(held), slots=slots, channel=SimpleNamespace(unsent=what.pop("unsent", False)), **(plain | what)
+        held=SimpleNamespace(count=held),
+        slots=slots,
+        channel=SimpleNamespace(unsent=what.pop("unsent", False)),
+        **(plain | what),
     )
 
 
@@ -228,13 +231,13 @@ def test_each_batch_goes_to_the_worker_with_the_fewest_tasks_for_each_thread_of_
         loads, ahead = by_load(workers), dice.randrange(6)
         while (chosen := roomiest(workers, loads, ahead)) is not None:
             able = [one for one in workers if has_room(one, ahead)]
-            assert chosen is min(able, key=lambda one: len(one.held) / one.slots)
-            chosen.held = range(len(chosen.held) + dice.randrange(3))
+            assert chosen is min(able, key=lambda one: one.held.count / one.slots)
+            chosen.held.count += dice.randrange(3)
             chosen.open = dice.random() < 0.9
         assert not any(has_room(one, ahead) for one in workers)
 
 
 def worker(dice: random.Random) -> SimpleNamespace:
     """What is asked of a WorkerHandle, now and then one that must be given nothing."""
-    held, slots = range(dice.randrange(9)), dice.choice([1, 3, 4])
+    held, slots = SimpleNamespace(count=dice.randrange(9)), dice.choice([1, 3, 4])
     return SimpleNamespace(held=held, slots=slots, ready=dice.random() < 0.9, open=dice.random() < 0.6)

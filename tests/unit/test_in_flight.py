@@ -50,15 +50,15 @@ def test_a_piece_knows_where_it_begins_and_ends():
 )
 def test_a_range_is_taken_and_the_rest_stays(low, high, taken, left, held):
     assert shown(held.take(low, high)) == taken
-    assert len(held) == sum(len(items) for _, _, items in left)
+    assert held.count == sum(len(items) for _, _, items in left)
     assert shown(held.take_all()) == left
-    assert len(held) == 0
+    assert held.count == 0
 
 
 def test_nothing_is_taken_twice(held):
     held.take(2, 6)
     assert held.take(2, 6) == []
-    assert len(held) == 3
+    assert held.count == 3
     held.take_all()
     assert held.take_all() == held.take(0, 100) == []
 
@@ -80,12 +80,12 @@ def test_added_after_taking_counts_on():
     held = held_of((1, Batch(1, "ab")))
     held.take(1, 2)
     held.add(3, Batch(50, "cde"))
-    assert len(held) == 4
+    assert held.count == 4
     assert shown(held.take(2, 5)) == [(2, 2, ["b"]), (3, 50, ["c", "d"])]
-    assert len(held) == 1
+    assert held.count == 1
 
 
 def test_an_empty_worker_holds_nothing():
     held = InFlight()
-    assert len(held) == 0
+    assert held.count == 0
     assert held.take(0, 10) == held.take_all() == []

@@ -13,38 +13,35 @@ from worker_dispatcher.records import TaskSpan
 FIRST_HANDED = 1 << 40  # seqs from here on are of what was handed over
 
 
-class Handed:
+class Handed(dict[int, Batch]):
     """Each ends by the word of its own thread, or, if it does not end well or is to be ended, as all others do: by way
     of the pool's books. Whoever takes it out of here first decides which.
 
-    Shared: _batches, in single steps.
+    Batches by seq. Shared, in single steps.
     """
 
     def __init__(self) -> None:
-        self._batches: dict[int, Batch] = {}  # by seq
+        super().__init__()
         self._seqs = itertools.count(FIRST_HANDED)
-
-    def __len__(self) -> int:
-        return len(self._batches)
 
     def offer(self, hand_over: Callable[[Claim], bool], batch: Batch, done: Done) -> bool:
         """Have one task handed over, if a thread takes it. done: see `Pool.offer`. From any thread."""
-        seq, batches = next(self._seqs), self._batches
-        batches[seq] = batch
+        seq = next(self._seqs)
+        self[seq] = batch
 
         def ended(number: int, went: TaskSpan) -> bool:
-            if batches.pop(seq, None) is None:
+            if self.pop(seq, None) is None:
                 return False
             done(batch.first, went.results[0], went.starts[0], went.ends[0], number)
             return True
 
         if not hand_over(Claim((seq, batch.first, batch.items[0]), 0.0, batch, iter(()), ended)):
-            del batches[seq]
+            del self[seq]
             return False
         return True
 
     def book(self, held: InFlight) -> None:
         """Put all into the books. Called in the driver's turn."""
-        for seq in list(self._batches):
-            if (batch := self._batches.pop(seq, None)) is not None:
+        for seq in list(self):
+            if (batch := self.pop(seq, None)) is not None:
                 held.add(seq, batch)

@@ -68,7 +68,7 @@ class _Stock:
 
 
 class InFlight:
-    """What one worker holds, in order of sequence number. len() is the number of tasks.
+    """What one worker holds, in order of sequence number. count: how many tasks.
 
     A batch is kept whole until its last task is taken: where many threads end their tasks in any order, cutting it up
     for each would be most of what a task costs the parent.
@@ -76,10 +76,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self._stocks: list[_Stock] = []
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     @property
     def batches(self) -> int:
@@ -97,7 +94,7 @@ class InFlight:
         if at and self._stocks[-1].seq > seq:
             at = bisect.bisect_left(self._stocks, seq, key=_seq)
         self._stocks.insert(at, _Stock(seq, batch))
-        self._count += len(batch.items)
+        self.count += len(batch.items)
 
     def take(self, a: int, b: int) -> list[Piece]:
         """Remove sequence numbers a to b (exclusive), as far as they are held; the pieces removed."""
@@ -107,7 +104,7 @@ class InFlight:
         at = bisect.bisect_right(stocks, a, key=_end)
         while at < len(stocks) and (stock := stocks[at]).seq < b:
             pieces = stock.take(max(a - stock.seq, 0), min(b, stock.end) - stock.seq)
-            self._count -= sum(piece.high - piece.low for piece in pieces)
+            self.count -= sum(piece.high - piece.low for piece in pieces)
             taken += pieces
             if stock.left:
                 at += 1
@@ -119,7 +116,7 @@ class InFlight:
         """Remove one task: it, as a batch; None if it is not held."""
         stocks = self._stocks
         if len(stocks) == 1 and stocks[0].seq == seq and stocks[0].end == seq + 1:
-            self._stocks, self._count = [], 0
+            self._stocks, self.count = [], 0
             return stocks[0].batch
         return next((piece.tasks() for piece in self.take(seq, seq + 1)), None)
 
@@ -180,14 +177,14 @@ class InFlight:
             stock.there[low:high] = bytes(high - low)
             stock.left -= high - low
             ids += range(stock.batch.first + low, stock.batch.first + high)
-        self._count -= len(ids)
+        self.count -= len(ids)
         if not all(stock.left for stock, _, _ in found):
             self._stocks = [stock for stock in self._stocks if stock.left]
         return ids, call
 
     def take_all(self) -> list[Piece]:
         """Remove all; the pieces removed."""
-        stocks, self._stocks, self._count = self._stocks, [], 0
+        stocks, self._stocks, self.count = self._stocks, [], 0
         return [piece for stock in stocks for piece in stock.take(0, len(stock.there))]
 
 

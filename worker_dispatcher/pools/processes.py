@@ -162,7 +162,7 @@ class ProcessPool:
             if handle is None:
                 self._full = reserved is None
                 return
-            free = max(0, handle.slots - len(handle.held))
+            free = max(0, handle.slots - handle.held.count)
             if self._setup.timed:
                 count = min(free, -(-source.crowd(SPAN) // len(self._handles)))
             else:
@@ -196,8 +196,8 @@ class ProcessPool:
         """Give tasks that must have no company to idle workers; the worker to leave idle for the next of them."""
         while source.alone_waiting():
             able = [r for r in self._handles if r.open]
-            handle = min(able, key=lambda r: len(r.held), default=None)
-            if handle is None or len(handle.held):
+            handle = min(able, key=lambda r: r.held.count, default=None)
+            if handle is None or handle.held.count:
                 return handle
             batch = source.take_alone()
             if batch is not None:
@@ -223,7 +223,7 @@ class ProcessPool:
         self._batching = function.batching
         self._batching.sent(len(batch.items), size)
         handle.give(batch, function, parts, fds)
-        self._behind = self._behind or len(handle.held) > handle.slots
+        self._behind = self._behind or handle.held.count > handle.slots
         if batch.timeout is not None:
             self._deadlines.expect(now() + batch.timeout)
         self._supervisor.rewatch(handle)
@@ -300,7 +300,7 @@ class ProcessPool:
             if self._behind and handle.has_waiting:
                 stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
         if self._behind:
-            self._behind = any(len(handle.held) > handle.slots for handle in self._handles)
+            self._behind = any(handle.held.count > handle.slots for handle in self._handles)
         if stuck_at < due and not self._full and self._has_room():
             due = stuck_at
         return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due
@@ -387,7 +387,7 @@ class ProcessPool:
             grace -= min(at - before, 2 * _STEP)
 
     def _unreported(self) -> bool:
-        return any(len(r.held) > len(r.slate.begun()) for r in self._handles)
+        return any(r.held.count > len(r.slate.begun()) for r in self._handles)
 
     def _workers_left(self) -> bool:
         return bool(self._handles or self._supervisor.dying)

@@ -107,13 +107,13 @@ class ThreadPool:
         # stays lazy, and more only when its threads run dry although there was more to hold.
         if self._paused:
             return
-        if self._full and len(self._held) < self._size and not self._one_by_one:
+        if self._full and self._held.count < self._size and not self._one_by_one:
             self._hold = min(2 * self._hold, max(4 * self._size, _HOLD_MOST))
         self._full = False
-        if not self._places:
+        if self._spare is not None and not self._places():
             return
         hold = self._size if self._one_by_one else min(self._hold, max(self._size, int(_HOLD_BYTES / self._weight)))
-        while (room := hold - len(self._held) - len(self._handed)) > 0:
+        while (room := hold - self._held.count - len(self._handed)) > 0:
             batch = source.take_alone() or source.take(min(room, max(self._size, _FEED_MOST)))
             if batch is None:
                 return
@@ -138,12 +138,12 @@ class ThreadPool:
 
     @property
     def roomy(self) -> bool:
-        return not self._paused and len(self._held) + len(self._handed) < self._places
+        places = self._size if self._spare is None else self._places()
+        return not self._paused and self._held.count + len(self._handed) < places
 
-    @property
     def _places(self) -> int:
-        """How many threads there may be that run tasks for somebody."""
-        return self._size - (0 if self._spare is None else max(0, len(self.left_behind) - self._spare))
+        """How many threads there may be that run tasks for somebody, in a pool that is kept."""
+        return self._size - max(0, len(self.left_behind) - (self._spare or 0))
 
     @property
     def due(self) -> float:

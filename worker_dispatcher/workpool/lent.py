@@ -119,7 +119,7 @@ class Handover:
             return _HOLD_MOST
         if self._one_each:
             return _HOLD_MOST if self.held.batches < self._most else 0
-        return max(0, self._most - len(self.held))
+        return max(0, self._most - self.held.count)
 
     def call(self) -> Call:
         return self._call
@@ -295,7 +295,7 @@ class Lent:
         assert pool is not None
         scheduler.control.in_turn(lambda: tasks.end_held(pool))
         until, events = now() + _STOP_MOST, list[Event]()
-        while len(tasks.held) and now() < until and not scheduler.over.is_set():
+        while tasks.held.count and now() < until and not scheduler.over.is_set():
             tasks.sleep(min(until, now() + 0.1))  # a pool that is over says nothing more
             events += self.collect()
         self.close()

@@ -52,7 +52,7 @@ class Deadlines:
             supervisor.events += handle.take_back()
         if handle.tells_at <= at:
             supervisor.events += handle.tell_failed()
-        if handle.early and not len(handle.held):
+        if handle.early and not handle.held.count:
             supervisor.give_up(handle, Why.TIMEOUT)
         elif handle.closing_at <= at:
             self._close(handle)
@@ -102,7 +102,7 @@ class Deadlines:
         for slot, task in enumerate(slate.running):
             if task == seq:
                 slate.unwanted[slot] = seq
-        if len(handle.held) and not handle.revoking:
+        if handle.held.count and not handle.revoking:
             handle.revoke()
             handle.closing_at = now() + _ANSWER_GRACE
 
@@ -121,7 +121,7 @@ class Deadlines:
         if handle.early and handle.answered and not handle.gone:
             handle.closing_at = math.inf  # the others go on
             return
-        if handle.life.state is State.DRAINING and not len(handle.held):
+        if handle.life.state is State.DRAINING and not handle.held.count:
             self._supervisor.give_up(handle)
             return
         if handle.gone:

@@ -19,7 +19,7 @@ _REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may b
 
 def by_load(handles: Sequence[WorkerHandle]) -> list[tuple[float, int]]:
     """(tasks held for each slot, place in handles): a heap, for `roomiest`."""
-    loads = [(len(handle.held) / handle.slots, nth) for nth, handle in enumerate(handles)]
+    loads = [(handle.held.count / handle.slots, nth) for nth, handle in enumerate(handles)]
     heapq.heapify(loads)
     return loads
 
@@ -35,7 +35,7 @@ def roomiest(handles: Sequence[WorkerHandle], loads: list[tuple[float, int]], ah
         handle = handles[nth]
         if not has_room(handle, ahead):
             heapq.heappop(loads)
-        elif load < (held := len(handle.held) / handle.slots):
+        elif load < (held := handle.held.count / handle.slots):
             heapq.heapreplace(loads, (held, nth))
         else:
             return handle
@@ -44,7 +44,7 @@ def roomiest(handles: Sequence[WorkerHandle], loads: list[tuple[float, int]], ah
 
 def has_room(handle: WorkerHandle, ahead: int) -> bool:
     """It may be given another task."""
-    return len(handle.held) < handle.slots + (ahead if handle.ready else 0) and handle.open
+    return handle.held.count < handle.slots + (ahead if handle.ready else 0) and handle.open
 
 
 def unheard(handles: Sequence[WorkerHandle], task: float) -> float:
@@ -54,7 +54,7 @@ def unheard(handles: Sequence[WorkerHandle], task: float) -> float:
     for r in handles:
         if not (r.terse and r.open) or r.channel.unsent:
             return 0.0
-        ahead = min(ahead, max(0.0, len(r.held) / r.slots - 1) * task)
+        ahead = min(ahead, max(0.0, r.held.count / r.slots - 1) * task)
     return ahead / _REST_SHARE
 
 
@@ -62,11 +62,11 @@ def wanted(source: Source, handles: Sequence[WorkerHandle], task: float) -> int:
     """How many idle workers the next timed tasks need. A worker whose task will have ended by then counts as idle, as
     long as there is no sign that it takes longer. task: seconds."""
     at, due = now(), source.due()
-    free = sum(1 for r in handles if len(r.held) and at < r.due + task < due)
+    free = sum(1 for r in handles if r.held.count and at < r.due + task < due)
     return source.crowd(task) - free + source.alone_waiting()
 
 
 def next_end(handles: Sequence[WorkerHandle], task: float) -> float:
     """When the next timed task should have ended (monotonic); if it has not, `wanted` has another answer."""
     at = now()
-    return min((end for r in handles if len(r.held) and (end := r.due + task) > at), default=math.inf)
+    return min((end for r in handles if r.held.count and (end := r.due + task) > at), default=math.inf)

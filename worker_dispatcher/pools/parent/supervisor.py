@@ -79,7 +79,7 @@ class Supervisor:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
         if not self.could_grow:
             return
-        idle = sum(not len(handle.held) and handle.life.open for handle in self.handles)
+        idle = sum(not handle.held.count and handle.life.open for handle in self.handles)
         if waiting <= idle:
             return
         missing = list(self.slots)  # by size: a grid's processes need not have equally many threads
@@ -111,7 +111,7 @@ class Supervisor:
             return True
         # Where sizes change faster than workers come and go, hundreds would be in the way of those that are wanted, and
         # of the tasks that they have been given and cannot begin.
-        busy = sum(one.ready and len(one.held) > 0 for one in self.handles if one.life.why is Why.RELEASED)
+        busy = sum(one.ready and one.held.count > 0 for one in self.handles if one.life.why is Why.RELEASED)
         leaving = len(self.handles) - len(self._wanted()) - busy
         return len(self.dying) + leaving < max(_LEAVING_MOST, len(self.slots))
 
@@ -119,7 +119,7 @@ class Supervisor:
         """From now on, have processes of these sizes. Those that are too many drain, the least busy first."""
         self.slots, self._resized = list(slots), True
         room = Counter(slots)
-        for handle in sorted(self._wanted(), key=lambda r: (r.life.open, len(r.held), r.ready), reverse=True):
+        for handle in sorted(self._wanted(), key=lambda r: (r.life.open, r.held.count, r.ready), reverse=True):
             if room[handle.slots] > 0:
                 room[handle.slots] -= 1
             else:
@@ -128,7 +128,7 @@ class Supervisor:
     def retire(self, idle: float) -> float:
         """See `Pool.retire`."""
         at, soonest = now(), math.inf
-        for handle in [one for one in self.handles if one.idle and not len(one.held)]:
+        for handle in [one for one in self.handles if one.idle and not one.held.count]:
             if at - handle.heard_at < idle:
                 soonest = min(soonest, handle.heard_at + idle)
             else:

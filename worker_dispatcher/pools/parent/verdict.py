@@ -25,7 +25,7 @@ FORGIVEN = 3  # deaths with a fork server that are not laid to a task which ran 
 
 def settle_after_exit(handle: WorkerHandle) -> list[Event]:
     """After its process has ended, and all it said is read: an end, or its return, for each task that it held."""
-    if not len(handle.held):
+    if not handle.held.count:
         return handle.tell_failed()
     begun = handle.slate.begun()
     if handle.verdicts:

@@ -108,12 +108,12 @@ class WorkerHandle:
         if (head := self._known.learn(function.number)) is not None:
             assert function.parts is not None
             self._send_shared(frames.FUNCTION, [head], function.parts, function.fds, [])
-        if not len(self.held):
+        if not self.held.count:
             self.heard_at = self.said_at = now()
         seq, self.given = self.given + 1, self.given + len(batch.items)
         self.held.add(seq, batch)
         self.alone = batch.alone  # a suspect: its harm may show when it has ended, and no other is to meet it
-        self._most = self.done + len(self.held) if batch.alone else self._most
+        self._most = self.done + self.held.count if batch.alone else self._most
         self.due = 0.0 if batch.dues is None else batch.dues[-1]
         try:
             head = frames.head_of(seq, batch, function.number)
@@ -133,7 +133,7 @@ class WorkerHandle:
     @property
     def room(self) -> int:
         """How many tasks it may yet be given, beside those it holds."""
-        return self._most - self.done - len(self.held)
+        return self._most - self.done - self.held.count
 
     @property
     def numbers(self) -> range:
@@ -154,12 +154,12 @@ class WorkerHandle:
     @property
     def idle(self) -> bool:
         """It would begin a task at once."""
-        return len(self.held) < self.slots and self.life.was_ready and self.open
+        return self.held.count < self.slots and self.life.was_ready and self.open
 
     @property
     def spent(self) -> bool:
         """It has run all the tasks it may, and can go."""
-        return self.done >= self._most and self.life.state is State.READY and not len(self.held)
+        return self.done >= self._most and self.life.state is State.READY and not self.held.count
 
     def restless(self, at: float) -> bool:
         """There is something to do about it at a moment (monotonic), or it is on its way out."""
@@ -173,7 +173,7 @@ class WorkerHandle:
     @property
     def has_waiting(self) -> bool:
         """It holds more tasks than can run at once, and nobody asks for them."""
-        return len(self.held) > self.slots and not self.revoking
+        return self.held.count > self.slots and not self.revoking
 
     def revoke(self, *, wholly: bool = False) -> None:
         """Ask for what it has not begun. wholly: also where it is about to begin."""
@@ -202,14 +202,14 @@ class WorkerHandle:
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
-        if self.settles_at == math.inf and not (self._revoked or len(self.held) or self._paused):
+        if self.settles_at == math.inf and not (self._revoked or self.held.count or self._paused):
             self.slate.halt[0] = 0
 
     def pause(self) -> None:
         """Have it begin nothing more; what it has not begun comes back."""
         self._paused = True
         self.slate.halt[0] = 1
-        if len(self.held) and not self.revoking:
+        if self.held.count and not self.revoking:
             self.revoke()
 
     def resume(self) -> None:
@@ -228,12 +228,12 @@ class WorkerHandle:
             self.kill(why)  # it would load, and run worker.init, for nothing
             return
         self.life.move(State.DRAINING, why)
-        if len(self.held) and not self.revoking:
+        if self.held.count and not self.revoking:
             self.revoke()
 
     def leave(self, grace: float) -> None:
         """Tell it to leave, if it is draining and holds nothing; it has so many seconds for that."""
-        if self.life.state is State.DRAINING and not (len(self.held) or self._leaving):
+        if self.life.state is State.DRAINING and not (self.held.count or self._leaving):
             self._leaving, self.closing_at = True, now() + grace
             self.channel.hang_up()
 
@@ -278,7 +278,7 @@ class WorkerHandle:
         except Gone:
             self.gone = True
             self.garbled = self.garbled or self.channel.garbled
-        if not len(self.held):
+        if not self.held.count:
             self.alone = False
         return events
 
@@ -384,7 +384,7 @@ class WorkerHandle:
         """Since when it has had tasks, and begun none; infinite where that is not so."""
         if self.in_init:
             self.said_at = now()
-        waits = self.ready and len(self.held) and not self.slate.begun()
+        waits = self.ready and self.held.count and not self.slate.begun()
         return self.said_at if waits else math.inf
 
     def condemn(self, seq: int) -> None:
