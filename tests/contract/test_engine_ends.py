@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -49,3 +50,21 @@ def test_a_job_that_would_wait_for_itself_is_told_so(kind: type[Job]) -> None:
         engine.submit(*jobs)
         with pytest.raises(RuntimeError, match="would wait for itself"):
             engine.wait_job(jobs[0], 20, raise_=True)
+
+
+def test_cancelling_an_await_of_a_job_cancels_it_and_a_join_does_not() -> None:
+    go = threading.Event()
+
+    async def main(engine: Engine) -> None:
+        awaited, joined = ThreadJob(go.wait, (20,)), ThreadJob(go.wait, (20,))
+        await engine.submit_async(awaited, joined)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(awaited, 0.05)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(joined.join(), 0.05)
+        assert (awaited.status, joined.status) == ("cancelled", "running")
+        go.set()
+
+    with Engine() as engine:
+        asyncio.run(main(engine))
+    assert [job.status for job in engine.jobs] == ["cancelled", "done"]

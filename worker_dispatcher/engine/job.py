@@ -278,7 +278,8 @@ class Job(Promising):
         await self.wait_until(lambda job: job.status == status, timeout)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Its result, or what it raised."""
+        """Its result, or what it raised. Cancelling the await, as `asyncio.wait_for` does, cancels the job; `join` does
+        not."""
         return self.future.__await__()
 
     def _engine(self) -> Engine:
