@@ -27,6 +27,7 @@ ROWS = [
     "q_map",
     "r_many_sleepers",
     "s_delayed",
+    "t_jobs",
     "growth",
 ]
 

@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks import harness
 from benchmarks.goals import Goal
-from benchmarks.p_burst import check, no_figures
+from benchmarks.p_burst import check
 from benchmarks.trivial import noop, timed_noop
 
 NAP = 0.005  # seconds of a job that uses a slot
@@ -203,7 +203,8 @@ def case_of(
         return lambda case, items, chunk: measure(library, max(SLOTS, len(items) // part))
 
     return harness.Case(
-        name, count, noop, timed_noop, range, check, no_figures, headline, higher, measure=figures_of, goals=goals,
+        name, count, noop, timed_noop, range, check, harness.no_figures, headline, higher,
+        measure=figures_of, goals=goals,
         contestants=(
             harness.Contestant("worker_dispatcher", "ours", runner(OURS, 1)),
             harness.Contestant("executor-engine", "default", runner(THEIRS, share), "executor"),
