@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now, wall
 from worker_dispatcher.engine.board import Board
-from worker_dispatcher.engine.errors import ExecutorError, StoreError, UpstreamFailed
+from worker_dispatcher.engine.errors import ExecutorError, StoreError
 from worker_dispatcher.engine.events import (
     Answered,
     Ask,
@@ -31,11 +31,10 @@ from worker_dispatcher.engine.lifetime import end_with_the_program
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.output import surrounded
 from worker_dispatcher.engine.status import CANCELLED, CREATED, DONE, FAILED, FINAL, PENDING, RUNNING
-from worker_dispatcher.engine.users import call_user, injected, told_stuck, wait_after
+from worker_dispatcher.engine.users import call_user, failure_of, injected, told_stuck, wait_after
 from worker_dispatcher.engine.waiting import Waiters
 from worker_dispatcher.engine.watches import OfAnswer
 from worker_dispatcher.engine.workers import MOST, Workers
-from worker_dispatcher.errors import DeadlineExceeded
 from worker_dispatcher.execute import catch
 from worker_dispatcher.pools.runners.task_queue import forked
 from worker_dispatcher.signals import held
@@ -53,9 +52,8 @@ _UNKEPT = "the store of its engine cannot be written"
 class Dispatcher:
     """Feeds the board, and carries out what it says. Thread-safe.
 
-    Shared, under mutex: board, jobs, claimed, _todo, left. Whoever feeds the board carries out what is to be done,
-    unless another thread is at that: then that one does. So the end of a job begins the next ones in the thread that
-    hears of it.
+    Shared, under mutex: board, jobs, claimed, _todo, left; _ends: appends and pops. Whoever has something to tell the
+    board carries out what it says, unless another thread is at that: then that one does.
     claimed: jobs that somebody is about to submit, by id. left: jobs that have not ended, endless ones aside, which are
     counted in `endless`; untold: ends of which not all callbacks have been called.
     """
@@ -74,6 +72,7 @@ class Dispatcher:
         self.left = self.endless = self.untold = 0
         self.waiters = Waiters()
         self._todo: deque[Command] = deque()
+        self._ends: deque[Returned | Raised] = deque()  # of attempts, of which the board has not heard
         self._acting, self._actor = threading.Lock(), 0
         self.workers = Workers(self._name, self._sizes, self.attempt_ended)
         self._callbacks = Callbacks(self._name)
@@ -174,14 +173,18 @@ class Dispatcher:
         """Tell the board what has happened, and carry out what it says."""
         self.check_ours()
         with held():
-            with self.mutex:
-                commands = self.board.feed(*events)
-                for command in commands:
-                    if type(command) is Moved:
-                        self._book(command)
-                self._todo.extend(commands)
-                due = self.board.next_due()
+            self._tell(events)
             self._act()
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        """Tell the board, and write down what it says."""
+        with self.mutex:
+            commands = self.board.feed(*events)
+            for command in commands:
+                if type(command) is Moved:
+                    self._book(command)
+            self._todo.extend(commands)
+            due = self.board.next_due()
         self._keeper.wake(due)
 
     def _book(self, move: Moved) -> None:
@@ -213,16 +216,19 @@ class Dispatcher:
         """Called by the thread that hears of the end of an attempt."""
         if job.entry.attempt != attempt or job.status != RUNNING or self._abandoned:
             return
-        if (error := job.judge(value, error)) is None:
-            self.feed(Returned(job.entry, attempt, value))
-        else:
-            self.feed(Raised(job.entry, attempt, error, wait_after(job, error), now()))
+        failure = job.judge(value, error)
+        self._ends.append(
+            Returned(job.entry, attempt, value) if failure is None
+            else Raised(job.entry, attempt, failure, wait_after(job, failure), now())
+        )  # fmt: skip
+        with held():
+            self._act()
 
     # Commands out
 
     def _act(self) -> None:
         """Carry out commands, one after the other, in one thread at a time."""
-        while self._todo and self._acting.acquire(blocking=False):
+        while (self._todo or self._ends) and self._acting.acquire(blocking=False):
             self._actor = threading.get_ident()
             try:
                 self._drain()
@@ -252,10 +258,13 @@ class Dispatcher:
                 pass  # to have been alone is enough
 
     def _drain(self) -> None:
-        while self._todo:
-            if self.store is not None:
-                self._keep(self.store)
-            self._carry_out(self._todo.popleft())
+        while self._todo or self._ends:
+            if self._ends:
+                self._tell([self._ends.popleft() for _ in range(len(self._ends))])
+            if self._todo:
+                if self.store is not None:
+                    self._keep(self.store)
+                self._carry_out(self._todo.popleft())
 
     def _keep(self, store: Store) -> None:
         """Have on disk what is to be carried out, before any of it is: the next command, and all that stand behind it
@@ -339,7 +348,7 @@ class Dispatcher:
         if move.new == FAILED:
             error = move.what
             if not isinstance(error, BaseException):
-                error = self.failure_of(job, move.what)
+                error = failure_of(job, move.what)
                 self._note_failure(job, error)
         elif move.new == CANCELLED and logger.isEnabledFor(_INFO):
             logger.info("%s was cancelled%s", job, f": {move.what}" if move.what else "")
@@ -366,13 +375,6 @@ class Dispatcher:
                 job.is_told = True
             self.untold -= 1
         self.waiters.announce()
-
-    def failure_of(self, job: Job, why: Any) -> BaseException:
-        """What is told of a job that failed for a reason that is no exception."""
-        if why == "deadline":
-            return DeadlineExceeded(job.name, job.deadline or 0.0)
-        lost = (id for id in job.dep_job_ids if self._engine.status_of(id) in (FAILED, CANCELLED))
-        return UpstreamFailed(next(lost, ""), str(why))
 
     # Time, and conditions of the user's own: in the engine's thread
 

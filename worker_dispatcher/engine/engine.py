@@ -24,7 +24,7 @@ from worker_dispatcher.engine.jobs import FILE, Jobs
 from worker_dispatcher.engine.log import logger
 from worker_dispatcher.engine.settings import EngineSetting
 from worker_dispatcher.engine.status import CREATED, DONE, FINAL, PENDING, RUNNING, STATUSES
-from worker_dispatcher.engine.users import refuse_own_wait
+from worker_dispatcher.engine.users import failure_of, refuse_own_wait
 from worker_dispatcher.errors import ConfigError, WorkerWarning
 from worker_dispatcher.named_tuple import NamedTuple
 
@@ -104,7 +104,7 @@ class Engine:
         from worker_dispatcher.engine.resume import bring_back, refuse_unfinished
         from worker_dispatcher.engine.store import Store
 
-        store = Store(path, self._dispatcher.failure_of)
+        store = Store(path, failure_of)
         try:
             if resume:
                 self.jobs.forget_all()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.execute import catch_settled
+from worker_dispatcher.execute import catch, catch_settled
 from worker_dispatcher.tracebacks import part_from_frames
 from worker_dispatcher.workpool.calling import run_as
 
@@ -39,8 +39,9 @@ class Round:
 class Relay:
     """Runs jobs in the threads of a pool. ended(job, attempt, value, error): called in the thread, after each.
 
-    Shared, under _mutex: _waiting, _looking. _looking: threads that are about to look for a job, and run nothing of the
-    user's before.
+    Shared, under _mutex: _waiting, _looking, _called. _looking: threads that are about to look for a job, and run
+    nothing of the user's before. _called: one of them is a fresh one that has not come yet. Each calls the next, so
+    that no more are there than short jobs need: many would be in each other's way.
     """
 
     def __init__(self, pool: WorkerPool, ended: _Ended) -> None:
@@ -48,19 +49,31 @@ class Relay:
         self._mutex = threading.Lock()
         self._waiting: deque[tuple[Job, int, Callable[..., Any], Sequence[Any], Mapping[str, Any]]] = deque()
         self._looking = 0
+        self._called = False
 
     def begin(self, job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Have a job run by a thread that is about to look for one, or by a fresh one."""
         with self._mutex:
             self._waiting.append((job, job.entry.attempt, function, args, kwargs))
-            if len(self._waiting) <= self._looking:
-                return
-            self._looking += 1
+            calls = self._calls()
+        if calls:
+            self._call()
+
+    def _calls(self) -> bool:
+        """A further thread is to be called. Under _mutex."""
+        if self._called or len(self._waiting) <= self._looking:
+            return False
+        self._called = True
+        self._looking += 1
+        return True
+
+    def _call(self) -> None:
         turn = Round(self)
         try:
             turn.future = self._pool.submit(self._run, turn)
         except BaseException:
             with self._mutex:
+                self._called = False
                 self._looking -= 1
             raise
 
@@ -74,6 +87,8 @@ class Relay:
         self._pool.cancel(turn.future)
 
     def _run(self, turn: Round) -> None:
+        with self._mutex:
+            self._called = False
         while True:
             with self._mutex:
                 self._looking -= 1
@@ -81,6 +96,9 @@ class Relay:
                     return
                 job, attempt, function, args, kwargs = self._waiting.popleft()
                 turn.job, job.running = job, turn
+                calls = self._calls()
+            if calls:
+                catch(self._call)  # if there is none to be had, this one goes on to the next
             if job.status != "running" or job.entry.attempt != attempt:  # it was cancelled before it came to run
                 value, error = None, None
             else:

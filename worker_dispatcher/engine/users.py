@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from worker_dispatcher.engine.status import RUNNING
+from worker_dispatcher.engine.errors import UpstreamFailed
+from worker_dispatcher.engine.status import CANCELLED, FAILED, RUNNING
+from worker_dispatcher.errors import DeadlineExceeded
 from worker_dispatcher.execute import catch
 from worker_dispatcher.workpool.calling import current_task
 from worker_dispatcher.workpool.settings import Settings
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from worker_dispatcher.engine.engine import Engine
     from worker_dispatcher.engine.job import Job
     from worker_dispatcher.engine.jobs import Jobs
+
+
+def failure_of(job: Job, why: Any) -> BaseException:
+    """What is told of a job that failed for a reason that is no exception."""
+    if why == "deadline":
+        return DeadlineExceeded(job.name, job.deadline or 0.0)
+    assert job.engine is not None
+    lost = (id for id in job.dep_job_ids if job.engine.status_of(id) in (FAILED, CANCELLED))
+    return UpstreamFailed(next(lost, ""), str(why))
 
 
 def refuse_own_wait(jobs: Jobs, job: Job | None, timeout: float | None) -> None:
