@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import threading
 import time
-import weakref
 from collections import namedtuple
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import pytest
 
 from worker_dispatcher import ConfigError, DeadlineExceeded, TaskTimeout, WorkerDied, WorkerWarning, current_task
 from worker_dispatcher.engine import (
-    DependencyCycle,
     Engine,
     EngineSetting,
     ExecutorError,
@@ -28,14 +25,9 @@ from worker_dispatcher.engine import (
     LocalJob,
     ProcessJob,
     ThreadJob,
-    UpstreamFailed,
 )
 from worker_dispatcher.engine.conditions import (
     AfterAnother,
-    AfterOthers,
-    AllSatisfied,
-    AnySatisfied,
-    Condition,
 )
 
 KINDS = [LocalJob, ThreadJob, ProcessJob]
@@ -213,145 +205,6 @@ def test_a_timeout_ends_an_attempt_and_a_deadline_all_of_them(kind: type[Job]) -
     go.set()
 
 
-def test_a_failed_upstream_gives_the_downstream_a_short_cause() -> None:
-    with Engine(QUIET) as engine:
-        bad = ThreadJob(fail, name="bad")
-        cancelled = ThreadJob(add, (bad.future, 1))
-        further = ThreadJob(add, (cancelled.future, 1))
-        failed = ThreadJob(add, (bad.future, 1), on_upstream="fail")
-        run = ThreadJob(lambda value: value, (bad.future,), on_upstream="run")
-        engine.submit(further, cancelled, failed, run, bad)
-        engine.wait()
-        assert (cancelled.status, further.status, failed.status) == ("cancelled", "cancelled", "failed")
-        assert isinstance(failed.exception(), UpstreamFailed)
-        assert str(failed.exception()) == "its upstream job bad failed"
-        assert run.result() is None
-
-
-def test_conditions_on_other_jobs_have_a_job_wait() -> None:
-    order: list[str] = []
-    with Engine(QUIET) as engine:
-        a, b = ThreadJob(order.append, ("a",)), ThreadJob(fail)
-        c = ThreadJob(order.append, ("c",), condition=AfterOthers([a.id, b.id]))
-        d = ThreadJob(order.append, ("d",), condition=AfterAnother(c.id) & AfterAnother(a.id))
-        e = ThreadJob(order.append, ("e",), condition=AfterAnother(d.id) | AfterAnother("nobody"))
-        f = ThreadJob(order.append, ("f",), condition=AfterOthers([e.id, "nobody"], mode="any"))
-        engine.submit(f, e, d, c, b, a)
-        engine.wait()
-    assert order == ["a", "c", "d", "e", "f"]
-    assert isinstance(d.condition, AllSatisfied)
-    assert isinstance(e.condition, AnySatisfied)
-
-
-def test_a_job_with_a_condition_and_futures_has_both_as_its_condition() -> None:
-    with Engine() as engine:
-        a, b = ThreadJob(add, (1, 2)), ThreadJob(add, (3, 4))
-        c = ThreadJob(add, (a.future, 1), condition=AfterAnother(b.id))
-        engine.submit(c, b, a)
-        engine.wait()
-        assert c.condition == AllSatisfied([AfterAnother(b.id), AfterOthers([a.id])])
-        assert c.result() == 4
-
-
-class Gate(Condition):
-    def __init__(self) -> None:
-        self.open, self.asked = False, 0
-
-    def satisfy(self, engine: Engine) -> bool:
-        self.asked += 1
-        return self.open
-
-
-def test_a_condition_of_ones_own_is_asked_now_and_then_and_at_the_end_of_each_job() -> None:
-    gate, other = Gate(), Gate()
-    with Engine() as engine:
-        job = ThreadJob(add, (1, 2), condition=gate, wait_time_delta=0.01)
-        rarely = ThreadJob(add, (1, 2), condition=other, wait_time_delta=60)
-        engine.submit(job, rarely)
-        while gate.asked < 3:
-            time.sleep(0.01)
-        assert job.status == "pending"
-        other.open = gate.open = True
-        engine.wait_job(job, 20)
-        engine.wait_job(rarely, 20)
-        assert (job.status, rarely.status) == ("done", "done")
-
-
-def test_a_condition_that_raises_counts_as_false_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Condition):
-        def satisfy(self, engine: Engine) -> bool:
-            raise OSError("no such thing")
-
-    with Engine(EngineSetting(on_exit="cancel")) as engine:
-        job = ThreadJob(add, (1, 2), condition=Broken(), wait_time_delta=0.01)
-        engine.submit(job)
-        while "no such thing" not in caplog.text:
-            time.sleep(0.01)
-        assert job.status == "pending"
-
-
-def test_jobs_that_wait_for_each_other_are_refused() -> None:
-    with Engine() as engine:
-        a = ThreadJob(add, (1, 2), id="a", name="first", condition=AfterAnother("b"))
-        b = ThreadJob(add, (1, 2), id="b", name="second", condition=AfterAnother("a"))
-        with pytest.raises(DependencyCycle, match="first after second after first"):
-            engine.submit(a, b)
-        assert (a.status, len(engine.jobs)) == ("created", 0)
-
-
-def test_wait_says_what_jobs_wait_for_that_can_never_begin() -> None:
-    with Engine(EngineSetting(on_exit="cancel")) as engine:
-        engine.submit(ThreadJob(add, (1, 2), name="lonely", condition=AfterAnother("nobody")))
-        with pytest.warns(WorkerWarning, match="lonely .* waits for job nobody, which was never submitted"):
-            engine.wait()
-
-
-@each_kind
-def test_a_pending_job_that_is_cancelled_never_runs(kind: type[Job], tmp_path: Path) -> None:
-    with Engine(EngineSetting(max_jobs=1)) as engine:
-        first, second = kind(time.sleep, (0.1,)), kind((tmp_path / "ran").touch)
-        engine.submit(first, second)
-        assert engine.cancel(second)
-        assert second.status == "cancelled"
-        engine.wait()
-        assert not engine.cancel(second)
-    assert not (tmp_path / "ran").exists()
-    with pytest.raises(CancelledError):
-        second.future.result(0)
-
-
-def test_a_running_process_is_killed_and_its_slot_is_free() -> None:
-    with Engine(EngineSetting(max_process_jobs=1)) as engine:
-        job, other = ProcessJob(time.sleep, (60,)), ProcessJob(add, (1, 2))
-        engine.submit(job, other)
-        began = time.monotonic()
-        engine.cancel(job)
-        assert engine.wait_job(other, 20) == 3
-        assert time.monotonic() - began < 10
-        assert job.status == "cancelled"
-
-
-def test_a_running_thread_that_is_cancelled_may_ask_and_its_slot_is_free_at_once() -> None:
-    begun, saw = threading.Event(), threading.Event()
-
-    def until_cancelled() -> None:
-        begun.set()
-        task = current_task()
-        assert task is not None
-        while not task.cancelled():
-            time.sleep(0.005)
-        saw.set()
-
-    with Engine(EngineSetting(max_thread_jobs=1)) as engine:
-        job, other = ThreadJob(until_cancelled), ThreadJob(add, (1, 2))
-        engine.submit(job, other)
-        assert begun.wait(20)
-        engine.cancel(job)
-        assert engine.wait_job(other, 20) == 3
-        assert saw.wait(20)
-        assert job.status == "cancelled"
-
-
 def test_current_task_speaks_of_the_job() -> None:
     def who() -> tuple[Any, str, int]:
         task = current_task()
@@ -383,7 +236,10 @@ def test_local_coroutines_run_side_by_side() -> None:
         await asyncio.to_thread(both.wait, 20)
 
     with Engine() as engine:
-        engine.submit(LocalJob(meet), LocalJob(meet))
+        jobs = [LocalJob(meet) for _ in range(2)]
+        engine.submit(*jobs)
+        engine.wait()
+        assert [job.status for job in jobs] == ["done", "done"]
 
 
 def test_a_local_job_does_not_hold_up_the_submit_of_others() -> None:
@@ -600,89 +456,3 @@ def test_threads_are_no_more_than_the_slots_whatever_was_done() -> None:
         engine.submit(*(ThreadJob(add, (n, 1)) for n in range(500)))
         engine.wait()
         assert threading.active_count() - before <= 3 + 3  # the pool's driver, the keeper, the callbacks
-
-
-def test_an_id_of_a_job_that_has_not_ended_is_refused_for_another_and_free_again_then() -> None:
-    go = threading.Event()
-    with Engine() as engine:
-        first, second = (ThreadJob(go.wait, (20,), id="same") for _ in range(2))
-        engine.submit(first)
-        with pytest.raises(ExecutorError, match="id 'same' has not ended"):
-            engine.submit(second)
-        with pytest.raises(ExecutorError, match="id 'twice'"):
-            engine.submit(*(ThreadJob(add, (1, 2), id="twice") for _ in range(2)))
-        go.set()
-        engine.wait()
-        engine.submit(second)
-        engine.wait()
-        assert engine.jobs.get_job_by_id("same") is second
-
-
-def test_a_job_that_is_submitted_twice_at_once_runs_once() -> None:
-    runs: list[int] = []
-    with Engine() as engine:
-        for _ in range(50):
-            job, start = ThreadJob(runs.append, (1,)), threading.Barrier(4)
-
-            def submit(job: Job = job, start: threading.Barrier = start) -> None:
-                start.wait(20)
-                engine.submit(job, job)
-
-            engine._dispatcher.pause()
-            threads = [threading.Thread(target=submit) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            engine._dispatcher.open()
-            engine.wait()
-    assert len(runs) == 50
-
-
-def test_the_future_of_a_done_job_is_good_wherever_the_job_is_and_else_refused() -> None:
-    go = threading.Event()
-    with Engine() as engine, Engine() as other:
-        done, running = ThreadJob(add, (1, 2)), ThreadJob(go.wait, (20,))
-        engine.submit(done, running)
-        engine.wait_job(done)
-        with pytest.raises(ExecutorError, match="of another engine"):
-            other.submit(ThreadJob(add, (running.future, 1)))
-        go.set()
-        there = ThreadJob(add, (done.future, 1))
-        other.submit(there)
-        assert other.wait_job(there) == 4
-        engine.remove(done)
-        here = ThreadJob(add, (done.future, 2))
-        engine.submit(here)
-        assert engine.wait_job(here) == 5
-
-
-def test_a_job_that_was_removed_is_held_by_nobody() -> None:
-    class Large:
-        """Can be asked whether it is still there."""
-
-    with Engine() as engine:
-        job = ThreadJob(Large)
-        engine.submit(job)
-        alive = weakref.ref(engine.wait_job(job))
-        engine.remove(job)
-        del job
-        until = time.monotonic() + 20
-        while alive() is not None and time.monotonic() < until:
-            gc.collect()
-            time.sleep(0.01)
-        assert alive() is None
-
-
-def test_an_engine_that_nobody_holds_is_let_go() -> None:
-    engine = Engine()
-    engine.start()
-    engine.submit(ThreadJob(add, (1, 2)))
-    engine.wait()
-    alive = weakref.ref(engine)
-    del engine
-    until = time.monotonic() + 20
-    while alive() is not None and time.monotonic() < until:
-        gc.collect()
-        time.sleep(0.01)
-    assert alive() is None
