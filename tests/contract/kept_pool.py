@@ -11,7 +11,7 @@ from typing import Any
 
 from worker_dispatcher.call import Call
 from worker_dispatcher.call_style import CallStyle
-from worker_dispatcher.core.driver import Driver
+from worker_dispatcher.core.shared_driver import SharedDriver
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Pool, Setup
 from worker_dispatcher.pools.processes import ProcessPool
 from worker_dispatcher.pools.threads import ThreadPool
@@ -73,7 +73,7 @@ class KeptPool:
         self.calls, self.futures, self.closing = Calls(), dict[int, Future[Any]](), False
         self.functions, self.mutex, self.submitted = dict[Any, Call](), threading.Lock(), 0
         self.pool = POOLS[shape]()
-        self.driver = Driver(self.pool, self.calls, self, self)
+        self.driver = SharedDriver(self.pool, self.calls, self, self, (), after=lambda: None)
         self.thread = threading.Thread(target=self.live)
         self.thread.start()
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from worker_dispatcher.clock import LONGEST_WAIT, now
 from worker_dispatcher.pools import base
-from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, Event, NotStarted, Pool, PoolFailed
+from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, Pool, PoolFailed
 from worker_dispatcher.records import CANCELLED
 
-__all__ = ["Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
+__all__ = ["OVER", "Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
 
-_OVER = -1.0
-
-
-T = TypeVar("T")
+OVER = -1.0  # what a turn gives where `run` is to return
 
 
 class Source(base.Source, Protocol):
@@ -82,13 +77,10 @@ class Alarm:
 class Driver:
     """Feeds a pool from a source, tries failed tasks again, and tells a sink how each has ended.
 
-    It works in turns, one at a time: in the thread that calls `run`, which sleeps in between, and in those that call
-    `nudge`. Owned by the turn, under _turning: all that pool, source and sink are asked. Shared: _reasons, _asked,
-    _again, each a single step. From handlers of signals: `stop`, `ask` and `wake` only.
-    hungry: a worker would begin another task at once. What is added to the source while it is false is found by a turn
-    that comes anyway.
-    wakes_at: until when `run` sleeps (monotonic). What is added to the source for later is found by that turn.
-    after: called when a turn is over, by the thread that has made it. longest: seconds that `run` may sleep.
+    It works in turns, in the thread that calls `run`, and sleeps in between. Owned by that thread: all that pool,
+    source and sink are asked. Shared: _reasons and _asked, each a single step. From handlers of signals, and from
+    other threads: `stop`, `ask` and `wake` only.
+    longest: seconds that `run` may sleep.
     """
 
     def __init__(
@@ -99,16 +91,10 @@ class Driver:
         retries: Retries,
         timers: Sequence[Timer] = (),
         *,
-        after: Callable[[], None] = lambda: None,
         longest: float = LONGEST_WAIT,
     ) -> None:
         self._pool, self._source, self._sink, self._retries, self._timers = pool, source, sink, retries, timers
-        self._after, self._longest, self._apart = after, longest, pool.apart
-        self._turning = threading.Lock()
-        self._turner = 0  # the thread that is in a turn
-        self._runner = 0  # the one that is in `run`
-        self._again = self.hungry = self._closed = False
-        self.wakes_at = math.inf
+        self._longest = longest
         self._going: Callable[[], bool] = lambda: True
         self._tried: dict[int, int] = {}  # failed attempts of the tasks in _waiting
         self._waiting: dict[int, AttemptDone] = {}  # the last attempt of tasks that will have, or have, another
@@ -134,117 +120,20 @@ class Driver:
         self._asked.append(action)
         self._pool.wake()
 
-    @property
-    def is_here(self) -> bool:
-        """The caller is in a turn, or in `run`."""
-        return threading.get_ident() in (self._turner, self._runner)
-
     def wake(self) -> None:
         """Look again whether there is something to do. From any thread or signal handler."""
         self._pool.wake()
 
     def run(self, going: Callable[[], bool]) -> None:
         """Drive until `going` is false or `stop` was called. going: asked each time the pool has been fed."""
-        self._going, sleep, self._runner = going, self._pool.sleep, threading.get_ident()
-        while True:
-            with self._turning:
-                self._again = False
-                self._turner = threading.get_ident()
-                self.wakes_at = math.inf  # what comes from now on need not have been seen
-                due = self.wakes_at = self._turn()
-                self._turner = 0
-            self._after()
-            if due < 0:
-                self._runner = 0  # another thread may get its number
-                return
-            if not self._again:
-                sleep(due)
-                while self._apart and self._hear_end() and not self._again:
-                    sleep(due)
-
-    def _hear_end(self) -> bool:
-        """Tell of a task that was offered and has ended, if nothing else has happened: then no turn is needed."""
-        with self._turning:
-            ended = None if self._closed else self._pool.offered_end()
-        if ended is None:
-            return False
-        done, told = ended
-        done(*told)
-        return True
-
-    def draw_from(self, source: Source) -> None:
-        """From now on, in a turn, this is the source: it has all that the one before had."""
-        self._source = source
-
-    def call(self, action: Callable[[], T]) -> T | None:
-        """What an action gives that needs the pool for itself: it is called here, between two turns, or in this
-        thread's own. None, and it is not called, once the driver is closed. From any thread; not from handlers of
-        signals."""
-        if self._turner == threading.get_ident():
-            self._again = True
-            return action()
-        with self._turning:
-            if self._closed:
-                return None
-            self._turner = threading.get_ident()
-            try:
-                found = action()
-            finally:
-                self._turner = 0
-        self._pool.wake()
-        self._after()
-        return found
-
-    def nudge(self) -> None:
-        """There is something to do: do it here and now, or have it done by the thread that is doing such. From any
-        thread, while another one is in `run`; not from handlers of signals."""
-        self._again = True
-        # Whoever finds the lock taken has said so before: who has it looks at that once it has let it go.
-        while self._again and self._turning.acquire(blocking=False):
-            try:
-                self._again = False
-                self._turner = threading.get_ident()
-                due = self._turn()
-            finally:
-                self._turner = 0
-                self._turning.release()
-            if due < self.wakes_at:
-                self._pool.wake()
-            self._after()
-
-    def offer(self, batch: Batch, done: Done) -> bool:
-        """Give one task to an idle worker, past the source; see `Pool.offer`. From any thread, while another one is in
-        `run`; not from handlers of signals. Call `freed` once it has ended."""
-        pool = self._pool
-        if not pool.apart:
-            taken = pool.offer(batch, done)
-        elif self._turning.acquire(blocking=False):
-            try:
-                self._turner = threading.get_ident()  # what it packs may call
-                taken = pool.offer(batch, done)
-            finally:
-                self._turner = 0
-                self._turning.release()
-            if self._again:
-                self.nudge()
-        else:
-            return False
-        if taken and batch.timeout is not None and pool.due < self.wakes_at:
-            pool.wake()
-        return taken
-
-    def freed(self) -> None:
-        """A task that was offered has ended: its worker may take another."""
-        self.hungry = True
-        if self._source.waiting():
-            self.nudge()
+        self._going = going
+        while (due := self._turn()) >= 0:
+            self._pool.sleep(due)
 
     def _turn(self) -> float:
         """Take what has happened, do what is due, and feed the pool. Until when nothing is to do (monotonic), negative
         where `run` is to return."""
         pool, source, timers = self._pool, self._source, self._timers
-        if self._closed:
-            return _OVER
         for event in pool.collect():
             self.take(event)
         for timer in timers:
@@ -253,37 +142,31 @@ class Driver:
         while self._asked:
             self._asked.popleft()()
         if self._reasons:
-            return _OVER
-        source.release()
-        self.hungry = True  # what comes from now on need not have been seen
-        pool.feed(source)
-        if not pool.roomy:
-            self.hungry = False
-            # A task that was offered may have ended between the two lines.
-            if pool.roomy:
-                self.hungry = self._again = True
+            return OVER
+        self._feed()
         if not self._going():
-            return _OVER
+            return OVER
         due = min(source.next_due(), pool.due, now() + self._longest)
         for timer in timers:
             due = min(due, timer.due)
         return due
 
+    def _feed(self) -> None:
+        self._source.release()
+        self._pool.feed(self._source)
+
     def end(self) -> None:
         """After `stop`: end what runs. Each task that the pool has, or that waits for another attempt, ends in the sink
         or goes back to the source."""
-        with self._turning:
-            for event in self._pool.stop():
-                self.take(event)
-            for task_id, event in list(self._waiting.items()):
-                self._mind(self._sink.ended(event, self._tried[task_id]))
-            self._waiting.clear()
-            self._tried.clear()
+        for event in self._pool.stop():
+            self.take(event)
+        for task_id, event in list(self._waiting.items()):
+            self._mind(self._sink.ended(event, self._tried[task_id]))
+        self._waiting.clear()
+        self._tried.clear()
 
     def close(self) -> None:
         """Close the pool; returns when its workers are gone. Idempotent."""
-        with self._turning:
-            self._closed = True
         self._pool.close()
 
     def _mind(self, why: str | None) -> None:

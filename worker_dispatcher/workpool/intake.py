@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.core.driver import Driver
+from worker_dispatcher.core.shared_driver import SharedDriver
 from worker_dispatcher.errors import DuplicateTask
 from worker_dispatcher.pool_full import PoolFull
 from worker_dispatcher.pools.base import Batch
@@ -138,7 +138,7 @@ class Intake:
         if driver is not None and (driver.hungry or scheduler.backlog.next_due() < driver.wakes_at):
             driver.wake()
 
-    def _offer(self, driver: Driver, future: TaskFuture) -> bool:
+    def _offer(self, driver: SharedDriver, future: TaskFuture) -> bool:
         """Give a task to an idle worker, if it may start at once and nothing else waits."""
         settings, scheduler = future.settings, self._scheduler
         backlog = scheduler.backlog

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import threading
 from collections import deque
@@ -13,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from worker_dispatcher.clock import Anchor, now
-from worker_dispatcher.core.driver import Driver, Timer
+from worker_dispatcher.core.driver import Timer
+from worker_dispatcher.core.shared_driver import SharedDriver
 from worker_dispatcher.errors import PoolClosed, RunError
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.system import start_thread
@@ -87,7 +87,7 @@ class Scheduler:
         self.timers: list[Timer] = []
         self.lendings = Lendings(self.backlog)
         self.pool: Pool | None = None
-        self.driver: Driver | None = None
+        self.driver: SharedDriver | None = None
 
     def done(self, number: int, result: Any, started: float, ended: float, worker: int) -> None:
         """A task that was offered has ended. Called by the thread that hears of it."""
@@ -138,7 +138,7 @@ class Scheduler:
         if self.shape.idle is not None:
             timers.append(IdleTimer(pool, self.shape.idle))
         self.timers += timers
-        driver = Driver(pool, self.backlog, self, self, self.timers, after=self._tell, longest=math.inf)
+        driver = SharedDriver(pool, self.backlog, self, self, self.timers, self._tell)
         self.backlog.away, self.backlog.roomy = getattr(pool, "left_behind", ()), lambda: pool.roomy
         if overflow is not None:
             self.backlog.away = overflow.held_beside(self.backlog.away)
@@ -158,7 +158,7 @@ class Scheduler:
             self.lendings.fail(RunError("worker.pool was shut down while the run used it"))
         return not self.closed or bool(self.live or self.lendings)
 
-    def _live(self, driver: Driver) -> None:
+    def _live(self, driver: SharedDriver) -> None:
         """The driver's thread."""
         try:
             driver.run(self._going)
