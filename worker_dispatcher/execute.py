@@ -19,7 +19,8 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import renewal
 from worker_dispatcher.marks import Marks, own_marks
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.records import Failure, TaskSpan
+from worker_dispatcher.records import Failure
+from worker_dispatcher.task_span import TaskSpan
 from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB

@@ -8,9 +8,9 @@ Dicts as `get_logs()` gives them are made when somebody asks.
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import struct
-import sys
 from array import array
 from collections.abc import Iterator, Sequence, Set
 from typing import Any, TypeAlias
@@ -89,50 +89,6 @@ class Outcome(NamedTuple):
     metadata: dict[Any, Any] | None = None
 
 
-class TaskSpan:
-    """How some tasks went, one after the other in one thread. Other threads may read it, and cut it short: each of the
-    steps that this takes (an append, `list.index`, a look at a length) is atomic under the interpreter lock.
-
-    seqs, starts: of those that have begun, in order; results (sealed), ends: of those that have ended. ends is the
-    last to get its entry: once that is there, the task has ended for all the world.
-    apart: failure and metadata of those that have any, by place. heavy: the last result takes much memory.
-    unbegun: what was taken from the tasks and must not begin now, or None; its seq is there nevertheless.
-    taken: how many the one who reports has taken so far. notes: the metadata of the task that runs, as far as it has
-    written any.
-    """
-
-    __slots__ = ("_most", "apart", "ends", "heavy", "notes", "results", "seqs", "starts", "taken", "unbegun")
-
-    def __init__(self) -> None:
-        self.seqs: list[int] = []
-        self.starts: list[float] = []
-        self.ends: list[float] = []
-        self.results: list[Any] = []
-        self.apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
-        self.unbegun: tuple[int, int, Any] | None = None
-        self.heavy = False
-        self.notes: dict[Any, Any] = {}
-        self.taken, self._most = 0, sys.maxsize
-
-    @property
-    def ended(self) -> int:
-        """How many tasks have ended; from any thread."""
-        return min(len(self.ends), self._most)
-
-    def cut(self) -> int:
-        """Hear no more of it; the seq of the task that had not ended, 0 if there is none. From any thread."""
-        # Whose entry comes first decides: that of the task's thread, which has ended it, or this one, after which
-        # entries mean nothing. No lock is needed, under which each task would cost half as much again.
-        self.ends.append(math.inf)
-        self._most = self.ends.index(math.inf)
-        return self.seqs[self._most] if len(self.seqs) > self._most else 0
-
-    def mend(self) -> None:
-        """Undo a cut."""
-        del self.ends[self._most]
-        self._most = sys.maxsize
-
-
 def doubles(values: Sequence[float]) -> array[float]:
     """array("d", values), in two fifths of the time: an array takes from a list one number at a time, and looks at each
     as it would at the arguments of a call."""
@@ -206,12 +162,12 @@ class Records:
         """Complete tasks first, first + 1, ... as ok, a column at a time: no work per task in Python."""
         low, high = first - 1, first - 1 + len(results)
         self._expect_pending(low, high)
-        self.status[low:high] = bytes([OK]) * (high - low)
         self.started[low:high] = starts if isinstance(starts, array) else doubles(starts)
         self.ended[low:high] = ends if isinstance(ends, array) else doubles(ends)
         workers = array("l", [worker]) * (high - low) if isinstance(worker, int) else array("l", worker)
         self.worker[low:high] = workers
         self.results[low:high] = results
+        self.status[low:high] = bytes([OK]) * (high - low)  # last: who reads meanwhile finds what it tells of
         self.completed += high - low
         self.outcomes[OK] += high - low
 
@@ -225,8 +181,9 @@ class Records:
             at = task_id - 1
             if at < 0 or at >= len(status) or status[at]:
                 self._expect_pending(at, task_id)
-            status[at], kept[at], numbers[at] = OK, result, number
+            kept[at], numbers[at] = result, number
             started[at], ended[at] = times
+            status[at] = OK
         self.completed += len(ids)
         self.outcomes[OK] += len(ids)
 
@@ -243,10 +200,10 @@ class Records:
         """Complete one task, with any status."""
         task_id, status, at = one.task_id, one.status, one.task_id - 1
         self._expect_pending(at, at + 1)
-        self.status[at] = status
         self.started[at], self.ended[at], self.worker[at] = one.started, one.ended, one.worker
         self._note(one)
         self.results[at] = one.result if status == OK else self._task_failure(task_id, status, one.result)
+        self.status[at] = status
         self.completed += 1
         self.outcomes[status] += 1
 
@@ -322,42 +279,64 @@ class Records:
     def log(self, task_id: int) -> dict[str, Any]:
         """One entry of `get_logs()`, made anew at each call."""
         at = task_id - 1
-        of_this_run = at < len(self.due) and self.worker[at] != RESUMED
-        scheduled = (self.due[at], self._interval(task_id)) if of_this_run else None
-        times = self.started[at], self.ended[at]
-        return self._entry(task_id, self.status[at], *times, self.results[at], self.worker[at], scheduled)
+        worker, times = self.worker[at], (self.started[at], self.ended[at])
+        scheduled = self._schedule_of(task_id, worker)
+        return self._entry(task_id, self.status[at], *times, self.results[at], worker, scheduled)
+
+    def _schedule_of(self, task_id: int, worker: int) -> Scheduled:
+        """worker: that ran it; a task that an earlier run had has no due time in this one."""
+        of_this_run = task_id <= len(self.due) and worker != RESUMED
+        return (self.due[task_id - 1], self._interval(task_id)) if of_this_run else None
 
     def _entry(
         self, task_id: int, status: int, started: float, ended: float, result: Any, worker: int, scheduled: Scheduled
     ) -> dict[str, Any]:
-        notes, output, added = unpacked_notes(self.metadata.get(task_id, {}))
-        earlier = attempts_before(started, self.earlier[task_id]) if task_id in self.earlier else ()
+        wall, monotonic = self.anchor
         entry = {
             "task_id": task_id,
-            "started_at": self.anchor.wall_at(started),
-            "ended_at": self.anchor.wall_at(ended),
+            "started_at": wall + (started - monotonic),  # as Anchor.wall_at, which would be a call more for each task
+            "ended_at": wall + (ended - monotonic),
             "duration": ended - started,
             "result": result,
-            "metadata": notes,
+            "metadata": {},
             "status": STATUS_NAMES[status],
-            "error": self._error(task_id),
-            "attempts": self.attempts.get(task_id, 1),
+            "error": None,
+            "attempts": 1,
             "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
+        first, added = started, None
+        if self.attempts or self.earlier or self.failures:
+            first = self._tell_attempts(entry, task_id, started)
+        if self.metadata or self.captures:
+            added = self._tell_notes(entry, task_id)
+        if worker == RESUMED:
+            entry["phase"] = "resumed"
+        elif scheduled is not None:
+            due, interval = scheduled
+            entry["scheduled_at"], entry["interval"] = wall + (due - monotonic), interval
+            entry["phase"] = phase_of(due, self.measured_from, self.measured_until)
+            entry["queue_delay"], entry["response_time"] = first - due, ended - due
+        return added | entry if added else entry
+
+    def _tell_attempts(self, entry: dict[str, Any], task_id: int, started: float) -> float:
+        """What is told of tasks that failed, for good or at first; when the first attempt started (monotonic)."""
+        entry["attempts"], entry["error"] = self.attempts.get(task_id, 1), self._error(task_id)
+        earlier = attempts_before(started, self.earlier[task_id]) if task_id in self.earlier else ()
         if earlier:
             entry["earlier_attempts"] = [[self.anchor.wall_at(at) for at in pair] for pair in earlier]
         if (failure := self.failures.get(task_id)) is not None:
             entry |= {"task": failure.item, "input": failure.input}
+        return earlier[0][0] if earlier else started
+
+    def _tell_notes(self, entry: dict[str, Any], task_id: int) -> dict[Any, Any] | None:
+        """What a task noted and printed; what on_done has added, or None."""
+        added, output = None, None
+        if (metadata := self.metadata.get(task_id)) is not None:
+            entry["metadata"], output, added = unpacked_notes(metadata)
         if self.captures:
             entry["output"] = output or ""
-        if worker == RESUMED:
-            entry["phase"] = "resumed"
-        elif scheduled is not None:
-            due = scheduled[0]
-            delays = {"queue_delay": (earlier[0][0] if earlier else started) - due, "response_time": ended - due}
-            entry |= self._scheduled(task_id, *scheduled) | delays
-        return added | entry if added else entry
+        return added
 
     def says_more_of(self, keys: Set[str]) -> bool:
         """True if on_done has added any of these keys to a log."""
@@ -383,12 +362,18 @@ class Records:
     def each_log(self) -> Iterator[dict[str, Any]]:
         """`logs`, one at a time. Under load each also has `in_flight`: how many tasks ran when it started, itself
         included."""
-        starts = sorted(self.started[task_id - 1] for task_id in self.started_ids()) if self.due else []
-        ends = sorted(self.ended[task_id - 1] for task_id in self.started_ids()) if self.due else []
-        for entry in map(self.log, self.started_ids()):
-            if "scheduled_at" in entry:
-                at = self.started[entry["task_id"] - 1]
-                entry["in_flight"] = bisect.bisect_right(starts, at) - bisect.bisect_left(ends, at)
+        due = self.due
+        ids = list(self.started_ids()) if due else []
+        starts = sorted(self.started[task_id - 1] for task_id in ids)
+        ends = sorted(self.ended[task_id - 1] for task_id in ids)
+        columns = zip(itertools.count(1), self.status, self.started, self.ended, self.results, self.worker)
+        for task_id, status, started, ended, result, worker in columns:
+            if status in _WITHOUT_LOG:
+                continue
+            scheduled = self._schedule_of(task_id, worker) if due else None
+            entry = self._entry(task_id, status, started, ended, result, worker, scheduled)
+            if scheduled is not None:
+                entry["in_flight"] = bisect.bisect_right(starts, started) - bisect.bisect_left(ends, started)
             yield entry
 
     def dropped(self) -> list[dict[str, Any]]:

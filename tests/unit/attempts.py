@@ -11,7 +11,7 @@ from worker_dispatcher.call_style import CallStyle
 from worker_dispatcher.config.signature import CALLBACK_NAMES, TASK_NAMES, call_style
 from worker_dispatcher.execute import AttemptResult, catch, describe, run_tasks
 from worker_dispatcher.pools.runners.task_queue import Slot
-from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.task_span import TaskSpan
 
 
 def call_of(function, on_done=None, **options):

@@ -12,7 +12,7 @@ from notes import wait_for
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.pools.worker.early_reports import EarlyReports
-from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.task_span import TaskSpan
 
 PATIENCE = 0.01
 

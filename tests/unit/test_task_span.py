@@ -17,7 +17,7 @@ from worker_dispatcher.config.signature import TASK_NAMES, call_style
 from worker_dispatcher.execute import run_tasks
 from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.pools.runners.task_queue import Columns, Slot, TaskQueue, forked
-from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.task_span import TaskSpan
 
 
 def a_slot():

@@ -273,7 +273,9 @@ class Run:
         self._execution.records.expect_kept()
         if not self.done:
             return self._execution.records.logs()
-        with self._rendering:
+        from worker_dispatcher.garbage import no_collections
+
+        with self._rendering, no_collections():
             if self._logs is None:
                 self._logs = self._execution.records.logs()
         return self._logs

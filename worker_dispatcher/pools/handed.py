@@ -8,7 +8,7 @@ from collections.abc import Callable
 from worker_dispatcher.pools.base import Batch, Done
 from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.pools.runners.task_queue import Claim
-from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.task_span import TaskSpan
 
 FIRST_HANDED = 1 << 40  # seqs from here on are of what was handed over
 

@@ -19,8 +19,9 @@ from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.protocol.frames import ENDED, EXCEPTION, REPORT, send_packed
 from worker_dispatcher.pools.protocol.loading import unsendable
 from worker_dispatcher.pools.runners.task_queue import Columns
-from worker_dispatcher.records import Failure, TaskSpan, doubles
+from worker_dispatcher.records import Failure, doubles
 from worker_dispatcher.script.main_module import PARENT
+from worker_dispatcher.task_span import TaskSpan
 from worker_dispatcher.wire import LARGE_PICKLE, pack, pack_large, to_parts, unpack
 
 __all__ = ["EncodedResult", "Reports", "exception_parts", "made_again", "parts_to_add"]

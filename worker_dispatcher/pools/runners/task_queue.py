@@ -17,7 +17,8 @@ from worker_dispatcher.execute import AttemptResult
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.shared_status import IN_INIT
 from worker_dispatcher.pools.base import Batch, Setup
-from worker_dispatcher.records import Failure, TaskSpan
+from worker_dispatcher.records import Failure
+from worker_dispatcher.task_span import TaskSpan
 
 __all__ = [
     "Claim",

@@ -34,7 +34,7 @@ from worker_dispatcher.pools.runners.task_queue import (
     WorkerThread,
     forked,
 )
-from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.task_span import TaskSpan
 
 __all__ = ["ThreadRunner", "runner_kind"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import catch
-from worker_dispatcher.records import TaskSpan
+from worker_dispatcher.task_span import TaskSpan
 
 __all__ = ["EarlyReports"]
 

@@ -48,8 +48,8 @@ from worker_dispatcher.pools.runners.kept_loop import KeptLoop
 from worker_dispatcher.pools.runners.task_queue import Columns, forked
 from worker_dispatcher.pools.worker.early_reports import EarlyReports
 from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
-from worker_dispatcher.records import TaskSpan
 from worker_dispatcher.script import main_module
+from worker_dispatcher.task_span import TaskSpan
 
 __all__ = ["SingleWorker", "Worker", "main"]
 
