@@ -38,6 +38,7 @@ FLOORS: dict[str, int] = {
             "signals",
             "units",
             "tracebacks",
+            "version",
             "worker_died",
             "zipped",
         ],

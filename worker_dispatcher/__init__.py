@@ -8,11 +8,14 @@ Names are loaded when they are first used, so that importing the package costs n
 
 from __future__ import annotations
 
+from worker_dispatcher.version import VERSION
+
 TYPE_CHECKING = False  # type checkers know the name; `typing`, which has it too, takes 9 ms to load
 if TYPE_CHECKING:
     from typing import Any
 
     from worker_dispatcher.config.dicts import (
+        BackendDict,
         BackoffDict,
         CallbackDict,
         ConfigDict,
@@ -73,7 +76,8 @@ _HOMES = {
     name: home
     for home, names in {
         "config.dicts": (
-            "BackoffDict CallbackDict ConfigDict FrequencyModeDict ParallelProcessingDict StageDict TaskDict WorkerDict"
+            "BackendDict BackoffDict CallbackDict ConfigDict FrequencyModeDict ParallelProcessingDict StageDict "
+            "TaskDict WorkerDict"
         ),
         "config.options": "callback_sample task_function_sample",
         "dispatch.banner": "print",
@@ -106,6 +110,7 @@ _HOMES = {
 
 __all__ = [
     "POOL_DEFAULT",
+    "BackendDict",
     "Backoff",
     "BackoffDict",
     "CallbackDict",
@@ -161,7 +166,7 @@ __all__ = [
     "task_function_sample",
 ]
 
-__version__ = "2.0.0.dev0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

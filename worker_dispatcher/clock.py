@@ -31,6 +31,7 @@ def _own_time() -> Any:
 _own = _own_time()
 now: Callable[[], float] = _own.perf_counter  # seconds; on Linux one clock for all processes, so stamps compare
 sleep: Callable[[float], None] = _own.sleep
+time_of_day: Callable[[], float] = _own.time  # Unix time, in seconds, whatever tools have made of it: as others read it
 thread_time: Callable[[], float] = _own.thread_time  # seconds of the processor that this thread has had
 
 

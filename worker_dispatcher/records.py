@@ -12,7 +12,7 @@ import itertools
 import math
 import struct
 from array import array
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 from worker_dispatcher.clock import Anchor
@@ -124,6 +124,7 @@ class Records:
         self.metadata: dict[int, dict[Any, Any]] = {}
         self.captures = False  # each log has an output
         self.pids: dict[int, int] = {}  # worker number -> process id
+        self.addresses: Mapping[int, str] | None = None  # worker number -> where it is, of workers on a cluster
         self.completed = 0
         self.outcomes = [0] * len(STATUS_NAMES)  # how many tasks were completed with each status
         self.due = array("d")  # monotonic seconds, NaN where a task has none; empty with fixed workers
@@ -305,6 +306,8 @@ class Records:
             "worker": worker if worker > 0 else None,
             "pid": self.pids.get(worker),
         }
+        if self.addresses is not None:
+            entry["address"] = self.addresses.get(worker)
         first, added = started, None
         if self.attempts or self.earlier or self.failures:
             first = self._tell_attempts(entry, task_id, started)

@@ -107,7 +107,7 @@ def pack(value: Any, reader: Reader = FRESH) -> Packed:
     try:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         plain = _NAMES_A_GLOBAL not in head
-        portable = plain or not _names_what_stays_here([head])
+        portable = plain or not names_what_stays_here([head])
     except Exception as error:  # the script's own may be the reason; if it is not, the second error is the one to show
         if is_foreign(error):
             raise
@@ -135,7 +135,7 @@ def pack_large(value: Any, reader: Reader = FRESH) -> Packed:
         # The data, too, may have the byte that marks a name; of scalars there is no need to look.
         plain = is_plain(value if type(value) in (list, tuple) else (value,))
         plain = plain or not any(_NAMES_A_GLOBAL in piece for piece in pieces)
-        portable = plain or not _names_what_stays_here(pieces)
+        portable = plain or not names_what_stays_here(pieces)
     except Exception as error:  # as in `pack`
         if is_foreign(error):
             raise
@@ -167,7 +167,7 @@ def culprit(error: BaseException) -> str | None:
     return None if found is None else found.removeprefix(_USES).removesuffix(f"; {WAY_OUT}")
 
 
-def _names_what_stays_here(pieces: Sequence[bytes]) -> bool:
+def names_what_stays_here(pieces: Sequence[bytes]) -> bool:
     """True if a pickle may name what a worker cannot import, or is not to: what lives in the script, or anything at
     all once the user has told cloudpickle to send some module by value."""
     for piece in pieces:

@@ -16,12 +16,12 @@ from rounds import examples
 from worker_dispatcher.config.declare import options, walk
 from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.config.legacy import LEGACY
-from worker_dispatcher.config.options import NOT_YET, Config
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.config.parse import merged, parse
 from worker_dispatcher.config.signature import TASK_NAMES, call_style
 from worker_dispatcher.errors import ConfigError
 
-PATHS = [path for path, _ in walk(Config)] + sorted(NOT_YET) + sorted(LEGACY)
+PATHS = [path for path, _ in walk(Config)] + sorted(LEGACY)
 NAMES = sorted({path.rpartition(".")[2] for path in PATHS})
 
 

@@ -10,7 +10,7 @@ import pytest
 from worker_dispatcher.cli.commands.options import option_table
 from worker_dispatcher.config.declare import Option, options, walk
 from worker_dispatcher.config.legacy import LEGACY
-from worker_dispatcher.config.options import NOT_YET, BackoffOptions, Config
+from worker_dispatcher.config.options import BackoffOptions, Config
 from worker_dispatcher.config.parse import merged, parse
 from worker_dispatcher.retry import Backoff
 
@@ -54,11 +54,10 @@ def test_each_default_obeys_its_rule_and_is_what_an_empty_config_gives() -> None
         assert found == option.rule.accept(option.fresh_default()), path
 
 
-def test_a_name_is_either_an_option_or_not_there_yet_or_old() -> None:
+def test_a_name_is_either_an_option_or_old() -> None:
     known = {path for path, _ in walk(Config)}
-    assert not known & NOT_YET
-    assert not (known | NOT_YET) & set(LEGACY)
-    sections = {path.rpartition(".")[0] for path in NOT_YET | set(LEGACY)} - {""}
+    assert not known & set(LEGACY)
+    sections = {path.rpartition(".")[0] for path in LEGACY} - {""}
     assert sections <= known
 
 

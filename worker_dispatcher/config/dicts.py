@@ -10,7 +10,7 @@ once more, because checkers read source; a test compares each key and type with 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
 
@@ -117,11 +117,22 @@ class FrequencyModeDict(TypedDict, total=False):
     abort_on: str | Sequence[str]
 
 
+class BackendDict(TypedDict, total=False):
+    """`worker.backend`: a Dask cluster."""
+
+    type: Literal["dask"]
+    address: str | None
+    security: Mapping[str, str | os.PathLike[str]] | None
+    client: Any
+    timeout: _Seconds
+
+
 class WorkerDict(TypedDict, total=False):
     """`worker`: where tasks run, and how many at once."""
 
     number: int | None
     pool: _Pool | None
+    backend: Literal["local"] | BackendDict | None
     use_processing: bool
     parallel_processing: ParallelProcessingDict
     frequency_mode: FrequencyModeDict

@@ -9,6 +9,7 @@ from worker_dispatcher.config.declare import Options, option, section
 from worker_dispatcher.config.pacing import pacing, rate, stages
 from worker_dispatcher.config.rules import (
     anything,
+    backend,
     callback,
     flag,
     hook,
@@ -29,13 +30,6 @@ from worker_dispatcher.retry import Backoff
 
 RetryOn: TypeAlias = tuple[type[BaseException], ...] | Callable[[BaseException], object] | None
 
-# Options of the design that this version does not have. Each is refused by name, never ignored and never called a
-# typo. To deliver one: declare its field below and take its name out of here.
-NOT_YET = frozenset(
-    {
-        "worker.backend",
-    }
-)
 
 _BACKOFF = Backoff()
 
@@ -226,6 +220,11 @@ class WorkerOptions(Options):
         None,
         lender(),
         "A WorkerPool whose workers run the tasks, beside whatever else it does; it is left open.",
+    )
+    backend: Any = option(
+        "local",
+        backend(),
+        "Where workers are: `'local'`, or a Dask cluster: `{'type': 'dask', 'address': 'tcp://host:8786'}`.",
     )
     use_processing: bool = option(
         False, flag(), "Workers are processes instead of threads, for work that keeps Python itself busy."

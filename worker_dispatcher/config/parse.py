@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.config.declare import Section, options, walk
 from worker_dispatcher.config.describe import Refused, brief, got, named
-from worker_dispatcher.config.options import NOT_YET, Config
+from worker_dispatcher.config.options import Config
 from worker_dispatcher.config.signature import (
     CALLBACK_NAMES,
     NO_ITEM,
@@ -94,7 +94,7 @@ def _unknown(prefix: str, name: str, value: object) -> str:
     from worker_dispatcher.config.spelling import unknown  # here, since most configs have no such name
 
     known = {path: "" if isinstance(one, Section) else one.description for path, one in walk(Config)}
-    return unknown(prefix, name, known, NOT_YET, a_dict=isinstance(value, Mapping))
+    return unknown(prefix, name, known, a_dict=isinstance(value, Mapping))
 
 
 class Reading:
@@ -152,8 +152,6 @@ class Reading:
         from worker_dispatcher.config.legacy import LEGACY  # here, since most configs have no such name
 
         path = prefix + name
-        if path in NOT_YET:
-            raise Refused("not available yet in this version; leave it out")
         if path not in LEGACY:
             raise Refused(_unknown(prefix, name, value))
         self.kept[path] = LEGACY[path].rule.accept(value)

@@ -268,6 +268,19 @@ def lender() -> Rule:
     return Rule("WorkerPool or None", accept)
 
 
+def backend() -> Rule:
+    """'local', kept as None, or a dict that describes a cluster, kept as a Backend."""
+
+    def accept(value: object) -> Any:
+        if value is None or (isinstance(value, str) and str.__str__(value) == "local"):
+            return None
+        from worker_dispatcher.config.backend import parsed  # here, since most configs have none
+
+        return parsed(value)
+
+    return Rule("'local' or dict", accept)
+
+
 def items() -> Rule:
     """The tasks: any iterable, kept as the same object and not looked into, a count, kept as an int, or None."""
     return Rule("iterable or int >= 0", _items)

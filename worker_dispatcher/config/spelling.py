@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 LIKENESS = 0.7  # share of letters in common, by difflib; below it suggestions are guesses
 LONGEST = 60  # letters of a name worth comparing; the comparison takes quadratic time
@@ -33,16 +33,14 @@ _OTHERWISE = {
 }
 
 
-def unknown(
-    prefix: str, name: str, available: Mapping[str, str], not_yet: Set[str] = frozenset(), *, a_dict: bool = False
-) -> str:
+def unknown(prefix: str, name: str, available: Mapping[str, str], *, a_dict: bool = False) -> str:
     """The text for an unknown option. A place elsewhere is named with what the option there does, since it may be
     another thing by the same name.
 
     prefix: the section it was found in, as "worker." or ""; available: all options and sections by path, with what they
-    mean; not_yet: those that the reader may mean too, but that this version refuses; a_dict: its value is one.
+    mean; a_dict: its value is one.
     """
-    paths = [*available, *sorted(not_yet)]
+    paths = list(available)
     for path in (prefix + name, name):
         if "." in name and path in paths:
             return f"options are nested, not dotted: write {_nested(path)}"
@@ -50,21 +48,19 @@ def unknown(
         return f"unknown option; did you mean '{meant}'?"
     if not a_dict and (otherwise := _OTHERWISE.get(_plain(name))) and prefix + _plain(name) not in paths:
         elsewhere = [path for path in paths if _last(path) == _plain(name)]
-        of_these = (
-            f"; {_quoted(elsewhere, not_yet)} is another thing{_meaning(elsewhere, available)}" if elsewhere else ""
-        )
+        of_these = f"; {_quoted(elsewhere)} is another thing{_meaning(elsewhere, available)}" if elsewhere else ""
         return f"unknown option here; {otherwise}{of_these}"
     here = [path for path in paths if _in_section(path, prefix)]
     same = [path for path in paths if _last(path) == _plain(name)]
     # The very name elsewhere is a better guess than a like one here: 'max_workers' at the top is not 'worker'.
     if same and prefix + _plain(name) not in here:
         top = "" if "." in same[0] else ", at the top level"
-        return f"unknown option here; it lives at {_quoted(same, not_yet)}{top}{_meaning(same, available)}"
+        return f"unknown option here; it lives at {_quoted(same)}{top}{_meaning(same, available)}"
     if found := nearest(name, here):
-        return f"unknown option; did you mean {_quoted(found, not_yet)}?"
+        return f"unknown option; did you mean {_quoted(found)}?"
     if found := nearest(name, paths):
-        return f"unknown option; did you mean {_quoted(found, not_yet)}{_meaning(found, available)}?"
-    return f"unknown option; the options here are {', '.join(_last(path) for path in here if path not in not_yet)}"
+        return f"unknown option; did you mean {_quoted(found)}{_meaning(found, available)}?"
+    return f"unknown option; the options here are {', '.join(_last(path) for path in here)}"
 
 
 def _in_section(path: str, prefix: str) -> bool:
@@ -96,9 +92,8 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def _quoted(paths: Sequence[str], not_yet: Set[str]) -> str:
-    missing = all(path in not_yet for path in paths)
-    return " or ".join(f"'{path}'" for path in paths) + (" (not available yet in this version)" if missing else "")
+def _quoted(paths: Sequence[str]) -> str:
+    return " or ".join(f"'{path}'" for path in paths)
 
 
 def _nested(path: str) -> str:

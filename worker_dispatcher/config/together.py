@@ -10,6 +10,7 @@ from worker_dispatcher.config.signature import is_coroutine_function
 _FREQUENCY = "worker.frequency_mode."
 # What a pool that lives has decided, with what says nothing of it.
 _OF_THE_POOL: dict[str, object] = {
+    "worker.backend": None,
     "worker.use_processing": False,
     "worker.parallel_processing.enabled": False,
     "worker.parallel_processing.processes": None,

@@ -76,11 +76,13 @@ class Banner:
 
     def _opening_lines(self) -> list[str]:
         config, plan = self._config, self._plan
-        parallel = plan.shape.has_processes and plan.shape.has_threads and plan.lender is None
+        parallel = plan.shape.has_processes and plan.shape.has_threads and plan.lender is None and plan.cluster is None
         runtime = "Unlimited" if config.runtime is None else f"{float(config.runtime)} sec"
         # Without a cap the plan allows more than any machine gives: how many there will be is not known.
         uncapped = plan.load is not None and plan.workers == NO_CAP
         total = "On Demand" if uncapped else str(plan.workers)
+        if plan.cluster is not None:
+            total = str(config.worker.number or "All")
         main = str(len(plan.slots)) if parallel else total
         each = (str(size) for size in dict.fromkeys((min(plan.slots), max(plan.slots))))
         sub = "On Demand" if uncapped else "-".join(each)
@@ -90,6 +92,8 @@ class Banner:
             f"  │  └─ Main Pool : {main} {plan.shape.unit}",
             *([f"  │     └─ Sub Pool : {sub} Thread(s)"] if parallel else []),
         ]
+        if plan.cluster is not None:
+            structure = [f"  ├─ Cluster: Dask at {plan.cluster.address or 'this machine'}"]
         lines = [
             "",
             "Worker Dispatcher Configuration:",
@@ -111,7 +115,7 @@ class Banner:
     def _configured(self, total: str) -> str:
         """The number that the rest of the block has; another one only with the reason why it is another."""
         schedule, number = self._plan.schedule, self._config.worker.number or self._plan.number
-        if str(number) == total:
+        if str(number) == total or self._plan.cluster is not None:
             return f"{total} Worker(s)"
         if not schedule.timed:
             pool = "" if self._plan.lender is None else " or the pool has"

@@ -57,7 +57,7 @@ class Execution:
         cycle = frequency.enabled and (frequency.duration is not None or frequency.stages is not None)
         self.tasks = task_list(config.task.list, config.worker.number or 4, cycle=cycle)
         self._plan = make_plan(config, self.tasks.total, self.anchor)
-        self._packed = pack_setup(config, self._plan.setup) if self._plan.shape.has_processes else None
+        self._packed = pack_setup(config, self._plan.setup) if self._plan.leaves else None
         workers, self.number = self._plan.workers, self._plan.number
         self.stream = None if keep_records else RecordStream(2 * workers)
         self.records = StreamedRecords(self.anchor, self.stream, workers) if self.stream else Records(self.anchor)
@@ -95,6 +95,7 @@ class Execution:
         self.results: list[Any] = []
         self._at_end: Callable[[], None] = _nothing
         self.done = self.told = False
+        self._cluster: dict[str, Any] | None = None  # of Dask, what it is
         self.bells: list[Bell] = []
         self._calling_back = False  # on_all_done, which is the user's code, is running
 
@@ -170,7 +171,12 @@ class Execution:
 
     def _open_pool(self, named: Name) -> Pool:
         packed, self._packed = self._packed, None  # it may be large: free once it is sent
-        return open_pool(self._plan, named, packed)
+        pool: Any = open_pool(self._plan, self._config.worker, named, packed)
+        if self._plan.cluster is not None:
+            self._cluster = pool.facts
+            self.records.addresses = pool.addresses
+        opened: Pool = pool
+        return opened
 
     def _pour(self) -> None:
         """Draw from an iterable of unknown length here, so that it runs in the caller's thread; drive in another.
@@ -372,6 +378,7 @@ class Execution:
             "retries": self.records.retries,
             "stopped": self.bounded.abort_seen or self.bounded.stopped or (None if self.done else self.bounded.asked),
             **self._load_info(),
+            **({} if self._cluster is None else {"cluster": self._cluster}),
             **({} if self.done else {"running": True}),
             **({} if self.done or self.tasks.total is None else {"total": self.tasks.total}),
         }

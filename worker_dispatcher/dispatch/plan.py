@@ -6,13 +6,13 @@ Pure but for reading the machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from worker_dispatcher.call import Call, Hooks
 from worker_dispatcher.clock import Anchor
 from worker_dispatcher.config.describe import brief, input_text
-from worker_dispatcher.config.options import Config
+from worker_dispatcher.config.options import Config, WorkerOptions
 from worker_dispatcher.dispatch.schedule import AllAtOnce, Schedule
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.execute import catch, describe
@@ -20,9 +20,10 @@ from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import Name, Pool, Setup
 from worker_dispatcher.retry import RetryPolicy
-from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, Packed, culprit, is_shared_by_inheritance, pack_large
+from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, is_shared_by_inheritance, pack_large
 
 if TYPE_CHECKING:
+    from worker_dispatcher.config.backend import Backend
     from worker_dispatcher.dispatch.load import Load
 
 
@@ -68,7 +69,8 @@ class Plan(NamedTuple):
     workers: tasks that can run at once; tasks: how many there are, None if unknown.
     show_input: a failed task's item may be shown. number: what worker.number is, where it says nothing too.
     timeout: seconds that a task may run, or None. stop_at: nothing begins from then on (monotonic).
-    lender: whose workers run the tasks, None for workers of the run's own.
+    lender: whose workers run the tasks, None for workers of the run's own. cluster: where these are, None for here; the
+    slots are then those of all its Dask workers together, and only a guess where worker.number says nothing.
     raises: the run raises the exception of the task that ends it. allowed: how many tasks may fail before that.
     """
 
@@ -89,6 +91,12 @@ class Plan(NamedTuple):
     raises: bool = False
     allowed: float = math.inf
     lender: Lender | None = None
+    cluster: Backend | None = None
+
+    @property
+    def leaves(self) -> bool:
+        """What a task is told is sent to another process."""
+        return self.shape.has_processes or self.cluster is not None
 
     @property
     def workers(self) -> int:
@@ -135,6 +143,7 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         config.task.on_error == "raise",
         config.task.max_failures or (1 if config.task.on_error == "raise" else math.inf),
         lender,
+        config.worker.backend,
     )
 
 
@@ -195,10 +204,16 @@ def _hooks(config: Config) -> Hooks | None:
     return Hooks(init, config.styles.init, end, config.styles.exit)
 
 
-def open_pool(plan: Plan, named: Name, packed: Packed | None) -> Pool:
-    """The pool of the plan's shape. packed: the plan's setup, where it is sent to worker processes."""
+def open_pool(plan: Plan, config: WorkerOptions, named: Name, packed: Any) -> Any:
+    """The pool of the plan's shape. packed: the plan's setup, as `pack_setup` gave it."""
     if plan.lender is not None:
         return plan.lender.lend(plan.setup, plan.workers, named)
+    if plan.cluster is not None:
+        from worker_dispatcher.pools.dask.pool import DaskPool, Place
+
+        grid = config.parallel_processing.processes
+        place = Place(plan.shape.name, config.number, None, grid, plan.method, config.blas_threads)
+        return DaskPool(plan.setup, plan.cluster, place, named, packed)
     if not plan.shape.has_processes:
         from worker_dispatcher.pools.threads import ThreadPool
 
@@ -216,14 +231,17 @@ def open_pool(plan: Plan, named: Name, packed: Packed | None) -> Pool:
     )
 
 
-def pack_setup(config: Config, setup: Setup) -> Packed | None:
-    """What each worker process is told, packed; None where a fork has it. Refuses, before anything starts, what cannot
-    be sent: only then it is looked which option, or which part of task.config, is at fault."""
-    if config.worker.start_method == "fork":
+def pack_setup(config: Config, setup: Setup) -> Any:
+    """What each worker process or Dask worker is told, packed; None where a fork has it. Refuses, before anything
+    starts, what cannot be sent: only then it is looked which option, or which part of task.config, is at fault."""
+    pack: Callable[[Any], Any] = pack_large
+    if config.worker.backend is not None:
+        from worker_dispatcher.pools.dask.messages import pack
+    elif config.worker.start_method == "fork":
         return None
-    packed, error = catch(pack_large, setup)
+    packed, error = catch(pack, setup)
     if error is None:
-        return cast(Packed, packed)
+        return packed
     del error  # it holds this frame, and would hold itself
     task, worker = config.task, config.worker
     parts: dict[str, Any] = {
@@ -237,13 +255,13 @@ def pack_setup(config: Config, setup: Setup) -> Packed | None:
         parts |= {f"task.config[{brief(key) or type(key).__name__}]": value for key, value in task.config.items()}
     else:
         parts["task.config"] = task.config
-    problems = [(path, text) for path, value in parts.items() if (text := _problem(value)) is not None]
+    problems = [(path, text) for path, value in parts.items() if (text := _problem(pack, value)) is not None]
     raise ConfigError(problems or [("task", "its function, on_done and config cannot be sent to a process together")])
 
 
-def _problem(value: Any) -> str | None:
+def _problem(pack: Callable[[Any], Any], value: Any) -> str | None:
     """What keeps a value from being sent, and what to do; None if nothing does."""
-    _, error = catch(pack_large, value)
+    _, error = catch(pack, value)
     if error is None:
         return None
     if (where := culprit(error)) is None:

@@ -37,6 +37,11 @@ class Batching:
         """Seconds that a task takes, as far as is known."""
         return self._per_task
 
+    @property
+    def bytes_per_task(self) -> float:
+        """Of a task as it is packed, at least 1."""
+        return self._bytes_per_task
+
     def size(self, waiting: int, slots: int, all_slots: int, free: int) -> int:
         """For a worker of `slots` threads. waiting: tasks there are; free: how many of its threads have none."""
         most = min(_BATCH_BYTES / self._bytes_per_task, _BATCH_MOST)

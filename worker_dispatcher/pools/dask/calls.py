@@ -1,0 +1,109 @@
+"""What Dask calls in a worker for a pool: its batches, as tasks of Dask; and what else it asks, beside them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from worker_dispatcher.execute import catch, describe
+from worker_dispatcher.pools.dask import clocks
+from worker_dispatcher.pools.dask.host import Host
+from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work, load
+from worker_dispatcher.pools.dask.sealing import that_travels
+from worker_dispatcher.version import VERSION
+
+__all__ = ["close_host", "itself", "look_here", "run_batch", "tell_host"]
+
+_ENDED_MOST = 1000  # pools that are known to be over
+
+_hosts: dict[str, Host] = {}  # by the name of the pool; under _mutex
+_over: OrderedDict[str, None] = OrderedDict()  # pools that were closed: a batch that comes late opens none again
+_mutex = threading.Lock()
+
+
+def run_batch(opening: Opening, call: Shipped | None, work: Work) -> Reply:
+    """A task of Dask: a batch of ours."""
+    worker = _dask_worker()
+    address = str(worker.address)
+    host, broken = _host_of(opening, int(worker.state.nthreads))
+    if host is None:
+        return Reply(address, "", {}, [], broken)
+    if opening.each is not None and opening.each > worker.state.nthreads:
+        import distributed
+
+        leave: Any = distributed.secede
+        leave()  # who may run more at a time than Dask has threads has to have more batches, too
+    ticket = host.run(work, call)
+    if ticket.broken is not None:
+        return Reply(address, host.name, dict(host.pids), ticket.pieces, _told(ticket.broken))
+    return Reply(address, host.name, dict(host.pids), ticket.pieces)
+
+
+def _dask_worker() -> Any:
+    from distributed import get_worker
+
+    return get_worker()
+
+
+def _told(error: BaseException) -> tuple[str, str, str, Shipped | None]:
+    return (*describe(error), that_travels(error, None))
+
+
+def _host_of(opening: Opening, threads: int) -> tuple[Host | None, Any]:
+    """The host of a pool, opened if it is not there; or why it cannot be."""
+    with _mutex:
+        if opening.pool in _over:
+            return None, ("RunError", "the pool was closed", "", None)
+        if (host := _hosts.get(opening.pool)) is not None:
+            return host, None
+        if opening.paths and clocks.look().boot == opening.clock.boot:
+            sys.path += [path for path in opening.paths if path not in sys.path]
+        setup, error = catch(load, opening.setup)
+        if error is None:
+            host, error = catch(Host, opening, setup, threads)
+        if error is not None:
+            return None, _told(error)
+        assert host is not None
+        _hosts[opening.pool] = host
+        return host, None
+
+
+def look_here() -> tuple[tuple[int, int], str, int, clocks.Clock]:
+    """(Python, version of this package, process id, clocks) of a Dask worker."""
+    return (sys.version_info[0], sys.version_info[1]), VERSION, os.getpid(), clocks.look()
+
+
+def tell_host(pool: str, how: str, task_ids: Sequence[int] = ()) -> None:
+    """Tell the host of a pool, if there is one. how: 'kill' or 'ask' tasks, 'give_back', 'stop', 'hurry'."""
+    host = _hosts.get(pool)
+    if host is None:
+        return
+    if how == "hurry":
+        host.hurry()
+    elif how in ("give_back", "stop"):
+        host.ask(getattr(host, how))
+    else:
+        for task_id in task_ids:
+            host.ask(partial(host.end_task if how == "kill" else host.ask_to_stop, task_id))
+
+
+async def close_host(pool: str) -> list[str]:
+    """End the host of a pool: what went wrong and cost no task. On the worker's loop, which goes on meanwhile."""
+    import asyncio
+
+    with _mutex:
+        host = _hosts.pop(pool, None)
+        _over[pool] = None
+        while len(_over) > _ENDED_MOST:
+            _over.popitem(last=False)
+    return [] if host is None else await asyncio.to_thread(host.close)
+
+
+def itself(value: Any) -> Any:
+    """A task of Dask that gives what it is given: a value that the cluster has, and has again if it is lost."""
+    return value

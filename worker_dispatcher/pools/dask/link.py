@@ -1,0 +1,276 @@
+"""The client of a cluster, on an event loop of its own: what a pool asks of Dask, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from worker_dispatcher.clock import now
+from worker_dispatcher.config.backend import Backend
+from worker_dispatcher.errors import RunError
+from worker_dispatcher.execute import describe
+from worker_dispatcher.pools.dask import calls, clocks
+from worker_dispatcher.pools.dask.local import LocalCluster
+from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work
+
+__all__ = ["Link", "Lost"]
+
+_REACH = 3.0  # seconds that a scheduler may take to answer
+_ASK = 3.0  # seconds that all workers may take to answer what is asked of them beside their tasks
+_LOOK = 0.5  # seconds from one look at the cluster to the next
+_GONE = 3.0  # seconds without its scheduler after which a cluster is given up
+_LARGE = 8 << 20  # bytes that are sent to all workers at once, and not through the scheduler's books
+_ROUNDS = 5  # looks at a clock, of which the quickest counts
+
+T = TypeVar("T")
+
+
+class Lost(Exception):
+    """Dask does not know a batch any more, or could not get what came of it: it is run again."""
+
+
+class Link:
+    """Owned by its loop, in its own thread: the client, futures. Shared: ended, in single steps; slots, lost_since and
+    failed, each a single store.
+
+    ended: (number of a batch, what came of it): a Reply, or an exception of Dask's. slots: threads of each worker, by
+    address. tell: called when there is something in `ended`, or it has failed; from any thread.
+    """
+
+    def __init__(self, backend: Backend, tell: Callable[[], None], local: Callable[[], LocalCluster]) -> None:
+        """local: makes a cluster of this machine, where the backend names none."""
+        self._backend, self._tell, self._make_local = backend, tell, local
+        self._local: LocalCluster | None = None
+        self.ended: deque[tuple[int, Reply | BaseException]] = deque()
+        self.slots: dict[str, int] = {}
+        self.failed: RunError | None = None
+        self.offsets: dict[str, tuple[float, float]] = {}  # of the clocks of workers, and how far off each may be
+        self._client: Any = None
+        self._futures: dict[int, Any] = {}
+        self._sent: dict[int, Any] = {}  # by number of the call: what the cluster has of it
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="link to the Dask cluster", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _call(self, work: Coroutine[Any, Any, T], within: float | None = None) -> T:
+        """What a coroutine gives, in our loop. Raises TimeoutError."""
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, within), self._loop)
+        return future.result()
+
+    def _post(self, work: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(work)
+
+    # For the pool
+
+    def open(self, opening: Callable[[], Opening]) -> None:
+        """Find the cluster, and tell it what the pool is. Raises RunError."""
+        address, security = self._whom()
+        _reach(address)
+        self._call(self._open(address, security))
+        made = opening()
+        self._call(self._begin(made))
+
+    def submit(self, number: int, work: Work, call: Callable[[], Shipped] | Shipped | None) -> None:
+        """Have a batch run. call: of its call, as it is packed."""
+        self._post(lambda: self._keep(self._submit(number, work, call)))
+
+    def tell_hosts(self, pool: str, how: str, task_ids: tuple[int, ...] = ()) -> None:
+        """See calls.tell_host. Waits for nobody."""
+        self._post(lambda: self._keep(self._ask(calls.tell_host, pool, how, task_ids)))
+
+    def close_hosts(self, pool: str, within: float) -> tuple[list[str], bool]:
+        """(what went wrong in them, True if each has answered in time)."""
+        try:
+            answers = self._call(self._ask(calls.close_host, pool), within)
+        except (TimeoutError, OSError):
+            return [], False
+        return [text for found in answers.values() if isinstance(found, list) for text in found], True
+
+    def forget(self) -> None:
+        """Have Dask run nothing of ours any more."""
+        with suppress(TimeoutError, OSError, RuntimeError):
+            self._call(self._cancel(), _ASK)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(TimeoutError, OSError, RuntimeError):
+            self._call(self._close(), _ASK)
+        self._post(self._loop.stop)
+        self._thread.join()
+        if self._local is not None:
+            self._local.close()
+
+    # In the loop
+
+    def _keep(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _whom(self) -> tuple[str, Any]:
+        """(address, Dask's security) of the cluster."""
+        client, security = self._backend.client, self._backend.security
+        if client is not None:
+            return str(client.scheduler.address), client.security
+        if self._backend.address is None:
+            self._local = self._make_local()
+            return self._local.address, self._local.security
+        if security is None:
+            return self._backend.address, None
+        from distributed import Security
+
+        make: Any = Security
+        files = {"tls_ca_file": security.ca, "tls_client_cert": security.cert, "tls_client_key": security.key}
+        return self._backend.address, make(require_encryption=True, **files)
+
+    async def _open(self, address: str, security: Any) -> None:
+        import distributed
+
+        try:
+            make: Any = distributed.Client
+            self._client = await make(
+                address, security=security, asynchronous=True, set_as_default=False, timeout=_REACH
+            )
+        except Exception as error:
+            kind, message, _ = describe(error.__cause__ or error)
+            raise RunError(f"cannot use the Dask cluster at {address}: {kind}: {message[:500]}") from error
+
+    async def _begin(self, opening: Opening) -> None:
+        await self._look_for_workers()
+        await self._compare(opening)
+        self._sent[0] = await self._ship(opening)
+        self._keep(self._watch())
+
+    async def _look_for_workers(self) -> None:
+        """Wait until there is one. A cluster that grows with its work is shown some."""
+        until, shown = now() + self._backend.timeout, None
+        while not (found := await self._client.nthreads()):
+            if shown is None:
+                shown = self._client.submit(calls.itself, None, pure=False)
+            if now() > until:
+                where, seconds = self._client.scheduler.address, self._backend.timeout
+                raise RunError(f"the Dask cluster at {where} has had no worker for {seconds:g} s; start one there")
+            await asyncio.sleep(0.05)
+        self.slots = dict(found)
+
+    async def _compare(self, opening: Opening) -> None:
+        """Raises RunError where a worker could not run what it is sent."""
+        answers = await self._answers(calls.look_here)
+        for address, found in answers.items():
+            if isinstance(found, BaseException):
+                raise _strange(address, found)
+            python, version, _, clock = found
+            if python != opening.python:
+                theirs, ours = (".".join(map(str, one)) for one in (python, opening.python))
+                text = f"runs Python {theirs}, and this program {ours}; functions cannot be sent from one to the other"
+                raise RunError(f"the Dask worker {address} {text}: use one version for both")
+            if version != opening.version:
+                text = f"has worker_dispatcher {version}, and this program {opening.version}: install one for both"
+                raise RunError(f"the Dask worker {address} {text}")
+            self.offsets[address] = (-clocks.offset_between(clock, opening.clock), 0.0)
+
+    async def _answers(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        try:
+            return await asyncio.wait_for(self._ask(function, *arguments), _ASK)
+        except TimeoutError:
+            return {}  # one stands still, and none is heard for it
+
+    async def _ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """What each worker answers, by address: an exception where it cannot."""
+        answers: dict[str, Any] = await self._client.run(function, *arguments, on_error="return")
+        return answers
+
+    async def _ship(self, value: Any) -> Any:
+        """A value that the cluster keeps, once in each worker that needs it."""
+        size = value.setup.size if isinstance(value, Opening) else value.size
+        if size > _LARGE:
+            return await self._client.scatter(value, broadcast=True, hash=False)
+        return self._client.submit(calls.itself, value, pure=False)
+
+    async def _submit(self, number: int, work: Work, call: Any) -> None:
+        try:
+            sent = None
+            if work.call:
+                if work.call not in self._sent:
+                    self._sent[work.call] = await self._ship(call)
+                sent = self._sent[work.call]
+            future = self._client.submit(calls.run_batch, self._sent[0], sent, work, pure=False)
+            self._futures[number] = future
+            ended: Reply | BaseException = await future
+        except asyncio.CancelledError as error:
+            ended = Lost(str(error))
+        except BaseException as error:
+            ended = error
+        if self._futures.pop(number, None) is None and not isinstance(ended, Exception):
+            return
+        self.ended.append((number, ended))
+        self._tell()
+
+    async def _watch(self) -> None:
+        lost_since = 0.0
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._client.status != "running":
+                lost_since = lost_since or now()
+                if now() - lost_since > _GONE or self._client.status == "closed":
+                    self.failed = RunError(f"the scheduler of the Dask cluster at {self.address} is gone")
+                    self._tell()
+                    return
+                continue
+            lost_since = 0.0
+            with suppress(OSError, TimeoutError):  # Dask's errors of connections are OSErrors
+                self.slots = dict(await asyncio.wait_for(self._client.nthreads(), _ASK))
+
+    @property
+    def address(self) -> str:
+        """Of the scheduler."""
+        return str(self._client.scheduler.address)
+
+    async def _cancel(self) -> None:
+        futures = list(self._futures.values())
+        self._futures.clear()
+        if futures:
+            await self._client.cancel(futures, force=True)
+
+    async def _close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        self._futures.clear()
+        self._sent.clear()
+        if self._client is not None:
+            await self._client.close(timeout=1)
+
+
+def _reach(address: str) -> None:
+    """Raises RunError at once where nobody listens: Dask would try for some time."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 8786), timeout=_REACH).close()
+    except OSError as error:
+        text = f"no Dask scheduler answers at {address} ({error}); is it running, and is this its address?"
+        raise RunError(text) from error
+
+
+def _strange(address: str, error: BaseException) -> RunError:
+    kind, message, _ = describe(error)
+    if isinstance(error, ImportError):
+        text = f"cannot import worker_dispatcher ({message}); install it there, in the same version as here"
+        return RunError(f"the Dask worker {address} {text}")
+    return RunError(f"the Dask worker {address} did not answer: {kind}: {message[:500]}")

@@ -1,0 +1,137 @@
+"""What a pool and its hosts in Dask workers send each other, and how it is packed.
+
+Dask carries bytes of ours: what cannot be packed or loaded is one task's failure, and never Dask's. Packed by pickle,
+and by cloudpickle where the other side could not import what is named: a Dask worker serves many programs, none of
+which is its `__main__`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from worker_dispatcher.execute import SMALL
+from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.pools.dask.clocks import Clock
+from worker_dispatcher.records import Failure
+from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.wire import names_what_stays_here
+
+PLAIN = SMALL | {str, bytes}  # of these, results travel as they are
+
+
+class Shipped:
+    """A pickle and its buffers, which Dask sends without a copy."""
+
+    __slots__ = ("buffers", "head")
+
+    def __init__(self, head: Any, buffers: Sequence[Any] = ()) -> None:
+        self.head, self.buffers = head, buffers
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return Shipped, (pickle.PickleBuffer(self.head), [pickle.PickleBuffer(one) for one in self.buffers])
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + sum(memoryview(one).nbytes for one in self.buffers)
+
+
+def pack(value: Any) -> Shipped:
+    """Runs user code, and raises what that raises."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        head = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        portable = not names_what_stays_here([head])
+    except Exception as error:  # the program's own may be the reason; if it is not, the second error is the one to show
+        if is_foreign(error):
+            raise
+        portable = False
+    if not portable:
+        import cloudpickle
+
+        buffers = []
+        head = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+    return Shipped(head, [one.raw() for one in buffers])
+
+
+def load(shipped: Shipped) -> Any:
+    """The value again, for the caller alone: its arrays may be written to. Runs user code."""
+    return pickle.loads(shipped.head, buffers=[bytearray(one) for one in shipped.buffers])
+
+
+class Opening(NamedTuple):
+    """What a host is told once. python, version: of who sends it; kind: 'threads', 'processes' or 'grid'; each: tasks
+    at a time in each Dask worker, None for one in each of its threads; processes: of a grid, in each Dask worker;
+    paths: where the sender imports from, for a worker of the same machine."""
+
+    pool: str
+    python: tuple[int, int]
+    version: str
+    clock: Clock
+    kind: str
+    each: int | None
+    processes: int | None
+    method: str | None
+    blas_threads: int | None
+    setup: Shipped
+    paths: list[str]
+
+
+class Work(NamedTuple):
+    """A batch on its way. number: of the batch; tasks: how many; call: the number of its call, 0 for that of the setup;
+    dues: bytes of doubles."""
+
+    pool: str
+    number: int
+    first: int
+    tasks: int
+    attempt: int
+    call: int
+    timeout: float | None
+    stop_at: float
+    dues: bytes | None
+    alone: bool
+    items: Shipped
+
+
+class Ended(NamedTuple):
+    """Tasks of a batch that ended ok, by their places in it. sealed: by place in the columns, a result that is not of
+    PLAIN, packed with its metadata."""
+
+    places: Sequence[int]
+    starts: Sequence[float]
+    ends: Sequence[float]
+    results: list[Any]
+    sealed: dict[int, Shipped]
+    workers: int | Sequence[int]
+
+
+class Failed(NamedTuple):
+    """One task that failed. more: its exception (None where that cannot travel) and its metadata, packed."""
+
+    place: int
+    started: float
+    ended: float
+    failure: Failure
+    more: Shipped | None
+    worker: int
+
+
+class Back(NamedTuple):
+    """Tasks that were not begun, from place to place (exclusive). alone: they are to have no company."""
+
+    low: int
+    high: int
+    alone: bool
+
+
+class Reply(NamedTuple):
+    """What became of a batch. Times are on the sender's clock. host: which one, new with each; pids: of its workers, by
+    number; broken: why nothing can run there: type, message, traceback, and the exception, packed, if it can be."""
+
+    address: str
+    host: str
+    pids: dict[int, int]
+    pieces: list[Ended | Failed | Back]
+    broken: tuple[str, str, str, Shipped | None] | None = None
