@@ -50,6 +50,19 @@ class Call(NamedTuple):
     anchor: Anchor | None = None
     before: int = 0
 
+    def told(self) -> tuple[Any, ...]:
+        """As it is sent: builtins, and what is the user's. Classes of ours would be looked up by name on both sides."""
+        style, after, anchor = tuple(self.style), self.on_done_style, self.anchor
+        kept = self.retry_on, self.keep_exception, anchor and tuple(anchor), self.before
+        return self.function, style, self.config, self.on_done, after and tuple(after), *kept
+
+    @staticmethod
+    def of(told: tuple[Any, ...]) -> Call:
+        """The call that was told so."""
+        function, style, config, on_done, after, retry_on, keeps, anchor, before = told
+        after, anchor = after and CallStyle(*after), anchor and Anchor(*anchor)
+        return Call(function, CallStyle(*style), config, on_done, after, retry_on, keeps, anchor, before)
+
     def arguments(self, task_id: int, task: Any, metadata: dict[Any, Any]) -> dict[str, Any]:
         known = {"id": task_id, "config": self.config, "task": task, "metadata": metadata}
         return {name: known[name] for name in self.style.names}
@@ -104,6 +117,16 @@ class Hooks(NamedTuple):
     init_style: CallStyle
     exit: Callable[..., Any] | None
     exit_style: CallStyle
+
+    def told(self) -> tuple[Any, ...]:
+        """As it is sent: see `Call.told`."""
+        return self.init, tuple(self.init_style), self.exit, tuple(self.exit_style)
+
+    @staticmethod
+    def of(told: tuple[Any, ...]) -> Hooks:
+        """The hooks that were told so."""
+        init, init_style, exit_, exit_style = told
+        return Hooks(init, CallStyle(*init_style), exit_, CallStyle(*exit_style))
 
     def begin(self, config: Any) -> Any:
         """The worker's state; a coroutine that gives it, where init is a coroutine function."""

@@ -229,6 +229,17 @@ class Setup(NamedTuple):
     capture: bool = False
     kept: bool = False
 
+    def told(self) -> tuple[Any, ...]:
+        """As it is sent: see `Call.told`."""
+        call, coroutine, timed, hooks, *rest = self
+        return call.told(), coroutine, timed, hooks and hooks.told(), *rest
+
+    @staticmethod
+    def of(told: tuple[Any, ...]) -> Setup:
+        """The setup that was told so."""
+        call, coroutine, timed, hooks, *rest = told
+        return Setup(Call.of(call), coroutine, timed, hooks and Hooks.of(hooks), *rest)
+
     def caller(self, call: Call, state: Any = None) -> Callable[[int, Any, dict[Any, Any]], Any]:
         """The function of a call as f(id, task, metadata). state: what worker.init has made."""
         caller = call.with_state(state).caller()

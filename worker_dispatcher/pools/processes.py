@@ -110,7 +110,7 @@ class ProcessPool:
             undo.callback(self._starter.close)
         else:
             self._reader = main_module.FRESH
-            packed = packed or pack_large(setup)
+            packed = packed or pack_large(setup.told())
             self._starter = ServerStarter(entry, method == "spawn", environment, libraries_of(setup, packed))
             undo.callback(self._starter.close)
             parts, self._greeting_fds[:0] = to_parts(packed)

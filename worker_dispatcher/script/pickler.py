@@ -29,6 +29,7 @@ _CONSTANTS = frozenset((bool, int, str, type(None)))
 _CACHE = type(functools.lru_cache(len))
 _KINDS = (contextvars.ContextVar, _thread._local, *_LOCKS)
 _ONE_OF_A_KIND = frozenset((object, *_KINDS))
+_LOADS = vars(main)  # of the functions by which a reader loads what is written here
 _DEFINED = (types.FunctionType, type, _CACHE)
 
 
@@ -71,6 +72,8 @@ class ScriptPickler(pickle.Pickler):
             return NotImplemented
         if kind is _Mark:
             return self._pass(obj)
+        if kind is types.FunctionType and obj.__globals__ is _LOADS:
+            return NotImplemented
         if kind is types.FunctionType or kind is _CACHE or issubclass(kind, type):
             known, name = self._known_as(obj)
             if known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import loads
 from typing import Any
 
@@ -18,6 +18,8 @@ from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, is_shared_by_inheritance, unpack
 
 __all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable"]
+
+Loaded = tuple[Any, BaseException | None]
 
 _flush = operator.methodcaller("flush")
 _loading = False
@@ -35,21 +37,26 @@ def inherit(setup: Setup) -> None:
     _inherited = setup
 
 
-def load_setup(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
+def load_setup(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
     """What this worker is to run: see `load`."""
     if _inherited is not None:
         return _inherited, None
     if not fds:
-        return load(parts, fds)
+        return _load_as(Setup.of, parts, fds)
     from worker_dispatcher.pools.protocol.inheritance import received
 
     with received(fds):
-        found = load(parts, fds)
+        found = _load_as(Setup.of, parts, fds)
     close_all(fds)
     return found
 
 
-def load(parts: Sequence[memoryview], fds: list[int]) -> tuple[Any, BaseException | None]:
+def _load_as(kind: Callable[[Any], Any], parts: Sequence[memoryview], fds: list[int]) -> Loaded:
+    told, error = load(parts, fds)
+    return (None if error is not None else kind(told)), error
+
+
+def load(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
     """What the parts of a frame hold, or what was raised on loading it. Runs user code."""
     global _loading
     _loading = True
@@ -79,7 +86,7 @@ class Calls:
     def of(self, number: int) -> tuple[Any, BaseException | None]:
         """A call, or what was raised on loading it. Runs user code: a task that needs the call is on the slate."""
         if (frame := self._frames.pop(number, None)) is not None:
-            self._known[number] = load(frame.parts[1:], frame.fds)
+            self._known[number] = _load_as(Call.of, frame.parts[1:], frame.fds)
         return self._known[number]
 
 
