@@ -234,14 +234,12 @@ def open_pool(plan: Plan, config: WorkerOptions, named: Name, packed: Any) -> An
 def pack_setup(config: Config, setup: Setup) -> Any:
     """What each worker process or Dask worker is told, packed; None where a fork has it. Refuses, before anything
     starts, what cannot be sent: only then it is looked which option, or which part of task.config, is at fault."""
+    pack: Callable[[Any], Any] = pack_large
     if config.worker.backend is not None:
         from worker_dispatcher.pools.dask.messages import pack
-
-        packed, error = catch(pack, setup)
     elif config.worker.start_method == "fork":
         return None
-    else:
-        packed, error = catch(pack_large, setup.told())
+    packed, error = catch(pack, setup.told())
     if error is None:
         return packed
     del error  # it holds this frame, and would hold itself

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from worker_dispatcher.execute import catch, describe
+from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
 from worker_dispatcher.pools.dask.host import Host
 from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work, load
@@ -65,7 +66,7 @@ def _host_of(opening: Opening, threads: int) -> tuple[Host | None, Any]:
             sys.path += [path for path in opening.paths if path not in sys.path]
         setup, error = catch(load, opening.setup)
         if error is None:
-            host, error = catch(Host, opening, setup, threads)
+            host, error = catch(Host, opening, Setup.of(setup), threads)
         if error is not None:
             return None, _told(error)
         assert host is not None

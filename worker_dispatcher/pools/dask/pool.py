@@ -89,7 +89,7 @@ class DaskPool:
         self._events: list[Event] = []
         self._paused = self._closed = self._failed = False
         self._patience = base.Patience()
-        told = pack(setup) if packed is None else packed
+        told = pack(setup.told()) if packed is None else packed
         self._link = Link(backend, self.wake, self._local)
         try:
             self._link.open(lambda: self._opening(told))
