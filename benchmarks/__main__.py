@@ -12,6 +12,7 @@ ROWS = [
     "b_million",
     "c_cpu",
     "d_cpu_long",
+    "d2_two_cores",
     "e_heavy_tail",
     "f_arrays",
     "g_big_config",

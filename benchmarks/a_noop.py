@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks import harness, rivals
 from benchmarks.goals import Goal
+from benchmarks.logged import with_logs
 from benchmarks.trivial import noop, timed_noop
 
 
@@ -24,7 +25,7 @@ GOALS = (
     Goal(times=1.2),
 )
 CASE = harness.Case("1e5 no-op tasks", 100_000, noop, timed_noop, range, check, figures, "us_per_task", goals=GOALS)
-ROW = harness.Row(str(__doc__), (CASE,), rivals.EVERYBODY)
+ROW = harness.Row(str(__doc__), (CASE, with_logs(CASE, rivals.EVERYBODY)), rivals.EVERYBODY)
 
 if __name__ == "__main__":
     sys.exit(harness.main("benchmarks.a_noop"))

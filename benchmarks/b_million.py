@@ -7,6 +7,7 @@ import sys
 from benchmarks import harness, rivals
 from benchmarks.a_noop import check, figures
 from benchmarks.goals import Goal
+from benchmarks.logged import with_logs
 from benchmarks.trivial import noop, timed_noop
 
 # Those that send each task by itself unless told otherwise need minutes for this; row A has them.
@@ -25,7 +26,7 @@ CASE = harness.Case(
     chunks=(256, 1024, 4096, 16384),
     goals=GOALS,
 )
-ROW = harness.Row(str(__doc__), (CASE,), CONTESTANTS)
+ROW = harness.Row(str(__doc__), (CASE, with_logs(CASE, CONTESTANTS)), CONTESTANTS)
 
 if __name__ == "__main__":
     sys.exit(harness.main("benchmarks.b_million"))

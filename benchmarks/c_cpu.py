@@ -10,9 +10,14 @@ from benchmarks.goals import Goal
 
 
 def case(
-    name: str, count: int, items: Callable[[int], list[float]], goal: float, chunks: tuple[int, ...]
+    name: str,
+    count: int,
+    items: Callable[[int], list[float]],
+    goal: Goal,
+    chunks: tuple[int, ...],
+    workers: int = cpu.WORKERS,
 ) -> harness.Case:
-    """Tasks that burn items(count) seconds of CPU each; goal: the least efficiency."""
+    """Tasks that burn items(count) seconds of CPU each."""
     return harness.Case(
         name,
         count,
@@ -23,9 +28,9 @@ def case(
         cpu.figures,
         "efficiency",
         higher_is_better=True,
-        workers=cpu.WORKERS,
+        workers=workers,
         chunks=chunks,
-        goals=(Goal(at_least=goal),),
+        goals=(goal,),
     )
 
 
@@ -33,7 +38,7 @@ def each(seconds: float) -> Callable[[int], list[float]]:
     return lambda count: [seconds] * count
 
 
-CASE = case("20 000 x 100 us", 20_000, each(100e-6), 0.90, (8, 32, 128, 512))
+CASE = case("20 000 x 100 us", 20_000, each(100e-6), Goal(at_least=0.90), (8, 32, 128, 512))
 ROW = harness.Row(str(__doc__), (CASE,), rivals.EVERYBODY)
 
 if __name__ == "__main__":

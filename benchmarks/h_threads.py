@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import floor, harness, rivals
 from benchmarks.a_noop import check, figures
 from benchmarks.goals import Goal
+from benchmarks.logged import with_logs
 from benchmarks.trivial import noop, timed_noop
 
 Items = Sequence[Any]
@@ -69,7 +70,7 @@ CASE = harness.Case(
     workers=8,
     goals=GOALS,
 )
-ROW = harness.Row(str(__doc__), (CASE,), CONTESTANTS)
+ROW = harness.Row(str(__doc__), (CASE, with_logs(CASE, CONTESTANTS)), CONTESTANTS)
 
 if __name__ == "__main__":
     sys.exit(harness.main("benchmarks.h_threads"))

@@ -9,7 +9,8 @@
 * A tuned rival runs once with each chunk size on offer, and goes on with the fastest.
 * Memory is a measurement of its own, since sampling disturbs: the highest sum of PSS over the process tree, and of
   files in memory that nobody has mapped, above what the items took before the run. Linux only.
-* Medians, with all values, the machine and the versions, go to benchmarks/results/<row>.json.
+* Medians, with all values, the machine and the versions, go to benchmarks/results/<row>.json, of a machine with
+  fewer than four cores to benchmarks/results/<n>_cores/<row>.json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +39,7 @@ import psutil
 from benchmarks.goals import RIVALS, Goal, advantage, best, goal_table, judged
 
 RESULTS = Path(__file__).parent / "results"
+USUAL_CORES = 4  # what the workloads are made for
 ROOT = Path(__file__).parent.parent
 LIBRARIES = ["worker-dispatcher", "joblib", "loky", "mpire", "pebble", "ray", "dask", "numpy", "cloudpickle", "psutil"]
 
@@ -100,11 +103,13 @@ def no_figures(items: Sequence[Any], seconds: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Row:
-    """finish: finish(answer, write) adds what spans several cases; `write` says whether files are wanted."""
+    """finish: finish(answer, write) adds what spans several cases; `write` says whether files are wanted.
+    cores: that it is about, whatever the machine has."""
 
     question: str
     cases: tuple[Case, ...]
     contestants: tuple[Contestant, ...] = ()
+    cores: int | None = None
     finish: Callable[[dict[str, Any], bool], None] | None = None
 
     def contestants_of(self, case: Case) -> tuple[Contestant, ...]:
@@ -265,8 +270,28 @@ def options_from(arguments: Sequence[str] | None, *, rows: bool = False) -> argp
         parser.add_argument("rows", nargs="*", help="rows to run, for example a_noop; default: all")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of the tasks; nothing is written")
+    parser.add_argument("--cores", type=int, help="use only so many, as on a smaller machine")
     parser.add_argument("--only", action="append", help="contestants whose name holds this text; may be repeated")
     return parser.parse_args(arguments)
+
+
+@contextmanager
+def on_cores(count: int | None) -> Iterator[None]:
+    """Inside, this process and those it starts have so many cores, or all that are there; None: as it is."""
+    if count is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    all_cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(all_cores)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+def results_of_cores(cores: int) -> Path:
+    """Where the results files of machines with so many cores are."""
+    return RESULTS if cores >= USUAL_CORES else RESULTS / f"{cores}_cores"
 
 
 def run_row(module: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -275,6 +300,11 @@ def run_row(module: str, options: argparse.Namespace) -> dict[str, Any]:
     for folder in ("worker_dispatcher", "benchmarks"):
         compileall.compile_dir(ROOT / folder, quiet=1)
     row: Row = importlib.import_module(module).ROW
+    with on_cores(row.cores or options.cores):
+        return run_here(module, row, options)
+
+
+def run_here(module: str, row: Row, options: argparse.Namespace) -> dict[str, Any]:
     key = module.rpartition(".")[2]
     print(f"\n{key}: {row.question}", flush=True)
     answer: dict[str, Any] = {"row": key, "question": row.question, "when": datetime.now(UTC).isoformat("T", "seconds")}
@@ -300,8 +330,9 @@ def run_row(module: str, options: argparse.Namespace) -> dict[str, Any]:
     if row.finish:
         row.finish(answer, write)
     if write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{key}.json").write_text(json.dumps(answer, indent=1) + "\n")
+        folder = results_of_cores(answer["machine"]["cores"])
+        folder.mkdir(exist_ok=True, parents=True)
+        (folder / f"{key}.json").write_text(json.dumps(answer, indent=1) + "\n")
     return answer
 
 

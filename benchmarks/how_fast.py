@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RESULTS
 
-HEAD = "| | workload | figure | ours | best rival | we are | goal |\n| --- | --- | --- | --- | --- | --- | --- |"
+HEAD = (
+    "| | workload | figure | ours | best rival | we are | two cores: ours | best rival | we are | goal |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
 OURS = "worker_dispatcher"
 NO_ROWS = ("growth",)  # curves, which have pictures of their own
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,14 +29,56 @@ HEADLINE = {  # which rows, and how to say them
 }
 
 
+@dataclass(frozen=True)
+class Line:
+    """What one run says of a case and a shape of ours. ours, rival: as they are shown; ratio: how many times better we
+    are than the best rival; None without one."""
+
+    figure: str
+    ours: str
+    rival: str
+    ratio: float | None
+    goal: str
+
+    def cells(self) -> str:
+        return f"{self.ours} | {self.rival} | {'-' if self.ratio is None else f'{self.ratio:.2f}x'}"
+
+
+Place = tuple[str, str]  # the letter of the row, and the workload
+
+
 def table(results: Path = RESULTS) -> str:
-    """One line for each case and shape of ours, in the order of the rows; 'we are' above 1x: better than the best
-    rival."""
-    answers = (json.loads(path.read_text()) for path in sorted(results.glob("*.json")) if path.stem not in NO_ROWS)
-    return "\n".join([HEAD, *(line for answer in answers for line in lines(answer))])
+    """One line for each case and shape of ours, in the order of the rows: what a machine of four cores says, and beside
+    it one of two, where that says something else."""
+    many, two = (lines_of(results / folder) for folder in (".", "2_cores"))
+    rows = []
+    for letter, workload in sorted({**many, **two}, key=lambda place: place[0]):
+        usual, fewer = many.get((letter, workload)), two.get((letter, workload))
+        first = usual or fewer
+        assert first is not None
+        there = usual.cells() if usual else NOTHING
+        beside = fewer.cells() if fewer and differs(usual, fewer) else NOTHING
+        rows.append(f"| {letter} | {workload} | `{first.figure}` | {there} | {beside} | {first.goal} |")
+    return "\n".join([HEAD, *rows])
 
 
-def lines(answer: dict[str, Any]) -> Iterator[str]:
+NOTHING = "| |"
+TENTH = 1.1
+
+
+def differs(usual: Line | None, fewer: Line) -> bool:
+    """True where we stand to the best rival otherwise by more than a tenth, or where there is nothing to compare."""
+    if usual is None or usual.ratio is None or fewer.ratio is None:
+        return True
+    return max(usual.ratio, fewer.ratio) > TENTH * min(usual.ratio, fewer.ratio)
+
+
+def lines_of(folder: Path) -> dict[Place, Line]:
+    answers = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.stem not in NO_ROWS)
+    return {place: line for answer in answers for place, line in lines(answer)}
+
+
+def lines(answer: dict[str, Any]) -> Iterator[tuple[Place, Line]]:
     letter = answer["question"].partition(".")[0]
     for case in answer["cases"]:
         figure = case["headline"]
@@ -45,11 +91,10 @@ def lines(answer: dict[str, Any]) -> Iterator[str]:
         rival = case["best_rival"]
         best = f"{medians[rival]:.3g} {rival}" if rival else "-"
         for ours in (name for name in medians if name.startswith(OURS)):
-            shape = ours.removeprefix(OURS).strip()
+            shape = ours.removeprefix(OURS).strip(" ,")
             workload = f"{case['case']}: {shape}" if shape else case["case"]
-            ratio = f"{advantage(case, medians, ours):.2f}x" if rival else "-"
-            met = reached(case, ours)
-            yield f"| {letter} | {workload} | `{figure}` | {medians[ours]:.3g} | {best} | {ratio} | {met} |"
+            ratio = advantage(case, medians, ours) if rival else None
+            yield (letter, workload), Line(figure, f"{medians[ours]:.3g}", best, ratio, reached(case, ours))
 
 
 def advantage(case: dict[str, Any], medians: dict[str, float], ours: str) -> float:
