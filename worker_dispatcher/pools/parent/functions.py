@@ -31,7 +31,7 @@ class Function:
     def pack(self, reader: Reader) -> None:
         """Make it ready to be sent. Runs user code, and raises what that raises."""
         if self.parts is None and self.call is not None:
-            self.parts, self.fds = to_parts(pack_large(self.call.told(), reader))
+            self.parts, self.fds = to_parts(pack_large(self.call, reader))
 
 
 class Functions:

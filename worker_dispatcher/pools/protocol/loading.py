@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pickle import loads
 from typing import Any
 
@@ -42,18 +42,18 @@ def load_setup(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
     if _inherited is not None:
         return _inherited, None
     if not fds:
-        return _load_as(Setup.of, parts, fds)
+        return _load_setup(parts, fds)
     from worker_dispatcher.pools.protocol.inheritance import received
 
     with received(fds):
-        found = _load_as(Setup.of, parts, fds)
+        found = _load_setup(parts, fds)
     close_all(fds)
     return found
 
 
-def _load_as(kind: Callable[[Any], Any], parts: Sequence[memoryview], fds: list[int]) -> Loaded:
+def _load_setup(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
     told, error = load(parts, fds)
-    return (None if error is not None else kind(told)), error
+    return (None if error is not None else Setup.of(told)), error
 
 
 def load(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
@@ -86,7 +86,7 @@ class Calls:
     def of(self, number: int) -> tuple[Any, BaseException | None]:
         """A call, or what was raised on loading it. Runs user code: a task that needs the call is on the slate."""
         if (frame := self._frames.pop(number, None)) is not None:
-            self._known[number] = _load_as(Call.of, frame.parts[1:], frame.fds)
+            self._known[number] = load(frame.parts[1:], frame.fds)
         return self._known[number]
 
 
