@@ -72,7 +72,7 @@ async def write_on_a_loop(id: int, config: dict[str, Any]) -> int:
 
 @pytest.fixture
 def soon_noticed(monkeypatch):
-    monkeypatch.setattr(limits, "_LISTEN_EVERY", 0.7, raising=False)
+    monkeypatch.setattr(limits, "_LISTEN_EVERY", 0.7)
 
 
 @pytest.fixture
