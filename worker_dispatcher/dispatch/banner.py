@@ -14,6 +14,7 @@ from worker_dispatcher.dispatch.failures import goes_on_from
 from worker_dispatcher.dispatch.load import NO_CAP, Growing, Paced
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
+from worker_dispatcher.osproc.cores import usable_cores
 from worker_dispatcher.osproc.system import columns_of
 from worker_dispatcher.records import Records
 
@@ -97,7 +98,7 @@ class Banner:
         lines = [
             "",
             "Worker Dispatcher Configuration:",
-            f"- Local CPU core: {plan.cores}",
+            f"- Local CPU core: {usable_cores()}",
             f"- Tasks Count: {'Unknown' if plan.tasks is None else plan.tasks}",
             *self._journal_lines(),
             f"- Runtime: {runtime}",

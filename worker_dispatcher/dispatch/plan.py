@@ -77,7 +77,6 @@ class Plan(NamedTuple):
     schedule: Schedule
     shape: Shape
     slots: tuple[int, ...]
-    cores: int
     tasks: int | None
     setup: Setup
     retry: RetryPolicy
@@ -116,8 +115,9 @@ class Plan(NamedTuple):
 
 def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
     """tasks: how many there are, None if unknown."""
-    cores = usable_cores()
     lender = config.worker.pool
+    processes = config.worker.use_processing or config.worker.parallel_processing.enabled
+    cores = 1 if config.worker.number and not processes else usable_cores()  # which takes files to be read
     number = config.worker.number or cores
     if lender is not None:
         number = min(config.worker.number or lender.max_workers, lender.max_workers)
@@ -129,12 +129,11 @@ def make_plan(config: Config, tasks: int | None, anchor: Anchor) -> Plan:
         schedule,
         shape,
         slots,
-        cores,
         tasks,
         _setup(config, anchor, timed=schedule.timed),
         RetryPolicy(config.task.retries, config.task.backoff),
         config.worker.start_method,
-        blas_environment(config.worker.blas_threads, cores, len(slots)),
+        blas_environment(config.worker.blas_threads, cores, len(slots)) if processes else {},
         load,
         config.task.show_input,
         config.worker.number or (cores if load is not None else number),

@@ -164,7 +164,7 @@ class TaskSource:
         """That of the run, always."""
 
     def waiting(self) -> int:
-        return self._back_count + self._fresh()
+        return self._back_count if self._tasks.ended else self._back_count + self._fresh()
 
     def due(self) -> float:
         if self._back:

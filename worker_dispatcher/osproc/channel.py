@@ -263,7 +263,9 @@ class Channel:
         try:
             self._sock.close()
         finally:
-            for fds in (*(fds for _, fds in self.unsent), *self._fds):
+            for _, fds in self.unsent:
+                close_all(fds)
+            for fds in self._fds:
                 close_all(fds)
             self.unsent.clear()
             self._fds.clear()

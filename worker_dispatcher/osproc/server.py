@@ -22,7 +22,7 @@ from worker_dispatcher.clock import wall
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle, take_ids
 
-OPEN, START, STARTED, REFUSED, EXITED, OPENED, BECOME = range(1, 8)  # frame kinds
+OPEN, START, STARTED, REFUSED, EXITED, PREPARES, BECOME = range(1, 8)  # frame kinds
 _MOMENT = 2.0  # seconds within which a folder may change twice, and have one date
 
 
@@ -103,10 +103,6 @@ class _Server:
         self._pools[fd] = pool
         self._poll.register(fd, select.POLLIN)
         look_again(self._began - _MOMENT)
-        try:
-            pool.channel.send(OPENED)
-        except Gone:
-            self._drop(fd)
 
     def _become(self, groups: list[int], gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
         """Take the ids that the parent has by now. A server with workers ends: it could not kill these any more."""
@@ -147,7 +143,7 @@ class _Server:
         try:
             if len(frame.fds) < 4:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            self._read(pool.spec_fd)
+            self._read(pool)
             # The descriptors that its start needs are had before it is forked: a worker that is refused never ran.
             for end in os.pipe():
                 os.close(end)
@@ -170,11 +166,12 @@ class _Server:
         finally:
             os.close(sentinel)
 
-    def _read(self, spec_fd: int) -> None:
-        """Be what the workers of a spec are forked from; most come with the same spec as the ones before."""
-        text = os.pread(spec_fd, os.fstat(spec_fd).st_size, 0)
+    def _read(self, pool: _Pool) -> None:
+        """Be what the workers of a pool are forked from; most come with the same spec as the ones before."""
+        text = os.pread(pool.spec_fd, os.fstat(pool.spec_fd).st_size, 0)
         if text == self._spec_text:
             return
+        pool.channel.send(PREPARES)  # which may take a while, and who waits is to know that we are at it
         self._spec_text = b""
         self._spec = marshal.loads(text)
         if not self._spec["fresh"]:

@@ -20,7 +20,7 @@ from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, 
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
 
 # The frame kinds of server.py, which the parent never imports.
-_START, _STARTED, _REFUSED, _EXITED, _OPENED = range(2, 7)
+_START, _STARTED, _REFUSED, _EXITED, _PREPARES = range(2, 7)
 _SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -133,8 +133,7 @@ class ServerStarter:
         sock, self._server = forkserver.connect(self._module, self._spec_fd, identity)
         self._channel = Channel(sock, blocking=False)
         self.fileno, self.unsent = self._channel.fileno, self._channel.unsent
-        self._unheard = 1  # how many answers are awaited: to the opening, and to each start
-        self.due = now() + forkserver.FIRST_WORD
+        self._unheard, self.due = 0, math.inf  # how many starts are to be answered; by when the next one is
 
     def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
         """A new worker with this socket and shared status. Returns at once; `pump` says when it runs. ours: this
@@ -156,12 +155,13 @@ class ServerStarter:
 
     def pump(self) -> list[Process]:
         """Take in what the server says; the processes it spoke of. Raises Gone if the server is."""
-        self._channel.flush()
+        if self.unsent:
+            self._channel.flush()
         news = []
         for frame in self._channel.receive():
             if frame.kind != _EXITED:
-                self._await(-1)
-            if frame.kind == _OPENED:
+                self._await(0 if frame.kind == _PREPARES else -1)
+            if frame.kind == _PREPARES:
                 continue
             token, text = bytes(frame.parts[0]), bytes(frame.parts[1])
             process = self._processes.get(token)

@@ -252,8 +252,19 @@ class ProcessPool:
 
     @property
     def due(self) -> float:
-        deaf = self._asleep and self._supervisor.stirred
-        return 0.0 if self._events or deaf else self._next_due()
+        if self._events or (self._asleep and self._supervisor.stirred):
+            return 0.0
+        due = min(self._deadlines.due, self._limits.due, self._supervisor.due)
+        stuck_at = math.inf
+        for handle in self._handles:
+            due = min(due, handle.closing_at, handle.settles_at, handle.tells_at)
+            if self._behind and handle.has_waiting:
+                stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
+        if self._behind:
+            self._behind = any(handle.held.count > handle.slots for handle in self._handles)
+        if stuck_at < due and not self._full and self._has_room():
+            due = stuck_at
+        return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due
 
     def sleep(self, until: float) -> None:
         if self._full and not self._setup.timed:
@@ -268,8 +279,13 @@ class ProcessPool:
         heard, self._heard = self._heard, []
         for fd, _ in heard:
             self._attend(fd)
-        self._keep_time()
-        events = self._take_events()
+        at = now()
+        self._deadlines.look(at)
+        if at >= self._supervisor.due:
+            self._supervisor.look_for_silence(at)
+        if at >= self._limits.due:
+            self._limits.look(self._supervisor)
+        events, self._events[:] = self._events[:], []
         for event in events:
             self._offers.forget(event)
             if isinstance(event, BatchDone):
@@ -287,24 +303,6 @@ class ProcessPool:
         if (pause := int(rest * 1000)) > 0:
             self._wakes.poll(pause)
 
-    def _take_events(self) -> list[Event]:
-        events = self._events[:]
-        self._events.clear()
-        return events
-
-    def _next_due(self) -> float:
-        due = min(self._deadlines.due, self._limits.due, self._supervisor.due)
-        stuck_at = math.inf
-        for handle in self._handles:
-            due = min(due, handle.closing_at, handle.settles_at, handle.tells_at)
-            if self._behind and handle.has_waiting:
-                stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
-        if self._behind:
-            self._behind = any(handle.held.count > handle.slots for handle in self._handles)
-        if stuck_at < due and not self._full and self._has_room():
-            due = stuck_at
-        return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due
-
     def _task_time(self) -> float:
         return self._batching.per_task + SPAN
 
@@ -316,14 +314,6 @@ class ProcessPool:
             self._logs.hear()
         else:
             self._supervisor.attend(fd)
-
-    def _keep_time(self) -> None:
-        at = now()
-        self._deadlines.look(at)
-        if at >= self._supervisor.due:
-            self._supervisor.look_for_silence(at)
-        if at >= self._limits.due:
-            self._limits.look(self._supervisor)
 
     # What a pool that is kept can do
 
@@ -373,7 +363,7 @@ class ProcessPool:
             handle.cancel_running()
             handle.kill()
         self._await_ends(3.0)
-        events = self._take_events()
+        events, self._events[:] = self._events[:], []
         return [e for e in events if not isinstance(e, PoolFailed)]
 
     def _listen_while(self, wanted: Callable[[], object], grace: float, patience: base.Patience | None = None) -> None:

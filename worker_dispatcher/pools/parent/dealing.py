@@ -44,7 +44,7 @@ def roomiest(handles: Sequence[WorkerHandle], loads: list[tuple[float, int]], ah
 
 def has_room(handle: WorkerHandle, ahead: int) -> bool:
     """It may be given another task."""
-    return handle.held.count < handle.slots + (ahead if handle.ready else 0) and handle.open
+    return handle.held.count < handle.slots + (ahead if handle.life.was_ready else 0) and handle.open
 
 
 def unheard(handles: Sequence[WorkerHandle], task: float) -> float:

@@ -316,7 +316,7 @@ class Supervisor:
                     during=" in worker.init" * handle.in_init,
                     sent_off=handle.process.sent_off and not handle.life.killed,
                 )
-            if handle.ready and not handle.stillborn:
+            if not handle.stillborn:
                 self._births.went_well()
             self.finish(handle)
 

@@ -66,7 +66,7 @@ class WorkerHandle:
         self._known = Known()
         self.done = 0
         self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
-        self._paused = self._leaving = self._wholly = False
+        self._paused = self._leaving = self._wholly = self._over = False  # over: nothing more is read of it
         self.settles_at = math.inf
         self.watched = 0  # for what the pool's poll watches the channel
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
@@ -149,7 +149,8 @@ class WorkerHandle:
     def open(self) -> bool:
         """It may be given a task now."""
         held_up = self.alone or self.gone or not self.answered or self.settles_at < math.inf or self._revoked
-        return self.life.open and not (held_up or self.early) and self.closing_at == math.inf and self.room > 0
+        free = self._most > self.done + self.held.count
+        return self.life.open and free and not (held_up or self.early) and self.closing_at == math.inf
 
     @property
     def idle(self) -> bool:
@@ -224,7 +225,7 @@ class WorkerHandle:
 
     def drain(self, why: Why) -> None:
         """Give it nothing more, and let it leave once what it has begun has ended."""
-        if not self.ready:
+        if not self.life.was_ready:
             self.kill(why)  # it would load, and run worker.init, for nothing
             return
         self.life.move(State.DRAINING, why)
@@ -264,7 +265,7 @@ class WorkerHandle:
     def receive(self, *, to_the_end: bool = True) -> list[Event]:
         """Read what it says, without blocking; all of it, or what one look finds (a poll tells of the rest)."""
         events: list[Event] = []
-        if self.garbled:
+        if self._over:
             return events
         try:
             if self.channel.unsent:
@@ -276,7 +277,7 @@ class WorkerHandle:
                 if not to_the_end:
                     break
         except Gone:
-            self.gone = True
+            self.gone = self._over = True
             self.garbled = self.garbled or self.channel.garbled
         if not self.held.count:
             self.alone = False
@@ -373,7 +374,7 @@ class WorkerHandle:
     @property
     def stillborn(self) -> bool:
         """It has ended, through no task's fault, before it could begin one."""
-        return not self.ready or self.in_init
+        return not self.life.was_ready or self.in_init
 
     @property
     def cause(self) -> str:
