@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,3 +89,44 @@ def test_a_limit_is_no_refusal():
 
     with pytest.raises(OSError, match="Too many open files"):
         system.given("eventfd", full)
+
+
+WITHOUT_PROC = """
+import builtins, os, signal, sys, warnings
+import worker_dispatcher
+if sys.argv[1] == "hidden":
+    def hiding(call):
+        def opened(path, *arguments, **options):
+            if str(path).startswith("/proc"):
+                raise FileNotFoundError(2, "No such file or directory", path)
+            return call(path, *arguments, **options)
+        return opened
+    builtins.open, os.open = hiding(builtins.open), hiding(os.open)
+else:
+    assert not os.path.exists("/proc/self")
+def work(task):
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+warnings.simplefilter("ignore")
+for shape in ({"use_processing": True}, {"parallel_processing": {"enabled": True, "processes": 2}}):
+    worker = shape | {"number": 2, "start_method": sys.argv[2], "capture_output": True}
+    worker_dispatcher.start({"task": {"list": [1, 2, 3], "function": work}, "worker": worker, "verbose": False})
+    print([log["status"] for log in worker_dispatcher.get_logs()])
+"""
+MOUNT = 'mount -t tmpfs none /proc && exec "$@"'
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+@pytest.mark.parametrize("way", ["hidden", "mounted over"])
+def test_processes_work_where_there_is_no_proc(way, method, tmp_path):
+    """As in a chroot that somebody has made by hand."""
+    (tmp_path / "program.py").write_text(WITHOUT_PROC)
+    command = [sys.executable, str(tmp_path / "program.py"), way, method]
+    if way == "mounted over":
+        within = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+        if shutil.which("unshare") is None or subprocess.run([*within, MOUNT, "sh", "true"], check=False).returncode:
+            pytest.skip("this machine lets nobody mount anything")
+        command = [*within, MOUNT, "sh", *command]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=60, text=True)
+    assert (done.stdout.splitlines(), done.stderr) == (["['ok', 'crashed', 'ok']"] * 2, "")
