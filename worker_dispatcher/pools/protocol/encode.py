@@ -28,6 +28,7 @@ __all__ = ["EncodedResult", "Reports", "exception_parts", "made_again", "parts_t
 
 _PLAIN = SMALL | {str, bytes}  # of these, what is left to be sent is not packed
 _REPORT_BYTES = 1 << 20  # of packed results that may wait
+_FEW = 100  # tasks of which the times go as they are: to put them in an array first is for many
 _HEAVY = 4096  # bytes of a result that are counted before the next task begins
 _EXCEPTION_LIMIT = 1 << 20  # bytes of a pickled exception that are worth sending
 
@@ -137,7 +138,9 @@ class Reports:
             one = went.seqs[0], 0, went.starts[0], went.ends[0], went.results[0]
             self._channel.send(ENDED, [_as_bytes(one)])
             return
-        times = doubles(went.starts[:count]), doubles(went.ends)
+        times: Any = went.starts[:count], went.ends
+        if count > _FEW:
+            times = map(doubles, times)
         columns: Any = [(went.seqs[0], count)], 0, *times, went.results, {}, (), ()
         self._channel.send(REPORT, [_as_bytes(columns)])
 

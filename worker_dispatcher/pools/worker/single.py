@@ -55,7 +55,6 @@ __all__ = ["SingleWorker", "Worker", "main"]
 
 _DOZE = 0.002  # seconds before a due time from which on a worker sleeps, and hears nothing
 _REPORT_AFTER = 0.01  # seconds of finished work that may wait to be reported: what a kill of the worker makes run again
-_LONG = 0.002  # seconds a task took to be reported at once
 _OVERDUE = 0.005  # seconds beyond _REPORT_AFTER after which it is clear that what may report runs a long task
 _SEND_GRACE = 2.0  # seconds a report may take to be sent before the worker counts as frozen
 
@@ -76,6 +75,7 @@ class SingleWorker:
         self._calls = Calls(setup)
         self._seal = self._reports.seal_value
         self._state: Any = None
+        self._long, self._watched = True, False  # the last task took so long; somebody tells of those that have ended
         self._early: list[Frame] = []  # read while a task's time was awaited
         self._forked = forked()  # in a child that user code has forked: not a worker
         own_marks.set(slate)
@@ -177,29 +177,31 @@ class SingleWorker:
     def _run(self, seq: int, end: int, tasks: Iterator[tuple[int, int, Any]], batch: Batch) -> None:
         timeout, reports = batch.timeout, self._reports
         while seq < end:
-            went, at = TaskSpan(), now()
-            if several := end - seq > 1:
-                self._early_reports.begin(went, at)
-            seq += self._run_some(tasks, batch, went, end - seq, at)
+            went = TaskSpan()
+            seq += self._run_some(tasks, batch, went, end - seq)
             self._before_report(timeout)
-            if several:
+            if self._watched:
                 self._early_reports.end()
             reports.send_run(went)
             if went.unbegun is not None:
                 self._channel.send(DROPPED, [struct.pack("<QQ", seq, end)])
                 return
 
-    def _run_some(
-        self, tasks: Iterator[tuple[int, int, Any]], batch: Batch, went: TaskSpan, left: int, at: float
-    ) -> int:
+    def _run_some(self, tasks: Iterator[tuple[int, int, Any]], batch: Batch, went: TaskSpan, left: int) -> int:
         """Run tasks, of which so many are left, until some are to be reported: how many."""
+        at = now()
         report_at = at + _REPORT_AFTER
+        # Where the first is likely to be reported by itself, there is nothing to be told of until it has ended.
+        until, self._watched = at if self._long else report_at, False
         while True:
+            if until == report_at and left > 1 and not self._watched:
+                self._early_reports.begin(went, at)
+                self._watched = True
             if self._channel.severed():
                 raise Gone  # the parent will not hear of what begins now
             run_tasks(
                 self._call, self._caller, tasks, self._slate, went, self._seal,
-                timeout=batch.timeout, stop_at=batch.stop_at, until=min(at + _LONG, report_at), forked=self._forked,
+                timeout=batch.timeout, stop_at=batch.stop_at, until=until, forked=self._forked,
                 attempt=batch.attempt,
             )  # fmt: skip
             if self._forked[0]:
@@ -209,8 +211,9 @@ class SingleWorker:
                 self._slate.running[0] = 0
                 return ended
             if ended == left or _to_be_reported(went, report_at):
+                self._long = went.ends[-1] - went.starts[-1] >= _REPORT_AFTER
                 return ended
-            at = now()
+            until = report_at
 
     def _report_early(self, went: TaskSpan) -> None:
         """Tell of what has ended in a stretch of which the last task runs; called by another thread meanwhile."""
@@ -229,8 +232,7 @@ class SingleWorker:
 
 def _to_be_reported(went: TaskSpan, report_at: float) -> bool:
     """True once what a stretch holds should wait for nothing more."""
-    last = went.ends[-1]
-    return went.heavy or last >= report_at or last - went.starts[-1] > _LONG
+    return went.heavy or went.ends[-1] >= report_at
 
 
 class Worker(Protocol):
