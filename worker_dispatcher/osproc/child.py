@@ -15,7 +15,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.machinery import FileFinder
 from typing import Any
 
@@ -40,6 +40,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # that is not known.
 told_of_threads: dict[str, str] | None = None
 _site_ran = False
+_streams: tuple[Any, Any] | None = None  # of ours, once they are there
 
 
 def threads_told() -> dict[str, str]:
@@ -160,7 +161,9 @@ def become(spec: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any
 def stay(sock: int, status_fd: int, entry: Callable[[int, int], Any]) -> None:
     """Like `become`, in a fork of the parent itself, which keeps all that it has, descriptors included. Never
     returns."""
-    _leave_group()
+    global _streams
+    _streams = None  # the parent may be a worker
+    leave_group()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -197,7 +200,8 @@ def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
             take(*ids)
 
 
-def _leave_group() -> None:
+def leave_group() -> None:
+    """Be in a group of one's own, and end with the parent."""
     parent = os.getppid()
     os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
@@ -207,15 +211,25 @@ def _leave_group() -> None:
 
 def _settle_in(spec: dict[str, Any], fds: list[int]) -> None:
     """fds: what is to be found at 3, 4, 1, 2 and, where there is one more, at 5."""
-    _leave_group()
+    leave_group()
+    take_descriptors(fds, (_SOCKET, _STATUS, 1, 2, _SPEC)[: len(fds)])
+    be_there(spec)
+
+
+def take_descriptors(fds: Sequence[int], places: Sequence[int]) -> None:
+    """Have these descriptors in these places, nothing to read in the first, and no others."""
     edges = [*sorted({2, *fds}), 1 << 20]
     for low, above in itertools.pairwise(edges):  # what the server holds goes first, so that a low limit is enough
         os.closerange(low + 1, above)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, _SPEC + 1) for fd in fds]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for fd, at in zip(high, (_SOCKET, _STATUS, 1, 2, _SPEC), strict=False):
+    for fd, at in zip(high, places, strict=True):
         os.dup2(fd, at, inheritable=at < 3)
-    os.closerange(_STATUS + 1 if len(fds) == 4 else _SPEC + 1, 1 << 20)
+    os.closerange(max(places) + 1, 1 << 20)
+
+
+def be_there(spec: dict[str, Any]) -> None:
+    """Be in the folder of a spec, with its limits."""
     os.umask(spec["umask"])
     try:
         os.chdir(spec["folder"])
@@ -251,10 +265,20 @@ def say_why(error: BaseException, sock: int = _SOCKET) -> None:
         return
 
 
-def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, status_fd: int = _STATUS) -> None:
+def open_streams() -> None:
+    """Have sys.stdout and sys.stderr for the descriptors of this process. What was imported where it was forked from
+    may hold those that were there, and they are as good."""
+    global _streams
+    if _streams is not None:
+        return
     for stream, fd in (("stdout", 1), ("stderr", 2)):
         out = io.BufferedWriter(_Output(fd, "w", closefd=False))
         setattr(sys, stream, io.TextIOWrapper(out, "utf-8", "backslashreplace", line_buffering=True))
+    _streams = sys.stdout, sys.stderr
+
+
+def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, status_fd: int = _STATUS) -> None:
+    open_streams()
     try:
         save = _measure()
         entry(sock, status_fd)

@@ -2,7 +2,8 @@
 
 It has one thread and imports little, so a fork of it is cheap and safe, whatever threads and locks the
 user's process holds. Each pool has a connection of its own; when that ends, or the parent's process does,
-every worker of it is killed with its process group. Nothing here runs code of the user.
+every worker of it is killed with its process group. Code of the user runs in forks of it only: what workers need is
+imported in a template (templates.py), which is a server too once it has done that.
 """
 
 from __future__ import annotations
@@ -12,59 +13,98 @@ import errno
 import importlib
 import marshal
 import os
+import resource
 import select
 import signal
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from worker_dispatcher.clock import wall
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
-from worker_dispatcher.osproc.child import become, exec_fresh, look_again, prepare, shuffle, take_ids
+from worker_dispatcher.osproc.child import (
+    be_there,
+    become,
+    exec_fresh,
+    leave_group,
+    look_again,
+    open_streams,
+    prepare,
+    shuffle,
+    take_descriptors,
+    take_ids,
+)
+from worker_dispatcher.osproc.system import close_all
+from worker_dispatcher.osproc.templates import (
+    BECOME,
+    EXITED,
+    IMPORTING,
+    PREPARES,
+    REFUSED,
+    STALE,
+    STARTED,
+    TAKEN,
+    UNFIT,
+    Pool,
+    Template,
+    Templates,
+)
+from worker_dispatcher.osproc.traces import Traces
 
-OPEN, START, STARTED, REFUSED, EXITED, PREPARES, BECOME = range(1, 8)  # frame kinds
+_LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+_FEW = 8  # modules after each of which it is looked what it has made, which takes a millisecond or two
 _MOMENT = 2.0  # seconds within which a folder may change twice, and have one date
 
 
-class _Pool:
-    """A connection, and the spec of the workers that are asked for over it; spec_fd: the file it stands in."""
+class Preload(Protocol):
+    """What imports modules in a template: made by the function that a spec names, of what that spec says of it."""
 
-    def __init__(self, channel: Channel, spec_fd: int) -> None:
-        self.channel, self.spec_fd = channel, spec_fd
+    def bring(self, name: str) -> str:
+        """Import a module; why what that has made is not to be forked, or empty. Runs user code."""
 
-    def close(self) -> None:
-        self.channel.close()
-        os.close(self.spec_fd)
+    def settle(self, names: Sequence[str]) -> tuple[str, str]:
+        """Once these are there: the same for all of them, after the name of the one that it is about, if known."""
+
+    def fresh(self) -> bool:
+        """They would be imported as they are, by a worker that did it now."""
 
 
 class _Server:
-    """Owns everything; one thread, one wait: the connections, the parent's end, the children's ends."""
+    """Owns everything; one thread, one wait: the connections, the parent's end, the children's ends.
 
-    def __init__(self, control: socket.socket, parent: int) -> None:
-        self._control = Channel(control, blocking=False)
+    depth: how many layers of modules are imported here, each in a fork of the one before. preload: what has imported
+    the last of them; None in the first server.
+    """
+
+    def __init__(self, control: Channel, parent: int, depth: int = 0, preload: Preload | None = None) -> None:
+        self._control, self._depth, self._preload = control, depth, preload
+        self._taken = False  # the pool for which this template was made has been taken
         self._began = wall()
         self._last = False  # nobody will open another connection
-        self._pools: dict[int, _Pool] = {}
+        self._pools: dict[int, Pool] = {}
         self._children: dict[int, tuple[int, bytes]] = {}  # pid -> connection's fd, token
         self._spec_text = b""
         self._spec: dict[str, Any] = {}
         self._entry: Callable[[int, int], Any]  # of the spec
         self._poll = select.poll()
-        self._parent = os.pidfd_open(parent)
+        self._parent_pid, self._parent = parent, os.pidfd_open(parent)
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         for fd in (self._control.fileno(), self._parent, self._wake):
             self._poll.register(fd, select.POLLIN)
+        self._templates = Templates(self._poll, self._fork_template, self._serve)
 
     def serve(self) -> None:
         try:
             while True:
                 for fd, _ in self._poll.poll():
                     self._attend(fd)
-                if self._last and not self._pools:
+                if self._last and not (self._pools or self._templates):
                     raise SystemExit
         finally:
+            self._templates.end()
             self._kill(set(self._children))
 
     def _attend(self, fd: int) -> None:
@@ -83,8 +123,11 @@ class _Server:
             except Gone:
                 self._poll.unregister(fd)
                 self._last = True
+                self._templates.let_go()
         elif fd in self._pools:
             self._listen(fd)
+        else:
+            self._templates.hear(fd)
 
     def _drain_wake(self) -> None:
         try:
@@ -95,17 +138,37 @@ class _Server:
 
     def _open(self, frame: Frame) -> None:
         if len(frame.fds) < 2:  # no room for one more connection: the pool hears that it has none
-            for one in frame.fds:
-                os.close(one)
+            close_all(frame.fds)
             return
-        pool = _Pool(Channel(socket.socket(fileno=frame.fds[0]), blocking=False), frame.fds[1])
-        fd = pool.channel.fileno()
+        pool = Pool(*frame.fds)
+        if self._preload is not None and not self._take(pool):
+            return
+        layers = marshal.loads(_text_of(pool.spec_fd))["layers"][self._depth :]
+        pool.needs = any(name not in sys.modules for layer in layers for name in layer)
+        self._serve(pool)
+
+    def _take(self, pool: Pool) -> bool:
+        """In a template: say whether it has what a pool needs. What the first one needs has just been imported."""
+        assert self._preload is not None
+        fresh = not self._taken or self._preload.fresh()
+        self._taken = True
+        try:
+            self._control.send(TAKEN if fresh else STALE)
+        except Gone:
+            fresh = False
+        if not fresh:
+            pool.close()
+        return fresh
+
+    def _serve(self, pool: Pool) -> None:
+        fd = pool.fileno()
         self._pools[fd] = pool
         self._poll.register(fd, select.POLLIN)
         look_again(self._began - _MOMENT)
 
     def _become(self, groups: list[int], gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
         """Take the ids that the parent has by now. A server with workers ends: it could not kill these any more."""
+        self._templates.end()
         if self._pools:
             raise SystemExit
         if 0 in os.getresuid():
@@ -117,6 +180,11 @@ class _Server:
     def _listen(self, fd: int) -> None:
         pool = self._pools[fd]
         try:
+            if pool.needs and not pool.channel.severed():
+                pool.needs = False  # if it comes back, it is served here
+                self._poll.unregister(fd)
+                self._templates.hand_over(self._pools.pop(fd), _text_of(pool.spec_fd))
+                return
             pool.channel.flush()
             self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.unsent else 0))
             while frames := pool.channel.receive():
@@ -138,7 +206,7 @@ class _Server:
                 except (ProcessLookupError, PermissionError):
                     pass
 
-    def _start(self, fd: int, pool: _Pool, frame: Frame) -> None:
+    def _start(self, fd: int, pool: Pool, frame: Frame) -> None:
         token = bytes(frame.parts[0])
         try:
             if len(frame.fds) < 4:
@@ -166,9 +234,9 @@ class _Server:
         finally:
             os.close(sentinel)
 
-    def _read(self, pool: _Pool) -> None:
+    def _read(self, pool: Pool) -> None:
         """Be what the workers of a pool are forked from; most come with the same spec as the ones before."""
-        text = os.pread(pool.spec_fd, os.fstat(pool.spec_fd).st_size, 0)
+        text = _text_of(pool.spec_fd)
         if text == self._spec_text:
             return
         pool.channel.send(PREPARES)  # which may take a while, and who waits is to know that we are at it
@@ -180,7 +248,7 @@ class _Server:
             raise PermissionError(f"sys.executable {self._spec['executable']!r} is no program that can be run")
         self._spec_text = text
 
-    def _child(self, pool: _Pool, fds: list[int]) -> None:
+    def _child(self, pool: Pool, fds: list[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
             if self._spec["fresh"]:
@@ -192,7 +260,7 @@ class _Server:
             os._exit(70)
 
     def _reap(self) -> None:
-        while self._children:
+        while self._children or self._templates:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             if found is None:
                 return
@@ -202,12 +270,82 @@ class _Server:
             except (ProcessLookupError, PermissionError):
                 pass
             _, status = os.waitpid(found.si_pid, 0)
+            if self._templates.reaped(found.si_pid, status):
+                continue
             fd, token = self._children.pop(found.si_pid, (-1, b""))
             if fd in self._pools:
                 try:
                     self._pools[fd].channel.send(EXITED, [token, str(status).encode()])
                 except Gone:
                     self._drop(fd)
+
+    def _fork_template(self, key: bytes, outputs: list[int]) -> Template:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    self._be_template(key, [theirs.fileno(), *outputs])
+                finally:
+                    os._exit(70)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return Template(key, pid, Channel(ours, blocking=False))
+
+    def _be_template(self, text: bytes, fds: list[int]) -> None:
+        """In a fork of this server: import one layer of what a spec names, and serve the pools that come with it.
+
+        fds: its control socket, and what imports print to.
+        """
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        leave_group()
+        take_descriptors(fds, (3, 1, 2))
+        control, spec = Channel(socket.socket(fileno=3), blocking=False), marshal.loads(text)
+        entry = self._entry if self._depth else prepare(spec)
+        preload = _preloaded(control, spec, spec["layers"][self._depth])
+        server = _Server(control, self._parent_pid, self._depth + 1, preload)
+        server._spec_text, server._spec, server._entry = text, spec, entry
+        with contextlib.suppress(SystemExit):
+            server.serve()
+        os._exit(0)  # what was imported has nothing to do at the end of this process
+
+
+def _text_of(spec_fd: int) -> bytes:
+    return os.pread(spec_fd, os.fstat(spec_fd).st_size, 0)
+
+
+def _preloaded(control: Channel, spec: dict[str, Any], names: list[str]) -> Preload:
+    """Import modules in the place that the workers of a spec will be in. Does not return where that is of no use."""
+    limits = {number: resource.getrlimit(number) for number in _LIMITS}
+    be_there(spec)
+    open_streams()
+    module, _, name = spec["preload"].partition(":")
+    preload: Preload = getattr(importlib.import_module(module), name)(spec["about"])
+    before, why = Traces.now(), ""
+    few = len(names) <= _FEW
+    for name in names:
+        control.send(IMPORTING, [name.encode()])
+        why = preload.bring(name) or before.added()
+        if why := why or (preload.settle([name])[1] if few else ""):
+            break
+    if not (why or few):
+        name, why = preload.settle(names)
+    if why:
+        control.send(UNFIT, [name.encode(), why.encode(errors="replace")])
+        os._exit(0)
+    with open(os.devnull, "r+b", buffering=0) as null:  # whoever reads what was printed waits for the end of it
+        os.dup2(null.fileno(), 1)
+        os.dup2(null.fileno(), 2)
+    for number, limit in limits.items():
+        with contextlib.suppress(ValueError, OSError):  # what was given up is given up
+            resource.setrlimit(number, limit)
+    os.umask(0o077)
+    os.chdir("/")
+    return preload
 
 
 def main(control_fd: int, told: Mapping[str, Any]) -> None:
@@ -223,7 +361,7 @@ def main(control_fd: int, told: Mapping[str, Any]) -> None:
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        server = _Server(socket.socket(fileno=control_fd), told["parent"])
+        server = _Server(Channel(socket.socket(fileno=control_fd), blocking=False), told["parent"])
     except ProcessLookupError:  # it has ended
         os._exit(0)
     if os.getppid() != told["parent"]:

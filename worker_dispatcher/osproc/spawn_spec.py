@@ -11,10 +11,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf
 from worker_dispatcher.osproc.system import given
 
 Identity = tuple[Any, ...]
+
+
+class Preloading(NamedTuple):
+    """What is imported where workers are forked from. loader: 'module:function' of what does that, called with `about`;
+    layers: names of modules, of which those in the next one may change while those before stay; mark: another one each
+    time that what was imported before it must not be used any more."""
+
+    loader: str = ""
+    about: Any = None
+    layers: Sequence[Sequence[str]] = ()
+    mark: int = 0
+
+
+NO_PRELOADING = Preloading()
+
 
 _LIMITS = {name[7:]: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 _WHO = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp_filters")
@@ -29,12 +45,14 @@ def spawn_spec(
     fresh: bool,
     environment: dict[str, str],
     imports: Sequence[str] = (),
+    preloading: Preloading = NO_PRELOADING,
     status: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a worker is told at its start: the parent as it is now.
 
     entry: 'module:function', called as function(socket_fd, status_fd); fresh: in a new interpreter.
-    environment: variables set on top of the parent's own; imports: modules that it will need besides.
+    environment: variables set on top of the parent's own; imports: modules that it will need besides; preloading: those
+    of the user.
     status: of `status_of_this_thread`, where it is known already.
     """
     status = status_of_this_thread() if status is None else status
@@ -45,6 +63,10 @@ def spawn_spec(
     return {
         "entry": entry,
         "imports": list(imports),
+        "preload": preloading.loader,
+        "about": preloading.about,
+        "layers": [] if fresh else list(map(list, preloading.layers)),
+        "mark": preloading.mark,
         "fresh": fresh,
         "path": list(map(str, sys.path)),
         "prefix": (sys.prefix, sys.exec_prefix),

@@ -16,11 +16,20 @@ from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, spawn_spec, status_of_this_thread
+from worker_dispatcher.osproc.spawn_spec import (
+    NO_PRELOADING,
+    Identity,
+    Preloading,
+    as_file,
+    identity_of,
+    spawn_spec,
+    status_of_this_thread,
+)
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
 
 # The frame kinds of server.py, which the parent never imports.
 _START, _STARTED, _REFUSED, _EXITED, _PREPARES = range(2, 7)
+_LOADING, _UNFIT = 8, 9
 _SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -112,17 +121,30 @@ class ServerStarter:
     """Starts the workers of one pool through the fork server; its connection is their life-line.
 
     Used by the pool's driving thread only. fileno() is readable when `pump` has news; unsent: of its channel.
-    due: when the server must have said what is awaited of it (monotonic); infinite while nothing is.
+    due: when the server must have said what is awaited of it (monotonic); infinite while nothing is, and while modules
+    of the user are imported: then it is loading.
     """
 
-    def __init__(self, entry: str, fresh: bool, environment: dict[str, str], imports: Sequence[str]) -> None:
+    def __init__(
+        self,
+        entry: str,
+        fresh: bool,
+        environment: dict[str, str],
+        imports: Sequence[str],
+        preloading: Preloading = NO_PRELOADING,
+        unfit: Callable[[str, str], object] = lambda name, why: None,
+    ) -> None:
+        """unfit: is told the name of a module that is not to be imported where workers are forked from, and why."""
         make_ready()
         self._module = _module_of(entry)
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
         status = status_of_this_thread()
-        spec = spawn_spec(entry, fresh=fresh, environment=environment, imports=imports, status=status)
-        self._spec_fd = as_file(spec)
+        self._unfit, self.loading = unfit, False
+        self._spec = spawn_spec(
+            entry, fresh=fresh, environment=environment, imports=imports, preloading=preloading, status=status
+        )
+        self._spec_fd = as_file(self._spec)
         try:
             self._connect(identity_of(status))
         except BaseException:
@@ -151,7 +173,7 @@ class ServerStarter:
 
     def _await(self, answers: int) -> None:
         self._unheard += answers
-        self.due = now() + forkserver.FIRST_WORD if self._unheard else math.inf
+        self.due = now() + forkserver.FIRST_WORD if self._unheard and not self.loading else math.inf
 
     def pump(self) -> list[Process]:
         """Take in what the server says; the processes it spoke of. Raises Gone if the server is."""
@@ -159,9 +181,13 @@ class ServerStarter:
             self._channel.flush()
         news = []
         for frame in self._channel.receive():
+            if frame.kind == _UNFIT:
+                self._unfit(*(bytes(part).decode(errors="replace") for part in frame.parts))
+                continue
+            self.loading = frame.kind == _LOADING
             if frame.kind != _EXITED:
-                self._await(0 if frame.kind == _PREPARES else -1)
-            if frame.kind == _PREPARES:
+                self._await(0 if frame.kind in (_PREPARES, _LOADING) else -1)
+            if frame.kind in (_PREPARES, _LOADING):
                 continue
             token, text = bytes(frame.parts[0]), bytes(frame.parts[1])
             process = self._processes.get(token)
@@ -197,6 +223,10 @@ class ServerStarter:
         self._channel.close()
         forkserver.give_up(self._server)
         self._processes.clear()
+        if self._spec["layers"]:  # what it had imported may be what has ended it
+            os.close(self._spec_fd)
+            self._spec_fd = -1
+            self._spec_fd = as_file(self._spec | {"layers": []})
         self._connect(identity_of(status_of_this_thread()))
 
     def close(self) -> None:
@@ -223,7 +253,7 @@ class ForkStarter:
         self._steps, self._entry = child, entry
         self._environment, self._before_fork, self._in_child = environment, before_fork, in_child
         self._processes: dict[Process, tuple[int, int]] = {}  # to the descriptors that we keep for it
-        self.unsent, self.due = (), math.inf
+        self.unsent, self.due, self.loading = (), math.inf, False
 
     def fileno(self) -> int:
         return -1

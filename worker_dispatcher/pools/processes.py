@@ -24,7 +24,8 @@ from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, En
 from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.parent.deadlines import Deadlines
 from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
-from worker_dispatcher.pools.parent.functions import Function, Functions, libraries_of
+from worker_dispatcher.pools.parent.functions import Function, Functions
+from worker_dispatcher.pools.parent.imports import NO_NEEDS, starter_of
 from worker_dispatcher.pools.parent.limits import Limits
 from worker_dispatcher.pools.parent.offers import Offers
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
@@ -68,7 +69,7 @@ class ProcessPool:
         packed it. inherited: descriptors that go with it; they are closed with the pool."""
         self._setup, self._patience = setup, base.Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
-        self.place = place
+        self.place, self._needs = place, NO_NEEDS
         self._greeting_fds = list(inherited)
         with ExitStack() as undo:
             undo.callback(close_all, self._greeting_fds)
@@ -103,18 +104,17 @@ class ProcessPool:
         undo: ExitStack,
     ) -> None:
         setup, entry = self._setup, GRID_ENTRY if self._many else WORKER_ENTRY
-        parts: list[bytes | memoryview] = []
+        parts, about_main = list[bytes | memoryview](), None
         if method == "fork":
             self._reader = main_module.fork()
             self._starter: ServerStarter | ForkStarter = ForkStarter(entry, environment, flush, partial(inherit, setup))
-            undo.callback(self._starter.close)
         else:
             self._reader = main_module.FRESH
             packed = packed or pack_large(setup.told())
-            self._starter = ServerStarter(entry, method == "spawn", environment, libraries_of(setup, packed))
-            undo.callback(self._starter.close)
             parts, self._greeting_fds[:0] = to_parts(packed)
-        about_main = None if method == "fork" else main_module.facts()
+            about_main = main_module.facts()
+            self._needs, self._starter = starter_of(setup, packed, entry, environment, about_main, method == "spawn")
+        undo.callback(self._starter.close)
         complaints = base.Complaints()
         self._logs = Incoming(complaints) if setup.forward_logging else None
         fds, about_logs = self._greeting_fds, None
@@ -122,7 +122,7 @@ class ProcessPool:
             undo.callback(self._logs.close)
             fds = [*fds, self._logs.theirs]
             about_logs = levels(), len(fds), setup.forward_logging == "drop"
-        manners = marshal.dumps((about_logs, about_main))
+        manners = marshal.dumps((about_logs, about_main, bool(self._needs.key)))
         self._supervisor = Supervisor(setup, list(slots), self._starter, ([*parts, manners], fds), complaints, named)
         self.pids, self.complaints = self._supervisor.pids, self._supervisor.complaints
         self.left_behind, self.retire = self._supervisor.left_behind, self._supervisor.retire
@@ -380,7 +380,7 @@ class ProcessPool:
         return any(r.held.count > len(r.slate.begun()) for r in self._handles)
 
     def _workers_left(self) -> bool:
-        return bool(self._handles or self._supervisor.dying)
+        return self._supervisor.staffed
 
     def _await_ends(self, grace: float) -> None:
         """Read on until every worker is reaped, or the time is over."""
@@ -393,6 +393,7 @@ class ProcessPool:
         self._supervisor.closed = True
         with ExitStack() as steps:  # the last is taken first, and each whatever those before it raise
             steps.callback(self._close_descriptors)
+            steps.callback(self._needs.seen, self._supervisor.imported)
             if self._logs is not None:
                 steps.callback(self._logs.close)
             steps.callback(self._starter.close)

@@ -30,6 +30,7 @@ given: dict[str, Any] = {}
 is_fork = False  # of the one that started it: what was there then stands in the same places in both
 # The variables of contextvars that came from another process, or went there, and stand in no module.
 variables: dict[str, ContextVar[Any]] = {}
+_told: tuple[Mapping[str, Any], types.ModuleType] | None = None  # the facts, and what was made of them
 _made: dict[str, Any] = {}  # what was made here, by its name in the script
 _unfinished: set[str] = set()  # names, and cloudpickle's ids, of what was made and has no contents yet
 
@@ -74,7 +75,9 @@ def facts() -> dict[str, Any] | None:
 def set_up(about: Mapping[str, Any] | None) -> None:
     """In a worker, before it loads anything: make its `__main__`. about: the `facts` of the parent; None in a fork of
     it, which has all of it already."""
-    global is_fork
+    global is_fork, _told
+    if about is not None and _told is not None and _told[0] == about and sys.modules.get("__main__") is _told[1]:
+        return  # it was made where this process was forked from, and what was imported there may hold it
     is_fork = about is None
     for known in (given, _made, _unfinished):  # a fork has what this process was told before
         known.clear()
@@ -90,6 +93,7 @@ def set_up(about: Mapping[str, Any] | None) -> None:
     if "__mp_main__" in sys.modules:  # multiprocessing has called the one before so; its children come back to it
         sys.modules["__mp_main__"] = main
     given.update(vars(main))
+    _told = about, main
 
 
 def take(name: str | None, make: Callable[..., Any], *arguments: Any) -> Any:

@@ -43,7 +43,8 @@ class Supervisor:
     left_behind: who runs a task, by its id, whose end was told before it has ended.
     stirred: the poll watches for more than it did; one that waits meanwhile does not know of it.
     events: what has happened; the pool takes from it and adds to it. closed: no death is a surprise any more.
-    complaints: what went wrong and cost no task.
+    complaints: what went wrong and cost no task. imported: names of modules that workers have said they had to import,
+    in order.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Supervisor:
         self.dying: list[WorkerHandle] = []
         self.events: list[Event] = []
         self.complaints, self._named = complaints, named
+        self.imported: dict[str, None] = {}
         self.pids: dict[int, int] = {}  # worker number -> process id
         self.left_behind: dict[int, WorkerHandle] = {}
         self.closed = False
@@ -97,6 +99,12 @@ class Supervisor:
                 self._welcome(handle.process)
             handle.greet(*self._greeting)
             self.rewatch(handle)
+
+    @property
+    def staffed(self) -> bool:
+        """There are workers. Those that wait for what is imported for them are not there yet, and never will be once
+        the starter is closed."""
+        return any(one.process.pid is not None or not self._starter.loading for one in self.handles + self.dying)
 
     def _wanted(self) -> list[WorkerHandle]:
         """Those that work, or whose place is not free before they have left."""
@@ -360,6 +368,7 @@ class Supervisor:
             self.events += handle.receive()
             handle.life.move(State.REAPED)
             self.events += settle_after_exit(handle)
+            self.imported |= dict.fromkeys(handle.imported)
             for text in handle.complaints:
                 self.complaints.add(text)
             for number in handle.numbers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 import socket
 import struct
@@ -39,11 +40,11 @@ class WorkerHandle:
     alone: it runs one that must have no company; due: when its last task may start, or has started if that is past.
     closing_at: when it will be killed, or infinite. verdicts: seq -> how the tasks end for which it is killed.
     early: tasks whose end was told while they run, id by seq: it is killed when the others have ended.
-    over: what is told of it where it is killed for its memory; else empty. complaints: what cost no task.
-    last_words: why it could not go on, as it said; or empty.
-    gone: its channel has ended. garbled: what it says makes no sense, since code of the user has written where it says
-    it. answered: a grid process has, since `revoke` asked it.
-    heard_at: of its last word or our last question; said_at: of its last word, or of its first task after a rest.
+    over: what is told of it where it is killed for its memory; else empty. complaints: what cost no task. imported: the
+    names of modules that it had to import. last_words: why it could not go on, as it said; or empty. gone: its channel
+    has ended. garbled: its words make no sense: code of the user has written there. answered: a grid process has, since
+    `revoke` asked it.
+    heard_at: of its last word or our last question; said_at: of its last word or first task after a rest.
     terse: what was read of it last is under _TERSE, so that several times as much fits into the channel.
     settles_at: when the slate may be believed after `revoke`. tells_at: when `tell_failed` is due: an exception object
     may not let itself be brought here.
@@ -55,19 +56,17 @@ class WorkerHandle:
         self.alone = self.gone = self.garbled = self.terse = False
         self.answered = True
         self.pid: int | None = None
-        self.complaints: list[str] = []
+        self.complaints, self.imported = list[str](), list[str]()
         self.over = self.last_words = ""
         self.given, self.due = 0, 0.0
         self.heard_at = self.said_at = now()
-        self.closing_at = self.tells_at = math.inf
+        self.closing_at = self.tells_at = self.settles_at = math.inf
         self.verdicts: dict[int, Failure] = {}
         self.early: dict[int, int] = {}
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
-        self._known = Known()
-        self.done = 0
+        self._known, self.done = Known(), 0
         self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
-        self._paused = self._leaving = self._wholly = self._over = False  # over: nothing more is read of it
-        self.settles_at = math.inf
+        self._paused = self._leaving = self._wholly = self._over = False  # over: nothing more is read
         self.watched = 0  # for what the pool's poll watches the channel
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
         ours, theirs = socket.socketpair()
@@ -298,9 +297,9 @@ class WorkerHandle:
             self._lift()
             return end
         if frame.kind == frames.REPORT:
-            events = self._report(frame)
+            end = self._report(frame)
             self._lift()
-            return events
+            return end
         if frame.kind == frames.DROPPED:
             self.answered = True
             return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
@@ -317,16 +316,18 @@ class WorkerHandle:
         if frame.kind == frames.INIT_FAILED:
             self.life.because(Why.TOLD)
             return [PoolFailed(init_error(frame, self.number))]
+        if frame.kind == frames.BROKEN:
+            self.life.because(Why.TOLD)
+            return [PoolFailed(load_error(frame))]
         if frame.kind == frames.COMPLAINT:
             self.complaints.append(bytes(frame.parts[0]).decode(errors="replace"))
-            return []
-        if frame.kind == LAST_WORDS:
+        elif frame.kind == frames.IMPORTED:
+            self.imported += marshal.loads(frame.parts[0])
+        elif frame.kind == LAST_WORDS:
             self.last_words = bytes(frame.parts[0]).decode(errors="replace")
-            return []
-        if frame.kind != frames.BROKEN:
+        else:
             raise ValueError(f"no worker says {frame.kind}")
-        self.life.because(Why.TOLD)
-        return [PoolFailed(load_error(frame))]
+        return []
 
     def _exception(self, frame: Frame) -> list[Event]:
         (seq,) = struct.unpack("<Q", frame.parts[0])
@@ -396,8 +397,7 @@ class WorkerHandle:
 
     def end_task(self, seq: int) -> bool:
         """Blame nobody: a task is to end with this worker. False if it has not begun."""
-        begun = seq in self.slate.begun()
-        if begun:
+        if begun := seq in self.slate.begun():
             self.verdicts[seq] = Failure("", "", status=CANCELLED)
         return begun
 

@@ -20,6 +20,7 @@ __all__ = [
     "ENDED",
     "EXCEPTION",
     "FUNCTION",
+    "IMPORTED",
     "INIT_FAILED",
     "READY",
     "REPORT",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 SETUP, WORK, DROP, FUNCTION = range(1, 5)  # to the worker
+IMPORTED = 21  # from the worker: the names of modules that were imported in it, marshalled
 ENDED = 20  # from the worker, too: the report of one task that ended ok
 READY, BROKEN, REPORT, DROPPED, UNLOADABLE, EXCEPTION, INIT_FAILED, COMPLAINT = range(11, 19)  # from the worker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import loads
 from typing import Any
 
@@ -17,7 +17,7 @@ from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, is_shared_by_inheritance, unpack
 
-__all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable"]
+__all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable", "while_loading"]
 
 Loaded = tuple[Any, BaseException | None]
 
@@ -58,12 +58,17 @@ def _load_setup(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
 
 def load(parts: Sequence[memoryview], fds: list[int]) -> Loaded:
     """What the parts of a frame hold, or what was raised on loading it. Runs user code."""
+    if parts[0] and not parts[1]:  # a pickle and nothing else
+        return while_loading(loads, parts[0])
+    return while_loading(lambda: unpack(*from_parts(parts, fds)))
+
+
+def while_loading(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseException | None]:
+    """What a function returns that may import the user's modules, or what it has raised."""
     global _loading
     _loading = True
     try:
-        if parts[0] and not parts[1]:  # a pickle and nothing else
-            return catch(loads, parts[0])
-        return catch(lambda: unpack(*from_parts(parts, fds)))
+        return catch(function, *arguments)
     finally:
         _loading = False
 

@@ -28,7 +28,7 @@ from worker_dispatcher.wire import is_plain
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Incoming", "Outgoing", "levels"]
+__all__ = ["Incoming", "Outgoing", "hold_logs", "levels", "logs_of"]
 
 _RECORD_BYTES = 64 * 1024  # a larger one has its additional fields as text, and those are cut
 _MESSAGE_BYTES = 1 << 20  # more than the system lets a message of a socket be
@@ -60,19 +60,30 @@ def levels() -> dict[str, int]:
 class Outgoing:
     """A worker's records on their way out, from the import of logging on.
 
-    Any thread. Waits: whoever logs, on the socket, unless `drops`. levels: those of the parent.
+    Any thread. Waits: whoever logs, on the socket, unless `drops`. levels: those of the parent. fd: None where workers
+    are forked from: what is logged there waits for the first of them.
     """
 
-    def __init__(self, fd: int, levels: Mapping[str, int], *, drops: bool) -> None:
-        self._socket, self._levels, self._drops = socket.socket(fileno=fd), levels, drops
+    def __init__(self, fd: int | None, levels: Mapping[str, int], *, drops: bool) -> None:
+        self._socket, self._levels, self._drops = socket.socket(fileno=fd) if fd is not None else None, levels, drops
         self._lost = 0
         self._pid = os.getpid()
+        self._held: list[bytes] = []
+        if fd is None:
+            os.register_at_fork(after_in_parent=self._held.clear)
         if _CAPTURED in levels:
             import_module("logging")  # a warning may come before the first import of it
         if (logging := sys.modules.get("logging")) is not None:
             self._install(logging)
         else:
             sys.meta_path.insert(0, self)
+
+    def begin(self, fd: int) -> None:
+        """In a worker: send from now on, and what the modules that it was forked with have logged."""
+        self._socket, self._pid = socket.socket(fileno=fd), os.getpid()
+        for message in self._held:
+            self._send(message, 0)
+        self._held.clear()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """As a finder of modules: the first import of logging, which would cost a worker that never logs 4 ms."""
@@ -117,6 +128,9 @@ class Outgoing:
         return True
 
     def _send(self, message: bytes, how: int) -> bool:
+        if self._socket is None:
+            self._held.append(message)
+            return True
         try:
             return self._socket.send(message, how | socket.MSG_NOSIGNAL) > 0
         except OSError:
@@ -124,9 +138,28 @@ class Outgoing:
 
     def close(self) -> None:
         """The last words of a worker that ends in order."""
-        if self._lost and os.getpid() == self._pid:
+        if self._lost and os.getpid() == self._pid and self._socket is not None:
             self._socket.settimeout(_WORKERS_LAST_WORDS)
             self._send(_LOST.pack(self._lost), 0)
+
+
+_waiting: Outgoing | None = None  # for the worker that this process is going to be
+
+
+def hold_logs(levels: Mapping[str, int], *, drops: bool) -> None:
+    """Where workers are forked from: have what is logged wait for the first of them."""
+    global _waiting
+    _waiting = _waiting or Outgoing(None, levels, drops=drops)
+
+
+def logs_of(fd: int, levels: Mapping[str, int], *, drops: bool) -> Outgoing:
+    """In a worker: what sends its records."""
+    global _waiting
+    found, _waiting = _waiting, None
+    if found is None:
+        return Outgoing(fd, levels, drops=drops)
+    found.begin(fd)
+    return found
 
 
 def _handler(logging: Any, put: Callable[[Any], bool]) -> Any:

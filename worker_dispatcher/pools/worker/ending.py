@@ -5,22 +5,46 @@ from __future__ import annotations
 import _io
 import atexit
 import gc
+import os
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 from worker_dispatcher.execute import catch
 
-__all__ = ["end_in_order", "note_what_is_here"]
+__all__ = ["end_in_order", "note_imports", "note_what_is_here"]
 
+_imported: list[Callable[[], Any]] = []
+_noted_by = 0  # the process that did
 _THREADS_GRACE = 0.3  # seconds that threads which are no daemons may take to end
 
 
 def note_what_is_here() -> None:
-    """What is in this process by now is not the worker's, and nothing of it is closed at its end: above all not the
-    open files that a fork has of its parent, with what is written to them and not flushed."""
+    """What is in this process by now is not the worker's, and nothing of it is closed at its end, but for what
+    `note_imports` has noted: above all not the open files that a fork has of its parent, with what is written to them
+    and not flushed."""
+    global _imported
+    if os.getppid() != _noted_by:
+        _imported = []
     gc.freeze()
+
+
+def note_imports() -> None:
+    """In a process that workers are forked from: what has come since the last of these calls is as if each worker had
+    imported it, and is finalized in each. The collector, which would have all of it copied, does not look at it."""
+    global _noted_by
+    objects = gc.get_objects()
+    kinds = {kind for kind in set(map(type, objects)) if _has_end(kind)}
+    _imported.extend(catch(weakref.ref, one)[0] or (lambda one=one: one) for one in objects if type(one) in kinds)
+    _noted_by = os.getpid()
+    gc.freeze()
+
+
+def _has_end(kind: type) -> bool:
+    return _io._IOBase in kind.__mro__ or isinstance(getattr(kind, "__del__", None), FunctionType)
 
 
 def end_in_order() -> None:
@@ -28,7 +52,8 @@ def end_in_order() -> None:
     what atexit has, finalize what is alive, close files. Runs user code; whatever that does, the rest is done."""
     _await_threads()
     catch(atexit._run_exitfuncs)
-    objects = gc.get_objects()
+    imported = [one for reference in _imported if (one := reference()) is not None]
+    objects = imported + gc.get_objects()
     files = [one for one in objects if _io._IOBase in type(one).__mro__]
     known = set(map(id, files))
     _finalize([one for one in objects if id(one) not in known])

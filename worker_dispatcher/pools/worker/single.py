@@ -43,11 +43,12 @@ from worker_dispatcher.pools.protocol.frames import (
 )
 from worker_dispatcher.pools.protocol.hooks import complain, send_failed_init
 from worker_dispatcher.pools.protocol.loading import Calls, flush, load, load_setup, unloadable
-from worker_dispatcher.pools.protocol.log_forwarding import Outgoing
+from worker_dispatcher.pools.protocol.log_forwarding import Outgoing, logs_of
 from worker_dispatcher.pools.runners.kept_loop import KeptLoop
 from worker_dispatcher.pools.runners.task_queue import Columns, forked
 from worker_dispatcher.pools.worker.early_reports import EarlyReports
 from worker_dispatcher.pools.worker.ending import end_in_order, note_what_is_here
+from worker_dispatcher.pools.worker.imports import Imports
 from worker_dispatcher.script import main_module
 from worker_dispatcher.task_span import TaskSpan
 
@@ -255,6 +256,7 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, SharedStatus, S
     """A worker's life. Returns when the parent has closed the channel. many: who works in many slots."""
     channel = Channel(socket.socket(fileno=socket_fd), blocking=True)
     logs: Outgoing | None = None
+    imports: Imports | None = None
     worker: Worker | None = None
     slate: SharedStatus | None = None
     note_what_is_here()
@@ -263,11 +265,12 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, SharedStatus, S
         slate.started[0] = now()  # a sign of life
         frames = channel.receive()
         *parts, manners = frames[0].parts
-        about_logs, about_main = marshal.loads(manners)
+        about_logs, about_main, tells_imports = marshal.loads(manners)
         main_module.set_up(about_main)
+        imports = Imports() if tells_imports else None
         if about_logs is not None:
             if len(frames[0].fds) == about_logs[1]:
-                logs = Outgoing(frames[0].fds.pop(), about_logs[0], drops=about_logs[2])
+                logs = logs_of(frames[0].fds.pop(), about_logs[0], drops=about_logs[2])
             else:
                 complain(channel, ["what a worker logs is not forwarded: there was no room for one more descriptor"])
         _limit_blas()
@@ -296,6 +299,8 @@ def main(socket_fd: int, slate_fd: int, many: Callable[[Channel, SharedStatus, S
             raise
         if worker is not None:
             worker.leave()
+            if imports is not None:
+                imports.tell(channel)
             if slate is not None:
                 slate.end[0] = LEFT
     finally:
