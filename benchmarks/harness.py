@@ -272,6 +272,7 @@ def options_from(arguments: Sequence[str] | None, *, rows: bool = False) -> argp
     parser.add_argument("--quick", action="store_true", help="a tenth of the tasks; nothing is written")
     parser.add_argument("--cores", type=int, help="use only so many, as on a smaller machine")
     parser.add_argument("--only", action="append", help="contestants whose name holds this text; may be repeated")
+    parser.add_argument("--write", action="store_true", help="write the results though only a part was asked for")
     return parser.parse_args(arguments)
 
 
@@ -326,7 +327,7 @@ def run_here(module: str, row: Row, options: argparse.Namespace) -> dict[str, An
             entry |= {name: other.contestant.label if other else None, f"ours_to_{name}": times}
         entry |= {"goal": [judged(goal, case, standings) for goal in case.goals]}
         answer["cases"].append(entry | {"contestants": [standing.as_json() for standing in standings]})
-    write = not options.quick and not options.only
+    write = not options.quick and (options.write or not options.only)
     if row.finish:
         row.finish(answer, write)
     if write:

@@ -122,7 +122,7 @@ def _run_in(context: Context, apart: bool, what: tuple[Any, ...]) -> bool:
     pid = None if call.on_done is None else os.getpid()
     failure, metadata, ended = None, dict[Any, Any](), 0.0
     direct, size = None if apart else plain, len(context)
-    renew = renewal(context)
+    renew = renewal(context) if apart else None
     run: Callable[..., Any] = _run_here
     known: type = bool  # of the last result, so that the next is not looked at again; no coroutine's: that is settled
     odd = rich = plain is None  # there may be more to a task than its result, or to a result of this type
@@ -169,7 +169,7 @@ def _run_in(context: Context, apart: bool, what: tuple[Any, ...]) -> bool:
                 if unsealed is not None or went.heavy:
                     until = ended
             if metadata or failure is not None:
-                went.apart[len(ends)] = failure, metadata or None
+                went.note(failure, metadata or None)
         results.append(result)
         ends.append(ended)
         if ended >= until:

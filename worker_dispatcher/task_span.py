@@ -8,6 +8,10 @@ from typing import Any
 
 from worker_dispatcher.records import Failure
 
+# Nothing is ever put in these: a span of one task, as one that waits is, would have made its own in vain.
+_NOTHING_APART: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
+_NO_NOTES: dict[Any, Any] = {}
+
 
 class TaskSpan:
     """How some tasks went, one after the other in one thread. Other threads may read it, and cut it short: each of the
@@ -28,11 +32,17 @@ class TaskSpan:
         self.starts: list[float] = []
         self.ends: list[float] = []
         self.results: list[Any] = []
-        self.apart: dict[int, tuple[Failure | None, dict[Any, Any] | None]] = {}
+        self.apart = _NOTHING_APART
         self.unbegun: tuple[int, int, Any] | None = None
         self.heavy = False
-        self.notes: dict[Any, Any] = {}
+        self.notes = _NO_NOTES
         self.taken, self._most = 0, sys.maxsize
+
+    def note(self, failure: Failure | None, metadata: dict[Any, Any] | None) -> None:
+        """What there is to the task that is about to end, beside its result."""
+        if not self.apart:
+            self.apart = {}
+        self.apart[len(self.ends)] = failure, metadata
 
     @property
     def ended(self) -> int:

@@ -260,3 +260,52 @@ def test_a_child_sees_that_it_was_forked_and_starts_afresh():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert not cell[0]
     assert forked() is cell
+
+
+def test_what_one_stretch_notes_stands_in_no_other_and_one_that_notes_nothing_makes_nothing_for_it():
+    first, second = a_slot(), a_slot()
+    idle = TaskSpan()
+
+    def notes_or_fails(id, metadata):
+        metadata["id"] = id
+        if id == 12:
+            raise ValueError("no")
+
+    run(first, notes_or_fails, "ab")
+    run(second, lambda task: task, "ab")
+
+    assert first.stretch.apart[0] == (None, {"id": 11})
+    assert (first.stretch.apart[1][0].type, first.stretch.apart[1][1]) == ("ValueError", {"id": 12})
+    assert second.stretch.apart == idle.apart == {}
+    assert idle.notes == {}
+    assert idle.apart is second.stretch.apart  # a thread that waits makes one for each task, and a GC pass looks at all
+    assert idle.notes is TaskSpan().notes
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("counts", [(1,), (2,), (1, 1), (1, 3), (3, 1), (1, 1, 1, 1)])
+def test_the_columns_have_all_of_a_task_however_many_are_taken_at_once(counts, fails):
+    slot, columns, taken = a_slot(), Columns.empty(), 0
+
+    def task(task):
+        if fails and task % 2 == 0:
+            raise ValueError(task)
+        return -task
+
+    columns.take(5, run(a_slot(), task, [0]))  # of another, before
+    for count in counts:
+        items = range(taken + 1, taken + count + 1)
+        call = Call(task, call_style(task, TASK_NAMES))
+        limits = {"timeout": 1000.0, "stop_at": math.inf, "until": math.inf, "forked": [False]}
+        for item in items:  # a failure ends a call
+            run_tasks(call, call.caller(), iter([(item, 10 + item, item)]), slot, slot.stretch, None, **limits)
+        taken += count
+        columns.take(7, slot.stretch)
+
+    ids = range(1, taken + 1)
+    assert columns.seqs[1:] == [*ids]
+    assert columns.numbers == [5, *[7] * taken]
+    assert columns.starts[1:] == slot.stretch.starts
+    assert columns.ends[1:] == slot.stretch.ends
+    assert columns.results[1:] == [None if fails and item % 2 == 0 else -item for item in ids]
+    assert sorted(columns.apart) == ([0, *(item for item in ids if item % 2 == 0)] if fails else [])

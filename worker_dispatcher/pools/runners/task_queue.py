@@ -219,6 +219,13 @@ class Columns(NamedTuple):
         if went.apart:
             found = ((at, went.apart.get(at)) for at in range(low, high))
             self.apart.update({len(self.seqs) + at - low: one for at, one in found if one is not None})
+        elif high == 1:  # a task that has waited for something is told of by itself
+            self.seqs.append(went.seqs[0])
+            self.numbers.append(number)
+            self.starts.append(went.starts[0])
+            self.ends.append(went.ends[0])
+            self.results.append(went.results[0])
+            return
         self.seqs.extend(went.seqs[low:high])
         self.numbers.extend([number] * (high - low))
         self.starts.extend(went.starts[low:high])

@@ -25,7 +25,7 @@ from worker_dispatcher.pools.worker.single import main as work
 
 __all__ = ["GridWorker", "main"]
 
-_LOOK_EVERY = 0.006  # seconds from one report of a runner with work ahead to the next: far less than what it is sent
+_LOOK_EVERY = 0.01  # seconds from one report of a runner with work ahead to the next: what a kill of it makes run again
 _LOOK_BEFORE = 0.15  # seconds before the parent kills for a coroutine over its time
 _LOOK_AGAIN = 0.02  # seconds from one look to the next
 _LOOK_ANYWAY = 1.0  # seconds from one report to a look for which nobody signals
