@@ -262,6 +262,11 @@ class Records:
         """How many tasks ended in which way, by the status's name. Its cost does not grow with the run."""
         return {name: self.outcomes[code] for code, name in enumerate(STATUS_NAMES) if code != PENDING}
 
+    @property
+    def failed(self) -> int:
+        """How many tasks ended in an error, by a timeout or a crash."""
+        return sum(self.outcomes[ERROR : CRASHED + 1])
+
     def first_failure(self) -> tuple[int, Failure] | None:
         """The first task, in id order, that failed."""
         first = min(self.failures, default=None)

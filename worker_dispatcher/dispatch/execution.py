@@ -275,10 +275,8 @@ class Execution:
 
     def warn(self, depth: int) -> None:
         """depth: of the user's frame, above this one."""
-        counts = self.records.counts()
-        failed = counts["error"] + counts["timeout"] + counts["crashed"]
-        found = self.records.first_failure()
-        if failed and found is not None and not self._config.verbose:
+        found = None if self._config.verbose else self.records.first_failure()
+        if found is not None and (failed := self.records.failed):
             first, failure = found
             given = f" (input {failure.input})" if failure.input else ""
             cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"

@@ -379,12 +379,9 @@ class ProcessPool:
     def _unreported(self) -> bool:
         return any(r.held.count > len(r.slate.begun()) for r in self._handles)
 
-    def _workers_left(self) -> bool:
-        return self._supervisor.staffed
-
     def _await_ends(self, grace: float) -> None:
         """Read on until every worker is reaped, or the time is over."""
-        self._listen_while(self._workers_left, grace)
+        self._listen_while(self._supervisor.staffed, grace)
         self._supervisor.finish_all()
 
     def close(self) -> None:
@@ -398,9 +395,9 @@ class ProcessPool:
                 steps.callback(self._logs.close)
             steps.callback(self._starter.close)
             steps.callback(self._supervisor.finish_all)
-            steps.callback(self._listen_while, self._workers_left, EXIT_GRACE)
+            steps.callback(self._listen_while, self._supervisor.staffed, EXIT_GRACE)
             steps.callback(self._supervisor.kill_all)
-            steps.callback(self._listen_while, self._workers_left, self._setup.exit_grace, self._patience)
+            steps.callback(self._listen_while, self._supervisor.staffed, self._setup.exit_grace, self._patience)
             for handle in self._handles:
                 steps.callback(self._supervisor.let_go, handle)
             steps.callback(self._functions.close)

@@ -27,7 +27,8 @@ __all__ = ["NO_NEEDS", "Needs", "starter_of"]
 _LOADER = "worker_dispatcher.pools.worker.preload:Preload"
 _KEPT = 64  # functions of which it is known what their workers import
 _TRIALS = 3  # of what workers import: one that is not to be imported elsewhere is named each time
-_OURS = ("worker_dispatcher", "cloudpickle", "builtins", "__main__", "__mp_main__")
+# What each process of ours has, or has of its own; `marshal`, by which code is loaded, is named in all that is packed.
+_EVERYWHERE = frozenset(("worker_dispatcher", "cloudpickle", "__main__", "__mp_main__", *sys.builtin_module_names))
 _BY_NAME = {("worker_dispatcher.script.main_module", "module"), ("worker_dispatcher.script.main_module", "item")}
 _MEASURED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")  # what a worker imports is measured there
 
@@ -166,7 +167,7 @@ def _named_in(setup: Setup, packed: Packed) -> list[str]:
     names: dict[str, None] = {}
     reader = _Names(io.BytesIO(packed.head + b"".join(packed.rest)), packed.buffers, names)
     catch(reader.load)  # whatever has no form of its own is found up to there
-    return [name for name in names if name.partition(".")[0] not in _OURS and name in sys.modules]
+    return [name for name in names if name.partition(".")[0] not in _EVERYWHERE and name in sys.modules]
 
 
 class _AnyItem(type):

@@ -61,9 +61,9 @@ class Life:
         self.ready_at = math.inf
         self._story: list[tuple[float, str]] = [(now(), State.STARTING.value)]
 
-    def because(self, why: Why | None) -> None:
+    def because(self, why: Why) -> None:
         """Give a reason for its end, if it has none yet."""
-        if why is not None and self.why is None:
+        if self.why is None:
             self.why = why
             self._story.append((now(), why.value))
 
@@ -71,7 +71,8 @@ class Life:
         """Go on to a state. Raises RuntimeError with the worker's story where that is impossible."""
         if to not in _MOVES[self.state]:
             raise RuntimeError(f"a worker process cannot go from {self.state.value} to {to.value}: {self.story()}")
-        self.because(why)
+        if why is not None:
+            self.because(why)
         self.state = to
         self.open = to is State.READY
         at = now()
@@ -82,7 +83,8 @@ class Life:
     def end(self, why: Why | None = None, *, killed: bool = False) -> None:
         """It dies, if it does not already; by our hand, or by itself."""
         if self.state in (State.DYING, State.REAPED):
-            self.because(why)
+            if why is not None:
+                self.because(why)
             return
         self.killed = killed
         self.move(State.DYING, why)

@@ -100,11 +100,12 @@ class Supervisor:
             handle.greet(*self._greeting)
             self.rewatch(handle)
 
-    @property
     def staffed(self) -> bool:
         """There are workers. Those that wait for what is imported for them are not there yet, and never will be once
         the starter is closed."""
-        return any(one.process.pid is not None or not self._starter.loading for one in self.handles + self.dying)
+        if not self._starter.loading:
+            return bool(self.handles or self.dying)
+        return any(one.process.pid is not None for one in self.handles + self.dying)
 
     def _wanted(self) -> list[WorkerHandle]:
         """Those that work, or whose place is not free before they have left."""
@@ -332,7 +333,7 @@ class Supervisor:
         """What a worker that was told to end has made of worker.exit."""
         hooks = self._setup.hooks
         returned = handle.slate.end[0] == LEFT
-        if not handle.ready or returned or handle.process.status == 0:
+        if not handle.life.was_ready or returned or handle.process.status == 0:
             return
         if hooks is not None and hooks.exit is not None:
             ended = f"worker.exit ended its process, which {handle.process.cause}"
