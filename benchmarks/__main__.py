@@ -19,6 +19,7 @@ ROWS = [
     "h_threads",
     "i_sleeps",
     "j_first_result",
+    "j2_heavy_imports",
     "k_round_trip",
     "l_open_loop",
     "m_get_tps",

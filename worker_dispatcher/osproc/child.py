@@ -26,6 +26,7 @@ from worker_dispatcher.osproc.interpreter import inherit, start_with
 _SOCKET, _STATUS, _SPEC = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
 _WORDS_MOST = 500  # characters
+_WORDS = 624  # of four bytes, in the state of numpy's usual generator
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 _FRESH = (
     "import marshal, os, sys\n"
@@ -129,11 +130,17 @@ def look_again(since: float) -> None:
             finder.invalidate_caches()
 
 
-def shuffle() -> None:
-    """Random numbers that differ from those of other forks. The module `random` sees to itself. numpy's generator is
-    a new one: another thread may have held the lock of the old one when this process was forked."""
-    if (random := sys.modules.get("numpy.random")) is not None:
-        random.set_bit_generator(type(random.get_bit_generator())())
+def shuffle(*, alone: bool) -> None:
+    """Random numbers that differ from those of other forks. The module `random` sees to itself. alone: the process that
+    was forked had one thread. Else numpy's generator is a new one, since another may have held the lock of the old."""
+    if (random := sys.modules.get("numpy.random")) is None:
+        return
+    if alone:
+        with contextlib.suppress(ValueError):  # of another kind
+            # To make a new one touches, and so copies, three times as many pages.
+            random.set_state(("MT19937", sys.modules["numpy"].frombuffer(os.urandom(4 * _WORDS), "uint32"), _WORDS))
+            return
+    random.set_bit_generator(type(random.get_bit_generator())())
 
 
 def forget_signals() -> None:

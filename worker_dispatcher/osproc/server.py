@@ -143,9 +143,13 @@ class _Server:
         pool = Pool(*frame.fds)
         if self._preload is not None and not self._take(pool):
             return
-        layers = marshal.loads(_text_of(pool.spec_fd))["layers"][self._depth :]
+        text = _text_of(pool.spec_fd)
+        layers = marshal.loads(text)["layers"][self._depth :]
         pool.needs = any(name not in sys.modules for layer in layers for name in layer)
-        self._serve(pool)
+        if pool.needs and self._templates.has(text):  # which looks at its files while workers are being asked for
+            self._templates.hand_over(pool, text)
+        else:
+            self._serve(pool)
 
     def _take(self, pool: Pool) -> bool:
         """In a template: say whether it has what a pool needs. What the first one needs has just been imported."""
@@ -161,6 +165,7 @@ class _Server:
         return fresh
 
     def _serve(self, pool: Pool) -> None:
+        """Listen to a pool. One that needs what is not here is given away once it asks for a worker."""
         fd = pool.fileno()
         self._pools[fd] = pool
         self._poll.register(fd, select.POLLIN)
@@ -181,7 +186,6 @@ class _Server:
         pool = self._pools[fd]
         try:
             if pool.needs and not pool.channel.severed():
-                pool.needs = False  # if it comes back, it is served here
                 self._poll.unregister(fd)
                 self._templates.hand_over(self._pools.pop(fd), _text_of(pool.spec_fd))
                 return
@@ -254,7 +258,7 @@ class _Server:
             if self._spec["fresh"]:
                 exec_fresh(self._spec, fds, pool.spec_fd)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # of the others, see `main` and who starts this process
-            shuffle()  # before numpy 2 its random numbers are loaded with it
+            shuffle(alone=True)  # before numpy 2 its random numbers are loaded with it
             become(self._spec, fds, self._entry)
         finally:
             os._exit(70)

@@ -284,7 +284,7 @@ class ForkStarter:
         for process, kept in self._processes.items():  # a limit on descriptors has no room for those of all workers
             close_all((process.sentinel, *kept) if process.sentinel is not None else ())
         self._steps.forget_signals()
-        self._steps.shuffle()
+        self._steps.shuffle(alone=False)
         self._steps.forget_ends()
         self._steps.look_again(math.inf)
         os.environ.update(self._environment)  # all else that a spec tells is as it was here

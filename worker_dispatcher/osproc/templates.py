@@ -48,6 +48,11 @@ class Pool:
         self.channel.close()
         os.close(self.spec_fd)
 
+    @property
+    def asks(self) -> bool:
+        """Something has come that was not read yet, or the end."""
+        return readable(self.fileno())
+
     def outputs(self) -> list[int]:
         """What the first worker that is asked for is to print to; the asking stays where it is. Raises OSError where
         this process gets no more descriptors, and where nobody asks any more."""
@@ -110,13 +115,24 @@ class Templates:
     def __len__(self) -> int:
         return len(self._by_pid)
 
+    def has(self, key: bytes) -> bool:
+        """There is one for this spec."""
+        return self._found(key) is not None
+
+    def _found(self, key: bytes) -> Template | None:
+        return next((one for one in self._by_pid.values() if one.usable and one.key == key), None)
+
     def hand_over(self, pool: Pool, key: bytes) -> None:
-        """Have a template take a pool that asks for its first worker; one that is forked for that, if there is none for
-        this spec."""
+        """Have a template take a pool; one that is forked for that, if there is none for this spec and a worker is
+        asked for."""
+        found = self._found(key)
+        if found is None and not pool.asks:
+            self._serve(pool)
+            return
+        pool.needs = False  # if it comes back, it is served
         if not pool.tell(LOADING):
             pool.close()
             return
-        found = next((one for one in self._by_pid.values() if one.usable and one.key == key), None)
         if found is None:
             try:
                 found = self._begin(key, pool.outputs())
@@ -169,6 +185,7 @@ class Templates:
                     waiting, template.waiting = template.waiting, deque()
                     self._give_up(template)
                     for pool in waiting:
+                        pool.needs = True
                         self.hand_over(self._forget(pool), template.key)
         except Gone:
             self._give_up(template)

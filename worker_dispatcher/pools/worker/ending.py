@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -32,13 +32,15 @@ def note_what_is_here() -> None:
     gc.freeze()
 
 
-def note_imports() -> None:
+def note_imports(objects: Sequence[Any]) -> None:
     """In a process that workers are forked from: what has come since the last of these calls is as if each worker had
-    imported it, and is finalized in each. The collector, which would have all of it copied, does not look at it."""
+    imported it, and is finalized in each. The collector, which would have all of it copied, does not look at it.
+
+    objects: what the collector knows of.
+    """
     global _noted_by
-    objects = gc.get_objects()
-    kinds = {kind for kind in set(map(type, objects)) if _has_end(kind)}
-    _imported.extend(catch(weakref.ref, one)[0] or (lambda one=one: one) for one in objects if type(one) in kinds)
+    if kinds := {kind for kind in set(map(type, objects)) if _has_end(kind)}:
+        _imported.extend(catch(weakref.ref, one)[0] or (lambda one=one: one) for one in objects if type(one) in kinds)
     _noted_by = os.getpid()
     gc.freeze()
 

@@ -68,9 +68,10 @@ class Preload:
         self._before = set(sys.modules)
         if why := self._ends.told():
             return names[0] if len(names) == 1 else "", why
-        culprit, why = self._dice.thrown(names)
+        objects = gc.get_objects()
+        culprit, why = self._dice.thrown(names, objects)
         if not why:
-            note_imports()
+            note_imports(objects)
         return culprit, why
 
     def _note(self, name: str, module: Any) -> str:
@@ -213,7 +214,7 @@ class _Dice:
             spec.loader.exec_module = execute_and_note  # type: ignore[method-assign]
         return spec
 
-    def thrown(self, names: Sequence[str]) -> tuple[str, str]:
+    def thrown(self, names: Sequence[str], objects: Sequence[Any]) -> tuple[str, str]:
         """Which of these modules keeps workers from drawing what they would have drawn, and how; empty if none does."""
         for name, state in self._states.items():
             if _state(name, sys.modules[name]) != state:
@@ -222,10 +223,9 @@ class _Dice:
         if "numpy.random" in self._states:
             numpy = sys.modules["numpy.random"]
             kinds += numpy.Generator, numpy.RandomState
-        return self._own(tuple(kinds), names) if kinds else ("", "")
+        return self._own(tuple(kinds), names, objects) if kinds else ("", "")
 
-    def _own(self, kinds: tuple[type, ...], names: Sequence[str]) -> tuple[str, str]:
-        objects = gc.get_objects()
+    def _own(self, kinds: tuple[type, ...], names: Sequence[str], objects: Sequence[Any]) -> tuple[str, str]:
         found = {
             kind for kind in set(map(type, objects)) if issubclass(kind, kinds) and kind.__name__ != "SystemRandom"
         }
