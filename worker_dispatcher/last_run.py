@@ -81,9 +81,13 @@ def launch(
         return _new_run(reading, keep_records=keep_records).launch(partial(_set_last, _here.last))
 
 
+_POOL = "worker_dispatcher.pools.processes"
+
+
 def _new_run(reading: Reading, *, keep_records: bool = True) -> Run:
     worker = reading.config.worker
-    if (worker.use_processing or worker.parallel_processing.enabled) and worker.start_method in (None, "forkserver"):
+    forks = worker.backend is None and worker.start_method in (None, "forkserver")
+    if forks and (worker.use_processing or worker.parallel_processing.enabled) and _POOL not in sys.modules:
         from worker_dispatcher.osproc.starter import warm_up
         from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY
 

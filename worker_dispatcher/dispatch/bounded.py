@@ -234,7 +234,8 @@ class BoundedRun:
 
     def book_left_over(self) -> None:
         """Give the tasks that were taken out of the user's iterable, and never given out, their outcome: not run."""
-        self.records.draw(self._tasks.left_over())
+        if left := self._tasks.left_over():
+            self.records.draw(left)
         for task_id in self.records.ids_with(PENDING):
             self._recorder.complete(Outcome(task_id, NOT_RUN))
 

@@ -188,27 +188,21 @@ class InFlight:
         return [piece for stock in stocks for piece in stock.take(0, len(stock.there))]
 
 
-class Revoked:
-    """Sequence numbers that were taken back from a worker which does not know of it yet."""
-
-    def __init__(self) -> None:
-        self._spans: dict[int, int] = {}  # first -> end (exclusive)
-
-    def __bool__(self) -> bool:
-        return bool(self._spans)
+class Revoked(dict[int, int]):
+    """Sequence numbers that were taken back from a worker which does not know of it yet: first -> end (exclusive)."""
 
     def add(self, pieces: Iterable[Piece]) -> None:
-        self._spans.update({piece.seq: piece.end for piece in pieces})
+        self.update({piece.seq: piece.end for piece in pieces})
 
     def drop(self, a: int, b: int) -> None:
         """The worker knows of a to b (exclusive)."""
-        for first, end in list(self._spans.items()):
+        for first, end in list(self.items()):
             if first < b and a < end:
-                del self._spans[first]
+                del self[first]
                 if first < a:
-                    self._spans[first] = a
+                    self[first] = a
                 if end > b:
-                    self._spans[b] = end
+                    self[b] = end
 
 
 _NOTHING = _Stock(0, Batch(0, ()))
