@@ -60,4 +60,4 @@ class signals_held:
 
 def held() -> signals_held | nullcontext[None]:
     """`signals_held` in the main thread; handlers run in no other."""
-    return signals_held() if threading.current_thread() is threading.main_thread() else nullcontext()
+    return signals_held() if threading.get_ident() == threading.main_thread().ident else nullcontext()

@@ -61,7 +61,11 @@ class Intake:
 
     def submit(self, future: TaskFuture, *, block: bool | None = None, put_timeout: float | None = None) -> TaskFuture:
         """Take a task in; raises PoolClosed, PoolFull or DuplicateTask."""
-        self._take([future], self._submit, block, put_timeout)
+        if self._scheduler.capacity is None:
+            with held():
+                self._submit((future,))
+        else:
+            self._take((future,), self._submit, block, put_timeout)
         return future
 
     def has_taken(self, future: TaskFuture) -> bool:
@@ -156,18 +160,17 @@ class Intake:
     def _admit(self, futures: Sequence[TaskFuture]) -> None:
         """Write tasks into the books: all or none."""
         scheduler = self._scheduler
-        if not scheduler.is_ours:
-            scheduler.check_open()  # the mutex may be another thread's, of before the fork
+        scheduler.check_ours()  # the mutex may be another thread's, of before the fork
         with scheduler.mutex:
-            scheduler.check_open()
-            away = self._find_room(futures)
-            live, fresh = scheduler.live, set[Any]()
-            for future in futures:
-                if future.key is None:
-                    continue
-                if future.key in live or future.key in fresh:
-                    raise DuplicateTask(future.id)
-                fresh.add(future.key)
+            scheduler.check_takes()
+            away = () if scheduler.capacity is None else self._find_room(futures)
+            live = scheduler.live
+            if named := [future for future in futures if future.key is not None]:
+                fresh: set[Any] = set()
+                for future in named:
+                    if future.key in live or future.key in fresh:
+                        raise DuplicateTask(future.id)
+                    fresh.add(future.key)
             if scheduler.driver is None:
                 scheduler.open()
             scheduler.submitted += len(futures)

@@ -119,7 +119,8 @@ class WorkerPool(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         """Have fn(*args, **kwargs) called. Raises PoolClosed (a RuntimeError) after shutdown, PoolFull."""
-        return self._submit(fn, args, kwargs, self._scheduler.settings, None)
+        scheduler = self._scheduler
+        return scheduler.intake.submit(scheduler.intake.make(fn, args, kwargs, scheduler.settings))
 
     def _submit(
         self,

@@ -103,12 +103,16 @@ class Scheduler:
     def check_ours(self) -> None:
         """Raises PoolClosed in a fork of the process that has made the pool. Asked before any lock is taken: there,
         one may be held for ever by a thread that is not there."""
-        if not self.is_ours:
+        if self._forked[0]:
             raise PoolClosed("this pool belongs to the process that has made it; make one here")
 
     def check_open(self) -> None:
         """Raises PoolClosed, or what has broken the pool."""
         self.check_ours()
+        self.check_takes()
+
+    def check_takes(self) -> None:
+        """`check_open`, where it is known whose the pool is."""
         if program_ends.is_set():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self.error is not None:
