@@ -291,10 +291,9 @@ class Records:
 
     def log(self, task_id: int) -> dict[str, Any]:
         """One entry of `get_logs()`, made anew at each call."""
-        at = task_id - 1
-        worker, times = self.worker[at], (self.started[at], self.ended[at])
-        scheduled = self._schedule_of(task_id, worker)
-        return self._entry(task_id, self.status[at], *times, self.results[at], worker, scheduled)
+        at, worker = task_id - 1, self.worker[task_id - 1]
+        row = self.status[at], self.started[at], self.ended[at], self.results[at], worker
+        return self._entry(task_id, *row, self._schedule_of(task_id, worker))
 
     def _schedule_of(self, task_id: int, worker: int) -> Scheduled:
         """worker: that ran it; a task that an earlier run had has no due time in this one."""
@@ -333,6 +332,11 @@ class Records:
             entry["phase"] = phase_of(due, self.measured_from, self.measured_until)
             entry["queue_delay"], entry["response_time"] = first - due, ended - due
         return added | entry if added else entry
+
+    def _more_of(self, task_id: int) -> bool:
+        """There may be more to say of a task that ended ok than of most."""
+        known = task_id in self.attempts or task_id in self.earlier or task_id in self.metadata
+        return known or self.captures or bool(self.due)
 
     def _tell_attempts(self, entry: dict[str, Any], task_id: int, started: float) -> float:
         """What is told of tasks that failed, for good or at first; when the first attempt started (monotonic)."""
@@ -377,20 +381,19 @@ class Records:
     def each_log(self) -> Iterator[dict[str, Any]]:
         """`logs`, one at a time. Under load each also has `in_flight`: how many tasks ran when it started, itself
         included."""
-        due = self.due
-        ids = list(self.started_ids()) if due else []
-        starts = sorted(self.started[task_id - 1] for task_id in ids)
-        ends = sorted(self.ended[task_id - 1] for task_id in ids)
-        (wall, monotonic), pids, captures = self.anchor, self.pids, self.captures
+        due, ids = self.due, list(self.started_ids()) if self.due else []
+        starts, ends = (sorted(column[task_id - 1] for task_id in ids) for column in (self.started, self.ended))
+        (wall, monotonic), pids, captures, copy = self.anchor, self.pids, self.captures, _PLAIN_LOG.copy
         attempts, earlier, metadata = self.attempts, self.earlier, self.metadata
         columns = zip(itertools.count(1), self.status, self.started, self.ended, self.results, self.worker)
         for task_id, status, started, ended, result, worker in columns:
-            more = due or captures or task_id in attempts or task_id in earlier or task_id in metadata
-            if status == OK and worker > 0 and not more:  # as `_entry`, which would take half as long again
-                entry = _PLAIN_LOG.copy()
-                entry["task_id"], entry["result"], entry["metadata"] = task_id, result, {}
+            some = due or captures or attempts or earlier or metadata
+            if status == OK and worker > 0 and not (some and self._more_of(task_id)):
+                entry = copy()  # as `_entry`, which would take half as long again
+                entry["task_id"], entry["duration"] = task_id, ended - started
                 entry["started_at"], entry["ended_at"] = wall + (started - monotonic), wall + (ended - monotonic)
-                entry["duration"], entry["worker"], entry["pid"] = ended - started, worker, pids.get(worker)
+                entry["result"], entry["metadata"] = result, {}
+                entry["worker"], entry["pid"] = worker, pids.get(worker)
                 yield entry
             elif status not in _WITHOUT_LOG:
                 scheduled = self._schedule_of(task_id, worker) if due else None

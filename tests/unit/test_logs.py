@@ -144,8 +144,8 @@ def test_who_reads_while_a_task_is_recorded_never_sees_half_of_it(records):
 
 
 @pytest.mark.parametrize("odd", [False, True])
-def test_the_log_of_a_task_of_which_there_is_no_more_to_say_takes_no_call_of_python(records, odd):
-    """Also where there is more to say of a few others."""
+def test_the_log_of_a_task_of_which_there_is_no_more_to_say_takes_no_call_of_python_or_one(records, odd):
+    """One, to look at it, where there is more to say of others."""
     records.draw(994)
     if odd:
         fill(records)
@@ -162,7 +162,9 @@ def test_the_log_of_a_task_of_which_there_is_no_more_to_say_takes_no_call_of_pyt
 
     names = [name for name in calls if name]
     assert len(logs) == (998 if odd else 1000)
-    assert len(names) - names.count("each_log") < 30, {name: names.count(name) for name in set(names)}
+    assert len(names) - names.count("each_log") < (1030 if odd else 30), {
+        name: names.count(name) for name in set(names)
+    }
 
 
 @pytest.fixture
