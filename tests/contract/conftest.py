@@ -14,21 +14,21 @@ import pytest
 from pooled import gate as gate
 from pooled import kind as kind
 from pooled import new_pool as new_pool
-from staging import SHAPES, Notes, Shape
+from staging import ON_A_CLUSTER, SHAPES, Notes, Shape
 
 import worker_dispatcher
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=[*SHAPES, "dask"])
 def shape(request: pytest.FixtureRequest) -> Shape:
     """Every way to run."""
-    return SHAPES[request.param]
+    return (SHAPES | ON_A_CLUSTER)[request.param]
 
 
-@pytest.fixture(params=[name for name, shape in SHAPES.items() if not shape.coroutine])
+@pytest.fixture(params=[*(name for name, shape in SHAPES.items() if not shape.coroutine), "dask"])
 def plain_shape(request: pytest.FixtureRequest) -> Shape:
     """Every way to run plain functions."""
-    return SHAPES[request.param]
+    return (SHAPES | ON_A_CLUSTER)[request.param]
 
 
 @pytest.fixture(params=[name for name, shape in SHAPES.items() if shape.in_processes])
@@ -47,7 +47,7 @@ def config_for(
 ) -> dict[str, Any]:
     return {
         "task": {"list": items, "function": shape.function(function), **task},
-        "worker": {"number": 4, **shape.options, **(worker or {})},
+        "worker": {"number": 4, **shape.worker, **(worker or {})},
         "verbose": False,
         **(top or {}),
     }

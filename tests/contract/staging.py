@@ -16,7 +16,7 @@ from typing import Any
 
 from notes import LONGEST_WAIT, STEP, Notes, wait_for
 
-__all__ = ["GRACE", "LONGEST_WAIT", "SHAPES", "STEP", "Notes", "Shape", "runtimes"]
+__all__ = ["GRACE", "LONGEST_WAIT", "ON_A_CLUSTER", "SHAPES", "STEP", "Notes", "Shape", "runtimes"]
 
 GRACE = 3.0  # seconds after its runtime or timeout in which a call or task ends, however much else the machine does
 
@@ -40,7 +40,13 @@ class Shape:
 
     @property
     def in_processes(self) -> bool:
+        """Tasks run in other processes than this."""
         return bool(self.options)
+
+    @property
+    def worker(self) -> dict[str, Any]:
+        """Options of `worker`."""
+        return self.options
 
     @property
     def is_grid(self) -> bool:
@@ -96,6 +102,18 @@ def _called(function: Callable[..., Any], *values: Any) -> Generator[Callable[[]
     return function(**{name: known[name] for name in inspect.signature(function).parameters})
 
 
+class DaskShape(Shape):
+    """In the workers of a Dask cluster, which is started for the first test that runs there."""
+
+    in_processes = True
+
+    @property
+    def worker(self) -> dict[str, Any]:
+        from clusters import address
+
+        return self.options | {"backend": {"type": "dask", "address": address()}}
+
+
 GRID = {"parallel_processing": {"enabled": True}}
 SHAPES = {
     shape.name: shape
@@ -107,4 +125,7 @@ SHAPES = {
         Shape("coroutine-grid", GRID, coroutine=True),
         Shape("coroutine-processes", {"use_processing": True}, coroutine=True),
     )
+}
+ON_A_CLUSTER = {
+    shape.name: shape for shape in (DaskShape("dask"), DaskShape("dask-processes", {"use_processing": True}))
 }

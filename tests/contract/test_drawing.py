@@ -214,7 +214,7 @@ def test_a_next_that_blocks_holds_up_no_timeout(shape, run, notes):
     handles = []
     config = {
         "task": {"list": slow_to_come(), "function": shape.function(task), "timeout": 0.2},
-        "worker": {"number": 2, **shape.options},
+        "worker": {"number": 2, **shape.worker},
         "verbose": True,
     }
     handles.append(wd.launch(config))

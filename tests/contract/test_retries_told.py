@@ -42,7 +42,7 @@ def config(folder: Path, function: Any = flaky, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=str)
 def test_rates_are_of_the_real_time_and_attempts_are_told_in_every_output(shape: Shape, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    worker = {"number": 2, **shape.options}
+    worker = {"number": 2, **shape.worker}
     run = wd.launch(config(tmp_path / "notes", shape.function(flaky), worker=worker, journal=tmp_path / "run.db")).wait(
         60
     )

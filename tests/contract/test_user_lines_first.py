@@ -30,7 +30,7 @@ def failing_list():
 
 
 def config(shape, **task):
-    return {"task": {"list": ["b"], "function": fetch, **task}, "worker": {"number": 1, **shape.options}, **QUIET}
+    return {"task": {"list": ["b"], "function": fetch, **task}, "worker": {"number": 1, **shape.worker}, **QUIET}
 
 
 def files_of(error):

@@ -18,6 +18,7 @@ _TYPED = {
     "task.list": "--list",
     "task.retries": "--retries",
     "task.timeout": "--timeout",
+    "worker.backend": "--dask",
     "worker.number": "--workers",
     "worker.parallel_processing.processes": "--grid",
     "worker.use_processing": "--processes",
@@ -32,6 +33,10 @@ def add_processes(parser: argparse._ActionsContainer) -> None:
     where.add_argument("--processes", action="store_true", help="workers are processes: for work that computes")
     where.add_argument(
         "--grid", type=grid, metavar="PxT", help="so many processes of so many threads each, such as 4x8"
+    )
+    parser.add_argument("--dask", metavar="ADDRESS", help="run on a Dask cluster: tcp://HOST:PORT, or 'local'")
+    parser.add_argument(
+        "--tls", nargs=3, metavar=("CA", "CERT", "KEY"), help="with --dask tls://HOST:PORT: three PEM files"
     )
 
 
@@ -64,12 +69,24 @@ def refuse_checks(given: argparse.Namespace) -> None:
 def shape(given: argparse.Namespace, most: int | None, option: str) -> tuple[dict[str, Any], int | None]:
     """Where tasks run, as options of `worker`, and how many at a time; None if nobody said. most: what `option` said,
     which --grid says too. CannotRun if both do."""
+    cluster = _cluster(given)
     if given.grid is None:
-        return ({"use_processing": True} if given.processes else {}), most
+        return cluster | ({"use_processing": True} if given.processes else {}), most
     processes, threads = given.grid
     if most is not None:
         raise CannotRun(f"--grid {processes}x{threads} says how many tasks run at a time; leave {option} out")
-    return {"parallel_processing": {"enabled": True, "processes": processes}}, processes * threads
+    return cluster | {"parallel_processing": {"enabled": True, "processes": processes}}, processes * threads
+
+
+def _cluster(given: argparse.Namespace) -> dict[str, Any]:
+    if given.dask is None:
+        if given.tls is not None:
+            raise CannotRun("--tls says how to reach a Dask cluster; say which: --dask tls://HOST:PORT")
+        return {}
+    backend: dict[str, Any] = {"type": "dask", "address": None if given.dask == "local" else given.dask}
+    if given.tls is not None:
+        backend["security"] = dict(zip(("ca", "cert", "key"), given.tls, strict=True))
+    return {"backend": backend}
 
 
 def given_of(given: argparse.Namespace, *names: str) -> dict[str, Any]:

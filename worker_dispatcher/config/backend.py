@@ -36,6 +36,11 @@ class Backend(NamedTuple):
     client: Any = None
     timeout: float = _TIMEOUT
 
+    @property
+    def is_local(self) -> bool:
+        """It is made for the run, on this machine."""
+        return self.address is None and self.client is None
+
 
 def parsed(value: object) -> Backend:
     """The cluster that a dict describes. Raises Refused."""

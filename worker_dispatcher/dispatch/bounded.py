@@ -11,7 +11,7 @@ from worker_dispatcher.core.driver import Alarm, Driver, Timer
 from worker_dispatcher.dispatch.failures import TaskRetries, final_exception
 from worker_dispatcher.dispatch.plan import Plan
 from worker_dispatcher.dispatch.recorder import Recorder
-from worker_dispatcher.dispatch.source import TaskSource
+from worker_dispatcher.dispatch.source import AHEAD, TaskSource
 from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Name, Pool
 from worker_dispatcher.records import DROPPED, NOT_RUN, PENDING, Outcome, Records
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker_dispatcher.dispatch.resume import ResumedTasks
     from worker_dispatcher.journal.journal import Journal
 
+_FAR_AHEAD = 1.0  # seconds that both are before tasks are due on a cluster, which is far away
 _LEAD = 0.01  # seconds from the moment the first workers are ready to the first due time: tasks reach them meanwhile
 
 
@@ -71,6 +72,7 @@ class BoundedRun:
             drops=self._drops,
             timeout=plan.timeout,
             stop_at=plan.stop_at,
+            ahead=AHEAD if plan.cluster is None else _FAR_AHEAD,
         )
         self.progress = None
         if shows:
@@ -195,7 +197,7 @@ class BoundedRun:
             self.progress.prepare()
         workers = max(1, self._source.first_burst(self._plan.workers))
         driver.run(lambda: not pool.prepare(workers))
-        began = now() + _LEAD
+        began = now() + (_LEAD if self._plan.cluster is None else _FAR_AHEAD)
         self._source.begin(began)
         self.records.measured_from = began + load.warmup
         if load.duration is not None:

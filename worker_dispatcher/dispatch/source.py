@@ -24,8 +24,8 @@ _LATE_MOST = 1024  # late tasks to drop at once: the driver hears nothing meanwh
 class TaskSource:
     """The pool's source: what came back first, then fresh tasks as the schedule releases them.
 
-    Used by the driver's thread only. Tasks are released AHEAD of their dues, so that a worker has each in hand and
-    can start it on time.
+    Used by the driver's thread only. Tasks are released some time ahead of their dues, so that a worker has each in
+    hand and can start it on time.
     """
 
     def __init__(
@@ -37,8 +37,11 @@ class TaskSource:
         drops: bool = False,
         timeout: float | None = None,
         stop_at: float = math.inf,
+        ahead: float = AHEAD,
     ) -> None:
-        """drops: see `take_late`. timeout, stop_at: the limits of every task, as in Batch."""
+        """drops: see `take_late`. timeout, stop_at: the limits of every task, as in Batch. ahead: seconds before its
+        due that a task is released."""
+        self._released = ahead
         self._timeout, self._stop_at = timeout, stop_at
         self._tasks, self._records, self._schedule, self._drops = tasks, records, schedule, drops
         self._ticks = schedule.ticks()
@@ -124,7 +127,7 @@ class TaskSource:
         """When `release` or `take_late` has something to do next (monotonic), or infinite."""
         due = self._later[0][0] if self._later else math.inf
         if self._began is not None and not self._tasks.ended and self._records.room():
-            due = 0.0 if self._lacks() else min(due, self._unreleased() - AHEAD)
+            due = 0.0 if self._lacks() else min(due, self._unreleased() - self._released)
         return min(due, self.fresh_due() + _FREE_SOON) if self._drops else due
 
     def _unreleased(self) -> float:
@@ -141,7 +144,7 @@ class TaskSource:
             while self._later and self._later[0][0] <= at:
                 self.put_back(heapq.heappop(self._later)[2])
         if self._began is not None:
-            self._horizon = at + AHEAD
+            self._horizon = at + self._released
             while self._lacks() and self._load(self._began):
                 pass
 

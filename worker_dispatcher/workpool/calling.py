@@ -114,7 +114,7 @@ class PoolCalls:
 
     def __init__(self, pool: int, kind: str, given: Mapping[int, TaskFuture]) -> None:
         self._pool, self._kind = pool, kind
-        self._apart = kind in ("process", "grid")
+        self._apart = kind in ("process", "grid", "dask")
         self._given = None if self._apart else given
         self._kept: OrderedDict[tuple[int, int], PoolCall] = OrderedDict()
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
+from worker_dispatcher.config.backend import parsed
+from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.workpool.future import Task
 from worker_dispatcher.workpool.settings import POOL_DEFAULT, SETTINGS, seconds, whole
@@ -44,6 +46,7 @@ def of_pool(
     mp_context: Any,
     overflow: Any,
     on_overflow_failed: Any,
+    backend: Any,
 ) -> dict[str, str | None]:
     if isinstance(max_workers, int) and max_workers <= 0:
         too_few: str | None = (
@@ -67,6 +70,7 @@ def of_pool(
         ),
         "mp_context": None if known else f"expected a multiprocessing context or its name, got {mp_context!r}",
         "overflow": _of_overflow(overflow, capacity),
+        "backend": _of_backend(backend, kind),
         "on_overflow_failed": _of_its_end(on_overflow_failed, overflow),
     }
 
@@ -77,6 +81,18 @@ def _of_overflow(overflow: Any, capacity: Any) -> str | None:
     if not isinstance(overflow, Executor):
         return f"expected a concurrent.futures.Executor, got {overflow!r}"
     return "needs a capacity: what is more than that goes there" if capacity is None else None
+
+
+def _of_backend(backend: Any, kind: Any) -> str | None:
+    if backend is None:
+        return None
+    if kind != "dask":
+        return f"says which cluster a pool of kind 'dask' has; this one is of kind {kind!r}"
+    try:
+        parsed(backend)
+    except Refused as error:
+        return str(error)
+    return None
 
 
 def _of_its_end(on_failed: Any, overflow: Any) -> str | None:

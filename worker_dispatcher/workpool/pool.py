@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.config.backend import parsed
 from worker_dispatcher.config.signature import is_coroutine_function
 from worker_dispatcher.errors import ConfigError
 from worker_dispatcher.retry import Backoff
@@ -33,8 +34,9 @@ _BACKOFF: Callable[[int], float] = Backoff().wait
 class WorkerPool(Executor):
     """Workers that are kept: a concurrent.futures.Executor with groups, delays, deadlines, retries and names for tasks.
 
-    kind: 'thread', 'process', 'grid' (processes with `threads_per_process` threads each) or 'coroutine' (up to
-    max_workers coroutine functions at once on one event loop; other workers have a loop each, and await one at a time).
+    kind: 'thread', 'process', 'grid' (processes with `threads_per_process` threads each), 'coroutine' (up to
+    max_workers coroutine functions at once on one event loop; other workers have a loop each, and await one at a time)
+    or 'dask' (threads of the workers of a Dask cluster, which `backend` describes as worker.backend does).
     Workers are started as tasks come.
 
     * Every task ends once, with a named state: see TaskResult. Nothing starts after its end was told.
@@ -84,6 +86,7 @@ class WorkerPool(Executor):
         initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
         name: str = "",
+        backend: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         """max_workers: tasks that run at once; None: as many as concurrent.futures would, 1000 coroutines.
@@ -92,6 +95,7 @@ class WorkerPool(Executor):
         after which a worker without a task leaves. max_tasks_per_child: tasks after which a
         process is replaced. mp_context: a multiprocessing context, or its name.
         on_overflow_failed(task, error): called for each Task that comes home from the overflow, in the callback thread.
+        backend: of kind 'dask', {'type': 'dask', 'address': 'tcp://host:8786'}; None: a cluster of this machine.
         initializer(*initargs): called once in each worker before its first task; if it raises, the pool is broken.
 
         Raises ConfigError (a ValueError) with all that is wrong; TypeError for an initializer that is no function.
@@ -101,11 +105,14 @@ class WorkerPool(Executor):
         given |= {"retry_on": retry_on, "options": options, "hooks": hooks}
         others = checks.of_pool(
             max_workers, kind, threads_per_process, capacity, on_full, max_abandoned, idle_timeout, max_tasks_per_child,
-            mp_context, overflow, on_overflow_failed,
+            mp_context, overflow, on_overflow_failed, backend,
         )  # fmt: skip
         settings = settings_of("WorkerPool()", Settings(), given, others, checks.names_of(WorkerPool.__init__))
         method = mp_context if isinstance(mp_context, str) or mp_context is None else mp_context.get_start_method()
-        shape = Shape(kind, threads_per_process, method, begin, max_tasks_per_child, max_abandoned, idle_timeout)
+        cluster = None if backend is None else parsed(backend)
+        shape = Shape(
+            kind, threads_per_process, method, begin, max_tasks_per_child, max_abandoned, idle_timeout, cluster
+        )
         self.kind, self.name = kind, name or f"{kind}-pool"
         self._scheduler = Scheduler(
             shape, shape.usual_size() if max_workers is None else max_workers, settings, capacity, on_full, self.name

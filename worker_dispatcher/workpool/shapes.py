@@ -9,20 +9,23 @@ from typing import Any
 
 from worker_dispatcher.call import Call, Hooks
 from worker_dispatcher.call_style import CallStyle
+from worker_dispatcher.config.backend import Backend
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import Name, Pool, Setup
 from worker_dispatcher.workpool.calling import Beginning
 
-KINDS = ("thread", "process", "grid", "coroutine")
+KINDS = ("thread", "process", "grid", "coroutine", "dask")
 _METHODS = {"fork": "fork", "spawn": "spawn", "forkserver": None}
+_CLUSTER = 1 << 20  # more than any cluster has: all its threads
 _COROUTINES = 1000  # that a pool of kind "coroutine" runs at once where nobody says
 
 
 class Shape(NamedTuple):
     """kind: of KINDS. threads: of each process of a grid, None to spread them over as many processes as there are
     cores. method: how processes are started, as multiprocessing calls it; None: the default. spare: threads that may
-    stand in for those that are left behind with a task. idle: seconds without a task after which a worker leaves."""
+    stand in for those that are left behind with a task. idle: seconds without a task after which a worker leaves.
+    cluster: of kind "dask", which one."""
 
     kind: str
     threads: int | None = 1
@@ -31,11 +34,12 @@ class Shape(NamedTuple):
     max_tasks: int | None = None
     spare: int = 0
     idle: float | None = None
+    cluster: Backend | None = None
 
     @property
     def apart(self) -> bool:
         """Workers have processes of their own."""
-        return self.kind in ("process", "grid")
+        return self.kind in ("process", "grid", "dask")
 
     @property
     def broken(self) -> type[BrokenExecutor]:
@@ -52,6 +56,8 @@ class Shape(NamedTuple):
         """Workers, where nobody says how many."""
         if self.kind == "thread":
             return min(32, (os.cpu_count() or 1) + 4)  # as concurrent.futures
+        if self.kind == "dask" and self.cluster is not None and not self.cluster.is_local:
+            return _CLUSTER
         return _COROUTINES if self.kind == "coroutine" else usable_cores()
 
     def slots_of(self, size: int) -> list[int]:
@@ -67,7 +73,8 @@ class Shape(NamedTuple):
     def open_pool(self, slots: Sequence[int], named: Name) -> Pool:
         """The backend. Raises RunError where the system gives no workers."""
         hooks, begin, inherited = None, self.beginning, list[int]()
-        if begin is not None and begin.initargs and self.apart and self.method != "fork":
+        here = self.apart and self.kind != "dask"
+        if begin is not None and begin.initargs and here and self.method != "fork":
             from worker_dispatcher.pools.protocol.inheritance import handed_on
 
             initargs, inherited = handed_on(begin.initargs)
@@ -80,9 +87,13 @@ class Shape(NamedTuple):
             coroutine=self.kind == "coroutine",
             hooks=hooks,
             max_tasks=self.max_tasks,
-            forward_logging=self.apart,
+            forward_logging=here,
             kept=True,
         )
+        if self.kind == "dask":
+            from worker_dispatcher.pools.dask.pool import DaskPool, Place
+
+            return DaskPool(setup, self.cluster or Backend(), Place("threads", sum(slots)), named)
         if not self.apart:
             from worker_dispatcher.pools.threads import ThreadPool
 

@@ -10,7 +10,7 @@ from worker_dispatcher.errors import RemoteTraceback
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, Name, NotStarted, neighbours
-from worker_dispatcher.pools.dask.messages import Back, Ended, Failed, Reply, load
+from worker_dispatcher.pools.dask.messages import Back, Begun, Ended, Failed, Reply, load
 from worker_dispatcher.pools.in_flight import InFlight
 from worker_dispatcher.records import Failure
 
@@ -109,7 +109,12 @@ class Books:
         for taken in self.held.take(sent.seq + piece.place, sent.seq + piece.place + 1):
             yield AttemptDone(taken.tasks(), piece.started, piece.ended, None, failure, notes, number)
 
-    def _worker(self, reply: Reply, number: int) -> int:
+    def begun(self, said: Begun) -> dict[int, tuple[float, int]]:
+        """Since when tasks run, and in which worker, by id: of those that are still in the cluster."""
+        held = {one: how for one, how in said.tasks.items() if self.held.seq_of(one)}
+        return {one: (since, self._worker(said, number)) for one, (since, number) in held.items()}
+
+    def _worker(self, reply: Reply | Begun, number: int) -> int:
         """Our number of a worker that has this one in its host."""
         key = reply.host, number
         if key not in self._numbers:

@@ -18,7 +18,7 @@ from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work,
 from worker_dispatcher.pools.dask.sealing import that_travels
 from worker_dispatcher.version import VERSION
 
-__all__ = ["close_host", "itself", "look_here", "run_batch", "tell_host"]
+__all__ = ["close_host", "itself", "look_here", "open_host", "run_batch", "tell_host"]
 
 _ENDED_MOST = 1000  # pools that are known to be over
 
@@ -31,7 +31,7 @@ def run_batch(opening: Opening, call: Shipped | None, work: Work) -> Reply:
     """A task of Dask: a batch of ours."""
     worker = _dask_worker()
     address = str(worker.address)
-    host, broken = _host_of(opening, int(worker.state.nthreads))
+    host, broken = _host_of(opening, worker)
     if host is None:
         return Reply(address, "", {}, [], broken)
     if opening.each is not None and opening.each > worker.state.nthreads:
@@ -55,7 +55,14 @@ def _told(error: BaseException) -> tuple[str, str, str, Shipped | None]:
     return (*describe(error), that_travels(error, None))
 
 
-def _host_of(opening: Opening, threads: int) -> tuple[Host | None, Any]:
+def open_host(opening: Opening) -> Reply:
+    """A task of Dask: be ready for batches."""
+    worker = _dask_worker()
+    host, broken = _host_of(opening, worker)
+    return Reply(str(worker.address), "" if host is None else host.name, {}, [], broken)
+
+
+def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Any]:
     """The host of a pool, opened if it is not there; or why it cannot be."""
     with _mutex:
         if opening.pool in _over:
@@ -66,7 +73,8 @@ def _host_of(opening: Opening, threads: int) -> tuple[Host | None, Any]:
             sys.path += [path for path in opening.paths if path not in sys.path]
         setup, error = catch(load, opening.setup)
         if error is None:
-            host, error = catch(Host, opening, Setup.of(setup), threads)
+            tell = partial(worker.log_event, opening.pool)
+            host, error = catch(Host, opening, Setup.of(setup), int(worker.state.nthreads), str(worker.address), tell)
         if error is not None:
             return None, _told(error)
         assert host is not None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from worker_dispatcher.clock import now, time_of_day
 from worker_dispatcher.named_tuple import NamedTuple
 
 
 class Clock(NamedTuple):
-    """A look at both clocks of a machine. boot: which start of which machine it is, empty where it does not say."""
+    """A look at both clocks of a machine. boot: which start of which machine it is, and which of its times, as a
+    container may have one of its own; empty where it does not say."""
 
     boot: str
     monotonic: float
@@ -18,7 +21,7 @@ def look() -> Clock:
     """Here and now."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
+            boot = f"{file.read().strip()} {os.readlink('/proc/self/ns/time')}"
     except OSError:
         boot = ""
     return Clock(boot, now(), time_of_day())

@@ -23,6 +23,8 @@ from worker_dispatcher.pools.protocol.loading import unloadable
 
 __all__ = ["Host"]
 
+_LOOK = 0.02  # seconds from one look for what has begun to the next
+_TELL_MOST = 16  # tasks of a batch of which it is said that they have begun: more together are short
 _KEPT = 64  # calls that a host keeps: those used last
 
 
@@ -35,6 +37,7 @@ class _Ticket:
         self.pieces: list[Ended | Failed | Back] = []
         self.done = threading.Event()
         self.broken: BaseException | None = None
+        self.told = False  # that its tasks have begun
 
     def holds(self, task_id: int) -> bool:
         return self.work.first <= task_id < self.work.first + self.work.tasks
@@ -99,16 +102,19 @@ class Host:
     offset: added to our clock for the sender's.
     """
 
-    def __init__(self, opening: Opening, setup: Setup, threads: int) -> None:
-        self.name, self.opening = uuid.uuid4().hex, opening
-        self.offset = clocks.offset_between(clocks.look(), opening.clock)
+    def __init__(
+        self, opening: Opening, setup: Setup, threads: int, address: str, tell: Callable[[Any], object]
+    ) -> None:
+        """tell: is given what is to be told while batches run, as builtins."""
+        self.name, self.address, self._tell = uuid.uuid4().hex, address, tell
+        self.offset = -opening.offsets.get(address, -clocks.offset_between(clocks.look(), opening.clock))
         self._setup = _shifted(setup, self.offset)
         self.pids: dict[int, int] = {}
         self._asked: deque[Callable[[], object]] = deque()
         self._source, self._tickets = _Waiting(), list[_Ticket]()
         self._calls: OrderedDict[int, tuple[Call | None, BaseException | None]] = OrderedDict()
         self._mutex = threading.Lock()
-        self._closing = False
+        self._closing, self._tells = False, opening.tells
         self._pool: Pool = _open_pool(opening, self._setup, threads, self.pids.__setitem__)
         self._thread = threading.Thread(target=self._drive, name=f"host of {opening.pool}", daemon=True)
         self._thread.start()
@@ -175,7 +181,7 @@ class Host:
                 while self._asked:
                     self._asked.popleft()()
                 pool.feed(self._source)
-                pool.sleep(min(pool.due, now() + LONGEST_WAIT))
+                pool.sleep(min(pool.due, now() + (self._tell_begun() if self._tells else LONGEST_WAIT)))
         except BaseException as error:
             self._break(error)
         finally:
@@ -188,6 +194,21 @@ class Host:
             return
         self._tickets.append(ticket)
         self._source.put(ticket.batch)
+
+    def _tell_begun(self) -> float:
+        """Say which tasks have begun that may run for long; for how many seconds nothing is to be said."""
+        unknown = [ticket for ticket in self._tickets if not ticket.told]
+        if not unknown:
+            return LONGEST_WAIT
+        found: dict[str, tuple[float, int]] = {}
+        for ticket in unknown:
+            ids = range(ticket.work.first, ticket.work.first + ticket.work.tasks)
+            begun = [(one, how) for one in ids if (how := self._pool.runs(one)) is not None]
+            found |= {str(one): (since + self.offset, number) for one, (since, number) in begun}
+            ticket.told = len(begun) == len(ids) or len(ids) > _TELL_MOST
+        if found:
+            self._tell((self.address, self.name, found, {str(number): pid for number, pid in self.pids.items()}))
+        return _LOOK
 
     def end_task(self, task_id: int) -> None:
         """See Pool.kill."""

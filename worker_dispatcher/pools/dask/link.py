@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import describe
 from worker_dispatcher.pools.dask import calls, clocks
 from worker_dispatcher.pools.dask.local import LocalCluster
-from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work
+from worker_dispatcher.pools.dask.messages import Begun, Opening, Reply, Shipped, Work
 
 __all__ = ["Link", "Lost"]
 
@@ -39,6 +40,7 @@ class Link:
     """Owned by its loop, in its own thread: the client, futures. Shared: ended, in single steps; slots, lost_since and
     failed, each a single store.
 
+    begun: what hosts say of tasks that run. open_hosts: addresses of workers that are ready for batches.
     ended: (number of a batch, what came of it): a Reply, or an exception of Dask's. slots: threads of each worker, by
     address. tell: called when there is something in `ended`, or it has failed; from any thread.
     """
@@ -48,6 +50,8 @@ class Link:
         self._backend, self._tell, self._make_local = backend, tell, local
         self._local: LocalCluster | None = None
         self.ended: deque[tuple[int, Reply | BaseException]] = deque()
+        self.begun: deque[Any] = deque()
+        self.open_hosts: set[str] = set()
         self.slots: dict[str, int] = {}
         self.failed: RunError | None = None
         self.offsets: dict[str, tuple[float, float]] = {}  # of the clocks of workers, and how far off each may be
@@ -55,6 +59,7 @@ class Link:
         self._futures: dict[int, Any] = {}
         self._sent: dict[int, Any] = {}  # by number of the call: what the cluster has of it
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._opening: set[str] = set()  # addresses of workers that were told to be ready
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="link to the Dask cluster", daemon=True)
@@ -81,12 +86,19 @@ class Link:
         address, security = self._whom()
         _reach(address)
         self._call(self._open(address, security))
-        made = opening()
-        self._call(self._begin(made))
+        self._call(self._begin(opening()))
 
-    def submit(self, number: int, work: Work, call: Callable[[], Shipped] | Shipped | None) -> None:
-        """Have a batch run. call: of its call, as it is packed."""
-        self._post(lambda: self._keep(self._submit(number, work, call)))
+    def submit(self, number: int, work: Work, call: Shipped | None, where: str | None = None) -> None:
+        """Have a batch run. call: of its call, as it is packed; where: the worker that is to run it, if it is there."""
+        self._post(lambda: self._keep(self._submit(number, work, call, where)))
+
+    def prepare(self) -> bool:
+        """Have each worker be ready for batches; True once they are."""
+        for address in self.slots:
+            if address not in self._opening:
+                self._opening.add(address)
+                self._post(partial(self._prepare, address))
+        return bool(self.open_hosts) and self.open_hosts >= set(self.slots)
 
     def tell_hosts(self, pool: str, how: str, task_ids: tuple[int, ...] = ()) -> None:
         """See calls.tell_host. Waits for nobody."""
@@ -155,8 +167,34 @@ class Link:
     async def _begin(self, opening: Opening) -> None:
         await self._look_for_workers()
         await self._compare(opening)
-        self._sent[0] = await self._ship(opening)
+        offsets = {address: offset for address, (offset, _) in self.offsets.items()}
+        self._sent[0] = await self._ship(opening._replace(offsets=offsets))
+        if opening.tells:
+            self._client.subscribe_topic(opening.pool, self._hear_begun)
         self._keep(self._watch())
+
+    def _hear_begun(self, event: tuple[float, Any]) -> None:
+        address, host, tasks, pids = event[1]
+        numbers = {int(number): pid for number, pid in pids.items()}
+        self.begun.append(Begun(address, host, {int(one): tuple(how) for one, how in tasks.items()}, numbers))
+        self._tell()
+
+    def _prepare(self, address: str) -> None:
+        async def prepare() -> None:
+            future = self._client.submit(
+                calls.open_host, self._sent[0], workers=[address], allow_other_workers=False, pure=False
+            )
+            try:
+                reply: Reply = await future
+            except (Exception, asyncio.CancelledError):  # a batch that is sent there will say it
+                self.open_hosts.add(address)
+            else:
+                self.open_hosts.add(address)
+                if reply.broken is not None:
+                    self.ended.append((0, reply))
+            self._tell()
+
+        self._keep(prepare())
 
     async def _look_for_workers(self) -> None:
         """Wait until there is one. A cluster that grows with its work is shown some."""
@@ -184,7 +222,21 @@ class Link:
             if version != opening.version:
                 text = f"has worker_dispatcher {version}, and this program {opening.version}: install one for both"
                 raise RunError(f"the Dask worker {address} {text}")
-            self.offsets[address] = (-clocks.offset_between(clock, opening.clock), 0.0)
+            if clock.boot and clock.boot == opening.clock.boot:
+                self.offsets[address] = 0.0, 0.0
+            else:
+                await self._measure(address)
+
+    async def _measure(self, address: str) -> None:
+        """How the clock of a worker differs from ours."""
+        looks = []
+        for _ in range(_ROUNDS):
+            asked = now()
+            found = (await self._client.run(calls.look_here, workers=[address])).get(address)
+            if found is not None:
+                looks.append(clocks.measured(asked, now(), found[3].monotonic))
+        if looks:
+            self.offsets[address] = min(looks, key=lambda look: look[1])
 
     async def _answers(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         try:
@@ -204,14 +256,15 @@ class Link:
             return await self._client.scatter(value, broadcast=True, hash=False)
         return self._client.submit(calls.itself, value, pure=False)
 
-    async def _submit(self, number: int, work: Work, call: Any) -> None:
+    async def _submit(self, number: int, work: Work, call: Shipped | None, where: str | None) -> None:
         try:
             sent = None
             if work.call:
                 if work.call not in self._sent:
                     self._sent[work.call] = await self._ship(call)
                 sent = self._sent[work.call]
-            future = self._client.submit(calls.run_batch, self._sent[0], sent, work, pure=False)
+            at = {} if where is None else {"workers": [where], "allow_other_workers": True}
+            future = self._client.submit(calls.run_batch, self._sent[0], sent, work, pure=False, **at)
             self._futures[number] = future
             ended: Reply | BaseException = await future
         except asyncio.CancelledError as error:

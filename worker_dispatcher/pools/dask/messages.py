@@ -30,7 +30,8 @@ class Shipped:
         self.head, self.buffers = head, buffers
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return Shipped, (pickle.PickleBuffer(self.head), [pickle.PickleBuffer(one) for one in self.buffers])
+        kind: Any = pickle.PickleBuffer if protocol >= 5 else bytes  # Dask takes 4 where it cannot ask the other side
+        return Shipped, (kind(self.head), [kind(one) for one in self.buffers])
 
     @property
     def size(self) -> int:
@@ -63,7 +64,9 @@ def load(shipped: Shipped) -> Any:
 class Opening(NamedTuple):
     """What a host is told once. python, version: of who sends it; kind: 'threads', 'processes' or 'grid'; each: tasks
     at a time in each Dask worker, None for one in each of its threads; processes: of a grid, in each Dask worker;
-    paths: where the sender imports from, for a worker of the same machine."""
+    paths: where the sender imports from, for a worker of the same machine; offsets: by address of a worker, what is
+    added to a moment of the sender's clock for one of its own, as it was measured; tells: a host says what has begun.
+    """
 
     pool: str
     python: tuple[int, int]
@@ -76,6 +79,8 @@ class Opening(NamedTuple):
     blas_threads: int | None
     setup: Shipped
     paths: list[str]
+    offsets: dict[str, float]
+    tells: bool
 
 
 class Work(NamedTuple):
@@ -124,6 +129,15 @@ class Back(NamedTuple):
     low: int
     high: int
     alone: bool
+
+
+class Begun(NamedTuple):
+    """Tasks that run in a host: since when, on the sender's clock, and in which of its workers, by id."""
+
+    address: str
+    host: str
+    tasks: dict[int, tuple[float, int]]
+    pids: dict[int, int]
 
 
 class Reply(NamedTuple):

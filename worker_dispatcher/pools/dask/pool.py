@@ -37,6 +37,7 @@ _SECONDS = 0.1  # of work, at least, that a batch of short tasks aims at
 _GROWTH = 8  # at most this many times the last batch
 _MOST = 50_000  # tasks of a batch
 _BYTES = 8 << 20  # of packed items that a batch aims at
+_SPAN = 0.02  # seconds of due times that go to a worker at once
 _STOP = 3.0  # seconds that a stop waits for what hosts say
 
 
@@ -82,7 +83,8 @@ class DaskPool:
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._name = f"{os.getpid()}-{uuid.uuid4().hex}"
         self._sent: dict[int, Sent] = {}
-        self._number = 0  # of the last batch
+        self._number = self._at = 0  # of the last batch; of the Dask worker that has had the last due times
+        self._begun: dict[int, tuple[float, int]] = {}  # tasks that run, as far as hosts have said so
         self._calls: dict[int, tuple[int, Call]] = {}
         self._packed: dict[int, Shipped] = {}
         self._batching: dict[int, Batching] = {0: Batching()}
@@ -113,7 +115,9 @@ class DaskPool:
         p = self._place
         python = sys.version_info[0], sys.version_info[1]
         shape = p.kind, p.each, p.processes, p.method, p.blas_threads
-        return Opening(self._name, python, VERSION, clocks.look(), *shape, packed, [*sys.path, os.getcwd()])
+        return Opening(
+            self._name, python, VERSION, clocks.look(), *shape, packed, [*sys.path, os.getcwd()], {}, self._setup.kept
+        )
 
     # Feeding
 
@@ -125,7 +129,7 @@ class DaskPool:
         return max(1, min(there, self._place.most or there))
 
     def prepare(self, workers: int) -> bool:
-        return True
+        return self._link.prepare()
 
     def feed(self, source: base.Source) -> None:
         if self._paused or self._failed:
@@ -133,6 +137,9 @@ class DaskPool:
         while source.alone_waiting() and len(self._sent) < self._size:
             if (batch := source.take_alone()) is not None:
                 self._give(batch)
+        if self._setup.timed:
+            self._feed_timed(source)
+            return
         while (waiting := source.waiting()) > 0:
             batching = self._known(source.call())[1]
             count = self._count(waiting, batching)
@@ -142,6 +149,14 @@ class DaskPool:
             if batch is None:
                 return
             self._give(batch)
+
+    def _feed_timed(self, source: base.Source) -> None:
+        """What is due together goes to one worker, and what is due after that to the next: each has its share, and
+        waits for the moments itself."""
+        addresses = list(self._link.slots)
+        while addresses and source.waiting() and (batch := source.take(max(1, source.crowd(_SPAN)))) is not None:
+            self._at += 1
+            self._give(batch, addresses[self._at % len(addresses)])
 
     def _count(self, waiting: int, batching: Batching) -> int:
         """How many tasks go out together; 0 where no more are to go now."""
@@ -170,13 +185,14 @@ class DaskPool:
         number = self._calls[id(call)][0]
         return number, self._batching[number]
 
-    def _give(self, batch: Batch) -> None:
+    def _give(self, batch: Batch, where: str | None = None) -> None:
+        """where: the Dask worker that is to run it, if it is still there."""
         number, batching = self._known(batch.call)
         sent, error = catch(self._pack, number, batch)
         if error is not None:
             if len(batch.items) > 1:
                 for nth in range(len(batch.items)):
-                    self._give(batch.part(nth, nth + 1))
+                    self._give(batch.part(nth, nth + 1), where)
                 return
             failure = failure_from(batch.call or self._setup.call, error)
             said = unsendable(error, failure.message)
@@ -193,7 +209,7 @@ class DaskPool:
         work = Work(*head, *limits, dues, batch.alone, items)
         batching.sent(len(batch.items), items.size)
         self._sent[self._number] = self._books.add(batch)
-        self._link.submit(self._number, work, call)
+        self._link.submit(self._number, work, call, where)
 
     def _pack(self, number: int, batch: Batch) -> tuple[Shipped | None, Shipped]:
         """(its call, its items), packed. Runs user code."""
@@ -239,6 +255,8 @@ class DaskPool:
                 break
         for _ in range(len(self._link.ended)):
             self._hear(*self._link.ended.popleft())
+        for _ in range(len(self._link.begun)):
+            self._begun |= self._books.begun(self._link.begun.popleft())
         if self._link.failed is not None and not self._failed:
             self._fail(self._link.failed)
         events, self._events = self._events, []
@@ -254,8 +272,10 @@ class DaskPool:
         self._events.append(PoolFailed(error))
 
     def _hear(self, number: int, ended: Reply | BaseException) -> None:
-        """What has become of a batch."""
+        """What has become of a batch; of number 0, of a host that was to be ready."""
         sent = self._sent.pop(number, None)
+        if number == 0 and isinstance(ended, Reply) and not self._failed:
+            self._fail(_broken(ended))
         if sent is None:
             return
         if isinstance(ended, Reply):
@@ -263,6 +283,9 @@ class DaskPool:
             if ended.broken is not None and not self._failed:
                 self._fail(_broken(ended))
         left = self._books.left_of(sent)
+        if self._begun:
+            for task_id in range(sent.batch.first, sent.batch.first + len(sent.batch.items)):
+                self._begun.pop(task_id, None)
         if isinstance(ended, Reply):
             self._events += map(NotStarted, left)
             return
@@ -288,14 +311,14 @@ class DaskPool:
         self._place = self._place._replace(most=sum(slots))
 
     def runs(self, task_id: int) -> tuple[float, int] | None:
-        return None
+        return self._begun.get(task_id)
 
     def retire(self, idle: float) -> float:
         return math.inf
 
     def ask_to_stop(self, task_id: int) -> bool:
         self._link.tell_hosts(self._name, "ask", (task_id,))
-        return bool(self._books.held.seq_of(task_id))
+        return task_id in self._begun
 
     def kill(self, task_id: int) -> None:
         self._link.tell_hosts(self._name, "kill", (task_id,))
