@@ -30,6 +30,7 @@ ROWS = [
     "r_many_sleepers",
     "s_delayed",
     "t_jobs",
+    "u_dask",
     "growth",
 ]
 

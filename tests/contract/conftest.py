@@ -19,16 +19,23 @@ from staging import ON_A_CLUSTER, SHAPES, Notes, Shape
 import worker_dispatcher
 
 
+def _shape(request: pytest.FixtureRequest) -> Shape:
+    differs = request.node.get_closest_marker("differs_on_a_cluster")
+    if differs is not None and request.param in ON_A_CLUSTER:
+        pytest.skip(differs.args[0])
+    return (SHAPES | ON_A_CLUSTER)[request.param]
+
+
 @pytest.fixture(params=[*SHAPES, "dask"])
 def shape(request: pytest.FixtureRequest) -> Shape:
     """Every way to run."""
-    return (SHAPES | ON_A_CLUSTER)[request.param]
+    return _shape(request)
 
 
 @pytest.fixture(params=[*(name for name, shape in SHAPES.items() if not shape.coroutine), "dask"])
 def plain_shape(request: pytest.FixtureRequest) -> Shape:
     """Every way to run plain functions."""
-    return (SHAPES | ON_A_CLUSTER)[request.param]
+    return _shape(request)
 
 
 @pytest.fixture(params=[name for name, shape in SHAPES.items() if shape.in_processes])

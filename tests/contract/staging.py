@@ -44,6 +44,11 @@ class Shape:
         return bool(self.options)
 
     @property
+    def dies_alone(self) -> bool:
+        """A task that ends its process ends a process of this run, and costs that task."""
+        return self.in_processes
+
+    @property
     def worker(self) -> dict[str, Any]:
         """Options of `worker`."""
         return self.options
@@ -106,6 +111,10 @@ class DaskShape(Shape):
     """In the workers of a Dask cluster, which is started for the first test that runs there."""
 
     in_processes = True
+
+    @property
+    def dies_alone(self) -> bool:
+        return False  # Dask runs the task of ours again, and ends four of its workers for it
 
     @property
     def worker(self) -> dict[str, Any]:

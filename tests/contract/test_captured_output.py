@@ -73,6 +73,7 @@ def test_on_done_sees_the_output(shape, run):
     assert outputs() == ["x\n", "x\n"]
 
 
+@pytest.mark.differs_on_a_cluster("what tasks print goes where the Dask worker prints")
 def test_off_leaves_everything_as_it_is(shape, run, capfd):
     # One write a task: an unbuffered stream lets go of the line's end by itself, and a thread may come between.
     run(shape, lambda id: sys.stdout.write("aloud\n"), 3)

@@ -62,7 +62,7 @@ def ended(run):
 @pytest.mark.leaves_threads(16)
 @pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 def test_the_records_are_those_of_a_run_that_keeps_them(shape, make_config, notes):
-    may_die = shape.in_processes
+    may_die = shape.dies_alone
 
     def fate(id, task, metadata):
         metadata["n"] = task

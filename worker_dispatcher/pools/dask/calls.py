@@ -14,7 +14,7 @@ from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
 from worker_dispatcher.pools.dask.host import Host
-from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work, load
+from worker_dispatcher.pools.dask.messages import Broken, Opening, Reply, Shipped, Work, load
 from worker_dispatcher.pools.dask.sealing import that_travels
 from worker_dispatcher.version import VERSION
 
@@ -51,8 +51,9 @@ def _dask_worker() -> Any:
     return get_worker()
 
 
-def _told(error: BaseException) -> tuple[str, str, str, Shipped | None]:
-    return (*describe(error), that_travels(error, None))
+def _told(error: BaseException) -> Broken:
+    told, notes = describe(error), [str(note) for note in getattr(error, "__notes__", ())]
+    return Broken(*told, notes, that_travels(error, None))
 
 
 def open_host(opening: Opening) -> Reply:
@@ -62,13 +63,13 @@ def open_host(opening: Opening) -> Reply:
     return Reply(str(worker.address), "" if host is None else host.name, {}, [], broken)
 
 
-def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Any]:
+def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]:
     """The host of a pool, opened if it is not there; or why it cannot be."""
     with _mutex:
-        if opening.pool in _over:
-            return None, ("RunError", "the pool was closed", "", None)
         if (host := _hosts.get(opening.pool)) is not None:
             return host, None
+        if opening.pool in _over:
+            return None, Broken("RunError", "the pool was closed")
         if opening.paths and clocks.look().boot == opening.clock.boot:
             sys.path += [path for path in opening.paths if path not in sys.path]
         setup, error = catch(load, opening.setup)
@@ -89,6 +90,9 @@ def look_here() -> tuple[tuple[int, int], str, int, clocks.Clock]:
 
 def tell_host(pool: str, how: str, task_ids: Sequence[int] = ()) -> None:
     """Tell the host of a pool, if there is one. how: 'kill' or 'ask' tasks, 'give_back', 'stop', 'hurry'."""
+    if how == "stop":
+        with _mutex:
+            _close_for_good(pool)  # a batch that is on its way opens no host any more
     host = _hosts.get(pool)
     if host is None:
         return
@@ -107,10 +111,15 @@ async def close_host(pool: str) -> list[str]:
 
     with _mutex:
         host = _hosts.pop(pool, None)
-        _over[pool] = None
-        while len(_over) > _ENDED_MOST:
-            _over.popitem(last=False)
+        _close_for_good(pool)
     return [] if host is None else await asyncio.to_thread(host.close)
+
+
+def _close_for_good(pool: str) -> None:
+    """Under _mutex."""
+    _over[pool] = None
+    while len(_over) > _ENDED_MOST:
+        _over.popitem(last=False)
 
 
 def itself(value: Any) -> Any:

@@ -182,6 +182,8 @@ class Host:
                     self._asked.popleft()()
                 pool.feed(self._source)
                 pool.sleep(min(pool.due, now() + (self._tell_begun() if self._tells else LONGEST_WAIT)))
+            while self._asked:  # such as to stop, which ends otherwise than to close
+                self._asked.popleft()()
         except BaseException as error:
             self._break(error)
         finally:
@@ -267,7 +269,8 @@ class Host:
                 {},
                 run.worker if isinstance(run.worker, int) else list(run.worker[low:high]),
             )
-            notes = {one - run.first - low: found for one, found in run.metadata.items() if found}
+            noted = ((one - run.first - low, found) for one, found in run.metadata.items() if found)
+            notes = {at: found for at, found in noted if 0 <= at < high - low}
             for piece in sealed(went, notes, run.call or self._setup.call):
                 ticket.add(piece, len(piece.places) if isinstance(piece, Ended) else 1)
 

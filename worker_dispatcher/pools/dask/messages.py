@@ -140,12 +140,22 @@ class Begun(NamedTuple):
     pids: dict[int, int]
 
 
+class Broken(NamedTuple):
+    """What was raised, in words, and packed where that can be."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    notes: Sequence[str] = ()
+    exception: Shipped | None = None
+
+
 class Reply(NamedTuple):
     """What became of a batch. Times are on the sender's clock. host: which one, new with each; pids: of its workers, by
-    number; broken: why nothing can run there: type, message, traceback, and the exception, packed, if it can be."""
+    number; broken: why nothing can run there."""
 
     address: str
     host: str
     pids: dict[int, int]
     pieces: list[Ended | Failed | Back]
-    broken: tuple[str, str, str, Shipped | None] | None = None
+    broken: Broken | None = None

@@ -34,7 +34,8 @@ __all__ = ["DaskPool", "Place"]
 
 _RATE = 200  # batches a second that a scheduler, and we, can be troubled with
 _SECONDS = 0.1  # of work, at least, that a batch of short tasks aims at
-_GROWTH = 8  # at most this many times the last batch
+_LEAST = 0.005  # of work, which is not shared out: to send it takes as long
+_GROWTH = 4  # at most this many times the last batch
 _MOST = 50_000  # tasks of a batch
 _BYTES = 8 << 20  # of packed items that a batch aims at
 _SPAN = 0.02  # seconds of due times that go to a worker at once
@@ -169,7 +170,7 @@ class DaskPool:
         if not per_task:
             return 1
         seconds = max(_SECONDS, size / _RATE)
-        share = max(1, -(-waiting // (2 * size)))
+        share = max(-(-waiting // (2 * size)), _LEAST / per_task)
         bulk = max(1, int(_BYTES / batching.bytes_per_task))
         wanted = min(seconds / per_task, batching.last * _GROWTH, share, bulk, _MOST)
         return max(1, int(wanted)) if short else 1
@@ -328,11 +329,10 @@ class DaskPool:
     def stop(self) -> list[Event]:
         self._link.tell_hosts(self._name, "stop")
         until = now() + _STOP
-        while self._sent and not self._failed and (left := min(until, self._patience.by) - now()) > 0:
+        while self._sent and self._link.failed is None and (left := min(until, self._patience.by) - now()) > 0:
             self.sleep(now() + min(left, 0.1))
             for _ in range(len(self._link.ended)):
                 self._hear(*self._link.ended.popleft())
-            self._failed = self._failed or self._link.failed is not None
         self._link.forget()
         at = now()
         for piece in self._books.held.take_all():
@@ -359,12 +359,13 @@ class DaskPool:
 def _broken(reply: Reply) -> BaseException:
     """Why no worker can run what it is sent: what it has raised, as it was or in words."""
     assert reply.broken is not None
-    kind, message, traceback, more = reply.broken
-    if more is not None:
-        found, error = catch(load, more)
-        if error is None and found[0] is not None:
-            exception: BaseException = found[0]
-            exception.add_note(f"  raised in the Dask worker {reply.address}, so the run was ended")
-            exception.__cause__ = exception.__cause__ or RemoteTraceback(traceback)
-            return exception
-    return RunError(f"the Dask worker {reply.address} cannot run the tasks: {kind}: {message}")
+    told, error = reply.broken, None
+    if told.exception is not None:
+        found, _ = catch(load, told.exception)
+        error = found[0] if found else None
+    if error is None:
+        error = RunError(f"the Dask worker {reply.address} cannot run the tasks: {told.type}: {told.message}")
+    exception: BaseException = error
+    exception.__notes__ = [*told.notes, f"  in the Dask worker {reply.address}"]
+    exception.__cause__ = exception.__cause__ or RemoteTraceback(told.traceback)
+    return exception

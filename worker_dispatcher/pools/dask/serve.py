@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from typing import Any
 
 import distributed
@@ -38,6 +39,8 @@ def main(said: dict[str, Any]) -> None:
     common = {"host": "127.0.0.1", "protocol": "tls", "security": security, "dashboard": False}
     nanny = common | {"nthreads": said["threads"], "worker_class": QuietWorker, "silence_logs": logging.ERROR}
     nanny["memory_limit"] = said["memory_limit"] or "auto"
+    folder = tempfile.TemporaryDirectory(prefix="worker_dispatcher-")
+    nanny["local_directory"] = folder.name
     cluster: Any = distributed.SpecCluster(  # type: ignore[no-untyped-call]
         workers={number: {"cls": distributed.Nanny, "options": nanny} for number in range(said["workers"])},
         scheduler={"cls": QuietScheduler, "options": {**common, "port": 0}},
@@ -51,4 +54,5 @@ def main(said: dict[str, Any]) -> None:
             pass
     finally:
         cluster.close(timeout=3)
+        folder.cleanup()
         os._exit(0)  # its threads may take their time
