@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,11 @@ _START = 120.0  # seconds that it may take to start, however much else the machi
 @functools.cache
 def address(workers: int = 2, threads: int = 2) -> str:
     """Of the scheduler, with so many Dask workers of so many threads each."""
-    if os.environ.get("DEVC"):
-        return os.environ["DEVC"]
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     told = folder / "address"
     command = [sys.executable, __file__, str(os.getpid()), str(told), str(workers), str(threads)]
     environment = {key: value for key, value in os.environ.items() if key != "WORKER_DISPATCHER_TEST_SESSION"}
+    environment["DASK_TEMPORARY_DIRECTORY"] = str(folder)
     # A shell that ends at once leaves it to the system's first process.
     subprocess.run(
         ["/bin/sh", "-c", 'setsid "$@" </dev/null >/dev/null 2>&1 &', "sh", *command], env=environment, check=True
@@ -47,13 +47,14 @@ def main(session: int, told: Path, workers: int, threads: int) -> None:
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
         silence_logs=50,
-        local_directory=str(told.parent),
     )
     written = told.with_suffix(".new")
     written.write_text(cluster.scheduler_address)
     written.rename(told)
     while Path(f"/proc/{session}").exists():
         time.sleep(0.5)
+    cluster.close(timeout=3)
+    shutil.rmtree(told.parent, ignore_errors=True)
     os._exit(0)
 
 

@@ -15,7 +15,10 @@ from staging import GRACE, Notes, Shape, runtimes
 import worker_dispatcher
 from worker_dispatcher.errors import ConfigError
 
-pytestmark = pytest.mark.above_the_pools
+pytestmark = [
+    pytest.mark.above_the_pools,
+    pytest.mark.differs_on_a_cluster("what is due on a cluster is tested in test_dask_runs.py"),
+]
 
 Run = Callable[..., list[Any]]
 

@@ -46,6 +46,9 @@ def conflicts(kept: Mapping[str, Any], coroutine: bool) -> list[tuple[str, str]]
         if not coroutine and kept.get(path) is not None and is_coroutine_function(kept[path]):
             text = "a coroutine function needs a loop to run on, and there is one only where task.function is one too"
             problems.append((path, f"{text}; make it a plain function"))
+    if kept.get("worker.backend") is not None and found.get("on_saturation") == "drop":
+        text = "'drop' needs workers of which it is known at once whether one is free; on a cluster leave it out"
+        problems.append((_FREQUENCY + "on_saturation", text))
     if kept.get("worker.pool") is not None:
         return problems + _beside_a_pool(kept, coroutine)
     if not (kept.get("worker.use_processing") or kept.get("worker.parallel_processing.enabled")):

@@ -211,7 +211,8 @@ def open_pool(plan: Plan, config: WorkerOptions, named: Name, packed: Any) -> An
         from worker_dispatcher.pools.dask.pool import DaskPool, Place
 
         grid = config.parallel_processing.processes
-        place = Place(plan.shape.name, config.number, None, grid, plan.method, config.blas_threads)
+        most = config.number if plan.load is None else plan.workers
+        place = Place(plan.shape.name, most, None, grid, plan.method, config.blas_threads)
         return DaskPool(plan.setup, plan.cluster, place, named, packed)
     if not plan.shape.has_processes:
         from worker_dispatcher.pools.threads import ThreadPool

@@ -82,10 +82,11 @@ class Link:
     # For the pool
 
     def open(self, opening: Callable[[], Opening]) -> None:
-        """Find the cluster, and tell it what the pool is. Raises RunError."""
+        """Find the cluster, and tell it what the pool is, once `slots` are known. Raises RunError."""
         address, security = self._whom()
         _reach(address)
         self._call(self._open(address, security))
+        self._call(self._look_for_workers())
         self._call(self._begin(opening()))
 
     def submit(self, number: int, work: Work, call: Shipped | None, where: str | None = None) -> None:
@@ -165,7 +166,6 @@ class Link:
             raise RunError(f"cannot use the Dask cluster at {address}: {kind}: {message[:500]}") from error
 
     async def _begin(self, opening: Opening) -> None:
-        await self._look_for_workers()
         await self._compare(opening)
         offsets = {address: offset for address, (offset, _) in self.offsets.items()}
         self._sent[0] = await self._ship(opening._replace(offsets=offsets))

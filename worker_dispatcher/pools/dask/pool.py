@@ -113,6 +113,9 @@ class DaskPool:
         return {"address": self._link.address, "workers": clocks_of}
 
     def _opening(self, packed: Shipped) -> Opening:
+        if (self._setup.timed or self._setup.coroutine) and self._place.most:
+            # These are not bound to the threads that Dask has.
+            self._place = self._place._replace(each=-(-self._place.most // len(self._link.slots)))
         p = self._place
         python = sys.version_info[0], sys.version_info[1]
         shape = p.kind, p.each, p.processes, p.method, p.blas_threads
