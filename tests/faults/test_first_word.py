@@ -60,10 +60,10 @@ SILENT = """
 import time
 from worker_dispatcher.osproc import forkserver
 import worker_dispatcher.pools.parent.supervisor
-forkserver.FIRST_WORD = worker_dispatcher.pools.parent.supervisor.FIRST_WORD = 1.0
-before = time.monotonic()
 if {ran_before}:
     run(len, [[1]])
+forkserver.FIRST_WORD = worker_dispatcher.pools.parent.supervisor.FIRST_WORD = 1.0
+before = time.monotonic()
 sys.executable = {program!r}
 try:
     run(len, [[1]] * 4, {method!r})
