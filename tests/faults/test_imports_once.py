@@ -128,6 +128,36 @@ tell([first, imports() - before - first])
     assert later == 2
 
 
+@pytest.mark.parametrize("kind", ["process", "grid"])
+def test_the_module_of_the_first_function_of_a_pool_that_is_kept_is_imported_once(tmp_path: Path, kind: str):
+    module(tmp_path)
+    code = f"""
+import module
+{TOLD}
+with worker_dispatcher.WorkerPool(4, kind={kind!r}) as pool:
+    assert list(pool.map(module.work, range(8))) == list(range(8))
+tell(imports() - before)
+"""
+    assert tell(tmp_path, code) == 1
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_the_module_of_a_coroutine_function_and_of_a_launched_one_is_imported_once(tmp_path: Path, grid: bool):
+    module(tmp_path, "async def soft(id):\n    return id")
+    shape = {"parallel_processing": {"enabled": True, "processes": 4}} if grid else {"use_processing": True}
+    code = f"""
+import module
+{TOLD}
+for function in (module.soft, module.soft, module.work):
+    worker = {{"number": 8, **{shape!r}}}
+    found = worker_dispatcher.launch({{"task": {{"list": 8, "function": function}}, "worker": worker, "verbose": False}})
+    found.wait()
+    assert found.results == list(range(1, 9))
+tell(imports() - before)
+"""
+    assert tell(tmp_path, code) <= 2  # a setup for coroutines is another
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_other_start_methods_stay_as_they_are(tmp_path: Path, method: str):
     module(tmp_path)

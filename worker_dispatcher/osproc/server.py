@@ -144,12 +144,14 @@ class _Server:
         if self._preload is not None and not self._take(pool):
             return
         text = _text_of(pool.spec_fd)
-        layers = marshal.loads(text)["layers"][self._depth :]
-        pool.needs = any(name not in sys.modules for layer in layers for name in layer)
-        if pool.needs and self._templates.has(text):  # which looks at its files while workers are being asked for
+        if self._lacks(text) and self._templates.has(text):  # which looks at its files while workers are asked for
             self._templates.hand_over(pool, text)
         else:
             self._serve(pool)
+
+    def _lacks(self, text: bytes) -> bool:
+        """A spec names modules that are not here."""
+        return any(name not in sys.modules for layer in marshal.loads(text)["layers"][self._depth :] for name in layer)
 
     def _take(self, pool: Pool) -> bool:
         """In a template: say whether it has what a pool needs. What the first one needs has just been imported."""
@@ -165,7 +167,8 @@ class _Server:
         return fresh
 
     def _serve(self, pool: Pool) -> None:
-        """Listen to a pool. One that needs what is not here is given away once it asks for a worker."""
+        """Listen to a pool. One that needs what is not here is given away once it asks for its first worker: only then
+        its spec is complete."""
         fd = pool.fileno()
         self._pools[fd] = pool
         self._poll.register(fd, select.POLLIN)
@@ -185,10 +188,12 @@ class _Server:
     def _listen(self, fd: int) -> None:
         pool = self._pools[fd]
         try:
-            if pool.needs and not pool.channel.severed():
-                self._poll.unregister(fd)
-                self._templates.hand_over(self._pools.pop(fd), _text_of(pool.spec_fd))
-                return
+            if not pool.asked and not pool.channel.severed():
+                pool.asked = True
+                if self._lacks(text := _text_of(pool.spec_fd)):
+                    self._poll.unregister(fd)
+                    self._templates.hand_over(self._pools.pop(fd), text)
+                    return
             pool.channel.flush()
             self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.unsent else 0))
             while frames := pool.channel.receive():

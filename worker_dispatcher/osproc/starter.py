@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import itertools
+import marshal
 import math
 import os
 import signal
@@ -156,6 +157,13 @@ class ServerStarter:
         self._channel = Channel(sock, blocking=False)
         self.fileno, self.unsent = self._channel.fileno, self._channel.unsent
         self._unheard, self.due = 0, math.inf  # how many starts are to be answered; by when the next one is
+
+    def preload(self, preloading: Preloading) -> None:
+        """Before the first start: have this imported, and not what was told at first."""
+        about = {"preload": preloading.loader, "about": preloading.about, "mark": preloading.mark}
+        self._spec |= about | {"layers": list(map(list, preloading.layers))}
+        os.ftruncate(self._spec_fd, 0)
+        os.pwrite(self._spec_fd, marshal.dumps(self._spec), 0)
 
     def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
         """A new worker with this socket and shared status. Returns at once; `pump` says when it runs. ours: this

@@ -35,14 +35,14 @@ _KILLS = (signal.SIGKILL, signal.SIGTERM)
 
 
 class Pool:
-    """A connection, and the spec of the workers that are asked for over it. spec_fd: the file it stands in; needs: it
-    names modules that are not here."""
+    """A connection, and the spec of the workers that are asked for over it. spec_fd: the file it stands in; asked: it
+    has asked for the first of them, and was looked at for what it needs."""
 
     def __init__(self, sock_fd: int, spec_fd: int) -> None:
         self._sock, self.spec_fd = socket.socket(fileno=sock_fd), spec_fd
         self.channel = Channel(self._sock, blocking=False)
         self.fileno = self.channel.fileno
-        self.needs = False
+        self.asked = False
 
     def close(self) -> None:
         self.channel.close()
@@ -129,7 +129,7 @@ class Templates:
         if found is None and not pool.asks:
             self._serve(pool)
             return
-        pool.needs = False  # if it comes back, it is served
+        pool.asked = True  # if it comes back, it is served
         if not pool.tell(LOADING):
             pool.close()
             return
@@ -185,7 +185,7 @@ class Templates:
                     waiting, template.waiting = template.waiting, deque()
                     self._give_up(template)
                     for pool in waiting:
-                        pool.needs = True
+                        pool.asked = False
                         self.hand_over(self._forget(pool), template.key)
         except Gone:
             self._give_up(template)

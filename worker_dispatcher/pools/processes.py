@@ -25,7 +25,7 @@ from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.parent.deadlines import Deadlines
 from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
 from worker_dispatcher.pools.parent.functions import Function, Functions
-from worker_dispatcher.pools.parent.imports import NO_NEEDS, starter_of
+from worker_dispatcher.pools.parent.imports import NO_NEEDS, preload_for, starter_of
 from worker_dispatcher.pools.parent.limits import Limits
 from worker_dispatcher.pools.parent.offers import Offers
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
@@ -69,7 +69,7 @@ class ProcessPool:
         packed it. inherited: descriptors that go with it; they are closed with the pool."""
         self._setup, self._patience = setup, base.Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
-        self.place, self._needs = place, NO_NEEDS
+        self.place, self._needs, self._unused = place, NO_NEEDS, setup.kept
         self._greeting_fds = list(inherited)
         with ExitStack() as undo:
             undo.callback(close_all, self._greeting_fds)
@@ -113,7 +113,7 @@ class ProcessPool:
             packed = packed or pack_large(setup.told())
             parts, self._greeting_fds[:0] = to_parts(packed)
             about_main = main_module.facts()
-            self._needs, self._starter = starter_of(setup, packed, entry, environment, about_main, method == "spawn")
+            self._needs, self._starter = starter_of(setup, packed, entry, environment, method == "spawn")
         undo.callback(self._starter.close)
         complaints = base.Complaints()
         self._logs = Incoming(complaints) if setup.forward_logging else None
@@ -147,6 +147,9 @@ class ProcessPool:
         if self._setup.timed:
             self._supervisor.grow(wanted(source, handles, self._task_time()))
         elif waiting or alone:
+            if self._unused and waiting and isinstance(self._starter, ServerStarter):
+                preload_for(source.call(), self._setup, self._needs, self._starter)
+                self._unused = False
             self._supervisor.grow(waiting + alone)
         reserved = self._feed_alone(source) if alone else None
         if reserved is not None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from worker_dispatcher.call import Call
 from worker_dispatcher.execute import catch
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.spawn_spec import NO_PRELOADING, Preloading
@@ -20,9 +21,10 @@ from worker_dispatcher.osproc.starter import ServerStarter
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.parent.functions import libraries_of
 from worker_dispatcher.pools.protocol.log_forwarding import levels
+from worker_dispatcher.script import main_module
 from worker_dispatcher.wire import LARGE_PICKLE, Packed, pack_large
 
-__all__ = ["NO_NEEDS", "Needs", "starter_of"]
+__all__ = ["NO_NEEDS", "Needs", "preload_for", "starter_of"]
 
 _LOADER = "worker_dispatcher.pools.worker.preload:Preload"
 _KEPT = 64  # functions of which it is known what their workers import
@@ -60,16 +62,27 @@ NO_NEEDS = Needs((), NO_PRELOADING)
 
 
 def starter_of(
-    setup: Setup, packed: Packed, entry: str, environment: dict[str, str], about: Any, fresh: bool
+    setup: Setup, packed: Packed, entry: str, environment: dict[str, str], fresh: bool
 ) -> tuple[Needs, ServerStarter]:
-    """What starts the workers of a setup, other than forks of this process, and what they need. about: the facts of
-    `__main__`."""
+    """What starts the workers of a setup, other than forks of this process, and what they need."""
     libraries = libraries_of(setup, packed)
-    needs = NO_NEEDS if fresh else _needs_of(setup, packed, libraries, about)
+    needs = NO_NEEDS if fresh else _needs_of(setup, packed, libraries)
     return needs, ServerStarter(entry, fresh, environment, libraries, needs.preloading, needs.unfit)
 
 
-def _needs_of(setup: Setup, packed: Packed, loaded: Iterable[str], about: Any) -> Needs:
+def preload_for(call: Call | None, setup: Setup, needs: Needs, starter: ServerStarter) -> None:
+    """Have imported, too, what the first call names of a pool that was opened without it: before it starts a worker."""
+    if call is None or needs is NO_NEEDS:  # the very one, of workers of which nothing is wanted
+        return
+    packed, error = catch(pack_large, call)
+    if error is None:  # else its tasks will tell
+        layers = needs.preloading.layers
+        more = _needs_of(setup._replace(call=call), packed, [name for layer in layers for name in layer]).preloading
+        if more.layers:
+            starter.preload(more._replace(layers=[*layers, *more.layers]))
+
+
+def _needs_of(setup: Setup, packed: Packed, loaded: Iterable[str]) -> Needs:
     """loaded: what is imported there anyway."""
     function = setup.call.function
     if any(name in os.environ for name in _MEASURED):
@@ -80,7 +93,7 @@ def _needs_of(setup: Setup, packed: Packed, loaded: Iterable[str], about: Any) -
     layers, mark = _known.layers(key, named)
     if not layers:
         return Needs(() if setup.kept else key, NO_PRELOADING)
-    told = about, levels() if setup.forward_logging else None, setup.forward_logging == "drop"
+    told = main_module.facts(), levels() if setup.forward_logging else None, setup.forward_logging == "drop"
     return Needs(() if setup.kept else key, Preloading(_LOADER, told, layers, mark))
 
 
