@@ -150,7 +150,8 @@ import module
 {TOLD}
 for function in (module.soft, module.soft, module.work):
     worker = {{"number": 8, **{shape!r}}}
-    found = worker_dispatcher.launch({{"task": {{"list": 8, "function": function}}, "worker": worker, "verbose": False}})
+    task = {{"list": 8, "function": function}}
+    found = worker_dispatcher.launch({{"task": task, "worker": worker, "verbose": False}})
     found.wait()
     assert found.results == list(range(1, 9))
 tell(imports() - before)
