@@ -62,6 +62,7 @@ class Link:
         self._opening: set[str] = set()  # addresses of workers that were told to be ready
         self._closed = False
         self._loop = asyncio.new_event_loop()
+        self._loop.time = now  # type: ignore[method-assign]  # which no test of the user stops
         self._thread = threading.Thread(target=self._run, name="link to the Dask cluster", daemon=True)
         self._thread.start()
 
