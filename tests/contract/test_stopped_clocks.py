@@ -14,7 +14,10 @@ from freezegun import freeze_time
 
 import worker_dispatcher as wd
 
-pytestmark = pytest.mark.above_the_pools
+pytestmark = [
+    pytest.mark.above_the_pools,
+    pytest.mark.differs_on_a_cluster("Dask itself goes by the clock that was stopped"),
+]
 
 MORNING = datetime.datetime(2020, 2, 29, 8, tzinfo=datetime.UTC)
 quiet_failures = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")

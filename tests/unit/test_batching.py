@@ -240,4 +240,5 @@ def test_each_batch_goes_to_the_worker_with_the_fewest_tasks_for_each_thread_of_
 def worker(dice: random.Random) -> SimpleNamespace:
     """What is asked of a WorkerHandle, now and then one that must be given nothing."""
     held, slots = SimpleNamespace(count=dice.randrange(9)), dice.choice([1, 3, 4])
-    return SimpleNamespace(held=held, slots=slots, ready=dice.random() < 0.9, open=dice.random() < 0.6)
+    life = SimpleNamespace(was_ready=dice.random() < 0.9)
+    return SimpleNamespace(held=held, slots=slots, life=life, open=dice.random() < 0.6)
