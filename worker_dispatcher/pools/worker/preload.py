@@ -11,11 +11,13 @@ import atexit
 import gc
 import os
 import pickle
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import source_hash
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 from weakref import finalize
@@ -33,7 +35,9 @@ _JUST_NOW = 2.0  # seconds in which a file may be written twice, and have one da
 _STANDARD = os.path.join(os.path.dirname(os.__file__), "")
 _NOT_STANDARD = tuple(os.path.join(_STANDARD, name, "") for name in ("site-packages", "dist-packages"))
 
-Stamp = tuple[int, ...]
+Stamp = tuple[tuple[int, ...], tuple[int, ...]]  # number, size and dates in seconds; dates in nanoseconds
+_FIELDS = stat.ST_INO, stat.ST_SIZE, stat.ST_MTIME, stat.ST_CTIME
+_IN_SECONDS: Callable[[os.stat_result], tuple[int, ...]] = itemgetter(*_FIELDS)
 
 
 class Preload:
@@ -51,6 +55,7 @@ class Preload:
         self._sources = _Sources()
         self._dice = _Dice()
         self._files: dict[str, Stamp] = {}
+        self._new: set[str] = set()  # of these, what had been written just before
 
     def bring(self, name: str) -> str:
         with self._sources, self._dice, self._ends:
@@ -78,19 +83,26 @@ class Preload:
         spec: Any = getattr(module, "__spec__", None)
         if not getattr(spec, "has_location", False) or name.partition(".")[0] == "worker_dispatcher":
             return ""  # built in, or made by what has a file
-        path = getattr(spec.loader, "archive", spec.origin)  # of what is in a zip file, that
+        path = str(getattr(spec.loader, "archive", spec.origin))  # of what is in a zip file, that
         if path.startswith(_STANDARD) and not path.startswith(_NOT_STANDARD):
             return ""
         if (stamp := _stamp(path)) is None:
             return f"{name}, whose source {path} nobody can look at"
+        known = self._sources.stamps.get(path)
         # What is no source was read before we look at it: it may be another by now.
-        self._files[path] = self._sources.stamps.get(path, () if _is_new(stamp) else stamp)
+        self._files[path] = known or (((), ()) if _is_new(stamp) else stamp)
+        if path in self._sources.hashes:
+            self._new.add(path)
         return ""
 
     def fresh(self) -> bool:
         """Nothing that was imported has been edited since."""
-        sources = self._sources
-        return all(_stamp(path) == stamp and sources.unchanged(path) for path, stamp in self._files.items())
+        try:
+            # All in C: there are hundreds of files, and a call waits for it.
+            same = list(map(_IN_SECONDS, map(os.stat, self._files))) == list(map(itemgetter(0), self._files.values()))
+        except OSError:
+            return False
+        return same and all(_stamp(path) == self._files[path] and self._sources.same(path) for path in self._new)
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -98,11 +110,12 @@ def _stamp(path: str) -> Stamp | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+    return _IN_SECONDS(status), (status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _is_new(stamp: Stamp) -> bool:
-    return max(stamp[1], stamp[2]) > (wall() - _JUST_NOW) * 1e9
+    """It may be changed, and its dates be the same in seconds, or even as the system tells them."""
+    return max(stamp[1]) > (wall() - _JUST_NOW) * 1e9
 
 
 class _Sources:
@@ -111,7 +124,7 @@ class _Sources:
 
     def __init__(self) -> None:
         self.stamps: dict[str, Stamp] = {}
-        self._hashes: dict[str, bytes] = {}
+        self.hashes: dict[str, bytes] = {}
 
     def __enter__(self) -> None:
         get_code = SourceFileLoader.get_code
@@ -123,7 +136,7 @@ class _Sources:
                 self.stamps[path] = stamp
                 if _is_new(stamp):
                     data = loader.get_data(path)
-                    self._hashes[path] = source_hash(data)
+                    self.hashes[path] = source_hash(data)
                     return loader.source_to_code(data, path)
             return get_code(loader, name)
 
@@ -134,13 +147,11 @@ class _Sources:
         if SourceFileLoader.get_code is self._noting:  # else what was imported has put something around it
             SourceFileLoader.get_code = self._before  # type: ignore[method-assign]
 
-    def unchanged(self, path: str) -> bool:
-        """As far as the stamp does not tell: it was written just before it was read."""
-        if path not in self._hashes:
-            return True
+    def same(self, path: str) -> bool:
+        """A file that had been written just before it was read is what it was."""
         try:
             with open(path, "rb") as file:
-                return source_hash(file.read()) == self._hashes[path]
+                return source_hash(file.read()) == self.hashes[path]
         except OSError:
             return False
 
