@@ -104,7 +104,7 @@ class Link:
 
     def tell_hosts(self, pool: str, how: str, task_ids: tuple[int, ...] = ()) -> None:
         """See calls.tell_host. Waits for nobody."""
-        self._post(lambda: self._keep(self._ask(calls.tell_host, pool, how, task_ids)))
+        self._post(lambda: self._keep(self._tell_hosts(pool, how, task_ids)))
 
     def close_hosts(self, pool: str, within: float) -> tuple[list[str], bool]:
         """(what went wrong in them, True if each has answered in time)."""
@@ -250,6 +250,10 @@ class Link:
         answers: dict[str, Any] = await self._client.run(function, *arguments, on_error="return")
         return answers
 
+    async def _tell_hosts(self, *what: Any) -> None:
+        with suppress(OSError, TimeoutError):  # of a scheduler that is gone `_watch` tells
+            await self._ask(calls.tell_host, *what)
+
     async def _ship(self, value: Any) -> Any:
         """A value that the cluster keeps, once in each worker that needs it."""
         size = value.setup.size if isinstance(value, Opening) else value.size
@@ -268,10 +272,10 @@ class Link:
             future = self._client.submit(calls.run_batch, self._sent[0], sent, work, pure=False, **at)
             self._futures[number] = future
             ended: Reply | BaseException = await future
-        except asyncio.CancelledError as error:
-            ended = Lost(str(error))
         except BaseException as error:
-            ended = error
+            ended = Lost(describe(error)[1]) if _is_loss(error) else error
+            if self._client.status != "running":
+                self.failed = self.failed or self._gone()
         if self._futures.pop(number, None) is None and not isinstance(ended, Exception):
             return
         self.ended.append((number, ended))
@@ -284,13 +288,16 @@ class Link:
             if self._client.status != "running":
                 lost_since = lost_since or now()
                 if now() - lost_since > _GONE or self._client.status == "closed":
-                    self.failed = RunError(f"the scheduler of the Dask cluster at {self.address} is gone")
+                    self.failed = self._gone()
                     self._tell()
                     return
                 continue
             lost_since = 0.0
             with suppress(OSError, TimeoutError):  # Dask's errors of connections are OSErrors
                 self.slots = dict(await asyncio.wait_for(self._client.nthreads(), _ASK))
+
+    def _gone(self) -> RunError:
+        return RunError(f"the scheduler of the Dask cluster at {self.address} is gone")
 
     @property
     def address(self) -> str:
@@ -310,6 +317,11 @@ class Link:
         self._sent.clear()
         if self._client is not None:
             await self._client.close(timeout=1)
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Dask does not know any more what it was given; its own word for it is newer than the oldest version we take."""
+    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "FutureCancelledError"
 
 
 def _reach(address: str) -> None:

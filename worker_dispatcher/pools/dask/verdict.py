@@ -3,7 +3,7 @@
 | what Dask says | one task | several |
 | --- | --- | --- |
 | killed the workers that it ran on, time and again (KilledWorker) | WorkerDied | run again in smaller batches |
-| lost, cancelled, or its result cannot be had | run again | run again |
+| lost, or cancelled by somebody | run again, a few times | run again, a few times |
 | anything else | the pool cannot go on | the pool cannot go on |
 """
 
@@ -18,6 +18,7 @@ from worker_dispatcher.records import CRASHED, Failure
 
 __all__ = ["verdict"]
 
+_LOST_MOST = 3  # times that a batch may be lost, before nothing is sent any more
 _PARTS = 8  # into which a batch is cut that has killed workers
 
 
@@ -26,7 +27,9 @@ def verdict(batch: Batch, error: BaseException) -> list[Event] | RunError:
     from distributed import KilledWorker
 
     if isinstance(error, Lost):
-        return [NotStarted(batch)]
+        if batch.forgiven >= _LOST_MOST:
+            return RunError(f"the Dask cluster has lost tasks {batch.forgiven + 1} times: {error}")
+        return [NotStarted(batch._replace(forgiven=batch.forgiven + 1))]
     if isinstance(error, KilledWorker):
         if len(batch.items) == 1:
             at = now()
