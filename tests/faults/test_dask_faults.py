@@ -98,12 +98,15 @@ class Cluster:
         return program
 
     def close(self) -> None:
-        for program in self.programs:
+        """In the order in which they were started last; one that is killed leaves semaphores of its children."""
+        for program in reversed(self.programs):
             if program.poll() is None:
-                tree = [program, *psutil.Process(program.pid).children(recursive=True)]
-                for one in tree:
-                    one.kill()
-        for program in self.programs:
+                program.terminate()
+                try:
+                    program.wait(10)
+                except subprocess.TimeoutExpired:
+                    for one in [*psutil.Process(program.pid).children(recursive=True), program]:
+                        one.kill()
             program.wait(PATIENCE)
 
 
