@@ -14,6 +14,7 @@ import pytest
 from staging import SHAPES
 
 import worker_dispatcher as wd
+import worker_dispatcher.journal.form  # what the first journal loads for good
 from worker_dispatcher import last_run
 
 ROOMS = ("dispatch", "journal", "pools", "records", "reports", "osproc", "execute")
