@@ -384,11 +384,11 @@ class Records:
         due, ids = self.due, list(self.started_ids()) if self.due else []
         starts, ends = (sorted(column[task_id - 1] for task_id in ids) for column in (self.started, self.ended))
         (wall, monotonic), pids, captures, copy = self.anchor, self.pids, self.captures, _PLAIN_LOG.copy
-        attempts, earlier, metadata = self.attempts, self.earlier, self.metadata
+        attempts, earlier, metadata, plain = self.attempts, self.earlier, self.metadata, self.addresses is None
         columns = zip(itertools.count(1), self.status, self.started, self.ended, self.results, self.worker)
         for task_id, status, started, ended, result, worker in columns:
             some = due or captures or attempts or earlier or metadata
-            if status == OK and worker > 0 and not (some and self._more_of(task_id)):
+            if status == OK and worker > 0 and plain and not (some and self._more_of(task_id)):
                 entry = copy()  # as `_entry`, which would take half as long again
                 entry["task_id"], entry["duration"] = task_id, ended - started
                 entry["started_at"], entry["ended_at"] = wall + (started - monotonic), wall + (ended - monotonic)

@@ -40,6 +40,13 @@ def test_each_log_names_the_dask_worker_and_the_run_its_clocks(backend: dict[str
     assert all(log["pid"] == log["result"] != os.getpid() for log in wd.get_logs())
 
 
+def test_a_verbose_run_says_which_cluster_it_has(backend: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    wd.start({"task": {"list": [0.0] * 3, "function": nap}, "worker": {"backend": backend}})
+    said = capsys.readouterr().out
+    assert f"├─ Cluster: Dask at {backend['address']}" in said
+    assert "Completed Tasks Count: 3" in said
+
+
 def test_a_schedule_is_shared_out_and_its_moments_kept(backend: dict[str, Any]) -> None:
     load = {"enabled": True, "rate": 40, "duration": 1}
     config = {"task": {"list": [0.01] * 100, "function": nap}, "worker": {"backend": backend, "frequency_mode": load}}

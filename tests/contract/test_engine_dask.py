@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphs import Plan, expect_as_planned, run
 
 from worker_dispatcher import ConfigError
 from worker_dispatcher.engine import DaskJob, Engine, EngineSetting, SubprocessJob, ThreadJob, launcher
@@ -93,6 +94,12 @@ def test_a_cancelled_job_has_ended_and_its_slot_is_free(engine: Engine, tmp_path
     engine.wait(30)
     assert [job.status for job in (*stuck, late)] == ["cancelled", "cancelled", "failed"]
     go.touch()
+
+
+def test_a_graph_of_jobs_on_a_cluster_ends_as_the_model_says(client: Any) -> None:
+    plan = Plan(1, 400)
+    assert len({status for status, _ in plan.ends()}) == 3
+    expect_as_planned(plan, *run(plan, DaskJob, lambda engine: setattr(engine, "dask_client", client)))
 
 
 def test_a_timeout_is_refused_since_nothing_could_keep_it() -> None:

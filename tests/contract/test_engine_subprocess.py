@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from living import any_alive
 
 from worker_dispatcher import ConfigError, TaskTimeout
 from worker_dispatcher.engine import (
@@ -162,7 +163,7 @@ def children_of(job: SubprocessJob, wait_until: Callable[..., None]) -> list[psu
 
 
 def all_ended(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any_alive(processes)
 
 
 def test_a_cancelled_command_ends_with_all_it_has_started_and_its_slot_is_free_at_once(

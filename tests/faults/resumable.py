@@ -20,6 +20,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "threads": {"number": 3},
     "processes": {"number": 3, "use_processing": True},
     "grid": {"number": 4, "parallel_processing": {"enabled": True, "processes": 2}},
+    "dask": {"number": 4, "backend": {"type": "dask", "address": os.environ.get("DASK_ADDRESS", "tcp://127.0.0.1:9")}},
 }
 WORKERS = {name: shape["number"] for name, shape in SHAPES.items()}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from living import any_alive
 
 PROGRAM = """
 import os, sys, time
@@ -89,7 +90,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 def ended(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any_alive(processes)
 
 
 def test_ctrl_c_ends_jobs_of_all_kinds_within_a_second(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from living import any_alive
 
 HOST = Path(__file__).with_name("host.py")
 SOON = 5.0
@@ -40,7 +41,7 @@ def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def all_over(processes: list[psutil.Process]) -> bool:
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+    return not any_alive(processes)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

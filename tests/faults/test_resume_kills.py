@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 import pytest
+from clusters import address
+from living import any_alive
 from resumable import WORKERS, noted, result_of
 
 import worker_dispatcher
@@ -56,7 +58,7 @@ def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def over(processes: list[psutil.Process]) -> Callable[[], bool]:
-    return lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+    return lambda: not any_alive(processes)
 
 
 def kill_each(processes: list[Any]) -> None:
@@ -156,6 +158,7 @@ FEW = [
     Case("grid", 400, 10, "generator"),
     Case("threads", 300, 10),
     Case("processes", 3000, 1, "generator"),
+    Case("dask", 300, 10),
 ]
 MANY = [
     Case("processes", 8000, 10),
@@ -164,16 +167,23 @@ MANY = [
     Case("processes", 40_000, 1),
     Case("grid", 20_000, 1, "generator"),
     Case("processes", 400_000, 0.05),
+    Case("dask", 3000, 10),
 ]
 
 
+@pytest.fixture
+def on_a_cluster(case, monkeypatch):
+    if case.shape == "dask":
+        monkeypatch.setenv("DASK_ADDRESS", address())
+
+
 @pytest.mark.parametrize("case", FEW, ids=str)
-def test_a_run_killed_a_few_times_ends_complete(case, tmp_path, wait_until):
+def test_a_run_killed_a_few_times_ends_complete(case, tmp_path, wait_until, on_a_cluster):
     storm(case, tmp_path, 5, wait_until)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", MANY, ids=str)
-def test_a_run_killed_a_hundred_times_ends_complete(case, tmp_path, wait_until):
+def test_a_run_killed_a_hundred_times_ends_complete(case, tmp_path, wait_until, on_a_cluster):
     storm(case, tmp_path, 100, wait_until)
