@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -45,6 +46,14 @@ def test_a_verbose_run_says_which_cluster_it_has(backend: dict[str, Any], capsys
     said = capsys.readouterr().out
     assert f"├─ Cluster: Dask at {backend['address']}" in said
     assert "Completed Tasks Count: 3" in said
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.02])
+def test_no_more_run_at_a_time_than_the_run_may(backend: dict[str, Any], seconds: float) -> None:
+    worker = {"backend": backend, "number": 2}
+    wd.start({"task": {"list": [seconds] * 60, "function": nap}, "worker": worker, "verbose": False})
+    steps = sorted(step for log in wd.get_logs() for step in ((log["started_at"], 1), (log["ended_at"], -1)))
+    assert max(itertools.accumulate(by for _, by in steps)) == 2
 
 
 def test_a_schedule_is_shared_out_and_its_moments_kept(backend: dict[str, Any]) -> None:
@@ -148,6 +157,11 @@ def test_a_pool_on_a_cluster_is_an_executor(pool: WorkerPool) -> None:
     assert "in fails" in str(caught.value.__cause__)
     stats = pool.stats()
     assert (stats.succeeded, stats.failed) == (20, 1)
+
+
+def test_a_pool_keeps_as_many_functions_as_it_needs(pool: WorkerPool) -> None:
+    futures = [pool.submit(lambda value=value: value) for value in range(150)]
+    assert [future.result(60) for future in futures] == list(range(150))
 
 
 def test_what_runs_on_a_cluster_says_so_and_can_be_given_up(pool: WorkerPool, tmp_path: Path) -> None:

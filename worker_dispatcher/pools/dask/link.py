@@ -37,7 +37,7 @@ class Lost(Exception):
 
 
 class Link:
-    """Owned by its loop, in its own thread: the client, futures. Shared: ended, in single steps; slots, lost_since and
+    """Owned by its loop, in its own thread: the client, futures. Shared: ended and begun, in single steps; slots and
     failed, each a single store.
 
     begun: what hosts say of tasks that run. open_hosts: addresses of workers that are ready for batches.
@@ -93,6 +93,10 @@ class Link:
     def submit(self, number: int, work: Work, call: Shipped | None, where: str | None = None) -> None:
         """Have a batch run. call: of its call, as it is packed; where: the worker that is to run it, if it is there."""
         self._post(lambda: self._keep(self._submit(number, work, call, where)))
+
+    def drop(self, call: int) -> None:
+        """The cluster need not keep a call any more."""
+        self._post(lambda: self._sent.pop(call, None))
 
     def prepare(self) -> bool:
         """Have each worker be ready for batches; True once they are."""

@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import uuid
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ _GROWTH = 4  # at most this many times the last batch
 _MOST = 50_000  # tasks of a batch
 _BYTES = 8 << 20  # of packed items that a batch aims at
 _SPAN = 0.02  # seconds of due times that go to a worker at once
+_KEPT = 64  # calls that a pool, and each host, keeps: those used last
 _STOP = 3.0  # seconds that a stop waits for what hosts say
 
 
@@ -86,7 +88,8 @@ class DaskPool:
         self._sent: dict[int, Sent] = {}
         self._number = self._at = 0  # of the last batch; of the Dask worker that has had the last due times
         self._begun: dict[int, tuple[float, int]] = {}  # tasks that run, as far as hosts have said so
-        self._calls: dict[int, tuple[int, Call]] = {}
+        self._calls: OrderedDict[int, tuple[int, Call]] = OrderedDict()  # by id of a call that is kept alive here
+        self._last_call = 0
         self._packed: dict[int, Shipped] = {}
         self._batching: dict[int, Batching] = {0: Batching()}
         self._events: list[Event] = []
@@ -126,11 +129,15 @@ class DaskPool:
     # Feeding
 
     @property
+    def _there(self) -> int:
+        """Tasks that the cluster would run at a time."""
+        slots = self._link.slots
+        return max(1, len(slots) * self._place.each if self._place.each else sum(slots.values()))
+
+    @property
     def _size(self) -> int:
         """Tasks that may run at a time."""
-        slots = self._link.slots
-        there = len(slots) * self._place.each if self._place.each else sum(slots.values())
-        return max(1, min(there, self._place.most or there))
+        return min(self._there, self._place.most or self._there)
 
     def prepare(self, workers: int) -> bool:
         return self._link.prepare()
@@ -164,11 +171,12 @@ class DaskPool:
 
     def _count(self, waiting: int, batching: Batching) -> int:
         """How many tasks go out together; 0 where no more are to go now."""
-        size = self._size
-        per_task, free = batching.per_task, size - len(self._sent)
+        size, per_task = self._size, batching.per_task
         short = 0 < per_task < base.ONE_BY_ONE_FROM
-        ahead = max(1, size // 2) if short and not self._setup.kept else 0
-        if free + ahead <= 0 or (self._books.held.count >= (self._place.most or math.inf) and not short):
+        # What is ahead waits with Dask, which begins it as soon as a thread is free: none may be that is not to run.
+        one_by_one = self._setup.kept or (self._setup.recorded and not short) or size < self._there
+        ahead = 0 if one_by_one else -(-size // 2)
+        if len(self._sent) >= size + ahead:
             return 0
         if not per_task:
             return 1
@@ -183,11 +191,19 @@ class DaskPool:
         if call is None:
             return 0, self._batching[0]
         if id(call) not in self._calls:
-            number = len(self._calls) + 1
-            self._calls[id(call)] = number, call
-            self._batching[number] = Batching()
+            self._last_call += 1
+            self._calls[id(call)] = self._last_call, call
+            self._batching[self._last_call] = Batching()
+            if len(self._calls) > _KEPT:
+                self._forget_call(self._calls.popitem(last=False)[1][0])
+        self._calls.move_to_end(id(call))
         number = self._calls[id(call)][0]
         return number, self._batching[number]
+
+    def _forget_call(self, number: int) -> None:
+        del self._batching[number]
+        self._packed.pop(number, None)
+        self._link.drop(number)
 
     def _give(self, batch: Batch, where: str | None = None) -> None:
         """where: the Dask worker that is to run it, if it is still there."""
