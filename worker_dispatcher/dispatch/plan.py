@@ -212,7 +212,7 @@ def open_pool(plan: Plan, config: WorkerOptions, named: Name, packed: Any) -> An
 
         grid = config.parallel_processing.processes
         most = config.number if plan.load is None else plan.workers
-        place = Place(plan.shape.name, most, None, grid, plan.method, config.blas_threads)
+        place = Place(plan.shape.name, most, grid, plan.method, config.blas_threads)
         return DaskPool(plan.setup, plan.cluster, place, named, packed)
     if not plan.shape.has_processes:
         from worker_dispatcher.pools.threads import ThreadPool

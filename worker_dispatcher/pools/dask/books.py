@@ -18,10 +18,11 @@ __all__ = ["Books", "Sent"]
 
 
 class Sent(NamedTuple):
-    """A batch that is in the cluster. seq: of its first task."""
+    """A batch that is in the cluster. seq: of its first task; where: the Dask worker that is to run it, or empty."""
 
     batch: Batch
     seq: int
+    where: str
 
 
 class Books:
@@ -37,9 +38,9 @@ class Books:
         self.addresses: dict[int, str] = {}
         self._numbers: dict[tuple[str, int], int] = {}
 
-    def add(self, batch: Batch) -> Sent:
+    def add(self, batch: Batch, where: str) -> Sent:
         """A batch goes out."""
-        sent = Sent(batch, self._seq)
+        sent = Sent(batch, self._seq, where)
         self.held.add(self._seq, batch)
         self._seq += len(batch.items)
         return sent

@@ -13,7 +13,7 @@ from typing import Any
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
-from worker_dispatcher.pools.dask.host import Host
+from worker_dispatcher.pools.dask.host import Host, size_of
 from worker_dispatcher.pools.dask.messages import Broken, Opening, Reply, Shipped, Work, load
 from worker_dispatcher.pools.dask.sealing import that_travels
 from worker_dispatcher.version import VERSION
@@ -34,7 +34,7 @@ def run_batch(opening: Opening, call: Shipped | None, work: Work) -> Reply:
     host, broken = _host_of(opening, worker)
     if host is None:
         return Reply(address, "", {}, [], broken)
-    if opening.each is not None and opening.each > worker.state.nthreads:
+    if size_of(opening, address, threads := int(worker.state.nthreads)) > threads:
         import distributed
 
         leave: Any = distributed.secede

@@ -21,7 +21,7 @@ from worker_dispatcher.pools.dask.messages import Back, Ended, Failed, Opening, 
 from worker_dispatcher.pools.dask.sealing import sealed, that_travels
 from worker_dispatcher.pools.protocol.loading import unloadable
 
-__all__ = ["Host"]
+__all__ = ["Host", "size_of"]
 
 _LOOK = 0.02  # seconds from one look for what has begun to the next
 _TELL_MOST = 16  # tasks of a batch of which it is said that they have begun: more together are short
@@ -115,7 +115,7 @@ class Host:
         self._calls: OrderedDict[int, tuple[Call | None, BaseException | None]] = OrderedDict()
         self._mutex = threading.Lock()
         self._closing, self._tells = False, opening.tells
-        self._pool: Pool = _open_pool(opening, self._setup, threads, self.pids.__setitem__)
+        self._pool: Pool = _open_pool(opening, self._setup, size_of(opening, address, threads), self.pids.__setitem__)
         self._thread = threading.Thread(target=self._drive, name=f"host of {opening.pool}", daemon=True)
         self._thread.start()
 
@@ -327,8 +327,12 @@ def _call_here(call: Call, offset: float) -> Call:
     return call._replace(anchor=call.anchor._replace(monotonic=call.anchor.monotonic - offset))
 
 
-def _open_pool(opening: Opening, setup: Setup, threads: int, named: Callable[[int, int], object]) -> Pool:
-    size = opening.each or threads
+def size_of(opening: Opening, address: str, threads: int) -> int:
+    """How many tasks run at a time in a Dask worker that has so many threads."""
+    return opening.sizes.get(address, 1) if opening.sizes else threads  # 1: it has come since
+
+
+def _open_pool(opening: Opening, setup: Setup, size: int, named: Callable[[int, int], object]) -> Pool:
     if opening.kind == "threads":
         from worker_dispatcher.pools.threads import ThreadPool
 

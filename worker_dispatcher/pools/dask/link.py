@@ -90,8 +90,9 @@ class Link:
         self._call(self._look_for_workers())
         self._call(self._begin(opening()))
 
-    def submit(self, number: int, work: Work, call: Shipped | None, where: str | None = None) -> None:
-        """Have a batch run. call: of its call, as it is packed; where: the worker that is to run it, if it is there."""
+    def submit(self, number: int, work: Work, call: Shipped | None, where: str) -> None:
+        """Have a batch run. call: of its call, as it is packed; where: the worker that is to run it, as long as it is
+        there; empty: any."""
         self._post(lambda: self._keep(self._submit(number, work, call, where)))
 
     def drop(self, call: int) -> None:
@@ -265,14 +266,14 @@ class Link:
             return await self._client.scatter(value, broadcast=True, hash=False)
         return self._client.submit(calls.itself, value, pure=False)
 
-    async def _submit(self, number: int, work: Work, call: Shipped | None, where: str | None) -> None:
+    async def _submit(self, number: int, work: Work, call: Shipped | None, where: str) -> None:
         try:
             sent = None
             if work.call:
                 if work.call not in self._sent:
                     self._sent[work.call] = await self._ship(call)
                 sent = self._sent[work.call]
-            at = {} if where is None else {"workers": [where], "allow_other_workers": True}
+            at = {"workers": [where], "allow_other_workers": True} if where else {}
             future = self._client.submit(calls.run_batch, self._sent[0], sent, work, pure=False, **at)
             self._futures[number] = future
             ended: Reply | BaseException = await future

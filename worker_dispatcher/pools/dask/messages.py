@@ -62,8 +62,8 @@ def load(shipped: Shipped) -> Any:
 
 
 class Opening(NamedTuple):
-    """What a host is told once. python, version: of who sends it; kind: 'threads', 'processes' or 'grid'; each: tasks
-    at a time in each Dask worker, None for one in each of its threads; processes: of a grid, in each Dask worker;
+    """What a host is told once. python, version: of who sends it; kind: 'threads', 'processes' or 'grid'; sizes:
+    tasks at a time in each Dask worker, by address; empty for one in each of its threads; processes: of a grid, there;
     paths: where the sender imports from, for a worker of the same machine; offsets: by address of a worker, what is
     added to a moment of the sender's clock for one of its own, as it was measured; tells: a host says what has begun.
     """
@@ -73,7 +73,7 @@ class Opening(NamedTuple):
     version: str
     clock: Clock
     kind: str
-    each: int | None
+    sizes: dict[str, int]
     processes: int | None
     method: str | None
     blas_threads: int | None

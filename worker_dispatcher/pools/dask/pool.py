@@ -7,8 +7,8 @@ import os
 import queue
 import sys
 import uuid
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.call import Call
@@ -46,11 +46,10 @@ _STOP = 3.0  # seconds that a stop waits for what hosts say
 
 class Place(NamedTuple):
     """Where in the cluster tasks run. kind: 'threads', 'processes' or 'grid'; most: tasks at a time in all, None for as
-    many as the cluster has threads; each, processes, method, blas_threads: see Opening."""
+    many as the cluster has threads; processes, method, blas_threads: see Opening."""
 
     kind: str = "threads"
     most: int | None = None
-    each: int | None = None
     processes: int | None = None
     method: str | None = None
     blas_threads: int | None = None
@@ -90,6 +89,7 @@ class DaskPool:
         self._begun: dict[int, tuple[float, int]] = {}  # tasks that run, as far as hosts have said so
         self._calls: OrderedDict[int, tuple[int, Call]] = OrderedDict()  # by id of a call that is kept alive here
         self._last_call = 0
+        self._sizes: dict[str, int] = {}  # see Opening
         self._packed: dict[int, Shipped] = {}
         self._batching: dict[int, Batching] = {0: Batching()}
         self._events: list[Event] = []
@@ -116,12 +116,12 @@ class DaskPool:
         return {"address": self._link.address, "workers": clocks_of}
 
     def _opening(self, packed: Shipped) -> Opening:
-        if (self._setup.timed or self._setup.coroutine) and self._place.most:
-            # These are not bound to the threads that Dask has.
-            self._place = self._place._replace(each=-(-self._place.most // len(self._link.slots)))
-        p = self._place
+        p, slots = self._place, self._link.slots
+        unbound = self._setup.timed or self._setup.coroutine  # these are not bound to the threads that Dask has
+        if p.most and (unbound or p.most < sum(slots.values())):
+            self._sizes = _shares(p.most, dict.fromkeys(slots, p.most) if unbound else slots)
         python = sys.version_info[0], sys.version_info[1]
-        shape = p.kind, p.each, p.processes, p.method, p.blas_threads
+        shape = p.kind, self._sizes, p.processes, p.method, p.blas_threads
         return Opening(
             self._name, python, VERSION, clocks.look(), *shape, packed, [*sys.path, os.getcwd()], {}, self._setup.kept
         )
@@ -131,8 +131,7 @@ class DaskPool:
     @property
     def _there(self) -> int:
         """Tasks that the cluster would run at a time."""
-        slots = self._link.slots
-        return max(1, len(slots) * self._place.each if self._place.each else sum(slots.values()))
+        return max(1, sum((self._sizes or self._link.slots).values()))
 
     @property
     def _size(self) -> int:
@@ -164,7 +163,7 @@ class DaskPool:
     def _feed_timed(self, source: base.Source) -> None:
         """What is due together goes to one worker, and what is due after that to the next: each has its share, and
         waits for the moments itself."""
-        addresses = list(self._link.slots)
+        addresses = [one for one in self._link.slots if one in self._sizes]
         while addresses and source.waiting() and (batch := source.take(max(1, source.crowd(_SPAN)))) is not None:
             self._at += 1
             self._give(batch, addresses[self._at % len(addresses)])
@@ -173,11 +172,12 @@ class DaskPool:
         """How many tasks go out together; 0 where no more are to go now."""
         size, per_task = self._size, batching.per_task
         short = 0 < per_task < base.ONE_BY_ONE_FROM
-        # What is ahead waits with Dask, which begins it as soon as a thread is free: none may be that is not to run.
-        one_by_one = self._setup.kept or (self._setup.recorded and not short) or size < self._there
-        ahead = 0 if one_by_one else -(-size // 2)
-        if len(self._sent) >= size + ahead:
+        # Dask hands on what is ahead as soon as there is room; whether it has begun is not known at once.
+        one_by_one = self._setup.kept or (self._setup.recorded and not short)
+        if len(self._sent) >= size + (0 if one_by_one else -(-size // 2)):
             return 0
+        if size < self._there:
+            return 1  # there is room for more at a time than may run since a `resize`
         if not per_task:
             return 1
         seconds = max(_SECONDS, size / _RATE)
@@ -205,7 +205,7 @@ class DaskPool:
         self._packed.pop(number, None)
         self._link.drop(number)
 
-    def _give(self, batch: Batch, where: str | None = None) -> None:
+    def _give(self, batch: Batch, where: str = "") -> None:
         """where: the Dask worker that is to run it, if it is still there."""
         number, batching = self._known(batch.call)
         sent, error = catch(self._pack, number, batch)
@@ -228,8 +228,16 @@ class DaskPool:
         head = self._name, self._number, batch.first, len(batch.items), batch.attempt, number
         work = Work(*head, *limits, dues, batch.alone, items)
         batching.sent(len(batch.items), items.size)
-        self._sent[self._number] = self._books.add(batch)
+        where = where or self._emptiest()
+        self._sent[self._number] = self._books.add(batch, where)
         self._link.submit(self._number, work, call, where)
+
+    def _emptiest(self) -> str:
+        """The Dask worker with the fewest batches for what it may run; empty where Dask decides."""
+        if not self._sizes:
+            return ""
+        held = Counter(sent.where for sent in self._sent.values())
+        return min(self._sizes, key=lambda one: held[one] / self._sizes[one])
 
     def _pack(self, number: int, batch: Batch) -> tuple[Shipped | None, Shipped]:
         """(its call, its items), packed. Runs user code."""
@@ -373,6 +381,19 @@ class DaskPool:
             if not all_in_time and self._setup.hooks is not None:
                 self.complaints.add(self._setup.exit_late)
         self._link.close()
+
+
+def _shares(most: int, room: Mapping[str, int]) -> dict[str, int]:
+    """So many, spread as evenly as there is room for; those with none left out."""
+    found, left = dict.fromkeys(room, 0), min(most, sum(room.values()))
+    while left:
+        able = [one for one in room if found[one] < room[one]]
+        each, more = divmod(left, len(able))
+        for nth, one in enumerate(able):
+            given = min(each + (nth < more), room[one] - found[one])
+            found[one] += given
+            left -= given
+    return {one: size for one, size in found.items() if size}
 
 
 def _broken(reply: Reply) -> BaseException:
