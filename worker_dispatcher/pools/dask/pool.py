@@ -172,8 +172,9 @@ class DaskPool:
         """How many tasks go out together; 0 where no more are to go now."""
         size, per_task = self._size, batching.per_task
         short = 0 < per_task < base.ONE_BY_ONE_FROM
-        # Dask hands on what is ahead as soon as there is room; whether it has begun is not known at once.
-        one_by_one = self._setup.kept or (self._setup.recorded and not short)
+        # Dask hands on what is ahead as soon as there is room; whether it has begun is not known at once. Where each
+        # Dask worker has its share, what is ahead would wait for one of them, and others may have room before.
+        one_by_one = self._setup.kept or (self._setup.recorded and not short) or self._sizes
         if len(self._sent) >= size + (0 if one_by_one else -(-size // 2)):
             return 0
         if size < self._there:
