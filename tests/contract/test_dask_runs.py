@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from clusters import address
 
 import worker_dispatcher as wd
 from worker_dispatcher import WorkerPool
+from worker_dispatcher.pools.dask.pool import DaskPool
 
 pytest.importorskip("distributed")
 
@@ -134,6 +136,31 @@ def test_a_worker_with_another_clock_keeps_the_moments_of_ours(tmp_path: Path) -
         for program in programs:
             program.kill()
             program.wait()
+
+
+def test_what_a_worker_cannot_import_is_named(backend: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    ghost: Any = types.ModuleType("only_here")
+    exec("def work(task): return task", vars(ghost))
+    monkeypatch.setitem(sys.modules, "only_here", ghost)
+    with pytest.raises(wd.RunError, match=r"cannot load task.function.* No module named 'only_here'; what they import"):
+        wd.start({"task": {"list": 3, "function": ghost.work}, "worker": {"backend": backend}, "verbose": False})
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"python": (3, 1)}, r"runs Python 3.\d+, and this program 3.1; .*: use one version for both"),
+        ({"version": "1.0"}, r"has worker_dispatcher .*, and this program 1.0: install one for both"),
+    ],
+)
+def test_another_version_is_named_before_anything_runs(
+    backend: dict[str, Any], monkeypatch: pytest.MonkeyPatch, notes: Any, other: dict[str, Any], said: str
+) -> None:
+    opening = DaskPool._opening
+    monkeypatch.setattr(DaskPool, "_opening", lambda pool, packed: opening(pool, packed)._replace(**other))
+    with pytest.raises(wd.RunError, match=said):
+        wd.start({"task": {"list": ["ran"], "function": notes.add}, "worker": {"backend": backend}, "verbose": False})
+    assert notes.all() == []
 
 
 # Pools

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
@@ -73,6 +74,13 @@ def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]
         if opening.paths and clocks.look().boot == opening.clock.boot:
             sys.path += [path for path in opening.paths if path not in sys.path]
         setup, error = catch(load, opening.setup)
+        if error is not None:
+            kind, message, traceback = describe(error)
+            text = (
+                f"cannot load task.function, task.config or on_done: {kind}: {message}; what they import must be there"
+            )
+            error = RunError(f"the Dask worker {worker.address} {text}")
+            error.add_note(traceback)
         if error is None:
             tell = partial(worker.log_event, opening.pool)
             host, error = catch(Host, opening, Setup.of(setup), int(worker.state.nthreads), str(worker.address), tell)
