@@ -68,6 +68,7 @@ class Link:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_note)
         self._loop.run_forever()
         self._loop.close()
 
@@ -322,6 +323,13 @@ class Link:
         self._sent.clear()
         if self._client is not None:
             await self._client.close(timeout=1)
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What Dask leaves behind in its loop, such as a wait that was given up when it closed: it concerns no task."""
+    import logging
+
+    logging.getLogger("worker_dispatcher").debug("Dask: %s", context.get("message"), exc_info=context.get("exception"))
 
 
 def _is_loss(error: BaseException) -> bool:
