@@ -38,13 +38,6 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             r"charts: page\.html",
         ],
     ),
-    "shared_cluster.py": (
-        [],
-        [
-            r"north: 60 orders billed, some here: True, some on the cluster: True",
-            r"south: 60 orders billed, some here: True, some on the cluster: True",
-        ],
-    ),
     "async_http.py": (
         [],
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections import deque
@@ -317,8 +318,10 @@ class Link:
             await self._client.cancel(futures, force=True)
 
     async def _close(self) -> None:
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._futures.clear()
         self._sent.clear()
         if self._client is not None:
@@ -327,8 +330,6 @@ class Link:
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What Dask leaves behind in its loop, such as a wait that was given up when it closed: it concerns no task."""
-    import logging
-
     logging.getLogger("worker_dispatcher").debug("Dask: %s", context.get("message"), exc_info=context.get("exception"))
 
 
