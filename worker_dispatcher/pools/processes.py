@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from worker_dispatcher.clock import now
-from worker_dispatcher.execute import catch, failure_from
+from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given, no_worker
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY, base
@@ -30,7 +30,7 @@ from worker_dispatcher.pools.parent.limits import Limits
 from worker_dispatcher.pools.parent.offers import Offers
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
-from worker_dispatcher.pools.protocol.loading import flush, inherit, unsendable
+from worker_dispatcher.pools.protocol.loading import flush, inherit, not_sent
 from worker_dispatcher.pools.protocol.log_forwarding import Incoming, levels
 from worker_dispatcher.script import main_module
 from worker_dispatcher.wire import Packed, pack_large, to_parts
@@ -215,9 +215,7 @@ class ProcessPool:
                 for nth in range(len(batch.items)):
                     self._give(handle, batch.part(nth, nth + 1))
                 return
-            failure = failure_from(batch.call or self._setup.call, error)
-            said = unsendable(error, failure.message)
-            failure = failure._replace(message=f"the task cannot be sent to a worker process: {said}")
+            failure = not_sent(batch.call or self._setup.call, error, "the task cannot be sent to a worker process")
             del error  # it holds this frame, and would hold itself
             at = now()
             self._events.append(AttemptDone(batch, at, at, None, failure, None, handle.number))

@@ -15,7 +15,7 @@ from worker_dispatcher.call import Call
 from worker_dispatcher.clock import now
 from worker_dispatcher.config.backend import Backend
 from worker_dispatcher.errors import RemoteTraceback, RunError
-from worker_dispatcher.execute import catch, failure_from
+from worker_dispatcher.execute import catch
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.cores import usable_cores
 from worker_dispatcher.pools import base
@@ -27,7 +27,7 @@ from worker_dispatcher.pools.dask.local import LocalCluster
 from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work, load, pack
 from worker_dispatcher.pools.dask.verdict import verdict
 from worker_dispatcher.pools.parent.batching import Batching
-from worker_dispatcher.pools.protocol.loading import unsendable
+from worker_dispatcher.pools.protocol.loading import not_sent
 from worker_dispatcher.records import CANCELLED, Failure
 from worker_dispatcher.version import VERSION
 
@@ -215,9 +215,7 @@ class DaskPool:
                 for nth in range(len(batch.items)):
                     self._give(batch.part(nth, nth + 1), where)
                 return
-            failure = failure_from(batch.call or self._setup.call, error)
-            said = unsendable(error, failure.message)
-            failure = failure._replace(message=f"the task cannot be sent to the cluster: {said}")
+            failure = not_sent(batch.call or self._setup.call, error, "the task cannot be sent to the cluster")
             del error  # it holds this frame, and would hold itself
             at = now()
             self._events.append(AttemptDone(batch, at, at, None, failure, None, 0))

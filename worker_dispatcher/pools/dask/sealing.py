@@ -6,9 +6,9 @@ from collections.abc import Container
 from typing import Any
 
 from worker_dispatcher.call import Call
-from worker_dispatcher.execute import catch, failure_from
+from worker_dispatcher.execute import catch
 from worker_dispatcher.pools.dask.messages import PLAIN, Ended, Failed, Shipped, load, pack
-from worker_dispatcher.pools.protocol.loading import unsendable
+from worker_dispatcher.pools.protocol.loading import not_sent
 
 __all__ = ["sealed", "that_travels"]
 
@@ -22,10 +22,9 @@ def sealed(went: Ended, notes: dict[int, dict[Any, Any]], call: Call) -> list[En
         if error is None:
             went.sealed[at], results[at] = sealed, None
             continue
-        failure = failure_from(call, error)
-        text = f"the result cannot be sent to the parent process: {unsendable(error, failure.message)}"
+        failure = not_sent(call, error, "the result cannot be sent to the parent process")
         worker = went.workers if isinstance(went.workers, int) else went.workers[at]
-        failure = failure._replace(message=text, exception=None)
+        failure = failure._replace(exception=None)
         lost[at] = Failed(went.places[at], went.starts[at], went.ends[at], failure, None, worker)
         del error  # it holds this frame, and would hold itself
     return [*_without(went, lost), *lost.values()] if lost else [went]

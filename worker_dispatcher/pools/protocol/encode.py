@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker_dispatcher.call import Call
-from worker_dispatcher.execute import SMALL, catch, failure_from
+from worker_dispatcher.execute import SMALL, catch
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.channel import Channel
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.protocol.frames import ENDED, EXCEPTION, REPORT, send_packed
-from worker_dispatcher.pools.protocol.loading import unsendable
+from worker_dispatcher.pools.protocol.loading import not_sent
 from worker_dispatcher.pools.runners.task_queue import Columns
 from worker_dispatcher.records import Failure, doubles
 from worker_dispatcher.script.main_module import PARENT
@@ -86,9 +86,7 @@ class Reports:
         sealed, error = catch(EncodedResult.of, (result, metadata or None))
         if error is None:
             return sealed, None, len(sealed.head) > _HEAVY or bool(sealed.parts)
-        failure = failure_from(call, error)
-        text = f"the result cannot be sent to the parent process: {unsendable(error, failure.message)}"
-        return None, failure._replace(message=text), False
+        return None, not_sent(call, error, "the result cannot be sent to the parent process"), False
 
     def add(self, ended: Columns) -> None:
         """Take in ended tasks, sealed."""

@@ -17,7 +17,7 @@ from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.records import Failure
 from worker_dispatcher.wire import WAY_OUT, WAYS_TO_SHARE, culprit, from_parts, is_shared_by_inheritance, unpack
 
-__all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "unloadable", "unsendable", "while_loading"]
+__all__ = ["Calls", "flush", "inherit", "is_loading", "load", "load_setup", "not_sent", "unloadable", "while_loading"]
 
 Loaded = tuple[Any, BaseException | None]
 
@@ -101,12 +101,18 @@ def unloadable(call: Call, error: BaseException) -> Failure:
     return failure._replace(message=f"the task cannot be loaded in the worker: {failure.message}")
 
 
-def unsendable(error: BaseException, message: str) -> str:
+def _unsendable(error: BaseException, message: str) -> str:
     """A message of what was raised on packing, and of what part."""
     where = culprit(error)
     if is_shared_by_inheritance(error):
         return f"{message}; {WAYS_TO_SHARE}"
     return message if where is None else f"{message}; it uses {where}; {WAY_OUT}"
+
+
+def not_sent(call: Call, error: BaseException, what: str) -> Failure:
+    """The failure of a task of which a part could not be packed. what: cannot be sent where, in words."""
+    failure = failure_from(call, error)
+    return failure._replace(message=f"{what}: {_unsendable(error, failure.message)}")
 
 
 def flush() -> None:
