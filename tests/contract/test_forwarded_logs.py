@@ -21,7 +21,6 @@ class Unsendable:
         return "an unsendable"
 
 
-@pytest.mark.differs_on_a_cluster("what tasks log goes to the handlers of the Dask worker")
 def test_each_record_reaches_the_parents_handlers_once(shape, run, handler):
     def log(id):
         logging.getLogger("app.part").info("task %d in %s", id, os.getpid())

@@ -31,7 +31,7 @@ from worker_dispatcher.pools.parent.offers import Offers
 from worker_dispatcher.pools.parent.supervisor import EXIT_GRACE, Supervisor
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.pools.protocol.loading import flush, inherit, not_sent
-from worker_dispatcher.pools.protocol.log_forwarding import Incoming, levels
+from worker_dispatcher.pools.protocol.log_forwarding import Incoming, Logs, levels
 from worker_dispatcher.script import main_module
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
@@ -64,13 +64,16 @@ class ProcessPool:
         named: base.Name = base.nobody,
         packed: Packed | None = None,
         inherited: Sequence[int] = (),
+        logs: Logs | None = None,
     ) -> None:
         """many: a process may have several slots at some time. packed: the setup as it is sent, where the caller has
-        packed it. inherited: descriptors that go with it; they are closed with the pool."""
+        packed it. inherited: descriptors that go with it; they are closed with the pool. logs: who takes what workers
+        log, if that is forwarded; None: the handlers of this process."""
         self._setup, self._patience = setup, base.Patience()
         self._waking = threading.RLock()  # one thread may come here twice: a signal handler wakes, too
         self.place, self._needs, self._unused = place, NO_NEEDS, setup.kept
         self._greeting_fds = list(inherited)
+        self._logs = logs
         with ExitStack() as undo:
             undo.callback(close_all, self._greeting_fds)
             try:
@@ -116,7 +119,7 @@ class ProcessPool:
             self._needs, self._starter = starter_of(setup, packed, entry, environment, method == "spawn")
         undo.callback(self._starter.close)
         complaints = base.Complaints()
-        self._logs = Incoming(complaints) if setup.forward_logging else None
+        self._logs = (self._logs or Incoming(complaints)) if setup.forward_logging else None
         fds, about_logs = self._greeting_fds, None
         if self._logs is not None:
             undo.callback(self._logs.close)

@@ -87,7 +87,7 @@ class Shape(NamedTuple):
             coroutine=self.kind == "coroutine",
             hooks=hooks,
             max_tasks=self.max_tasks,
-            forward_logging=here,
+            forward_logging=self.apart,
             kept=True,
         )
         if self.kind == "dask":

@@ -9,6 +9,7 @@
     messages.py  what goes both ways, and how it is packed
     calls.py     what Dask calls in a worker              host.py      the part of a pool that is there
     sealing.py   ended tasks, ready to be sent            clocks.py    its clock and ours
+    outbox.py   what tasks log, there                     arriving.py  and here
     local.py, serve.py   a cluster of one machine, in processes of its own
 
 Dask has the cluster: who is there, who runs what, what is lost with whom. A batch is one Dask task. In each Dask worker

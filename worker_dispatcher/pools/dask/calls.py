@@ -16,10 +16,11 @@ from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
 from worker_dispatcher.pools.dask.host import Host, size_of
 from worker_dispatcher.pools.dask.messages import Broken, Opening, Reply, Shipped, Work, load
+from worker_dispatcher.pools.dask.outbox import Outbox, within
 from worker_dispatcher.pools.dask.sealing import that_travels
 from worker_dispatcher.version import VERSION
 
-__all__ = ["close_host", "itself", "look_here", "open_host", "run_batch", "tell_host"]
+__all__ = ["close_host", "itself", "look_here", "open_host", "run_batch", "take_logs", "tell_host"]
 
 _ENDED_MOST = 1000  # pools that are known to be over
 
@@ -73,7 +74,17 @@ def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]
             return None, Broken("RunError", "the pool was closed")
         if opening.paths and clocks.look().boot == opening.clock.boot:
             sys.path += [path for path in opening.paths if path not in sys.path]
-        setup, error = catch(load, opening.setup)
+
+        def tell(*what: Any) -> None:
+            worker.log_event(opening.pool, what)
+
+        box = None
+        if opening.logs is not None:
+            levels, drops = opening.logs
+            told_of = partial(tell, "logs", str(worker.address))
+            box = Outbox(levels, worker.loop.asyncio_loop, told_of, drops=drops)
+        with within(box):
+            setup, error = catch(load, opening.setup)
         if error is not None:
             kind, message, traceback = describe(error)
             text = (
@@ -82,9 +93,11 @@ def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]
             error = RunError(f"the Dask worker {worker.address} {text}")
             error.add_note(traceback)
         if error is None:
-            tell = partial(worker.log_event, opening.pool)
-            host, error = catch(Host, opening, Setup.of(setup), int(worker.state.nthreads), str(worker.address), tell)
+            there = int(worker.state.nthreads), str(worker.address)
+            host, error = catch(Host, opening, Setup.of(setup), *there, partial(tell, "begun"), box)
         if error is not None:
+            if box is not None:
+                box.give_up()
             return None, _told(error)
         assert host is not None
         _hosts[opening.pool] = host
@@ -113,14 +126,26 @@ def tell_host(pool: str, how: str, task_ids: Sequence[int] = ()) -> None:
             host.ask(partial(host.end_task if how == "kill" else host.ask_to_stop, task_id))
 
 
-async def close_host(pool: str) -> list[str]:
-    """End the host of a pool: what went wrong and cost no task. On the worker's loop, which goes on meanwhile."""
+async def take_logs(pool: str) -> list[bytes]:
+    """What tasks of a pool have logged here, the oldest of it; nothing: there is no more at the moment."""
+    host = _hosts.get(pool)
+    return [] if host is None or host.box is None else host.box.take()
+
+
+async def close_host(pool: str) -> tuple[list[str], list[bytes]]:
+    """End the host of a pool: what went wrong and cost no task, and what is left of what its tasks have logged. On the
+    worker's loop, which goes on meanwhile."""
     import asyncio
 
     with _mutex:
-        host = _hosts.pop(pool, None)
+        host = _hosts.get(pool)
         _close_for_good(pool)
-    return [] if host is None else await asyncio.to_thread(host.close)
+    if host is None:
+        return [], []
+    texts = await asyncio.to_thread(host.close)
+    with _mutex:
+        _hosts.pop(pool, None)  # not before: what it logs as it closes is fetched
+    return texts, [] if host.box is None else host.box.rest()
 
 
 def _close_for_good(pool: str) -> None:

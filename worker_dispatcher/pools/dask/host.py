@@ -18,6 +18,7 @@ from worker_dispatcher.osproc.cores import blas_environment, usable_cores
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, Pool, PoolFailed, Setup
 from worker_dispatcher.pools.dask import clocks
 from worker_dispatcher.pools.dask.messages import Back, Ended, Failed, Opening, Shipped, Work, load
+from worker_dispatcher.pools.dask.outbox import Outbox, within
 from worker_dispatcher.pools.dask.sealing import sealed, that_travels
 from worker_dispatcher.pools.protocol.loading import unloadable
 
@@ -103,10 +104,17 @@ class Host:
     """
 
     def __init__(
-        self, opening: Opening, setup: Setup, threads: int, address: str, tell: Callable[[Any], object]
+        self,
+        opening: Opening,
+        setup: Setup,
+        threads: int,
+        address: str,
+        tell: Callable[..., object],
+        box: Outbox | None = None,
     ) -> None:
-        """tell: is given what is to be told while batches run, as builtins."""
-        self.name, self.address, self._tell = uuid.uuid4().hex, address, tell
+        """tell: is given what is to be told while batches run, as builtins. box: takes what tasks log; it is closed
+        with this."""
+        self.name, self.address, self._tell, self.box = uuid.uuid4().hex, address, tell, box
         self.offset = -opening.offsets.get(address, -clocks.offset_between(clocks.look(), opening.clock))
         self._setup = _shifted(setup, self.offset)
         self.pids: dict[int, int] = {}
@@ -115,18 +123,21 @@ class Host:
         self._calls: OrderedDict[int, tuple[Call | None, BaseException | None]] = OrderedDict()
         self._mutex = threading.Lock()
         self._closing, self._tells = False, opening.tells
-        self._pool: Pool = _open_pool(opening, self._setup, size_of(opening, address, threads), self.pids.__setitem__)
-        self._thread = threading.Thread(target=self._drive, name=f"host of {opening.pool}", daemon=True)
+        size = size_of(opening, address, threads)
+        with within(box):
+            self._pool: Pool = _open_pool(opening, self._setup, size, self.pids.__setitem__, box)
+        self._thread = threading.Thread(target=self._live, name=f"host of {opening.pool}", daemon=True)
         self._thread.start()
 
     # For threads of Dask
 
     def run(self, work: Work, call: Shipped | None) -> _Ticket:
         """Have a batch run; returns once all of it has become of something."""
-        found, error = self._call(work.call, call)
         items: Any = None
-        if error is None:
-            items, error = catch(load, work.items)
+        with within(self.box):
+            found, error = self._call(work.call, call)
+            if error is None:
+                items, error = catch(load, work.items)
         if error is None and len(items) != work.tasks:
             error = ValueError("the batch does not hold what it says")
         dues = None if work.dues is None else array("d", [due - self.offset for due in array("d", work.dues)])
@@ -165,12 +176,18 @@ class Host:
         self._closing = True
         self._pool.wake()
         self._thread.join()
+        if self.box is not None:
+            self.box.close()
         return list(self._pool.complaints.texts)
 
     def hurry(self) -> None:
         self._pool.hurry()
 
     # In its own thread
+
+    def _live(self) -> None:
+        with within(self.box):  # threads of the pool that start later are in it, too
+            self._drive()
 
     def _drive(self) -> None:
         pool = self._pool
@@ -209,7 +226,7 @@ class Host:
             found |= {str(one): (since + self.offset, number) for one, (since, number) in begun}
             ticket.told = len(begun) == len(ids) or len(ids) > _TELL_MOST
         if found:
-            self._tell((self.address, self.name, found, {str(number): pid for number, pid in self.pids.items()}))
+            self._tell(self.address, self.name, found, {str(number): pid for number, pid in self.pids.items()})
         return _LOOK
 
     def end_task(self, task_id: int) -> None:
@@ -332,7 +349,9 @@ def size_of(opening: Opening, address: str, threads: int) -> int:
     return opening.sizes.get(address, 1) if opening.sizes else threads  # 1: it has come since
 
 
-def _open_pool(opening: Opening, setup: Setup, size: int, named: Callable[[int, int], object]) -> Pool:
+def _open_pool(
+    opening: Opening, setup: Setup, size: int, named: Callable[[int, int], object], logs: Outbox | None
+) -> Pool:
     if opening.kind == "threads":
         from worker_dispatcher.pools.threads import ThreadPool
 
@@ -354,4 +373,5 @@ def _open_pool(opening: Opening, setup: Setup, size: int, named: Callable[[int, 
         place=place,
         many=opening.kind == "grid",
         named=named,
+        logs=logs,
     )

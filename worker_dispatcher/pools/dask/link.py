@@ -18,6 +18,7 @@ from worker_dispatcher.config.backend import Backend
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import describe
 from worker_dispatcher.pools.dask import calls, clocks
+from worker_dispatcher.pools.dask.arriving import Arriving
 from worker_dispatcher.pools.dask.local import LocalCluster
 from worker_dispatcher.pools.dask.messages import Begun, Opening, Reply, Shipped, Work
 
@@ -29,6 +30,8 @@ _LOOK = 0.5  # seconds from one look at the cluster to the next
 _GONE = 3.0  # seconds without its scheduler after which a cluster is given up
 _LARGE = 8 << 20  # bytes that are sent to all workers at once, and not through the scheduler's books
 _ROUNDS = 5  # looks at a clock, of which the quickest counts
+
+_FETCHES = 200  # a second, of what Dask workers have logged, that a scheduler can be troubled with
 
 T = TypeVar("T")
 
@@ -46,8 +49,16 @@ class Link:
     address. tell: called when there is something in `ended`, or it has failed; from any thread.
     """
 
-    def __init__(self, backend: Backend, tell: Callable[[], None], local: Callable[[], LocalCluster]) -> None:
-        """local: makes a cluster of this machine, where the backend names none."""
+    def __init__(
+        self,
+        backend: Backend,
+        tell: Callable[[], None],
+        local: Callable[[], LocalCluster],
+        logs: Arriving | None = None,
+    ) -> None:
+        """local: makes a cluster of this machine, where the backend names none. logs: takes what tasks log."""
+        self._logs = logs
+        self._taking: dict[str, asyncio.Lock] = {}  # by address of a Dask worker: of its records, which are in order
         self._backend, self._tell, self._make_local = backend, tell, local
         self._local: LocalCluster | None = None
         self.ended: deque[tuple[int, Reply | BaseException]] = deque()
@@ -116,10 +127,9 @@ class Link:
     def close_hosts(self, pool: str, within: float) -> tuple[list[str], bool]:
         """(what went wrong in them, True if each has answered in time)."""
         try:
-            answers = self._call(self._ask(calls.close_host, pool), within)
+            return self._call(self._close_hosts(pool), within), True
         except (TimeoutError, OSError):
             return [], False
-        return [text for found in answers.values() if isinstance(found, list) for text in found], True
 
     def forget(self) -> None:
         """Have Dask run nothing of ours any more."""
@@ -177,12 +187,18 @@ class Link:
         await self._compare(opening)
         offsets = {address: offset for address, (offset, _) in self.offsets.items()}
         self._sent[0] = await self._ship(opening._replace(offsets=offsets))
-        if opening.tells:
-            self._client.subscribe_topic(opening.pool, self._hear_begun)
+        if opening.tells or opening.logs is not None:
+            self._client.subscribe_topic(opening.pool, partial(self._hear, opening.pool))
         self._keep(self._watch())
 
-    def _hear_begun(self, event: tuple[float, Any]) -> None:
-        address, host, tasks, pids = event[1]
+    def _hear(self, pool: str, event: tuple[float, Any]) -> None:
+        kind, address, *told = event[1]
+        if kind == "begun":
+            self._hear_begun(address, *told)
+        elif self._logs is not None:
+            self._keep(self._take_logs(pool, address, self._logs))
+
+    def _hear_begun(self, address: str, host: str, tasks: dict[str, Any], pids: dict[str, int]) -> None:
         numbers = {int(number): pid for number, pid in pids.items()}
         self.begun.append(Begun(address, host, {int(one): tuple(how) for one, how in tasks.items()}, numbers))
         self._tell()
@@ -252,14 +268,46 @@ class Link:
         except TimeoutError:
             return {}  # one stands still, and none is heard for it
 
-    async def _ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    async def _ask(
+        self, function: Callable[..., Any], *arguments: Any, workers: list[str] | None = None
+    ) -> dict[str, Any]:
         """What each worker answers, by address: an exception where it cannot."""
-        answers: dict[str, Any] = await self._client.run(function, *arguments, on_error="return")
+        answers: dict[str, Any] = await self._client.run(function, *arguments, workers=workers, on_error="return")
         return answers
 
     async def _tell_hosts(self, *what: Any) -> None:
         with suppress(OSError, TimeoutError):  # of a scheduler that is gone `_watch` tells
             await self._ask(calls.tell_host, *what)
+
+    async def _take_logs(self, pool: str, address: str, logs: Arriving) -> None:
+        """Fetch what tasks have logged in a Dask worker until there is no more. The handlers have taken what came
+        before more is fetched."""
+        while address in self.slots:
+            handled, found = asyncio.Event(), None
+            async with self._turn(address):
+                with suppress(OSError):
+                    found = (await self._ask(calls.take_logs, pool, workers=[address])).get(address)
+                if isinstance(found, list) and found:
+                    logs.put(address, found, partial(self._post, handled.set))
+            if found == []:
+                return
+            if isinstance(found, list):  # else it could not be asked
+                await handled.wait()
+            await asyncio.sleep(len(self.slots) / _FETCHES)
+
+    def _turn(self, address: str) -> asyncio.Lock:
+        return self._taking.setdefault(address, asyncio.Lock())
+
+    async def _close_hosts(self, pool: str) -> list[str]:
+        """What went wrong in them."""
+        answers, texts = await self._ask(calls.close_host, pool), list[str]()
+        for address, found in answers.items():
+            if isinstance(found, tuple):
+                texts += found[0]
+                if self._logs is not None and found[1]:
+                    async with self._turn(address):  # what was fetched before comes before
+                        self._logs.put(address, found[1], _nothing)
+        return texts
 
     async def _ship(self, value: Any) -> Any:
         """A value that the cluster keeps, once in each worker that needs it."""
@@ -326,6 +374,10 @@ class Link:
         self._sent.clear()
         if self._client is not None:
             await self._client.close(timeout=1)
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -65,7 +65,8 @@ class Opening(NamedTuple):
     """What a host is told once. python, version: of who sends it; kind: 'threads', 'processes' or 'grid'; sizes:
     tasks at a time in each Dask worker, by address; empty for one in each of its threads; processes: of a grid, there;
     paths: where the sender imports from, for a worker of the same machine; offsets: by address of a worker, what is
-    added to a moment of the sender's clock for one of its own, as it was measured; tells: a host says what has begun.
+    added to a moment of the sender's clock for one of its own, as it was measured; tells: a host says what has begun;
+    logs: (levels, True if what is not fetched in time is lost) where what tasks log is to be fetched.
     """
 
     pool: str
@@ -81,6 +82,7 @@ class Opening(NamedTuple):
     paths: list[str]
     offsets: dict[str, float]
     tells: bool
+    logs: tuple[dict[str, int], bool] | None = None
 
 
 class Work(NamedTuple):

@@ -21,6 +21,7 @@ from worker_dispatcher.osproc.cores import usable_cores
 from worker_dispatcher.pools import base
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.dask import clocks
+from worker_dispatcher.pools.dask.arriving import Arriving
 from worker_dispatcher.pools.dask.books import Books, Sent
 from worker_dispatcher.pools.dask.link import Link
 from worker_dispatcher.pools.dask.local import LocalCluster
@@ -28,6 +29,7 @@ from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work,
 from worker_dispatcher.pools.dask.verdict import verdict
 from worker_dispatcher.pools.parent.batching import Batching
 from worker_dispatcher.pools.protocol.loading import not_sent
+from worker_dispatcher.pools.protocol.log_forwarding import levels
 from worker_dispatcher.records import CANCELLED, Failure
 from worker_dispatcher.version import VERSION
 
@@ -96,7 +98,8 @@ class DaskPool:
         self._paused = self._closed = self._failed = False
         self._patience = base.Patience()
         told = pack(setup.told()) if packed is None else packed
-        self._link = Link(backend, self.wake, self._local)
+        self._logs = Arriving(self.complaints) if setup.forward_logging else None
+        self._link = Link(backend, self.wake, self._local, self._logs)
         try:
             self._link.open(lambda: self._opening(told))
         except BaseException:
@@ -122,9 +125,9 @@ class DaskPool:
             self._sizes = _shares(p.most, dict.fromkeys(slots, p.most) if unbound else slots)
         python = sys.version_info[0], sys.version_info[1]
         shape = p.kind, self._sizes, p.processes, p.method, p.blas_threads
-        return Opening(
-            self._name, python, VERSION, clocks.look(), *shape, packed, [*sys.path, os.getcwd()], {}, self._setup.kept
-        )
+        clock, paths = clocks.look(), [*sys.path, os.getcwd()]
+        logs = None if self._logs is None else (levels(), self._setup.forward_logging == "drop")
+        return Opening(self._name, python, VERSION, clock, *shape, packed, paths, {}, self._setup.kept, logs)
 
     # Feeding
 
@@ -354,6 +357,8 @@ class DaskPool:
 
     def stop(self) -> list[Event]:
         self._link.tell_hosts(self._name, "stop")
+        if self._logs is not None:
+            self._logs.hurry = True
         until = now() + _STOP
         while self._sent and self._link.failed is None and (left := min(until, self._patience.by) - now()) > 0:
             self.sleep(now() + min(left, 0.1))
@@ -380,6 +385,8 @@ class DaskPool:
             if not all_in_time and self._setup.hooks is not None:
                 self.complaints.add(self._setup.exit_late)
         self._link.close()
+        if self._logs is not None:
+            self._logs.close()
 
 
 def _shares(most: int, room: Mapping[str, int]) -> dict[str, int]:

@@ -16,10 +16,10 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.machinery import PathFinder
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Complaints
@@ -28,19 +28,33 @@ from worker_dispatcher.wire import is_plain
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Incoming", "Outgoing", "hold_logs", "levels", "logs_of"]
+__all__ = [
+    "CAPTURED",
+    "DISABLED",
+    "LOST",
+    "MESSAGE_BYTES",
+    "Handling",
+    "Incoming",
+    "Logs",
+    "Outgoing",
+    "handled_here",
+    "hold_logs",
+    "levels",
+    "logs_of",
+    "packed",
+]
 
 _RECORD_BYTES = 64 * 1024  # a larger one has its additional fields as text, and those are cut
-_MESSAGE_BYTES = 1 << 20  # more than the system lets a message of a socket be
+MESSAGE_BYTES = 1 << 20  # more than the system lets a message of a socket be
 _TEXT_MOST = 8 * 1024  # characters kept of a message, of a traceback, of an additional field
 _LAST_WORDS = 2.0  # seconds that one record may take the parent's handlers at the end of a run
 _LOOKS = 20  # in these: a stop of all of us (SIGSTOP, a container that is paused) takes up one of them
 _WORKERS_LAST_WORDS = 0.5  # seconds that a worker which ends waits to say how many records were dropped
-_LOST = struct.Struct("<Q")  # before each record: how many have been dropped since the last
+LOST = struct.Struct("<Q")  # before each record: how many have been dropped since the last
 
 
 # Keys of `levels` that are no loggers: the level that is disabled, and whether warnings are logged.
-_DISABLED, _CAPTURED = "", "\0"
+DISABLED, CAPTURED = "", "\0"
 
 
 def levels() -> dict[str, int]:
@@ -53,8 +67,8 @@ def levels() -> dict[str, int]:
     if (
         getattr(logging, "_warnings_showwarning", None) is not None
     ):  # logging.captureWarnings(True); nothing else says it
-        kept[_CAPTURED] = True
-    return {**kept, "root": int(logging.root.level), _DISABLED: int(logging.root.manager.disable)}
+        kept[CAPTURED] = True
+    return {**kept, "root": int(logging.root.level), DISABLED: int(logging.root.manager.disable)}
 
 
 class Outgoing:
@@ -71,7 +85,7 @@ class Outgoing:
         self._held: list[bytes] = []
         if fd is None:
             os.register_at_fork(after_in_parent=self._held.clear)
-        if _CAPTURED in levels:
+        if CAPTURED in levels:
             import_module("logging")  # a warning may come before the first import of it
         if (logging := sys.modules.get("logging")) is not None:
             self._install(logging)
@@ -111,9 +125,9 @@ class Outgoing:
         handler = _handler(logging, self.put)
         logging.root.addHandler(handler)
         for name, level in self._levels.items():
-            if name == _DISABLED:
+            if name == DISABLED:
                 logging.disable(level)
-            elif name == _CAPTURED:
+            elif name == CAPTURED:
                 logging.captureWarnings(True)
             else:
                 logging.getLogger(name).setLevel(level)
@@ -123,7 +137,7 @@ class Outgoing:
         if os.getpid() != self._pid:
             return False
         lost, self._lost = self._lost, 0
-        if not self._send(_LOST.pack(lost) + _packed(record), socket.MSG_DONTWAIT if self._drops else 0):
+        if not self._send(LOST.pack(lost) + packed(record), socket.MSG_DONTWAIT if self._drops else 0):
             self._lost += lost + 1
         return True
 
@@ -140,7 +154,7 @@ class Outgoing:
         """The last words of a worker that ends in order."""
         if self._lost and os.getpid() == self._pid and self._socket is not None:
             self._socket.settimeout(_WORKERS_LAST_WORDS)
-            self._send(_LOST.pack(self._lost), 0)
+            self._send(LOST.pack(self._lost), 0)
 
 
 _waiting: Outgoing | None = None  # for the worker that this process is going to be
@@ -168,13 +182,13 @@ def _handler(logging: Any, put: Callable[[Any], bool]) -> Any:
     class Forwarding(logging.Handler):  # type: ignore[misc]
         def emit(self, record: Any) -> None:
             # What a worker's own code has given a handler is written by that, here; not by the parent once more.
-            if not _handled_here(logging, record, self) and not put(record):
+            if not handled_here(logging, record, self) and not put(record):
                 logging.lastResort.handle(record)
 
     return Forwarding()
 
 
-def _handled_here(logging: Any, record: Any, forwarding: Any) -> bool:
+def handled_here(logging: Any, record: Any, forwarding: Any) -> bool:
     """True if a handler beside ours takes the record."""
     logger = logging.getLogger(record.name)
     while logger is not None:
@@ -185,7 +199,7 @@ def _handled_here(logging: Any, record: Any, forwarding: Any) -> bool:
     return False
 
 
-def _packed(record: logging.LogRecord) -> bytes:
+def packed(record: logging.LogRecord) -> bytes:
     """A record as bytes that can be loaded anywhere: its message and traceback are texts."""
     fields = dict(record.__dict__)
     text, error = catch(record.getMessage)
@@ -196,18 +210,18 @@ def _packed(record: logging.LogRecord) -> bytes:
         told = describe(record.exc_info[1])[2].rstrip("\n") if record.exc_info[1] is not None else None
     fields |= {"msg": _cut(text), "args": None, "exc_info": None, "exc_text": told and _cut(told)}
     fields["processName"] = "worker"
-    packed, error = catch(_sealed, fields)
-    if error is None and len(packed) <= _RECORD_BYTES:
-        return bytes(packed)
+    sealed, error = catch(_sealed, fields)
+    if error is None and len(sealed) <= _RECORD_BYTES:
+        return bytes(sealed)
     return pickle.dumps({name: _plain(value) for name, value in fields.items()}, 5)
 
 
 def _sealed(fields: dict[str, Any]) -> bytes:
     """Test-loaded here, if it names classes, where a load that fails costs only this record its additional fields."""
-    packed = pickle.dumps(fields, 5)
-    if b"\x93" in packed:
-        pickle.loads(packed)
-    return packed
+    sealed = pickle.dumps(fields, 5)
+    if b"\x93" in sealed:
+        pickle.loads(sealed)
+    return sealed
 
 
 def _plain(value: Any) -> Any:
@@ -221,24 +235,44 @@ def _cut(text: str) -> str:
     return text if len(text) <= _TEXT_MOST else f"{text[:_TEXT_MOST]}... [{len(text) - _TEXT_MOST} more characters]"
 
 
-class Incoming:
-    """Records of a pool's workers, on their way to the parent's handlers.
+class Logs(Protocol):
+    """What takes the records of a process pool. theirs: the descriptor that workers send to; fileno: of the other end.
+    hurry: the run was stopped, and may not wait for handlers. For the pool's driving thread."""
 
-    All methods are for the pool's driving thread. The handlers, which are the user's code, are called in a thread of
-    ours: one that is slow, or hangs, holds up no deadline. Waits: that thread, on the socket.
-    theirs: the descriptor that workers send to. hurry: the run was stopped, and may not wait for handlers.
+    theirs: int
+    hurry: bool
+
+    def fileno(self) -> int: ...
+
+    def hear(self) -> None:
+        """The first record is there, or the first that a poll has told of."""
+
+    def close(self) -> None:
+        """All workers have ended. Idempotent."""
+
+
+class Handling:
+    """Has the parent's handlers take the records of workers.
+
+    The handlers, which are the user's code, are called in a thread of ours: one that is slow, or hangs, holds up no
+    deadline. Waits: that thread, on what comes. Everything else is for the pool's driving thread.
+    hurry: the run was stopped, and may not wait for handlers.
     """
 
     def __init__(self, complaints: Complaints) -> None:
         self._complaints = complaints
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.theirs, self.hurry = self._theirs.fileno(), False
+        self.hurry = False
         self._thread: threading.Thread | None = None
         self._lost = self._taken = 0
         self._given_up = False  # its thread hangs in a handler: what comes after that is not wanted any more
 
-    def fileno(self) -> int:
-        return self._ours.fileno()
+    def _messages(self) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+        """What comes, each with what its record is given besides, until all has come."""
+        raise NotImplementedError
+
+    def _left(self) -> int:
+        """How many messages are there that nobody will take."""
+        raise NotImplementedError
 
     def hear(self) -> None:
         """The first record is there, or the first that a poll has told of."""
@@ -249,13 +283,13 @@ class Incoming:
     def _handle(self) -> None:
         import logging
 
-        while message := self._ours.recv(_MESSAGE_BYTES):
+        for message, more in self._messages():
             self._taken += 1
-            self._lost += _LOST.unpack_from(message)[0]
-            if len(message) > _LOST.size:
-                fields, error = catch(pickle.loads, message[_LOST.size :])
+            self._lost += LOST.unpack_from(message)[0]
+            if len(message) > LOST.size:
+                fields, error = catch(pickle.loads, message[LOST.size :])
                 if error is None:
-                    record = logging.makeLogRecord(fields)
+                    record = logging.makeLogRecord(fields | more)
                     logger = logging.getLogger(record.name)
                     if logger.isEnabledFor(record.levelno):
                         catch(logger.handle, record)
@@ -265,19 +299,10 @@ class Incoming:
             if self._given_up:
                 return
 
-    def close(self) -> None:
-        """Handle what is there, as long as that goes on. Idempotent."""
-        if self._ours.fileno() < 0:
-            return
-        waiting = select.poll()
-        waiting.register(self._ours, select.POLLIN)
-        if self._thread is None and waiting.poll(0):
-            self.hear()
-        self._theirs.close()  # not before that: an end would look like a record
-        self._ours.shutdown(socket.SHUT_RD)  # what was sent is still read, then comes the end
+    def _finish(self) -> None:
+        """All has come: handle what is there, as long as that goes on."""
         if self._thread is not None:
             self._await(self._thread)
-        self._ours.close()
         if self._lost:
             self._complaints.add(f"{self._lost} or more log records of workers were lost: logging did not keep up")
             self._lost = 0
@@ -290,6 +315,38 @@ class Incoming:
             taken = self._taken
         self._given_up = thread.is_alive()
         if self._given_up:
-            self._lost += 1
-            while catch(self._ours.recv, _MESSAGE_BYTES, socket.MSG_DONTWAIT)[0]:
-                self._lost += 1
+            self._lost += 1 + self._left()
+
+
+class Incoming(Handling):
+    """Records of a process pool's workers, on a socket. See Logs."""
+
+    def __init__(self, complaints: Complaints) -> None:
+        super().__init__(complaints)
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.theirs = self._theirs.fileno()
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def _messages(self) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+        while message := self._ours.recv(MESSAGE_BYTES):
+            yield message, {}
+
+    def _left(self) -> int:
+        count = 0
+        while catch(self._ours.recv, MESSAGE_BYTES, socket.MSG_DONTWAIT)[0]:
+            count += 1
+        return count
+
+    def close(self) -> None:
+        if self._ours.fileno() < 0:
+            return
+        waiting = select.poll()
+        waiting.register(self._ours, select.POLLIN)
+        if self._thread is None and waiting.poll(0):
+            self.hear()
+        self._theirs.close()  # not before that: an end would look like a record
+        self._ours.shutdown(socket.SHUT_RD)  # what was sent is still read, then comes the end
+        self._finish()
+        self._ours.close()
