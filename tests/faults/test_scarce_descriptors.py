@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -91,6 +93,43 @@ def test_workers_leave_descriptors_for_what_they_send():
 @pytest.mark.parametrize("shape", ["processes", "grid"])
 def test_a_parent_that_is_stopped_for_a_while_loses_nothing_of_what_is_sent_meanwhile(shape, limit):
     run_as_ordinary("stopped for a while", shape, limit, 250, 66_000)
+
+
+CROWD = """
+import array, os, socket, sys, time
+ends = socket.socketpair()
+for _ in range(8):
+    ends[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 100))])
+print("there", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def crowd() -> Iterator[Callable[[float], None]]:
+    """crowd(seconds): another program of this user has many descriptors on their way for so long."""
+    with ExitStack() as programs:
+
+        def start(seconds: float) -> None:
+            command = [sys.executable, "-c", CROWD, str(seconds)]
+            program = programs.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            programs.callback(program.kill)
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"there\n"
+
+        yield start
+
+
+@pytest.mark.parametrize("shape", ["processes", "grid"])
+def test_what_other_programs_have_on_its_way_is_waited_for(crowd, shape):
+    crowd(2)
+    run_as_ordinary("twice", shape, 64, 20, 80_000)
+
+
+def test_a_crowd_that_stays_is_named(crowd):
+    crowd(60)
+    with pytest.raises(AssertionError, match=r"no worker process can be started: .*on their way between processes"):
+        run_as_ordinary("twice", "processes", 64, 20, 80_000)
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="for Linux")

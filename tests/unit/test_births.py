@@ -61,3 +61,21 @@ def test_the_next_one_is_asked_for_later_and_later_and_at_once_after_an_accident
     assert pauses[3:] == sorted(pauses[3:])
     assert pauses[3] < 0.05
     assert pauses[-1] == TRY_AGAIN
+
+
+def test_who_is_refused_for_a_crowd_has_patience_while_nobody_works():
+    births = Births(kept=False)
+    told = [births.refused(100 + nth, able=False, crowded=True) for nth in range(12)]
+    assert told == [False] * 10 + [True] * 2
+
+
+def test_the_patience_with_a_crowd_begins_anew_once_a_worker_was_given():
+    births = Births(kept=False)
+    assert not births.refused(100, able=False, crowded=True)
+    births.begun()
+    assert not births.refused(200, able=False, crowded=True)
+
+
+def test_a_refusal_ends_a_pool_only_where_nobody_works_and_it_is_no_crowd():
+    assert Births(kept=False).refused(100, able=False, crowded=False)
+    assert not Births(kept=False).refused(100, able=True, crowded=False)

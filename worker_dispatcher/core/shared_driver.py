@@ -100,6 +100,13 @@ class SharedDriver(Driver):
         self._after()
         return found
 
+    def call_back(self, task_id: int) -> None:
+        """In a turn: have a task come back to the source that the workers have not begun. What else has happened is
+        taken, too."""
+        self._pool.withdraw(task_id)
+        for event in self._pool.collect():
+            self.take(event)
+
     def nudge(self) -> None:
         """There is something to do: do it here and now, or have it done by the thread that is doing such. From any
         thread, while another one is in `run`; not from handlers of signals."""

@@ -110,7 +110,7 @@ class _ForkServer:
         returned. Raises Crowded where there is no room for the descriptors for longer than a moment."""
         assert self._control is not None
         try:
-            self._control.send_soon(kind, parts, fds, _LAST_BREATH)
+            self._control.send_soon(kind, parts, fds, FIRST_WORD)
             if not self._control.unsent:
                 return True
         except Gone:

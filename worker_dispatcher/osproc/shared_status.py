@@ -93,6 +93,10 @@ class SharedStatus:
         """The tasks that run now, with the moments they began; negative: being loaded."""
         return {task: self.started[slot] for slot, task in enumerate(self.running) if task and task != IN_INIT}
 
+    def slot_of(self, task: int) -> int | None:
+        """Where a task runs; None if it does not."""
+        return next((slot for slot, one in enumerate(self.running) if one == task), None)
+
     def in_init_since(self) -> float:
         """When the first of the slots that run worker.init has begun it; infinite if none does."""
         return min((self.started[slot] for slot, task in enumerate(self.running) if task == IN_INIT), default=math.inf)

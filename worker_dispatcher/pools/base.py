@@ -356,6 +356,10 @@ class Pool(Protocol):
     def ask_to_stop(self, task_id: int) -> bool:
         """If a task runs, tell it that nobody wants its result, which it may ask for; False if it does not run."""
 
+    def withdraw(self, task_id: int) -> None:
+        """Have a task not begin that the pool has: `collect` gives it as NotStarted, with others. What it does not give
+        has begun, or may at any time. Waits for a worker's answer, a second at most."""
+
     def kill(self, task_id: int) -> None:
         """End a task that the pool has: if it has begun, it comes as AttemptDone with status CANCELLED, else it comes
         back as NotStarted, with others. Its worker process is ended, its thread left behind, its coroutine cancelled.

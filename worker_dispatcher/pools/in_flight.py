@@ -194,6 +194,12 @@ class Revoked(dict[int, int]):
     def add(self, pieces: Iterable[Piece]) -> None:
         self.update({piece.seq: piece.end for piece in pieces})
 
+    def forget(self, runs: Iterable[tuple[int, int]]) -> None:
+        """The worker knows of runs (sequence number, how many)."""
+        if self:
+            for seq, count in runs:
+                self.drop(seq, seq + count)
+
     def drop(self, a: int, b: int) -> None:
         """The worker knows of a to b (exclusive)."""
         for first, end in list(self.items()):

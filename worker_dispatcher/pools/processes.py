@@ -261,7 +261,7 @@ class ProcessPool:
         due = min(self._deadlines.due, self._limits.due, self._supervisor.due)
         stuck_at = math.inf
         for handle in self._handles:
-            due = min(due, handle.closing_at, handle.settles_at, handle.tells_at)
+            due = min(due, handle.closing_at, handle.settles_at, handle.errors.due)
             if self._behind and handle.has_waiting:
                 stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
         if self._behind:
@@ -341,6 +341,11 @@ class ProcessPool:
 
     def ask_to_stop(self, task_id: int) -> bool:
         return any(handle.ask_to_stop(task_id) for handle in self._handles)
+
+    def withdraw(self, task_id: int) -> None:
+        for handle in list(self._handles):
+            if handle.held.seq_of(task_id):
+                self._events += handle.withdraw()
 
     def kill(self, task_id: int) -> None:
         self._deadlines.end_task(task_id)

@@ -236,6 +236,9 @@ class ThreadPool:
             slot.unwanted[0] = slot.running[0]
         return slot is not None
 
+    def withdraw(self, task_id: int) -> None:
+        self._events += self._take_back()
+
     def kill(self, task_id: int) -> None:
         self._doomed.add(task_id)
         self.wake()

@@ -117,10 +117,12 @@ class Control:
             return True
         if future.phase != GIVEN:
             return self.withdraw(future)
+        self._call_back(future)
+        if future.phase != GIVEN:
+            return self.withdraw(future)
         scheduler, number = self._scheduler, future.number
-        pool = scheduler.pool
-        assert pool is not None
-        begun = pool.ask_to_stop(number)
+        assert scheduler.pool is not None
+        begun = scheduler.pool.ask_to_stop(number)
         return self._end(future, CANCELLED, kill=kill or not begun)
 
     def _end(self, future: TaskFuture, state: str, *, kill: bool) -> bool:
@@ -159,13 +161,19 @@ class Control:
         if scheduler.overflow is not None and running and scheduler.overflow.end(future, state, kill=True):
             return True
         assert scheduler.pool is not None
+        self._call_back(future)
         if future.phase != GIVEN:
             return self.withdraw(future, state)
-        if scheduler.pool.runs(number):
-            if not running:
-                return False
-            scheduler.pool.ask_to_stop(number)
+        if not running:
+            return False
+        scheduler.pool.ask_to_stop(number)
         return self._end(future, state, kill=True)
+
+    def _call_back(self, future: TaskFuture) -> None:
+        """In the driver's turn: have the workers give back a task that they have not begun: it is not GIVEN then."""
+        driver, pool, number = self._scheduler.driver, self._scheduler.pool, future.number
+        if future.phase == GIVEN and driver is not None and pool is not None and pool.runs(number) is None:
+            driver.call_back(number)
 
     # Waiting
 

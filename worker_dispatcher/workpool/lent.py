@@ -339,5 +339,8 @@ class Lent:
     def ask_to_stop(self, task_id: int) -> bool:
         raise NotImplementedError
 
+    def withdraw(self, task_id: int) -> None:
+        raise NotImplementedError
+
     def kill(self, task_id: int) -> None:
         raise NotImplementedError

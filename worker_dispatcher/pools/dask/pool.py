@@ -350,6 +350,9 @@ class DaskPool:
         self._link.tell_hosts(self._name, "ask", (task_id,))
         return task_id in self._begun
 
+    def withdraw(self, task_id: int) -> None:
+        """What was sent may begin at any time."""
+
     def kill(self, task_id: int) -> None:
         self._link.tell_hosts(self._name, "kill", (task_id,))
 

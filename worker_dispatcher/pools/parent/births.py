@@ -10,6 +10,8 @@ TRY_AGAIN = 1.0  # seconds from one worker that the system refuses to the next o
 _MOST = 3  # workers in a row that may end before they are able to work
 _PAUSE = 0.01  # seconds before another one is asked for after one more of them; then twice as many, up to TRY_AGAIN
 _PATIENCE = 30.0  # seconds for which somebody may be killing workers, who will let off
+_TRY_CROWDED = 0.1  # the same where there is no worker, and others are in the way
+_PATIENCE_CROWDED = 10.0  # seconds for which they may be
 _PATIENCE_KEPT = 2.0  # seconds in a pool that is kept, whatever they end of
 
 
@@ -25,10 +27,18 @@ class Births:
         self.try_at, self.row = 0.0, 0
         self._kept = kept
         self._since = self._last = -math.inf
+        self._refused_since = math.inf
 
-    def refused(self, at: float) -> None:
-        """The system has given no worker."""
-        self.try_at = at + TRY_AGAIN
+    def refused(self, at: float, *, able: bool, crowded: bool) -> bool:
+        """The system has given no worker: True if there will be none. able: there are others; crowded: it lacks what
+        other programs of this user have taken, and may let go of at any moment."""
+        self._refused_since = min(self._refused_since, at)
+        self.try_at = at + (TRY_AGAIN if able else _TRY_CROWDED)
+        return not able and not (crowded and at - self._refused_since < _PATIENCE_CROWDED)
+
+    def begun(self) -> None:
+        """The system has given one."""
+        self._refused_since = math.inf
 
     def went_well(self) -> None:
         """One that could work has ended."""

@@ -50,8 +50,8 @@ class Deadlines:
         supervisor = self._supervisor
         if handle.settles_at <= at:
             supervisor.events += handle.take_back()
-        if handle.tells_at <= at:
-            supervisor.events += handle.tell_failed()
+        if handle.errors.due <= at:
+            supervisor.events += handle.errors.give_up()
         if handle.early and not handle.held.count:
             supervisor.give_up(handle, Why.TIMEOUT)
         elif handle.closing_at <= at:

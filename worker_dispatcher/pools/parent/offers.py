@@ -46,7 +46,7 @@ class Offers:
             return None
         events = handle.receive(to_the_end=False)
         supervisor.rewatch(handle)
-        if len(events) == 1 and handle.idle and handle.tells_at == math.inf:
+        if len(events) == 1 and handle.idle and handle.errors.due == math.inf:
             end = events[0]
             if isinstance(end, BatchDone) and end.ids is None and len(end.results) == 1:
                 done = self._open.pop(end.first, None)

@@ -175,14 +175,14 @@ class Supervisor:
 
     def _cannot_start(self, why: str) -> None:
         """The system gives no more workers: go on with those there are, if there are any, and try again later."""
-        if self.handles or self.dying:
-            self._births.refused(now())
-        else:
+        able, crowded = bool(self.handles or self.dying), os.strerror(errno.ETOOMANYREFS) in why
+        if self._births.refused(now(), able=able, crowded=crowded):
             self.events.append(PoolFailed(no_worker(why)))
 
     def _welcome(self, process: Process) -> None:
         for handle in self.handles + self.dying:
             if handle.process is process and process.sentinel is not None and process.pid is not None:
+                self._births.begun()
                 self._by_fd[process.sentinel] = handle
                 self.poll.register(process.sentinel, select.POLLIN)
                 self.stirred = True

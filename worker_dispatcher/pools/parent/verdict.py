@@ -26,7 +26,7 @@ FORGIVEN = 3  # deaths with a fork server that are not laid to a task which ran 
 def settle_after_exit(handle: WorkerHandle) -> list[Event]:
     """After its process has ended, and all it said is read: an end, or its return, for each task that it held."""
     if not handle.held.count:
-        return handle.tell_failed()
+        return handle.errors.give_up()
     begun = handle.slate.begun()
     if handle.verdicts:
         events = _as_condemned(handle, begun)
@@ -39,7 +39,7 @@ def settle_after_exit(handle: WorkerHandle) -> list[Event]:
         events = _suspect(handle, begun)
     else:
         events = _blame(handle, begun)
-    return events + handle.tell_failed() + [NotStarted(p.tasks()) for p in handle.held.take_all()]
+    return events + handle.errors.give_up() + [NotStarted(p.tasks()) for p in handle.held.take_all()]
 
 
 def _as_condemned(handle: WorkerHandle, begun: dict[int, float]) -> list[Event]:

@@ -10,24 +10,25 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from worker_dispatcher.clock import now
-from worker_dispatcher.execute import catch
+from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.shared_status import SETTLE, SharedStatus
 from worker_dispatcher.osproc.starter import ForkStarter, Process, ServerStarter
-from worker_dispatcher.pools.base import AttemptDone, Batch, Event, NotStarted, PoolFailed, Setup
+from worker_dispatcher.osproc.system import readable
+from worker_dispatcher.pools.base import Batch, Event, NotStarted, PoolFailed, Setup
 from worker_dispatcher.pools.in_flight import InFlight, Revoked, one_by_one
 from worker_dispatcher.pools.parent.functions import Function, Known
+from worker_dispatcher.pools.parent.late_errors import LateErrors
 from worker_dispatcher.pools.parent.life import Life, State, Why
 from worker_dispatcher.pools.protocol import frames
 from worker_dispatcher.pools.protocol.decode import Report, one_ended
 from worker_dispatcher.pools.protocol.hooks import init_error, load_error
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
-from worker_dispatcher.wire import from_parts, inlined, unpack
+from worker_dispatcher.wire import inlined
 
 __all__ = ["WorkerHandle"]
 
-_EXCEPTION_WAIT = 1.0  # seconds to wait for the exception object of a failed task before its text must do
+_LONGEST_ANSWER = 1.0  # seconds: threads that compute keep the one that answers from it
 _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nobody reads
 
 
@@ -46,8 +47,7 @@ class WorkerHandle:
     `revoke` asked it.
     heard_at: of its last word or our last question; said_at: of its last word or first task after a rest.
     terse: what was read of it last is under _TERSE, so that several times as much fits into the channel.
-    settles_at: when the slate may be believed after `revoke`. tells_at: when `tell_failed` is due: an exception object
-    may not let itself be brought here.
+    settles_at: when the slate may be believed after `revoke`.
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
@@ -60,12 +60,12 @@ class WorkerHandle:
         self.over = self.last_words = ""
         self.given, self.due = 0, 0.0
         self.heard_at = self.said_at = now()
-        self.closing_at = self.tells_at = self.settles_at = math.inf
+        self.closing_at = self.settles_at = self._answer_by = math.inf
         self.verdicts: dict[int, Failure] = {}
         self.early: dict[int, int] = {}
         self._most = sys.maxsize if setup.max_tasks is None else setup.max_tasks
         self._known, self.done = Known(), 0
-        self._failed: dict[int, AttemptDone] = {}  # by seq: tasks whose exception object is still to come
+        self.errors = LateErrors()
         self._paused = self._leaving = self._wholly = self._over = False  # over: nothing more is read
         self.watched = 0  # for what the pool's poll watches the channel
         self._revoked = Revoked()  # what was taken back, and the worker has yet to drop
@@ -163,7 +163,7 @@ class WorkerHandle:
 
     def restless(self, at: float) -> bool:
         """There is something to do about it at a moment (monotonic), or it is on its way out."""
-        moment = at >= self.settles_at or at >= self.tells_at or at >= self.closing_at
+        moment = at >= self.settles_at or at >= self.errors.due or at >= self.closing_at
         return moment or self.done >= self._most or self.life.state is State.DRAINING or bool(self.early)
 
     @property
@@ -178,31 +178,48 @@ class WorkerHandle:
     def revoke(self, *, wholly: bool = False) -> None:
         """Ask for what it has not begun. wholly: also where it is about to begin."""
         self._wholly = wholly
-        if self.slots == 1:
+        if self.slots == 1 or not self.ready:
             self.slate.halt[0] = 1
             self.settles_at = now() + SETTLE
-        else:
-            self.answered = False
+        else:  # of many slots, the slate says which run, and not which have ended since the last report
+            self.answered, self.heard_at = False, now()
+            self._answer_by = self.heard_at + _LONGEST_ANSWER
             self._send(frames.DROP, [], [])
-            self.heard_at = now()
+
+    def withdraw(self) -> list[Event]:
+        """`revoke`, and what comes of it: all that has certainly not begun. Waits for that, though not for ever."""
+        if not self.revoking:
+            self.revoke(wholly=True)
+        self._wholly, events = True, list[Event]()
+        if self.settles_at < math.inf:
+            sleep(max(0.0, self.settles_at - now()))
+            events += self.take_back()
+        while not (self.answered or self._over) and readable(self.fd, max(0.0, self._answer_by - now())):
+            events += self.receive(to_the_end=False)
+        return events
 
     def take_back(self) -> list[Event]:
-        """After `revoke` has settled: what a single worker has certainly not begun."""
+        """After `revoke` has settled: what a worker has certainly not begun, which is single or is just starting."""
         self.settles_at = math.inf
         begun = max(self.slate.begun(), default=0)
         events = self.receive()  # after that: what is not on the slate any more was reported before
-        if begun < 0 or (begun == 0 and self.ready and not self._paused and not self._wholly):
+        if self.slots > 1 and self.ready:  # by now
+            self._lift()
+            self.revoke(wholly=True)
+            return events
+        if (begun < 0 or (begun == 0 and self.ready)) and not (self._paused or self._wholly):
             self._lift()
             return events
         self._wholly = False
-        pieces = self.held.take(begun + 1, self.given + 1)
+        pieces = self.held.take(max(begun, 0) + 1, self.given + 1)
         self._revoked.add(pieces)
         self._lift()
         return events + [NotStarted(p.tasks()) for p in pieces]
 
     def _lift(self) -> None:
         """Let it begin tasks again once it holds nothing that was taken from it."""
-        if self.settles_at == math.inf and not (self._revoked or self.held.count or self._paused):
+        held = self.slots == 1 and self.held.count
+        if self.settles_at == math.inf and not (self._revoked or held or self._paused):
             self.slate.halt[0] = 0
 
     def pause(self) -> None:
@@ -215,10 +232,7 @@ class WorkerHandle:
     def resume(self) -> None:
         """Let it begin tasks again."""
         self._paused = False
-        if self.slots > 1:
-            self.slate.halt[0] = 0
-        else:
-            self._lift()
+        self._lift()
 
     # To its end
 
@@ -251,7 +265,7 @@ class WorkerHandle:
     def _slot_of(self, task_id: int) -> int | None:
         """Where a task runs; None if it does not."""
         seq = self.held.seq_of(task_id)
-        return next((slot for slot, task in enumerate(self.slate.running) if task == seq), None) if seq else None
+        return self.slate.slot_of(seq) if seq else None
 
     def kill(self, why: Why | None = None) -> None:
         """End it, for this reason unless it has another one. At any time."""
@@ -301,10 +315,13 @@ class WorkerHandle:
             self._lift()
             return end
         if frame.kind == frames.DROPPED:
-            self.answered = True
-            return self._dropped(*struct.unpack("<QQ", frame.parts[0]))
+            first, end = struct.unpack("<QQ", frame.parts[0])
+            self.answered = self.answered or not end  # the answer to DROP names none
+            return self._dropped(first, end)
         if frame.kind == frames.UNLOADABLE:
             seq, count, *_ = frames.open_head(frame)
+            self._revoked.forget([(seq, count)])
+            self._lift()
             return one_by_one(self.held.take(seq, seq + count))
         if frame.kind == frames.READY:
             self.pid = int(frame.parts[0])
@@ -312,7 +329,7 @@ class WorkerHandle:
                 self.life.move(State.READY)
             return []
         if frame.kind == frames.EXCEPTION:
-            return self._exception(frame)
+            return self.errors.take(frame)
         if frame.kind == frames.INIT_FAILED:
             self.life.because(Why.TOLD)
             return [PoolFailed(init_error(frame, self.number))]
@@ -329,23 +346,6 @@ class WorkerHandle:
             raise ValueError(f"no worker says {frame.kind}")
         return []
 
-    def _exception(self, frame: Frame) -> list[Event]:
-        (seq,) = struct.unpack("<Q", frame.parts[0])
-        if (ended := self._failed.pop(seq, None)) is None:
-            return []
-        assert ended.failure is not None
-        if len(frame.parts) > 1:
-            error = catch(lambda: unpack(*from_parts(frame.parts[1:], frame.fds)))[0]
-            ended = ended._replace(failure=ended.failure._replace(exception=error))
-        if not self._failed:
-            self.tells_at = math.inf
-        return [ended]
-
-    def tell_failed(self) -> list[Event]:
-        """Failed tasks whose exception objects have not come: their text must do."""
-        failed, self._failed, self.tells_at = [*self._failed.values()], {}, math.inf
-        return [*failed]
-
     def _dropped(self, a: int, b: int) -> list[Event]:
         self._revoked.drop(a, b)
         events: list[Event] = [NotStarted(p.tasks()) for p in self.held.take(a, b)]
@@ -355,11 +355,11 @@ class WorkerHandle:
 
     def _report(self, frame: Frame) -> list[Event]:
         report = Report.of(frame, self.number)
+        self._revoked.forget(report.runs)  # of what could not be loaded
         self.done += len(report.results)
         events, failed = report.settle(self.held)
         if failed:
-            self._failed.update(failed)
-            self.tells_at = min(self.tells_at, now() + _EXCEPTION_WAIT)
+            self.errors.expect(failed)
         return events
 
     @property

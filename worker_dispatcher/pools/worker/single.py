@@ -140,6 +140,10 @@ class SingleWorker:
         slate = self._slate
         slate.started[0] = now()
         slate.running[0] = -seq
+        if slate.halt[0]:  # these are taken back
+            slate.running[0] = 0
+            self._channel.send(DROPPED, [struct.pack("<QQ", seq, seq + count)])
+            return
         call, error = self._calls.of(number)  # not in the time of this task, which happens to be its first
         at = slate.started[0] = now()
         if batch.timeout is not None:
