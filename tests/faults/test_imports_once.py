@@ -236,7 +236,7 @@ LEFT = {
     "a thread": "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
     "a socket": "import socket\nsock = socket.socket()",
     "a file": "file = open(__file__)",
-    "a process": "import subprocess\nchild = subprocess.Popen(['sleep', '60'])",
+    "a process": "import subprocess\nchild = subprocess.Popen(['cat'], stdin=subprocess.PIPE)",
     "a shared lock": "import multiprocessing\nlock = multiprocessing.Lock()",
     "a timer": "import signal\nsignal.setitimer(signal.ITIMER_VIRTUAL, 1000)",
     "a folder": "import os\nos.chdir('/')",

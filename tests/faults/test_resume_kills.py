@@ -123,7 +123,8 @@ def storm(case: Case, folder: Path, rounds: int, wait_until: Callable[..., None]
         before = len(noted(folder, "begun"))
         process = case.begin(folder)
         began = time.monotonic()
-        if chance.random() < 0.7:  # from the first task on: where the start is slow, few kills would find one at work
+        # From the first task on, in at least each third: where the start is slow, few kills would find one at work.
+        if done % 3 == 0 or chance.random() < 0.6:
             wait_until(begun_or_over(process, folder, before), 30)
         time.sleep(longest * chance.random())
         members = family(process)

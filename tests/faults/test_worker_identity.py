@@ -75,6 +75,37 @@ tell(found)
 
 
 @AS_ROOT
+def test_a_server_that_has_yet_to_hear_that_a_run_is_over_becomes_who_the_program_is(tmp_path):
+    code = """
+import signal, subprocess
+from worker_dispatcher.osproc import forkserver
+warm()
+go = os.path.abspath("go")
+def wait(task, config):
+    open(f"begun{task}", "w").close()
+    while not os.path.exists(config): time.sleep(0.01)
+first = worker_dispatcher.launch({"task": {"list": [1, 2], "function": wait, "config": go}, "verbose": False,
+                                  "worker": {"use_processing": True, "number": 2}})
+while not (os.path.exists("begun1") and os.path.exists("begun2")): time.sleep(0.01)
+server = forkserver._server._pid
+other = subprocess.Popen(["sh", "-c", f"read line; kill -CONT {server}"], stdin=subprocess.PIPE)  # who may do that
+os.kill(server, signal.SIGSTOP)
+open(go, "w").close()
+first.wait()
+os.setgroups([]); os.setresgid(65534, 65534, 0); os.setresuid(65534, 65534, 0)
+ask = forkserver._server._ask
+def ask_and_go_on(kind, *told):
+    done = ask(kind, *told)
+    if kind == 1:
+        other.communicate(b"go\\n")
+    return done
+forkserver._server._ask = ask_and_go_on
+tell(run(lambda task: os.getuid(), 2))
+"""
+    assert tell(tmp_path, WHO + code) == [NOBODY, NOBODY]
+
+
+@AS_ROOT
 @pytest.mark.parametrize("ran_before", [True, False])
 def test_a_timeout_ends_a_task_after_privileges_were_given_up(ran_before, tmp_path):
     if not ran_before and not is_readable_for_all():

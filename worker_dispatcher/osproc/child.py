@@ -207,9 +207,9 @@ def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
             take(*ids)
 
 
-def leave_group() -> None:
-    """Be in a group of one's own, and end with the parent."""
-    parent = os.getppid()
+def leave_group(parent: int = 0) -> None:
+    """Be in a group of one's own, and end with the parent. parent: who that was before the fork, where it is known."""
+    parent = parent or os.getppid()
     os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -49,6 +49,7 @@ from worker_dispatcher.osproc.templates import (
     Pool,
     Template,
     Templates,
+    await_ends,
 )
 from worker_dispatcher.osproc.traces import Traces
 
@@ -104,8 +105,9 @@ class _Server:
                 if self._last and not (self._pools or self._templates):
                     raise SystemExit
         finally:
+            for fd in list(self._pools):  # first, so that there are descriptors
+                self._drop(fd)
             self._templates.end()
-            self._kill(set(self._children))
 
     def _attend(self, fd: int) -> None:
         if fd == self._parent:
@@ -137,8 +139,10 @@ class _Server:
             pass
 
     def _open(self, frame: Frame) -> None:
-        if len(frame.fds) < 2:  # no room for one more connection: the pool hears that it has none
+        if len(frame.fds) < 2:  # no room for one more connection: the pool hears that it has none, or finds another
             close_all(frame.fds)
+            if self._preload is not None:
+                self._answer(STALE)
             return
         pool = Pool(*frame.fds)
         if self._preload is not None and not self._take(pool):
@@ -158,13 +162,18 @@ class _Server:
         assert self._preload is not None
         fresh = not self._taken or self._preload.fresh()
         self._taken = True
-        try:
-            self._control.send(TAKEN if fresh else STALE)
-        except Gone:
-            fresh = False
-        if not fresh:
+        if not (self._answer(TAKEN if fresh else STALE) and fresh):
             pool.close()
-        return fresh
+            return False
+        return True
+
+    def _answer(self, kind: int) -> bool:
+        """In a template: to who has forked it. False if that is gone."""
+        try:
+            self._control.send(kind)
+        except Gone:
+            return False
+        return True
 
     def _serve(self, pool: Pool) -> None:
         """Listen to a pool. One that needs what is not here is given away once it asks for its first worker: only then
@@ -177,8 +186,12 @@ class _Server:
     def _become(self, groups: list[int], gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
         """Take the ids that the parent has by now. A server with workers ends: it could not kill these any more."""
         self._templates.end()
+        for fd in [fd for fd, pool in self._pools.items() if pool.channel.severed()]:
+            self._drop(fd)  # whose end we had yet to look at
         if self._pools:
             raise SystemExit
+        await_ends(self._children)
+        self._reap()  # what they leave behind is killed as who we are now
         if 0 in os.getresuid():
             os.seteuid(0)
         os.setgroups(groups)
@@ -290,11 +303,12 @@ class _Server:
 
     def _fork_template(self, key: bytes, outputs: list[int]) -> Template:
         ours, theirs = socket.socketpair()
+        us = os.getpid()
         try:
             pid = os.fork()
             if pid == 0:
                 try:
-                    self._be_template(key, [theirs.fileno(), *outputs])
+                    self._be_template(us, key, [theirs.fileno(), *outputs])
                 finally:
                     os._exit(70)
         except BaseException:
@@ -304,14 +318,14 @@ class _Server:
             theirs.close()
         return Template(key, pid, Channel(ours, blocking=False))
 
-    def _be_template(self, text: bytes, fds: list[int]) -> None:
+    def _be_template(self, owner: int, text: bytes, fds: list[int]) -> None:
         """In a fork of this server: import one layer of what a spec names, and serve the pools that come with it.
 
-        fds: its control socket, and what imports print to.
+        owner: the server that it ends with; fds: its control socket, and what imports print to.
         """
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        leave_group()
+        leave_group(owner)
         take_descriptors(fds, (3, 1, 2))
         control, spec = Channel(socket.socket(fileno=3), blocking=False), marshal.loads(text)
         entry = self._entry if self._depth else prepare(spec)

@@ -19,7 +19,7 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.osproc.channel import Channel, Gone
@@ -111,6 +111,7 @@ class Templates:
         self._poll, self._fork, self._serve = poll, fork, serve
         self._by_pid: dict[int, Template] = {}
         self._by_fd: dict[int, Template | Pool] = {}
+        self._last = False  # there are to be no others
 
     def __len__(self) -> int:
         return len(self._by_pid)
@@ -126,7 +127,7 @@ class Templates:
         """Have a template take a pool; one that is forked for that, if there is none for this spec and a worker is
         asked for."""
         found = self._found(key)
-        if found is None and not pool.asks:
+        if found is None and (self._last or not pool.asks):  # one that is forked now would not be told of the end
             self._serve(pool)
             return
         pool.asked = True  # if it comes back, it is served
@@ -149,10 +150,15 @@ class Templates:
             found.waiting.pop()
             self._serve(self._forget(pool))
 
+    def _keep(self, count: int) -> None:
+        """Give up the others: those used first, but none for which somebody waits."""
+        usable = [one for one in self._by_pid.values() if one.usable]
+        for one in usable[: max(0, len(usable) - count)]:
+            if not one.waiting:
+                self._give_up(one)
+
     def _begin(self, key: bytes, outputs: list[int]) -> Template:
-        usable = [one for one in self._by_pid.values() if one.usable and not one.waiting]
-        for one in usable[: max(0, len(usable) + 1 - _KEPT)]:
-            self._give_up(one)
+        self._keep(_KEPT - 1)
         try:
             made = self._fork(key, outputs)
         finally:
@@ -181,6 +187,7 @@ class Templates:
                 elif frame.kind == TAKEN:
                     template.loading = False
                     self._forget(template.waiting.popleft()).close()
+                    self._keep(0 if self._last else _KEPT)
                 elif frame.kind == STALE:
                     waiting, template.waiting = template.waiting, deque()
                     self._give_up(template)
@@ -225,18 +232,27 @@ class Templates:
         return True
 
     def let_go(self) -> None:
-        """No other pool comes."""
-        for one in list(self._by_pid.values()):
-            self._give_up(one)
+        """No other pool comes. What waits is taken first."""
+        self._last = True
+        self._keep(0)
 
     def end(self) -> None:
         """Have all of them end, and wait a moment for it: they end what they have started, and it would not be ended if
         this process, which takes them along, was faster."""
-        self.let_go()
-        until = now() + _LAST_BREATH
-        for pid in self._by_pid:
-            watch = os.pidfd_open(pid)
-            readable(watch, max(0.0, until - now()))
-            os.close(watch)
+        for one in list(self._by_pid.values()):
+            self._give_up(one)
+        await_ends(self._by_pid)
         for one in self._by_pid.values():
             one.kill()
+
+
+def await_ends(pids: Iterable[int]) -> None:
+    """Wait a moment for children to end."""
+    until = now() + _LAST_BREATH
+    for pid in pids:
+        try:
+            watch = os.pidfd_open(pid)
+        except OSError:  # there is no descriptor to be had
+            continue
+        readable(watch, max(0.0, until - now()))
+        os.close(watch)
