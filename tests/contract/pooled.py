@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import address
 from gates import Gate
 
 from worker_dispatcher import WorkerPool
@@ -16,9 +17,12 @@ APART = ("process", "grid")  # workers have processes of their own
 PLAIN = ("thread", "process", "grid")  # take plain functions
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "dask"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Every kind of pool; `@pytest.mark.parametrize("kind", ...)` names fewer."""
+    differs = request.node.get_closest_marker("differs_on_a_cluster")
+    if differs is not None and request.param == "dask":
+        pytest.skip(differs.args[0])
     return str(request.param)
 
 
@@ -30,6 +34,8 @@ def new_pool(kind: str) -> Iterator[Callable[..., WorkerPool]]:
     def make(max_workers: int = 2, **settings: Any) -> WorkerPool:
         if kind == "grid":
             settings.setdefault("threads_per_process", min(2, max_workers))
+        if kind == "dask":
+            settings.setdefault("backend", {"type": "dask", "address": address()})
         pools.append(WorkerPool(max_workers, kind=kind, **settings))
         return pools[-1]
 

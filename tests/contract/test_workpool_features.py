@@ -207,7 +207,7 @@ def test_the_outcome_of_a_failure_has_its_error_and_raises_nothing(kind: str, ne
     outcome = new_pool().submit(of(kind, wrong), "no such order").outcome(30)
     assert (outcome.state, outcome.ok, outcome.value) == ("failed", False, None)
     assert isinstance(outcome.error, KeyError)
-    assert (outcome.error.__cause__ is not None) == (kind in APART)  # the traceback of there
+    assert (outcome.error.__cause__ is not None) == (kind in (*APART, "dask"))  # the traceback of there
 
 
 def test_an_outcome_that_is_not_there_in_time_is_a_timeout_of_the_wait(
