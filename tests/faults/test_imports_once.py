@@ -89,7 +89,7 @@ tell(imports() - before)
         "config={'large': b'x' * (1 << 20), 'array': numpy.ones(1 << 20)}, callback={'on_done': module.done}",
         "callback={'on_done': module.done}",
         "worker={'init': module.init}",
-        "retries={'on': module.Works()}" if False else "config=module.work",
+        "config=module.work",
     ],
 )
 def test_what_the_rest_of_a_setup_names_is_imported_once(tmp_path: Path, task: str):
@@ -126,6 +126,19 @@ tell([first, imports() - before - first])
     first, later = tell(tmp_path, code)
     assert first >= 2
     assert later == 2
+
+
+def test_what_a_function_names_is_not_imported_again_for_what_its_workers_were_seen_to_import(tmp_path: Path):
+    module(tmp_path, result="__import__('item').work(id)")
+    (tmp_path / "item.py").write_text("def work(id): return id\n")
+    code = f"""
+import module
+{TOLD}
+for _ in range(3):
+    run(module.work, 8, number=4)
+tell(imports() - before)
+"""
+    assert tell(tmp_path, code) == 1
 
 
 @pytest.mark.parametrize("kind", ["process", "grid"])
@@ -248,6 +261,9 @@ LEFT = {
     "a seed of numpy": "import numpy\nnumpy.random.seed(1)",
     "a generator": "import random\ndice = random.Random(1)",
     "a generator of numpy": "import numpy\ndice = numpy.random.default_rng(1)",
+    "what gives a generator of numpy its numbers": "import numpy\nbits = numpy.random.PCG64()",
+    "what gives many generators their seeds": "import numpy\nseeds = numpy.random.SeedSequence()",
+    "a method of a generator": "import random\ndraw = random.Random().random",
 }
 LOGS = """
 import logging, module, time
@@ -287,6 +303,28 @@ def test_workers_draw_the_numbers_that_they_would_have_drawn(tmp_path: Path):
         tmp_path, "import module\ntell([run(module.work, 8, number=4), run(module.work, 8, number=4)])"
     )
     assert len({tuple(one) for one in first + second}) == 16
+
+
+DRAWS = """[
+    random.random(), numpy.random.random(), numpy.random.default_rng().random(), secrets.token_hex(), uuid.uuid4().hex,
+    uuid.uuid1().hex, next(tempfile._get_candidate_names()), random.SystemRandom().random(), dice.random(),
+]"""
+
+
+def test_what_is_drawn_after_a_fork_is_drawn_by_each_worker_for_itself(tmp_path: Path):
+    top = """
+import random, secrets, tempfile, uuid, numpy
+with tempfile.NamedTemporaryFile():
+    dice = secrets.SystemRandom()
+"""
+    module(tmp_path, top, DRAWS)
+    code = f"""
+import module
+{TOLD}
+drawn = run(module.work, 8, number=4) + run(module.work, 8, number=4)
+tell([imports() - before, [len(set(one)) for one in zip(*drawn)]])
+"""
+    assert tell(tmp_path, code) == [1, [16] * 9]
 
 
 def test_what_an_import_prints_comes_once(tmp_path: Path):

@@ -24,17 +24,19 @@ FINDS = """
 import resource, signal, threading, time
 from worker_dispatcher.osproc import forkserver
 
-def parent_of(pid):
-    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+def state_of(pid):
+    '''Its letter, and its parent; nothing once it has ended.'''
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[:2]
+    except OSError:
+        return "Z", "0"
 
 def lives(pid):
-    try:
-        return ") Z " not in open(f"/proc/{pid}/stat").read()
-    except OSError:
-        return False
+    return state_of(pid)[0] != "Z"
 
 def children_of(pid):
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and lives(name) and parent_of(name) == pid]
+    found = {name: state_of(name) for name in os.listdir("/proc") if name.isdigit()}
+    return [name for name, (letter, parent) in found.items() if letter != "Z" and parent == str(pid)]
 
 def wait_until(fact):
     until = time.monotonic() + 30

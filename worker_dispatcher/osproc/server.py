@@ -147,15 +147,19 @@ class _Server:
         pool = Pool(*frame.fds)
         if self._preload is not None and not self._take(pool):
             return
-        text = _text_of(pool.spec_fd)
-        if self._lacks(text) and self._templates.has(text):  # which looks at its files while workers are asked for
-            self._templates.hand_over(pool, text)
+        key = self._lacked(pool)
+        if key and self._templates.has(key):  # which looks at its files while workers are asked for
+            self._templates.hand_over(pool, key)
         else:
             self._serve(pool)
 
-    def _lacks(self, text: bytes) -> bool:
-        """A spec names modules that are not here."""
-        return any(name not in sys.modules for layer in marshal.loads(text)["layers"][self._depth :] for name in layer)
+    def _lacked(self, pool: Pool) -> bytes:
+        """The spec of what a pool needs, up to the layer that is next here; empty if nothing is missing."""
+        spec = marshal.loads(_text_of(pool.spec_fd))
+        if all(name in sys.modules for layer in spec["layers"][self._depth :] for name in layer):
+            return b""
+        # Later versions write what is equal in more than one way.
+        return marshal.dumps(spec | {"layers": spec["layers"][: self._depth + 1]}, 2)
 
     def _take(self, pool: Pool) -> bool:
         """In a template: say whether it has what a pool needs. What the first one needs has just been imported."""
@@ -203,9 +207,9 @@ class _Server:
         try:
             if not pool.asked and not pool.channel.severed():
                 pool.asked = True
-                if self._lacks(text := _text_of(pool.spec_fd)):
+                if key := self._lacked(pool):
                     self._poll.unregister(fd)
-                    self._templates.hand_over(self._pools.pop(fd), text)
+                    self._templates.hand_over(self._pools.pop(fd), key)
                     return
             pool.channel.flush()
             self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.unsent else 0))
@@ -257,9 +261,10 @@ class _Server:
             os.close(sentinel)
 
     def _read(self, pool: Pool) -> None:
-        """Be what the workers of a pool are forked from; most come with the same spec as the ones before."""
+        """Be what the workers of a pool are forked from; most come with the spec of those before, and all of a template
+        with its own."""
         text = _text_of(pool.spec_fd)
-        if text == self._spec_text:
+        if self._depth or text == self._spec_text:
             return
         pool.channel.send(PREPARES)  # which may take a while, and who waits is to know that we are at it
         self._spec_text = b""
@@ -331,7 +336,7 @@ class _Server:
         entry = self._entry if self._depth else prepare(spec)
         preload = _preloaded(control, spec, spec["layers"][self._depth])
         server = _Server(control, self._parent_pid, self._depth + 1, preload)
-        server._spec_text, server._spec, server._entry = text, spec, entry
+        server._spec, server._entry = spec, entry
         with contextlib.suppress(SystemExit):
             server.serve()
         os._exit(0)  # what was imported has nothing to do at the end of this process

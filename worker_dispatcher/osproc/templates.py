@@ -77,8 +77,9 @@ class Pool:
 
 
 class Template:
-    """One of them, as its fork server sees it. key: the spec for which it was forked, loading: which it has not
-    imported yet. waiting: pools that it has been told of, and has not taken. at: the module that it imports."""
+    """One of them, as its fork server sees it. key: the spec of what it imports, which may be a part of what the pools
+    need; loading: it has not imported that yet. waiting: pools that it has been told of, and has not taken. at: the
+    module that it imports."""
 
     def __init__(self, key: bytes, pid: int, channel: Channel) -> None:
         self.key, self.pid, self.channel = key, pid, channel

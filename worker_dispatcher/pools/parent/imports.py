@@ -71,7 +71,10 @@ def starter_of(
 
 
 def preload_for(call: Call | None, setup: Setup, needs: Needs, starter: ServerStarter) -> None:
-    """Have imported, too, what the first call names of a pool that was opened without it: before it starts a worker."""
+    """Have imported, too, what the first call names of a pool that was opened without it: before it starts a worker.
+
+    What later calls name is left to its workers, those that start later included: all are children of one process, over
+    the one connection that a pool has, and what that process had imported for some would be there for all."""
     if call is None or needs is NO_NEEDS:  # the very one, of workers of which nothing is wanted
         return
     packed, error = catch(pack_large, call)

@@ -200,8 +200,8 @@ class _Dice:
         if module is None:
             return
         self._states[name] = _state(name, module)
-        own = module._inst if name == "random" else module.mtrand._rand
-        self._known.add(id(own))
+        own = [module._inst] if name == "random" else [module.mtrand._rand, module.mtrand._rand._bit_generator]
+        self._known |= set(map(id, [*own, getattr(own[-1], "seed_seq", None)]))
 
     def __enter__(self) -> None:
         sys.meta_path.insert(0, self)
@@ -233,14 +233,16 @@ class _Dice:
         kinds = [sys.modules[name].Random for name in self._states if name == "random"]
         if "numpy.random" in self._states:
             numpy = sys.modules["numpy.random"]
-            kinds += numpy.Generator, numpy.RandomState
+            kinds += numpy.Generator, numpy.RandomState, numpy.BitGenerator, numpy.SeedSequence
         return self._own(tuple(kinds), names, objects) if kinds else ("", "")
 
     def _own(self, kinds: tuple[type, ...], names: Sequence[str], objects: Sequence[Any]) -> tuple[str, str]:
         found = {
             kind for kind in set(map(type, objects)) if issubclass(kind, kinds) and kind.__name__ != "SystemRandom"
         }
-        own = {id(one): type(one).__name__ for one in objects if type(one) in found and id(one) not in self._known}
+        of_files = getattr(sys.modules.get("tempfile"), "_name_sequence", None)
+        known = self._known | {id(getattr(of_files, "_rng", None))}  # which is another one in each process
+        own = {id(one): type(one).__name__ for one in objects if type(one) in found and id(one) not in known}
         if not own:
             return "", ""
         spaces = ((name, getattr(sys.modules.get(name), "__dict__", {})) for name in names)
