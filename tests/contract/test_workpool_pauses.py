@@ -9,9 +9,9 @@ import pytest
 from worker_dispatcher import WorkerPool
 
 
-@pytest.mark.parametrize("kind", ["thread", "process"])
-def test_after_pauses_and_resumes_that_overlap_the_pool_goes_on(kind):
-    with WorkerPool(2, kind=kind) as pool:
+@pytest.mark.parametrize("kind", ["thread", "process", "dask"])
+def test_after_pauses_and_resumes_that_overlap_the_pool_goes_on(new_pool):
+    with new_pool(2) as pool:
         pool.submit(abs, 1).result(30)
 
         def flicker():

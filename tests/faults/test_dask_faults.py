@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -239,3 +240,45 @@ def test_a_task_for_which_workers_are_killed_is_named_with_their_limit(cluster: 
     assert failure.status == "crashed"
     assert "4 Dask workers ended while they ran it" in failure.error["message"]
     assert "memory_limit, which is" in failure.error["message"]
+
+
+def overlap(run: Any) -> int:
+    """How many tasks ran at a time, at most."""
+    steps = sorted(step for log in run.logs for step in ((log["started_at"], 1), (log["ended_at"], -1)))
+    return max(itertools.accumulate(by for _, by in steps))
+
+
+def test_a_worker_that_comes_in_the_place_of_another_has_its_share_of_the_limit(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    first, _ = cluster.add_worker(threads=2), cluster.add_worker(threads=2)
+    run = wd.launch(
+        config(cluster, slow, [(str(tmp_path), number) for number in range(400)])
+        | {"worker": {"backend": cluster.backend, "number": 3}}
+    )
+    wait_until(lambda: len({log["address"] for log in run.logs}) == 2)
+    first.kill()
+    cluster.add_worker(threads=2)
+    wait_until(lambda: len({log["address"] for log in run.logs}) == 3 or run.done)
+    run.cancel()
+    run.wait(PATIENCE)
+    logs = [log for log in run.logs if log["status"] == "ok"]
+    assert len({log["address"] for log in logs}) == 3
+    assert overlap(run) <= 3
+
+
+def test_workers_that_come_later_run_tasks_up_to_the_limit(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add_worker()
+    run = wd.launch(
+        config(cluster, slow, [(str(tmp_path), number) for number in range(600)])
+        | {"worker": {"backend": cluster.backend, "number": 3}}
+    )
+    wait_until(lambda: run.logs)
+    for threads in (1, 4):
+        cluster.add_worker(threads=threads)
+    wait_until(lambda: len({log["address"] for log in run.logs}) == 3 or run.done)
+    time.sleep(1)
+    run.cancel()
+    run.wait(PATIENCE)
+    assert len({log["address"] for log in run.logs if log["status"] == "ok"}) == 3
+    assert overlap(run) == 3

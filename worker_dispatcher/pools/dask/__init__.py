@@ -10,6 +10,7 @@
     calls.py     what Dask calls in a worker              host.py      the part of a pool that is there
     sealing.py   ended tasks, ready to be sent            clocks.py    its clock and ours
     outbox.py   what tasks log, there                     arriving.py  and here
+    shares.py   a limit, shared out over its workers      reaching.py  what cannot be reached
     local.py, serve.py   a cluster of one machine, in processes of its own
 
 Dask has the cluster: who is there, who runs what, what is lost with whom. A batch is one Dask task. In each Dask worker

@@ -14,7 +14,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
-from worker_dispatcher.pools.dask.host import Host, size_of
+from worker_dispatcher.pools.dask.host import Host
 from worker_dispatcher.pools.dask.messages import Broken, Opening, Reply, Shipped, Work, load
 from worker_dispatcher.pools.dask.outbox import Outbox, within
 from worker_dispatcher.pools.dask.sealing import that_travels
@@ -36,7 +36,8 @@ def run_batch(opening: Opening, call: Shipped | None, work: Work) -> Reply:
     host, broken = _host_of(opening, worker)
     if host is None:
         return Reply(address, "", {}, [], broken)
-    if size_of(opening, address, threads := int(worker.state.nthreads)) > threads:
+    host.fit(work)
+    if host.size > int(worker.state.nthreads):
         import distributed
 
         leave: Any = distributed.secede
@@ -109,8 +110,13 @@ def look_here() -> tuple[tuple[int, int], str, int, clocks.Clock]:
     return (sys.version_info[0], sys.version_info[1]), VERSION, os.getpid(), clocks.look()
 
 
-def tell_host(pool: str, how: str, task_ids: Sequence[int] = ()) -> None:
-    """Tell the host of a pool, if there is one. how: 'kill' or 'ask' tasks, 'give_back', 'stop', 'hurry'."""
+def tell_host(pool: str, what: Sequence[tuple[str, Sequence[int]]]) -> None:
+    """Tell the host of a pool, if there is one, in order. what: 'kill' or 'ask' tasks, 'give_back', 'stop', 'hurry'."""
+    for how, task_ids in what:
+        _tell_host(pool, how, task_ids)
+
+
+def _tell_host(pool: str, how: str, task_ids: Sequence[int]) -> None:
     if how == "stop":
         with _mutex:
             _close_for_good(pool)  # a batch that is on its way opens no host any more

@@ -22,7 +22,7 @@ from worker_dispatcher.pools.dask.outbox import Outbox, within
 from worker_dispatcher.pools.dask.sealing import sealed, that_travels
 from worker_dispatcher.pools.protocol.loading import unloadable
 
-__all__ = ["Host", "size_of"]
+__all__ = ["Host"]
 
 _LOOK = 0.02  # seconds from one look for what has begun to the next
 _TELL_MOST = 16  # tasks of a batch of which it is said that they have begun: more together are short
@@ -100,7 +100,7 @@ class Host:
     """Drives a pool in a thread of its own, for those threads of Dask that bring batches and wait for them.
 
     Owned by its thread: the pool, the source, tickets. Shared: _asked, in single steps; _calls, under _mutex.
-    offset: added to our clock for the sender's.
+    offset: added to our clock for the sender's. size: tasks that are to run at a time, a single store.
     """
 
     def __init__(
@@ -123,9 +123,10 @@ class Host:
         self._calls: OrderedDict[int, tuple[Call | None, BaseException | None]] = OrderedDict()
         self._mutex = threading.Lock()
         self._closing, self._tells = False, opening.tells
-        size = size_of(opening, address, threads)
+        self._opening, self._threads = opening, threads
+        self.size = self._fitted = _size_of(opening, address, threads)
         with within(box):
-            self._pool: Pool = _open_pool(opening, self._setup, size, self.pids.__setitem__, box)
+            self._pool: Pool = _open_pool(opening, self._setup, self.size, self.pids.__setitem__, box)
         self._thread = threading.Thread(target=self._live, name=f"host of {opening.pool}", daemon=True)
         self._thread.start()
 
@@ -153,6 +154,11 @@ class Host:
                 ticket.broken = ticket.broken or RuntimeError("the pool of this worker was closed")
                 return ticket
         return ticket
+
+    def fit(self, work: Work) -> None:
+        """Run as many at a time as a batch says that comes."""
+        if work.where in ("", self.address):
+            self.size = work.size or self._threads
 
     def _call(self, number: int, call: Shipped | None) -> tuple[Call | None, BaseException | None]:
         if number == 0 or call is None:
@@ -211,6 +217,9 @@ class Host:
         if any(ticket.holds(one.work.first) or one.holds(ticket.work.first) for one in self._tickets):
             ticket.add(Back(0, ticket.work.tasks, False), ticket.work.tasks)  # Dask has run it here before
             return
+        if self.size != self._fitted:
+            self._fitted = self.size
+            self._pool.resize(_slots_of(self._opening, self._fitted))
         self._tickets.append(ticket)
         self._source.put(ticket.batch)
 
@@ -344,9 +353,18 @@ def _call_here(call: Call, offset: float) -> Call:
     return call._replace(anchor=call.anchor._replace(monotonic=call.anchor.monotonic - offset))
 
 
-def size_of(opening: Opening, address: str, threads: int) -> int:
+def _size_of(opening: Opening, address: str, threads: int) -> int:
     """How many tasks run at a time in a Dask worker that has so many threads."""
     return opening.sizes.get(address, 1) if opening.sizes else threads  # 1: it has come since
+
+
+def _slots_of(opening: Opening, size: int) -> list[int]:
+    """Tasks at a time of each process; in threads all are in one."""
+    if opening.kind != "grid":
+        return [1] * size if opening.kind == "processes" else [size]
+    processes = min(size, opening.processes or size)
+    each, more = divmod(size, processes)
+    return [each + (at < more) for at in range(processes)]
 
 
 def _open_pool(
@@ -358,11 +376,7 @@ def _open_pool(
         return ThreadPool(setup, size, named)
     from worker_dispatcher.pools.processes import ProcessPool
 
-    slots = [1] * size
-    if opening.kind == "grid":
-        processes = min(size, opening.processes or size)
-        each, more = divmod(size, processes)
-        slots = [each + (at < more) for at in range(processes)]
+    slots = _slots_of(opening, size)
     environment = blas_environment(opening.blas_threads, usable_cores(), len(slots))
     place = "worker process" if opening.kind == "processes" else "worker"
     return ProcessPool(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.config.backend import Backend
@@ -21,6 +19,7 @@ from worker_dispatcher.pools.dask import calls, clocks
 from worker_dispatcher.pools.dask.arriving import Arriving
 from worker_dispatcher.pools.dask.local import LocalCluster
 from worker_dispatcher.pools.dask.messages import Begun, Opening, Reply, Shipped, Work
+from worker_dispatcher.pools.dask.reaching import reach, strange
 
 __all__ = ["Link", "Lost"]
 
@@ -29,6 +28,7 @@ _ASK = 3.0  # seconds that all workers may take to answer what is asked of them 
 _LOOK = 0.5  # seconds from one look at the cluster to the next
 _GONE = 3.0  # seconds without its scheduler after which a cluster is given up
 _LARGE = 8 << 20  # bytes that are sent to all workers at once, and not through the scheduler's books
+_SPEAKERS = 4  # that tell hosts something at a time: one may have to wait for a worker that stands still
 _ROUNDS = 5  # looks at a clock, of which the quickest counts
 
 _FETCHES = 200  # a second, of what Dask workers have logged, that a scheduler can be troubled with
@@ -72,6 +72,8 @@ class Link:
         self._sent: dict[int, Any] = {}  # by number of the call: what the cluster has of it
         self._tasks: set[asyncio.Task[Any]] = set()
         self._opening: set[str] = set()  # addresses of workers that were told to be ready
+        self._unsaid: list[tuple[str, tuple[int, ...]]] = []  # what hosts are to be told
+        self._speakers = 0  # how many tell it
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._loop.time = now  # type: ignore[method-assign]  # which no test of the user stops
@@ -98,7 +100,7 @@ class Link:
     def open(self, opening: Callable[[], Opening]) -> None:
         """Find the cluster, and tell it what the pool is, once `slots` are known. Raises RunError."""
         address, security = self._whom()
-        _reach(address)
+        reach(address)
         self._call(self._open(address, security))
         self._call(self._look_for_workers())
         self._call(self._begin(opening()))
@@ -122,7 +124,7 @@ class Link:
 
     def tell_hosts(self, pool: str, how: str, task_ids: tuple[int, ...] = ()) -> None:
         """See calls.tell_host. Waits for nobody."""
-        self._post(lambda: self._keep(self._tell_hosts(pool, how, task_ids)))
+        self._post(partial(self._say, pool, how, task_ids))
 
     def close_hosts(self, pool: str, within: float) -> tuple[list[str], bool]:
         """(what went wrong in them, True if each has answered in time)."""
@@ -237,7 +239,7 @@ class Link:
         answers = await self._answers(calls.look_here)
         for address, found in answers.items():
             if isinstance(found, BaseException):
-                raise _strange(address, found)
+                raise strange(address, found)
             python, version, _, clock = found
             if python != opening.python:
                 theirs, ours = (".".join(map(str, one)) for one in (python, opening.python))
@@ -275,9 +277,19 @@ class Link:
         answers: dict[str, Any] = await self._client.run(function, *arguments, workers=workers, on_error="return")
         return answers
 
-    async def _tell_hosts(self, *what: Any) -> None:
-        with suppress(OSError, TimeoutError):  # of a scheduler that is gone `_watch` tells
-            await self._ask(calls.tell_host, *what)
+    def _say(self, pool: str, how: str, task_ids: tuple[int, ...]) -> None:
+        self._unsaid.append((how, task_ids))
+        if self._speakers < _SPEAKERS:
+            self._speakers += 1
+            self._keep(self._tell_hosts(pool))
+
+    async def _tell_hosts(self, pool: str) -> None:
+        """All that is to be told, at once: each question of its own takes a connection."""
+        while self._unsaid:
+            what, self._unsaid = self._unsaid, []
+            with suppress(OSError, TimeoutError):  # of a scheduler that is gone `_watch` tells
+                await self._ask(calls.tell_host, pool, what)
+        self._speakers -= 1
 
     async def _take_logs(self, pool: str, address: str, logs: Arriving) -> None:
         """Fetch what tasks have logged in a Dask worker until there is no more. The handlers have taken what came
@@ -349,7 +361,10 @@ class Link:
                 continue
             lost_since = 0.0
             with suppress(OSError, TimeoutError):  # Dask's errors of connections are OSErrors
-                self.slots = dict(await asyncio.wait_for(self._client.nthreads(), _ASK))
+                slots = dict(await asyncio.wait_for(self._client.nthreads(), _ASK))
+                if slots != self.slots:
+                    self.slots = slots
+                    self._tell()
 
     def _gone(self) -> RunError:
         return RunError(f"the scheduler of the Dask cluster at {self.address} is gone")
@@ -388,21 +403,3 @@ def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 def _is_loss(error: BaseException) -> bool:
     """Dask does not know any more what it was given; its own word for it is newer than the oldest version we take."""
     return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "FutureCancelledError"
-
-
-def _reach(address: str) -> None:
-    """Raises RunError at once where nobody listens: Dask would try for some time."""
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or 8786), timeout=_REACH).close()
-    except OSError as error:
-        text = f"no Dask scheduler answers at {address} ({error}); is it running, and is this its address?"
-        raise RunError(text) from error
-
-
-def _strange(address: str, error: BaseException) -> RunError:
-    kind, message, _ = describe(error)
-    if isinstance(error, ImportError):
-        text = f"cannot import worker_dispatcher ({message}); install it there, in the same version as here"
-        return RunError(f"the Dask worker {address} {text}")
-    return RunError(f"the Dask worker {address} did not answer: {kind}: {message[:500]}")

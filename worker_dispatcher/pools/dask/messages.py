@@ -87,7 +87,8 @@ class Opening(NamedTuple):
 
 class Work(NamedTuple):
     """A batch on its way. number: of the batch; tasks: how many; call: the number of its call, 0 for that of the setup;
-    dues: bytes of doubles."""
+    where: the Dask worker that is to run it, where each has a share, and size: its share; else empty, and 0; dues:
+    bytes of doubles."""
 
     pool: str
     number: int
@@ -97,6 +98,8 @@ class Work(NamedTuple):
     call: int
     timeout: float | None
     stop_at: float
+    where: str
+    size: int
     dues: bytes | None
     alone: bool
     items: Shipped

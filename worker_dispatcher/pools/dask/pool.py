@@ -8,7 +8,7 @@ import queue
 import sys
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from worker_dispatcher.call import Call
@@ -26,6 +26,7 @@ from worker_dispatcher.pools.dask.books import Books, Sent
 from worker_dispatcher.pools.dask.link import Link
 from worker_dispatcher.pools.dask.local import LocalCluster
 from worker_dispatcher.pools.dask.messages import Opening, Reply, Shipped, Work, load, pack
+from worker_dispatcher.pools.dask.shares import Shares
 from worker_dispatcher.pools.dask.verdict import verdict
 from worker_dispatcher.pools.parent.batching import Batching
 from worker_dispatcher.pools.protocol.loading import not_sent
@@ -91,7 +92,7 @@ class DaskPool:
         self._begun: dict[int, tuple[float, int]] = {}  # tasks that run, as far as hosts have said so
         self._calls: OrderedDict[int, tuple[int, Call]] = OrderedDict()  # by id of a call that is kept alive here
         self._last_call = 0
-        self._sizes: dict[str, int] = {}  # see Opening
+        self._shares = Shares(place.most, bound=not (setup.timed or setup.coroutine))  # these need no threads of Dask
         self._packed: dict[int, Shipped] = {}
         self._batching: dict[int, Batching] = {0: Batching()}
         self._events: list[Event] = []
@@ -119,12 +120,10 @@ class DaskPool:
         return {"address": self._link.address, "workers": clocks_of}
 
     def _opening(self, packed: Shipped) -> Opening:
-        p, slots = self._place, self._link.slots
-        unbound = self._setup.timed or self._setup.coroutine  # these are not bound to the threads that Dask has
-        if p.most and (unbound or p.most < sum(slots.values())):
-            self._sizes = _shares(p.most, dict.fromkeys(slots, p.most) if unbound else slots)
+        p = self._place
+        self._shares.fit(self._link.slots)
         python = sys.version_info[0], sys.version_info[1]
-        shape = p.kind, self._sizes, p.processes, p.method, p.blas_threads
+        shape = p.kind, self._shares.sizes, p.processes, p.method, p.blas_threads
         clock, paths = clocks.look(), [*sys.path, os.getcwd()]
         logs = None if self._logs is None else (levels(), self._setup.forward_logging == "drop")
         return Opening(self._name, python, VERSION, clock, *shape, packed, paths, {}, self._setup.kept, logs)
@@ -132,14 +131,10 @@ class DaskPool:
     # Feeding
 
     @property
-    def _there(self) -> int:
-        """Tasks that the cluster would run at a time."""
-        return max(1, sum((self._sizes or self._link.slots).values()))
-
-    @property
     def _size(self) -> int:
         """Tasks that may run at a time."""
-        return min(self._there, self._place.most or self._there)
+        there = self._shares.there
+        return min(there, self._place.most or there)
 
     def prepare(self, workers: int) -> bool:
         return self._link.prepare()
@@ -147,6 +142,7 @@ class DaskPool:
     def feed(self, source: base.Source) -> None:
         if self._paused or self._failed:
             return
+        self._shares.fit(self._link.slots)
         while source.alone_waiting() and len(self._sent) < self._size:
             if (batch := source.take_alone()) is not None:
                 self._give(batch)
@@ -166,7 +162,7 @@ class DaskPool:
     def _feed_timed(self, source: base.Source) -> None:
         """What is due together goes to one worker, and what is due after that to the next: each has its share, and
         waits for the moments itself."""
-        addresses = [one for one in self._link.slots if one in self._sizes]
+        addresses = [*self._shares.sizes]
         while addresses and source.waiting() and (batch := source.take(max(1, source.crowd(_SPAN)))) is not None:
             self._at += 1
             self._give(batch, addresses[self._at % len(addresses)])
@@ -177,10 +173,10 @@ class DaskPool:
         short = 0 < per_task < base.ONE_BY_ONE_FROM
         # Dask hands on what is ahead as soon as there is room; whether it has begun is not known at once. Where each
         # Dask worker has its share, what is ahead would wait for one of them, and others may have room before.
-        one_by_one = self._setup.kept or (self._setup.recorded and not short) or self._sizes
+        one_by_one = self._setup.kept or (self._setup.recorded and not short) or self._shares.sizes
         if len(self._sent) >= size + (0 if one_by_one else -(-size // 2)):
             return 0
-        if size < self._there:
+        if size < self._shares.there:
             return 1  # there is room for more at a time than may run since a `resize`
         if not per_task:
             return 1
@@ -226,20 +222,20 @@ class DaskPool:
         call, items = sent
         self._number += 1
         dues = None if batch.dues is None else batch.dues.tobytes()
-        limits = batch.timeout, batch.stop_at
+        where = where or self._emptiest()
+        limits = batch.timeout, batch.stop_at, where, self._shares.sizes.get(where, 0)
         head = self._name, self._number, batch.first, len(batch.items), batch.attempt, number
         work = Work(*head, *limits, dues, batch.alone, items)
         batching.sent(len(batch.items), items.size)
-        where = where or self._emptiest()
         self._sent[self._number] = self._books.add(batch, where)
         self._link.submit(self._number, work, call, where)
 
     def _emptiest(self) -> str:
         """The Dask worker with the fewest batches for what it may run; empty where Dask decides."""
-        if not self._sizes:
+        if not (sizes := self._shares.sizes):
             return ""
         held = Counter(sent.where for sent in self._sent.values())
-        return min(self._sizes, key=lambda one: held[one] / self._sizes[one])
+        return min(sizes, key=lambda one: held[one] / sizes[one])
 
     def _pack(self, number: int, batch: Batch) -> tuple[Shipped | None, Shipped]:
         """(its call, its items), packed. Runs user code."""
@@ -339,6 +335,7 @@ class DaskPool:
 
     def resize(self, slots: Sequence[int]) -> None:
         self._place = self._place._replace(most=sum(slots))
+        self._shares.resize(sum(slots))
 
     def runs(self, task_id: int) -> tuple[float, int] | None:
         return self._begun.get(task_id)
@@ -390,19 +387,6 @@ class DaskPool:
         self._link.close()
         if self._logs is not None:
             self._logs.close()
-
-
-def _shares(most: int, room: Mapping[str, int]) -> dict[str, int]:
-    """So many, spread as evenly as there is room for; those with none left out."""
-    found, left = dict.fromkeys(room, 0), min(most, sum(room.values()))
-    while left:
-        able = [one for one in room if found[one] < room[one]]
-        each, more = divmod(left, len(able))
-        for nth, one in enumerate(able):
-            given = min(each + (nth < more), room[one] - found[one])
-            found[one] += given
-            left -= given
-    return {one: size for one, size in found.items() if size}
 
 
 def _broken(reply: Reply) -> BaseException:
