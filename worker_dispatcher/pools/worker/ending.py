@@ -15,7 +15,7 @@ from typing import Any
 
 from worker_dispatcher.execute import catch
 
-__all__ = ["end_in_order", "note_imports", "note_what_is_here"]
+__all__ = ["end_in_order", "has_end", "note_imports", "note_what_is_here"]
 
 _imported: list[Callable[[], Any]] = []
 _noted_by = 0  # the process that did
@@ -36,16 +36,16 @@ def note_imports(objects: Sequence[Any]) -> None:
     """In a process that workers are forked from: what has come since the last of these calls is as if each worker had
     imported it, and is finalized in each. The collector, which would have all of it copied, does not look at it.
 
-    objects: what the collector knows of.
+    objects: all of it whose kind `has_end`, and perhaps more.
     """
     global _noted_by
-    if kinds := {kind for kind in set(map(type, objects)) if _has_end(kind)}:
-        _imported.extend(catch(weakref.ref, one)[0] or (lambda one=one: one) for one in objects if type(one) in kinds)
+    _imported.extend(catch(weakref.ref, one)[0] or (lambda one=one: one) for one in objects if has_end(type(one)))
     _noted_by = os.getpid()
     gc.freeze()
 
 
-def _has_end(kind: type) -> bool:
+def has_end(kind: type) -> bool:
+    """Something is to be done at the end of a process for what is of this kind."""
     return _io._IOBase in kind.__mro__ or isinstance(getattr(kind, "__del__", None), FunctionType)
 
 

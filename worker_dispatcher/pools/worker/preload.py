@@ -26,7 +26,7 @@ from worker_dispatcher.clock import wall
 from worker_dispatcher.execute import describe
 from worker_dispatcher.pools.protocol.loading import flush, while_loading
 from worker_dispatcher.pools.protocol.log_forwarding import hold_logs
-from worker_dispatcher.pools.worker.ending import note_imports, note_what_is_here
+from worker_dispatcher.pools.worker.ending import has_end, note_imports, note_what_is_here
 from worker_dispatcher.script import main_module
 
 __all__ = ["Preload"]
@@ -73,7 +73,9 @@ class Preload:
         self._before = set(sys.modules)
         if why := self._ends.told():
             return names[0] if len(names) == 1 else "", why
-        objects = gc.get_objects()
+        objects = gc.get_objects()  # of numpy and pandas, 50 000: each look at them takes milliseconds
+        kinds = {kind for kind in set(map(type, objects)) if has_end(kind) or self._dice.is_one(kind)}
+        objects = [one for one in objects if type(one) in kinds]
         culprit, why = self._dice.thrown(names, objects)
         if not why:
             note_imports(objects)
@@ -193,6 +195,7 @@ class _Dice:
     def __init__(self) -> None:
         self._states: dict[str, Any] = {}
         self._known: set[int] = set()
+        self._kinds: list[type] = []
         self._note("random", sys.modules.get("random"))
         self._note("numpy.random", sys.modules.get("numpy.random"))
 
@@ -202,6 +205,8 @@ class _Dice:
         self._states[name] = _state(name, module)
         own = [module._inst] if name == "random" else [module.mtrand._rand, module.mtrand._rand._bit_generator]
         self._known |= set(map(id, [*own, getattr(own[-1], "seed_seq", None)]))
+        names = ["Random"] if name == "random" else ["Generator", "RandomState", "BitGenerator", "SeedSequence"]
+        self._kinds += [getattr(module, name) for name in names]
 
     def __enter__(self) -> None:
         sys.meta_path.insert(0, self)
@@ -230,25 +235,19 @@ class _Dice:
         for name, state in self._states.items():
             if _state(name, sys.modules[name]) != state:
                 return names[-1] if len(names) == 1 else "", f"the state of {name}, which all workers would go on from"
-        kinds = [sys.modules[name].Random for name in self._states if name == "random"]
-        if "numpy.random" in self._states:
-            numpy = sys.modules["numpy.random"]
-            kinds += numpy.Generator, numpy.RandomState, numpy.BitGenerator, numpy.SeedSequence
-        return self._own(tuple(kinds), names, objects) if kinds else ("", "")
-
-    def _own(self, kinds: tuple[type, ...], names: Sequence[str], objects: Sequence[Any]) -> tuple[str, str]:
-        found = {
-            kind for kind in set(map(type, objects)) if issubclass(kind, kinds) and kind.__name__ != "SystemRandom"
-        }
         of_files = getattr(sys.modules.get("tempfile"), "_name_sequence", None)
         known = self._known | {id(getattr(of_files, "_rng", None))}  # which is another one in each process
-        own = {id(one): type(one).__name__ for one in objects if type(one) in found and id(one) not in known}
+        own = {id(one): type(one).__name__ for one in objects if self.is_one(type(one)) and id(one) not in known}
         if not own:
             return "", ""
         spaces = ((name, getattr(sys.modules.get(name), "__dict__", {})) for name in names)
         whose = next((name for name, space in spaces if not own.keys().isdisjoint(map(id, space.values()))), "")
         kind = min(own.values())
         return whose, f"a generator of random numbers ({kind}), of which all workers would have the same"
+
+    def is_one(self, kind: type) -> bool:
+        """What is of this kind goes on from a state of its own."""
+        return kind.__name__ != "SystemRandom" and issubclass(kind, tuple(self._kinds))
 
 
 def _state(name: str, module: Any) -> Any:
