@@ -167,3 +167,31 @@ wait_until(lambda: len(children_of(server)) <= 2)
 tell([most, [one.results for one in runs]])
 """
     assert tell(tmp_path, FINDS + code) == [6, [[1, 2, 3, 4]] * 6]
+
+
+def test_what_a_template_said_last_counts_though_its_end_is_seen_first(tmp_path: Path):
+    (tmp_path / "slow.py").write_text(SLOW + "\nopen('count', 'a').write('1')\nfile = open(__file__)\n")
+    code = """
+import logging
+told = []
+logging.getLogger("worker_dispatcher").setLevel(logging.DEBUG)
+logging.getLogger("worker_dispatcher").addHandler(logging.StreamHandler(type("", (), {"write": told.append})))
+os.environ["PARENT"] = str(os.getpid())
+import slow
+first = worker_dispatcher.launch({"task": {"list": 2, "function": slow.work}, "verbose": False,
+                                  "worker": {"number": 1, "use_processing": True}})
+wait_until(lambda: os.path.exists("loading"))
+server = forkserver._server._pid
+(template,) = children_of(server)
+os.kill(server, signal.SIGSTOP)
+open("go", "w").close()
+wait_until(lambda: not lives(template))
+os.kill(server, signal.SIGCONT)
+first.wait()
+run(slow.work, 2, number=1)
+tell([os.path.getsize("count"), "".join(told)])
+"""
+    count, told = tell(tmp_path, FINDS + code)
+    assert count == 4  # here, in the template, and in the worker of each call
+    assert "module slow is imported in each worker" in told
+    assert "the import leaves an open file" in told

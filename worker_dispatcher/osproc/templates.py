@@ -178,9 +178,11 @@ class Templates:
             self._lost(one)
         return one is not None
 
-    def _listen(self, template: Template) -> None:
+    def _listen(self, template: Template) -> bool:
+        """False if it has said nothing more."""
         try:
-            for frame in template.channel.receive():
+            frames = template.channel.receive()
+            for frame in frames:
                 if frame.kind == IMPORTING:
                     template.at = bytes(frame.parts[0])
                 elif frame.kind == UNFIT:
@@ -195,8 +197,10 @@ class Templates:
                     for pool in waiting:
                         pool.asked = False
                         self.hand_over(self._forget(pool), template.key)
+            return bool(frames)
         except Gone:
             self._give_up(template)
+            return False
 
     def _give_up(self, template: Template) -> None:
         """It is not to take another pool. What it has not taken is served when it has been reaped."""
@@ -223,6 +227,8 @@ class Templates:
         if template is None:
             return False
         template.loading = False  # its number is free
+        while template.usable and self._listen(template):  # its end may be heard of before its last words
+            pass
         self._give_up(template)
         sent_off = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _KILLS
         why = template.why or (b"" if sent_off else b"the end of its process")
