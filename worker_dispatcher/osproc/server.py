@@ -84,7 +84,8 @@ class _Server:
         self._began = wall()
         self._last = False  # nobody will open another connection
         self._pools: dict[int, Pool] = {}
-        self._children: dict[int, tuple[int, bytes]] = {}  # pid -> connection's fd, token
+        # Not by the number of its connection, which another one may have by the time that a child is reaped.
+        self._children: dict[int, tuple[Pool, bytes]] = {}  # pid -> whose, token
         self._spec_text = b""
         self._spec: dict[str, Any] = {}
         self._entry: Callable[[int, int], Any]  # of the spec
@@ -215,14 +216,15 @@ class _Server:
             self._poll.modify(fd, select.POLLIN | (select.POLLOUT if pool.channel.unsent else 0))
             while frames := pool.channel.receive():
                 for frame in frames:
-                    self._start(fd, pool, frame)
+                    self._start(pool, frame)
         except Gone:
             self._drop(fd)
 
     def _drop(self, fd: int) -> None:
         self._poll.unregister(fd)
-        self._pools.pop(fd).close()
-        self._kill({pid for pid, (owner, _) in self._children.items() if owner == fd})
+        pool = self._pools.pop(fd)
+        pool.close()
+        self._kill({pid for pid, (owner, _) in self._children.items() if owner is pool})
 
     def _kill(self, pids: set[int]) -> None:
         for pid in pids:  # children of ours that are not reaped, so the ids are still theirs
@@ -232,7 +234,7 @@ class _Server:
                 except (ProcessLookupError, PermissionError):
                     pass
 
-    def _start(self, fd: int, pool: Pool, frame: Frame) -> None:
+    def _start(self, pool: Pool, frame: Frame) -> None:
         token = bytes(frame.parts[0])
         try:
             if len(frame.fds) < 4:
@@ -244,7 +246,7 @@ class _Server:
             pid = os.fork()
             if pid == 0:
                 self._child(pool, frame.fds)
-            self._children[pid] = (fd, token)
+            self._children[pid] = (pool, token)
             sentinel = os.pidfd_open(pid)
         except Exception as error:  # also an import that fails: the pool must hear of it, and the others live on
             pool.channel.send(REFUSED, [token, f"{type(error).__name__}: {error}".encode(errors="replace")])
@@ -299,12 +301,12 @@ class _Server:
             _, status = os.waitpid(found.si_pid, 0)
             if self._templates.reaped(found.si_pid, status):
                 continue
-            fd, token = self._children.pop(found.si_pid, (-1, b""))
-            if fd in self._pools:
+            pool, token = self._children.pop(found.si_pid, (None, b""))
+            if pool is not None and pool in self._pools.values():
                 try:
-                    self._pools[fd].channel.send(EXITED, [token, str(status).encode()])
+                    pool.channel.send(EXITED, [token, str(status).encode()])
                 except Gone:
-                    self._drop(fd)
+                    self._drop(pool.fileno())
 
     def _fork_template(self, key: bytes, outputs: list[int]) -> Template:
         ours, theirs = socket.socketpair()

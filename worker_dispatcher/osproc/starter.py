@@ -200,6 +200,7 @@ class ServerStarter:
             token, text = bytes(frame.parts[0]), bytes(frame.parts[1])
             process = self._processes.get(token)
             if process is None:  # refused before it was known to run; it ends with its channel
+                close_all(frame.fds)
                 continue
             news.append(process)
             if frame.kind == _STARTED and frame.fds:

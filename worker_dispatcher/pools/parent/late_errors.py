@@ -8,6 +8,7 @@ import struct
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.channel import Frame
+from worker_dispatcher.osproc.system import close_all
 from worker_dispatcher.pools.base import AttemptDone, Event
 from worker_dispatcher.wire import from_parts, unpack
 
@@ -35,6 +36,7 @@ class LateErrors:
         """An object has come: the end of its task."""
         (seq,) = struct.unpack("<Q", frame.parts[0])
         if (ended := self._failed.pop(seq, None)) is None:
+            close_all(frame.fds)
             return []
         assert ended.failure is not None
         if len(frame.parts) > 1:

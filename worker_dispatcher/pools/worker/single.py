@@ -29,7 +29,7 @@ from worker_dispatcher.marks import own_marks
 from worker_dispatcher.osproc import child
 from worker_dispatcher.osproc.channel import Channel, Frame, Gone
 from worker_dispatcher.osproc.shared_status import IN_INIT, LEFT, SharedStatus
-from worker_dispatcher.osproc.system import readable
+from worker_dispatcher.osproc.system import close_all, readable
 from worker_dispatcher.pools.base import Batch, Setup, numbered
 from worker_dispatcher.pools.protocol.encode import Reports
 from worker_dispatcher.pools.protocol.frames import (
@@ -142,6 +142,7 @@ class SingleWorker:
         slate.running[0] = -seq
         if slate.halt[0]:  # these are taken back
             slate.running[0] = 0
+            close_all(frame.fds)
             self._channel.send(DROPPED, [struct.pack("<QQ", seq, seq + count)])
             return
         call, error = self._calls.of(number)  # not in the time of this task, which happens to be its first
