@@ -273,9 +273,11 @@ class Control:
             scheduler.changed.notify_all()  # who waits for room hears of it
             futures = list(scheduler.live.values()) if cancel_futures or kill else []
         # What a worker is being started for has begun, as in concurrent.futures.
-        begun = set() if kill else {*[future for future in futures if future.phase == GIVEN][: scheduler.size]}
+        begun = {*[future for future in futures if future.phase == GIVEN][: scheduler.size]}
         for future in futures:
-            if future not in begun:
+            if kill:  # what the workers have ends with them
+                self.withdraw(future)
+            elif future not in begun:
                 self._take_out(future, CANCELLED, running=False)
         self.resume()
         if scheduler.driver is None:
