@@ -127,9 +127,9 @@ first = worker_dispatcher.launch({"task": {"list": 4, "function": light.work}, "
                                   "worker": {"number": 2, "use_processing": True}})
 wait_until(lambda: threading.active_count() > 1 and sent())
 os.nice(1)
-assert run(len, [[1]]) == [1]
+run(len, [[1]])
 os.kill(server, signal.SIGCONT)
-assert first.wait() or True
+first.wait()
 wait_until(lambda: not lives(server))
 tell(first.results)
 """
