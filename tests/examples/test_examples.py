@@ -76,6 +76,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             r"did: check gamma",
         ],
     ),
+    "shared_cluster.py": (
+        [],
+        [rf"{name}: 60 orders billed, [1-9]\d* here and [1-9]\d* on the cluster" for name in ("north", "south")],
+    ),
     "slow_imports.py": (
         ["json", "asyncio", "nt"],
         [
