@@ -163,6 +163,40 @@ def test_another_version_is_named_before_anything_runs(
     assert notes.all() == []
 
 
+ONE_PROCESS = """
+import sys, threading, time
+from pathlib import Path
+import distributed
+import worker_dispatcher as wd
+
+
+def meet(folder):
+    (folder / f"came-{threading.get_ident()}").touch()
+    until = time.monotonic() + 20
+    while len(list(folder.glob("came-*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    return len(list(folder.glob("came-*")))
+
+
+if __name__ == "__main__":
+    shape = {"n_workers": 3, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**shape, protocol=sys.argv[1]) as cluster, cluster.get_client() as client:
+        worker = {"backend": {"type": "dask", "client": client}}
+        task = {"list": [Path.cwd()] * 3, "function": meet}
+        assert wd.start({"task": task, "worker": worker, "verbose": False}) == [3, 3, 3]
+        assert len({log["address"] for log in wd.get_logs()}) == 3
+"""
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "inproc"])
+def test_dask_workers_that_share_a_process_have_a_pool_each(tmp_path: Path, protocol: str) -> None:
+    (tmp_path / "script.py").write_text(ONE_PROCESS)
+    environment = {**os.environ, "DASK_TEMPORARY_DIRECTORY": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "script.py"), protocol]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 # Pools
 
 

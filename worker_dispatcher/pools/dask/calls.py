@@ -24,7 +24,8 @@ __all__ = ["close_host", "itself", "look_here", "open_host", "run_batch", "take_
 
 _ENDED_MOST = 1000  # pools that are known to be over
 
-_hosts: dict[str, Host] = {}  # by the name of the pool; under _mutex
+# By the name of the pool and the address of the Dask worker: one process may be several. Under _mutex.
+_hosts: dict[tuple[str, str], Host] = {}
 _over: OrderedDict[str, None] = OrderedDict()  # pools that were closed: a batch that comes late opens none again
 _mutex = threading.Lock()
 
@@ -68,8 +69,9 @@ def open_host(opening: Opening) -> Reply:
 
 def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]:
     """The host of a pool, opened if it is not there; or why it cannot be."""
+    key = opening.pool, str(worker.address)
     with _mutex:
-        if (host := _hosts.get(opening.pool)) is not None:
+        if (host := _hosts.get(key)) is not None:
             return host, None
         if opening.pool in _over:
             return None, Broken("RunError", "the pool was closed")
@@ -101,7 +103,7 @@ def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]
                 box.give_up()
             return None, _told(error)
         assert host is not None
-        _hosts[opening.pool] = host
+        _hosts[key] = host
         return host, None
 
 
@@ -110,17 +112,20 @@ def look_here() -> tuple[tuple[int, int], str, int, clocks.Clock]:
     return (sys.version_info[0], sys.version_info[1]), VERSION, os.getpid(), clocks.look()
 
 
-def tell_host(pool: str, what: Sequence[tuple[str, Sequence[int]]]) -> None:
+# What Dask calls beside its tasks is told the worker under the name dask_worker.
+
+
+def tell_host(pool: str, what: Sequence[tuple[str, Sequence[int]]], dask_worker: Any = None) -> None:
     """Tell the host of a pool, if there is one, in order. what: 'kill' or 'ask' tasks, 'give_back', 'stop', 'hurry'."""
     for how, task_ids in what:
-        _tell_host(pool, how, task_ids)
+        _tell_host((pool, str(dask_worker.address)), how, task_ids)
 
 
-def _tell_host(pool: str, how: str, task_ids: Sequence[int]) -> None:
+def _tell_host(key: tuple[str, str], how: str, task_ids: Sequence[int]) -> None:
     if how == "stop":
         with _mutex:
-            _close_for_good(pool)  # a batch that is on its way opens no host any more
-    host = _hosts.get(pool)
+            _close_for_good(key[0])  # a batch that is on its way opens no host any more
+    host = _hosts.get(key)
     if host is None:
         return
     if how == "hurry":
@@ -132,25 +137,26 @@ def _tell_host(pool: str, how: str, task_ids: Sequence[int]) -> None:
             host.ask(partial(host.end_task if how == "kill" else host.ask_to_stop, task_id))
 
 
-async def take_logs(pool: str) -> list[bytes]:
+async def take_logs(pool: str, dask_worker: Any = None) -> list[bytes]:
     """What tasks of a pool have logged here, the oldest of it; nothing: there is no more at the moment."""
-    host = _hosts.get(pool)
+    host = _hosts.get((pool, str(dask_worker.address)))
     return [] if host is None or host.box is None else host.box.take()
 
 
-async def close_host(pool: str) -> tuple[list[str], list[bytes]]:
+async def close_host(pool: str, dask_worker: Any = None) -> tuple[list[str], list[bytes]]:
     """End the host of a pool: what went wrong and cost no task, and what is left of what its tasks have logged. On the
     worker's loop, which goes on meanwhile."""
     import asyncio
 
+    key = pool, str(dask_worker.address)
     with _mutex:
-        host = _hosts.get(pool)
+        host = _hosts.get(key)
         _close_for_good(pool)
     if host is None:
         return [], []
     texts = await asyncio.to_thread(host.close)
     with _mutex:
-        _hosts.pop(pool, None)  # not before: what it logs as it closes is fetched
+        _hosts.pop(key, None)  # not before: what it logs as it closes is fetched
     return texts, [] if host.box is None else host.box.rest()
 
 

@@ -16,6 +16,8 @@ _REACH = 3.0  # seconds that a scheduler may take to answer
 def reach(address: str) -> None:
     """Raises RunError at once where nobody listens: Dask would try for some time."""
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    if parts.scheme not in ("tcp", "tls"):  # such as within one process: what that takes only Dask knows
+        return
     try:
         socket.create_connection((parts.hostname or "", parts.port or 8786), timeout=_REACH).close()
     except OSError as error:
