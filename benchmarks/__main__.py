@@ -31,6 +31,7 @@ ROWS = [
     "s_delayed",
     "t_jobs",
     "u_dask",
+    "v_dask_scheduler",
     "growth",
 ]
 
