@@ -231,6 +231,52 @@ def test_a_long_storm_loses_nothing(kind):
     rage_on(kind, SECONDS, seed_of("long"))
 
 
+def noted(path, id):
+    """A task that says that it has run; some take a little longer."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{id}\n".encode())
+    os.close(descriptor)
+    time.sleep(0.003 * (id % 7 == 0))
+    return id
+
+
+async def noted_async(path, id):
+    return noted(path, id)
+
+
+def cancel_at_random(kind, seconds, dice, path):
+    """What is told to be cancelled has not run, and never does; what is rescued likewise; the rest runs once."""
+    pool, until = pool_of(kind), time.monotonic() + seconds
+    function, futures, gone = noted_async if kind == "coroutine" else noted, [], set()
+    while time.monotonic() < until:
+        first = len(futures)
+        futures += [pool.submit(function, str(path), id) for id in range(first, first + dice.randrange(1, 60))]
+        time.sleep(dice.choice([0, 0, dice.uniform(0, 0.003)]))
+        for id in dice.sample(range(first, len(futures)), (len(futures) - first) // 2):
+            if futures[id].cancel():
+                gone.add(id)
+        if dice.random() < 0.1:
+            gone |= {task.args[1] for task in pool.rescue()}
+    assert pool.join(60)
+    pool.shutdown(timeout=20)
+    ran = list(map(int, path.read_text().split()))
+    assert sorted(ran) == sorted(set(range(len(futures))) - gone)
+    assert {id for id, future in enumerate(futures) if future.cancelled()} == gone
+    assert gone
+    assert ran
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_cancelled_at_random_never_runs_and_the_rest_runs_once(kind, tmp_path):
+    cancel_at_random(kind, 2.0, seed_of("cancelled"), tmp_path / "ran")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_cancelled_at_random_for_long_never_runs_and_the_rest_runs_once(kind, tmp_path):
+    cancel_at_random(kind, SECONDS, seed_of("cancelled for long"), tmp_path / "ran")
+
+
 def start_and_stop(kind, seconds, dice):
     until = time.monotonic() + seconds
     function = short_async if kind == "coroutine" else short
