@@ -45,7 +45,13 @@ def wait_until(fact):
         time.sleep(0.01)
 
 def sockets_of(pid):
-    return sum(os.readlink(entry.path).startswith("socket") for entry in os.scandir(f"/proc/{pid}/fd"))
+    found = 0
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        try:
+            found += os.readlink(entry.path).startswith("socket")
+        except FileNotFoundError:  # it has just been closed
+            pass
+    return found
 
 def leave(pid, descriptors):
     '''A limit under which a process gets so many descriptors more.'''
