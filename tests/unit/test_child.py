@@ -6,6 +6,7 @@ import collections
 import marshal
 import os
 import resource
+import subprocess
 import sys
 import warnings
 
@@ -113,3 +114,27 @@ def test_what_a_worker_will_need_is_imported_with_its_entry_as_far_as_it_can_be(
     imports = ["no_such_module_at_all", "this"]
     assert import_entry({"entry": "collections:OrderedDict", "imports": imports}) is collections.OrderedDict
     assert "this" in sys.modules
+
+
+BORN_TOO_LATE = """
+import os, sys, time
+from worker_dispatcher.osproc import child
+
+reading, writing = os.pipe()
+server = os.fork()
+if server == 0:
+    us = os.getpid()
+    if os.fork():
+        os._exit(0)  # it is killed before the worker has told the system with whom it is to end
+    while os.getppid() == us:
+        time.sleep(0.001)
+    child.stay(-1, -1, lambda *_: os.write(writing, b"lives"), us)
+os.close(writing)
+os.waitpid(server, 0)
+print(os.read(reading, 100))
+"""
+
+
+def test_a_worker_whose_server_ends_before_it_has_begun_ends_too():
+    done = subprocess.run([sys.executable, "-c", BORN_TOO_LATE], capture_output=True, timeout=20, text=True, check=True)
+    assert done.stdout == "b''\n", done.stderr

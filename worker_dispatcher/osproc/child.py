@@ -158,29 +158,29 @@ def forget_ends() -> None:
         atexit.register(shared._run_finalizers)  # each looks whether it was made in this process
 
 
-def become(spec: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any]) -> None:
+def become(spec: dict[str, Any], fds: list[int], entry: Callable[[int, int], Any], parent: int) -> None:
     """Turn this freshly forked process into a worker. fds: socket, shared status, stdout, stderr; entry: from
-    `prepare`. Never returns."""
-    _settle_in(spec, fds)
+    `prepare`; parent: who has forked it. Never returns."""
+    _settle_in(spec, fds, parent)
     _enter(entry)
 
 
-def stay(sock: int, status_fd: int, entry: Callable[[int, int], Any]) -> None:
+def stay(sock: int, status_fd: int, entry: Callable[[int, int], Any], parent: int) -> None:
     """Like `become`, in a fork of the parent itself, which keeps all that it has, descriptors included. Never
     returns."""
     global _streams
     _streams = None  # the parent may be a worker
-    leave_group()
+    leave_group(parent)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     _enter(entry, sock, status_fd)
 
 
-def exec_fresh(spec: dict[str, Any], fds: list[int], spec_fd: int) -> None:
+def exec_fresh(spec: dict[str, Any], fds: list[int], spec_fd: int, parent: int) -> None:
     """Like `become`, in a new interpreter that shares nothing with this one. spec_fd: the file that it stands in. Never
     returns."""
-    _settle_in(spec, [*fds, spec_fd])
+    _settle_in(spec, [*fds, spec_fd], parent)
     for fd in (_SOCKET, _STATUS, _SPEC):
         os.set_inheritable(fd, True)
     command = [spec["executable"], *spec["flags"], "-c", _FRESH]
@@ -189,7 +189,9 @@ def exec_fresh(spec: dict[str, Any], fds: list[int], spec_fd: int) -> None:
 
 def _begin(spec: dict[str, Any]) -> None:
     """Be the worker for which `exec_fresh` has started this interpreter."""
+    parent = os.getppid()
     take_ids(*spec["ids"])
+    _end_with(parent)  # which a change of ids undoes
     try:
         entry = prepare(spec)
     except BaseException as error:  # what is imported for the tasks may raise anything
@@ -207,18 +209,21 @@ def take_ids(gids: tuple[int, int, int], uids: tuple[int, int, int]) -> None:
             take(*ids)
 
 
-def leave_group(parent: int = 0) -> None:
-    """Be in a group of one's own, and end with the parent. parent: who that was before the fork, where it is known."""
-    parent = parent or os.getppid()
+def leave_group(parent: int) -> None:
+    """Be in a group of one's own, and end with the parent: the process that has forked this one, as it was then."""
     os.setsid()  # a group of its own: a kill takes its children too, a Ctrl-C does not reach it
+    _end_with(parent)
+
+
+def _end_with(parent: int) -> None:
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() not in (parent, 0):  # it has ended before the system was told; 0: one outside of a namespace
         os._exit(70)
 
 
-def _settle_in(spec: dict[str, Any], fds: list[int]) -> None:
+def _settle_in(spec: dict[str, Any], fds: list[int], parent: int) -> None:
     """fds: what is to be found at 3, 4, 1, 2 and, where there is one more, at 5."""
-    leave_group()
+    leave_group(parent)
     take_descriptors(fds, (_SOCKET, _STATUS, 1, 2, _SPEC)[: len(fds)])
     be_there(spec)
 

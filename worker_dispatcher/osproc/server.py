@@ -83,6 +83,7 @@ class _Server:
         self._taken = False  # the pool for which this template was made has been taken
         self._began = wall()
         self._last = False  # nobody will open another connection
+        self._us = os.getpid()  # also in what is forked from here
         self._pools: dict[int, Pool] = {}
         # Not by the number of its connection, which another one may have by the time that a child is reaped.
         self._children: dict[int, tuple[Pool, bytes]] = {}  # pid -> whose, token
@@ -281,10 +282,10 @@ class _Server:
         try:
             signal.set_wakeup_fd(-1)
             if self._spec["fresh"]:
-                exec_fresh(self._spec, fds, pool.spec_fd)
+                exec_fresh(self._spec, fds, pool.spec_fd, self._us)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # of the others, see `main` and who starts this process
             shuffle(alone=True)  # before numpy 2 its random numbers are loaded with it
-            become(self._spec, fds, self._entry)
+            become(self._spec, fds, self._entry, self._us)
         finally:
             os._exit(70)
 
@@ -310,12 +311,11 @@ class _Server:
 
     def _fork_template(self, key: bytes, outputs: list[int]) -> Template:
         ours, theirs = socket.socketpair()
-        us = os.getpid()
         try:
             pid = os.fork()
             if pid == 0:
                 try:
-                    self._be_template(us, key, [theirs.fileno(), *outputs])
+                    self._be_template(key, [theirs.fileno(), *outputs])
                 finally:
                     os._exit(70)
         except BaseException:
@@ -325,14 +325,12 @@ class _Server:
             theirs.close()
         return Template(key, pid, Channel(ours, blocking=False))
 
-    def _be_template(self, owner: int, text: bytes, fds: list[int]) -> None:
+    def _be_template(self, text: bytes, fds: list[int]) -> None:
         """In a fork of this server: import one layer of what a spec names, and serve the pools that come with it.
-
-        owner: the server that it ends with; fds: its control socket, and what imports print to.
-        """
+        fds: its control socket, and what imports print to."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        leave_group(owner)
+        leave_group(self._us)
         take_descriptors(fds, (3, 1, 2))
         control, spec = Channel(socket.socket(fileno=3), blocking=False), marshal.loads(text)
         entry = self._entry if self._depth else prepare(spec)

@@ -268,12 +268,12 @@ class ForkStarter:
         return -1
 
     def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
-        process = Process()
+        process, us = Process(), os.getpid()
         self._before_fork()
         pid = os.fork()
         if pid == 0:
             try:
-                self._child(sock.fileno(), status_fd, ours)
+                self._child(sock.fileno(), status_fd, ours, us)
             except BaseException as error:
                 self._steps.say_why(error, sock.fileno())
             finally:
@@ -287,7 +287,7 @@ class ForkStarter:
         self._processes[process] = ours, status_fd
         return process
 
-    def _child(self, sock: int, status_fd: int, ours: int) -> None:
+    def _child(self, sock: int, status_fd: int, ours: int, parent: int) -> None:
         signal.set_wakeup_fd(-1)
         close_all([ours])
         for process, kept in self._processes.items():  # a limit on descriptors has no room for those of all workers
@@ -301,7 +301,7 @@ class ForkStarter:
             shared._run_after_forkers()  # what is shared through a fork learns of it only so
         self._in_child()
         entry = self._steps.import_entry({"entry": self._entry, "imports": ()})
-        self._steps.stay(sock, status_fd, entry)
+        self._steps.stay(sock, status_fd, entry, parent)
 
     def pump(self) -> list[Process]:
         """Reap what has ended; the processes concerned."""
