@@ -253,7 +253,7 @@ def test_a_worker_that_comes_in_the_place_of_another_has_its_share_of_the_limit(
 ) -> None:
     first, _ = cluster.add_worker(threads=2), cluster.add_worker(threads=2)
     run = wd.launch(
-        config(cluster, slow, [(str(tmp_path), number) for number in range(400)])
+        config(cluster, slow, [(str(tmp_path), number) for number in range(3000)])
         | {"worker": {"backend": cluster.backend, "number": 3}}
     )
     wait_until(lambda: len({log["address"] for log in run.logs}) == 2)
@@ -270,14 +270,14 @@ def test_a_worker_that_comes_in_the_place_of_another_has_its_share_of_the_limit(
 def test_workers_that_come_later_run_tasks_up_to_the_limit(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add_worker()
     run = wd.launch(
-        config(cluster, slow, [(str(tmp_path), number) for number in range(600)])
+        config(cluster, slow, [(str(tmp_path), number) for number in range(3000)])
         | {"worker": {"backend": cluster.backend, "number": 3}}
     )
     wait_until(lambda: run.logs)
-    for threads in (1, 4):
+    for known, threads in ((2, 1), (3, 4)):  # one after the other: who comes first has what is left
         cluster.add_worker(threads=threads)
-    wait_until(lambda: len({log["address"] for log in run.logs}) == 3 or run.done)
-    time.sleep(1)
+        wait_until(lambda known=known: len({log["address"] for log in run.logs}) == known or run.done)
+    wait_until(lambda: overlap(run) == 3)
     run.cancel()
     run.wait(PATIENCE)
     assert len({log["address"] for log in run.logs if log["status"] == "ok"}) == 3

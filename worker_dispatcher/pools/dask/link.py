@@ -84,6 +84,10 @@ class Link:
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(_note)
         self._loop.run_forever()
+        if left := asyncio.all_tasks(self._loop):  # of Dask: what they have open is closed as they end
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(left, timeout=1))
         self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, T], within: float | None = None) -> T:
@@ -388,7 +392,13 @@ class Link:
         self._futures.clear()
         self._sent.clear()
         if self._client is not None:
-            await self._client.close(timeout=1)
+            pool = self._client.rpc
+            comms = [comm for some in (pool.available, pool.occupied) for found in some.values() for comm in found]
+            try:
+                await self._client.close(timeout=1)
+            finally:
+                for comm in comms:  # that had no time to say good-bye
+                    comm.abort()
 
 
 def _nothing() -> None:
