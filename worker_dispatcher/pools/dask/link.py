@@ -88,6 +88,11 @@ class Link:
             for task in left:
                 task.cancel()
             self._loop.run_until_complete(asyncio.wait(left, timeout=1))
+        if self._client is not None:
+            from tornado.ioloop import IOLoop
+
+            if (made := IOLoop.current(instance=False)) is not None:
+                made.close(all_fds=True)  # and with it what was given up as it was being connected
         self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, T], within: float | None = None) -> T:
