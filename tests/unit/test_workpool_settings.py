@@ -83,6 +83,12 @@ def test_what_is_said_of_a_pool_is_checked(name: str, value: Any) -> None:
     assert caught.value.problems[0][0] == name
 
 
+@pytest.mark.parametrize(("name", "value"), [("max_tasks_per_child", 5), ("mp_context", "spawn")])
+def test_what_a_cluster_does_not_do_is_refused_of_a_pool_on_one(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"1 problem in WorkerPool\\(\\)\n  {name}  does not go with kind 'dask'"):
+        WorkerPool(kind="dask", **{name: value})
+
+
 @pytest.mark.parametrize(("name", "value"), [("max_workers", 0), ("deadline", -2), ("deadline", "soon")])
 def test_what_is_said_of_a_group_is_checked(pool: WorkerPool, name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"1 problem in group\\(\\)\n  {name}"):

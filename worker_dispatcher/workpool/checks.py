@@ -56,6 +56,9 @@ def of_pool(
         too_few = _or_none(max_workers, whole(max_workers, 1))
     method = getattr(mp_context, "get_start_method", None)
     forks = "fork" in (mp_context, method and method(allow_none=True))
+    elsewhere = None
+    if kind == "dask":
+        elsewhere = "does not go with kind 'dask', whose processes are started by who has started the cluster"
     known = mp_context in (None, "fork", "spawn", "forkserver") if isinstance(mp_context, (str, type(None))) else method
     return {
         "max_workers": too_few,
@@ -66,9 +69,11 @@ def of_pool(
         "max_abandoned": whole(max_abandoned, 0),
         "idle_timeout": _or_none(idle_timeout, seconds(idle_timeout)),
         "max_tasks_per_child": _or_none(
-            max_tasks, "does not go with the start method 'fork'" if forks else whole(max_tasks, 1)
+            max_tasks, elsewhere or ("does not go with the start method 'fork'" if forks else whole(max_tasks, 1))
         ),
-        "mp_context": None if known else f"expected a multiprocessing context or its name, got {mp_context!r}",
+        "mp_context": _or_none(mp_context, elsewhere)
+        if known
+        else f"expected a multiprocessing context or its name, got {mp_context!r}",
         "overflow": _of_overflow(overflow, capacity),
         "backend": _of_backend(backend, kind),
         "on_overflow_failed": _of_its_end(on_overflow_failed, overflow),
