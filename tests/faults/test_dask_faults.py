@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -282,3 +283,48 @@ def test_workers_that_come_later_run_tasks_up_to_the_limit(cluster: Cluster, tmp
     run.wait(PATIENCE)
     assert len({log["address"] for log in run.logs if log["status"] == "ok"}) == 3
     assert overlap(run) == 3
+
+
+KILLED = """
+import functools, logging, os, signal, sys, time
+import worker_dispatcher as wd
+from worker_dispatcher.pools.dask import pool
+
+pool.Opening = functools.partial(pool.Opening, looks_every=0.3)
+
+def work(task):
+    logging.getLogger("told").warning("x" * 1000)
+    if task:
+        open(task, "w").close()
+        while True:  # its records are fetched by nobody, soon
+            logging.getLogger("told").warning("x" * 1000)
+    return task
+
+if __name__ == "__main__":
+    backend = {"type": "dask", "address": sys.argv[2], "security": eval(sys.argv[3])}
+    config = {"task": {"list": ["", sys.argv[1]], "function": work}, "worker": {"backend": backend}, "verbose": False}
+    run = wd.launch(config)
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def hosts() -> int:
+    """Threads of pools in a Dask worker, and theirs."""
+    return sum(thread.name.startswith("host of ") for thread in threading.enumerate())
+
+
+def test_a_program_that_is_killed_leaves_nothing_of_its_pool_in_the_workers(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add_worker()
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "begun"), cluster.address, repr(cluster.security)]
+    killed = subprocess.run(command, check=False, timeout=PATIENCE, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    security = distributed.Security(
+        require_encryption=True,
+        tls_ca_file=cluster.security["ca"],
+        tls_client_cert=cluster.security["cert"],
+        tls_client_key=cluster.security["key"],
+    )
+    with distributed.Client(cluster.address, security=security) as client:
+        wait_until(lambda: not any(client.run(hosts).values()))

@@ -15,6 +15,7 @@ from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.dask import clocks
 from worker_dispatcher.pools.dask.host import Host
+from worker_dispatcher.pools.dask.lifeline import follow
 from worker_dispatcher.pools.dask.messages import Broken, Opening, Reply, Shipped, Work, load
 from worker_dispatcher.pools.dask.outbox import Outbox, within
 from worker_dispatcher.pools.dask.sealing import that_travels
@@ -104,6 +105,8 @@ def _host_of(opening: Opening, worker: Any) -> tuple[Host | None, Broken | None]
             return None, _told(error)
         assert host is not None
         _hosts[key] = host
+        lives, end = partial(_hosts.__contains__, key), partial(_abandon, key, worker)
+        worker.loop.add_callback(follow, worker, opening.pool, opening.looks_every, lives, end)
         return host, None
 
 
@@ -158,6 +161,14 @@ async def close_host(pool: str, dask_worker: Any = None) -> tuple[list[str], lis
     with _mutex:
         _hosts.pop(key, None)  # not before: what it logs as it closes is fetched
     return texts, [] if host.box is None else host.box.rest()
+
+
+async def _abandon(key: tuple[str, str], worker: Any) -> None:
+    """End a host whose pool is gone."""
+    if (host := _hosts.get(key)) is not None and host.box is not None:
+        host.box.give_up()  # what logs waits for who would fetch it
+    _tell_host(key, "stop", ())
+    await close_host(key[0], worker)
 
 
 def _close_for_good(pool: str) -> None:

@@ -17,6 +17,7 @@ from worker_dispatcher.errors import RunError
 from worker_dispatcher.execute import describe
 from worker_dispatcher.pools.dask import calls, clocks
 from worker_dispatcher.pools.dask.arriving import Arriving
+from worker_dispatcher.pools.dask.lifeline import key_of
 from worker_dispatcher.pools.dask.local import LocalCluster
 from worker_dispatcher.pools.dask.messages import Begun, Opening, Reply, Shipped, Work
 from worker_dispatcher.pools.dask.reaching import reach, strange
@@ -68,6 +69,7 @@ class Link:
         self.failed: RunError | None = None
         self.offsets: dict[str, tuple[float, float]] = {}  # of the clocks of workers, and how far off each may be
         self._client: Any = None
+        self._lifeline: Any = None  # held as long as hosts are to live
         self._futures: dict[int, Any] = {}
         self._sent: dict[int, Any] = {}  # by number of the call: what the cluster has of it
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -198,6 +200,7 @@ class Link:
         await self._compare(opening)
         offsets = {address: offset for address, (offset, _) in self.offsets.items()}
         self._sent[0] = await self._ship(opening._replace(offsets=offsets))
+        self._lifeline = self._client.submit(calls.itself, None, key=key_of(opening.pool), pure=False)
         if opening.tells or opening.logs is not None:
             self._client.subscribe_topic(opening.pool, partial(self._hear, opening.pool))
         self._keep(self._watch())
@@ -327,7 +330,7 @@ class Link:
                 texts += found[0]
                 if self._logs is not None and found[1]:
                     async with self._turn(address):  # what was fetched before comes before
-                        self._logs.put(address, found[1], _nothing)
+                        self._logs.put(address, found[1], lambda: None)
         return texts
 
     async def _ship(self, value: Any) -> Any:
@@ -404,10 +407,6 @@ class Link:
             finally:
                 for comm in comms:  # that had no time to say good-bye
                     comm.abort()
-
-
-def _nothing() -> None:
-    """Nobody waits for it."""
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -66,7 +66,8 @@ class Opening(NamedTuple):
     tasks at a time in each Dask worker, by address; empty for one in each of its threads; processes: of a grid, there;
     paths: where the sender imports from, for a worker of the same machine; offsets: by address of a worker, what is
     added to a moment of the sender's clock for one of its own, as it was measured; tells: a host says what has begun;
-    logs: (levels, True if what is not fetched in time is lost) where what tasks log is to be fetched.
+    logs: (levels, True if what is not fetched in time is lost) where what tasks log is to be fetched; looks_every:
+    seconds from one look whether the pool is still there to the next.
     """
 
     pool: str
@@ -83,6 +84,7 @@ class Opening(NamedTuple):
     offsets: dict[str, float]
     tells: bool
     logs: tuple[dict[str, int], bool] | None = None
+    looks_every: float = 30.0
 
 
 class Work(NamedTuple):
