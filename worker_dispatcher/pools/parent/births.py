@@ -7,11 +7,11 @@ import math
 __all__ = ["TRY_AGAIN", "Births"]
 
 TRY_AGAIN = 1.0  # seconds from one worker that the system refuses to the next one that is asked for
+_TRY_CROWDED = 0.1  # the same where there is no worker, and what is lacked is held by other programs
+_PATIENCE_CROWDED = 10.0  # seconds for which they may hold it
 _MOST = 3  # workers in a row that may end before they are able to work
 _PAUSE = 0.01  # seconds before another one is asked for after one more of them; then twice as many, up to TRY_AGAIN
 _PATIENCE = 30.0  # seconds for which somebody may be killing workers, who will let off
-_TRY_CROWDED = 0.1  # the same where there is no worker, and others are in the way
-_PATIENCE_CROWDED = 10.0  # seconds for which they may be
 _PATIENCE_KEPT = 2.0  # seconds in a pool that is kept, whatever they end of
 
 
