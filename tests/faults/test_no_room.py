@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import worker_dispatcher as wd
-from worker_dispatcher.osproc import channel
+from worker_dispatcher.osproc import channel, forkserver
 from worker_dispatcher.pools.protocol import frames
 
 SHAPES = {
@@ -71,6 +71,7 @@ def test_a_fork_server_that_the_system_takes_no_descriptors_for_is_asked_again_o
         return write(self, data, fds)
 
     monkeypatch.setattr(channel.Channel, "_write", crowded)
+    monkeypatch.setattr(forkserver, "FIRST_WORD", 1.0)
     config = {"task": {"list": [1, 2], "function": abs}, "worker": SHAPES["processes"], "verbose": False}
     if times == 3:
         assert wd.start(config) == [1, 2]

@@ -126,12 +126,6 @@ def test_what_other_programs_have_on_its_way_is_waited_for(crowd, shape):
     run_as_ordinary("twice", shape, 64, 20, 80_000)
 
 
-def test_a_crowd_that_stays_is_named(crowd):
-    crowd(60)
-    with pytest.raises(AssertionError, match=r"no worker process can be started: .*on their way between processes"):
-        run_as_ordinary("twice", "processes", 64, 20, 80_000)
-
-
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="for Linux")
 def test_an_array_and_a_large_pickle_together_are_sent_where_no_descriptor_may_be():
     code = """
