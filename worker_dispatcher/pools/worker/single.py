@@ -214,7 +214,8 @@ class SingleWorker:
                 os._exit(0)  # a task forked and its child came back here: it is not a worker
             ended = len(went.ends)
             if went.unbegun is not None:
-                self._slate.running[0] = 0
+                # What has ended stays named until it is reported: what is not named was reported, or never begun.
+                self._slate.running[0] = went.seqs[ended - 1] if ended else 0
                 return ended
             if ended == left or _to_be_reported(went, report_at):
                 self._long = went.ends[-1] - went.starts[-1] >= _REPORT_AFTER
