@@ -104,7 +104,7 @@ def test_a_program_ends_whatever_its_pools_do_and_what_was_submitted_is_done(
     refused = "daemon cannot schedule new futures after interpreter shutdown"
     assert sorted(set(told.splitlines()) - {refused}) == sorted(set(expected))
     assert [line for line in sorted(told.splitlines()) if line != refused] == sorted(expected)
-    assert not left_of(tmp_path)
+    await_fact(lambda: not left_of(tmp_path), 5)
 
 
 STUCK = (
@@ -126,7 +126,7 @@ def test_tasks_that_are_stuck_hold_up_the_end_of_a_program_once_for_three_second
     told, errors = program.communicate(timeout=PATIENCE)
     assert 2.9 < time.monotonic() - float(told) < 5.5  # and not for each of the pools, nor until twice nothing ended
     assert (program.returncode, errors) == (0, "")
-    assert not left_of(tmp_path)
+    await_fact(lambda: not left_of(tmp_path), 5)
 
 
 KILLED = (
