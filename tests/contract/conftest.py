@@ -23,7 +23,10 @@ def _shape(request: pytest.FixtureRequest) -> Shape:
     differs = request.node.get_closest_marker("differs_on_a_cluster")
     if differs is not None and request.param in ON_A_CLUSTER:
         pytest.skip(differs.args[0])
-    return (SHAPES | ON_A_CLUSTER)[request.param]
+    shape = (SHAPES | ON_A_CLUSTER)[request.param]
+    if request.param in ON_A_CLUSTER:
+        dict(shape.worker)  # the cluster of the session starts before the time of a test
+    return shape
 
 
 @pytest.fixture(params=[*SHAPES, "dask"])

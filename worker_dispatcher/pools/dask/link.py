@@ -394,9 +394,10 @@ class Link:
 
     async def _close(self) -> None:
         tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:  # before Python 3.12 `wait_for` may swallow that
+            for task in tasks:
+                task.cancel()
+            tasks = [*(await asyncio.wait(tasks, timeout=0.1))[1]]
         self._futures.clear()
         self._sent.clear()
         if self._client is not None:
