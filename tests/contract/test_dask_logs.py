@@ -112,14 +112,20 @@ def log_elsewhere(id: int) -> int:
     return id
 
 
-@INSIDE
-def test_who_logs_waits_for_handlers_that_stand_still_and_nobody_else(
-    backend: dict[str, Any], handler: Any, inside: dict[str, Any]
-) -> None:
+def launch_held_up(backend: dict[str, Any], handler: Any, inside: dict[str, Any]) -> Any:
+    """A run whose tasks log much, while the handler stands still with the first record."""
     handler.gate.clear()
     config = {"task": {"list": 2, "function": log_many}, "worker": {"backend": backend, **inside}, "verbose": False}
     run = wd.launch(config)
     assert handler.came.wait(30)
+    return run
+
+
+@INSIDE
+def test_who_logs_waits_for_handlers_that_stand_still_and_nobody_else(
+    backend: dict[str, Any], handler: Any, inside: dict[str, Any]
+) -> None:
+    run = launch_held_up(backend, handler, inside)
     other = start(log_elsewhere, 5, {"backend": backend, **inside})
     assert other == [1, 2, 3, 4, 5]
     assert run.info["counts"]["ok"] == 0
@@ -133,10 +139,7 @@ def test_who_logs_waits_for_handlers_that_stand_still_and_nobody_else(
 def test_a_run_whose_tasks_wait_to_log_can_be_cancelled(
     backend: dict[str, Any], handler: Any, inside: dict[str, Any]
 ) -> None:
-    handler.gate.clear()
-    config = {"task": {"list": 2, "function": log_many}, "worker": {"backend": backend, **inside}, "verbose": False}
-    run = wd.launch(config)
-    assert handler.came.wait(30)
+    run = launch_held_up(backend, handler, inside)
     run.cancel()
     assert run.wait(30).info["counts"]["cancelled"] >= 1
     assert start(abs, [-1], {"backend": backend}) == [1]  # the threads of Dask are free again

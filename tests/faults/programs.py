@@ -10,9 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["METHODS", "begin", "left_of", "tell"]
+__all__ = ["METHODS", "SLOW", "begin", "left_of", "tell"]
 
 METHODS = [None, "spawn", "fork"]
+# A module whose import waits for the file "go", but in the process that PARENT names.
+SLOW = """
+import os, time
+if os.environ.get("PARENT") not in (None, str(os.getpid())):
+    open("loading", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+
+def work(id):
+    return id
+"""
 _MARK = "PROGRAM_IN"
 PROLOGUE = """
 import json, os, sys

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import begin, left_of, tell
+from programs import SLOW, begin, left_of, tell
 
 LOOKS = """
 import os, resource, sys
@@ -75,16 +75,6 @@ tell([run(work, 1), run(work, 1)])
     assert tell(tmp_path, code) == [["task"], ["task"]]
 
 
-SLOW = """
-import os, time
-if os.environ.get("PARENT") not in (None, str(os.getpid())):
-    open("loading", "w").close()
-    while not os.path.exists("go"):
-        time.sleep(0.01)
-
-def work(id):
-    return id
-"""
 WAITS = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,18 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from programs import begin, left_of, tell
+from programs import SLOW, begin, left_of, tell
 
-SLOW = """
-import os, time
-if os.environ.get("PARENT") not in (None, str(os.getpid())):
-    open("loading", "w").close()
-    while not os.path.exists("go"):
-        time.sleep(0.01)
-
-def work(id):
-    return id
-"""
 LIGHT = "import os\ndef work(id): return id\ndef parent(id): return os.getppid()\n"
 FINDS = """
 import resource, signal, threading, time
