@@ -34,6 +34,7 @@ from rounds import examples
 from thinned import pytest_collection_modifyitems as pytest_collection_modifyitems
 
 import worker_dispatcher
+from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.cores import usable_cores
 
 LONGEST_WAIT = 20.0  # seconds until what is ending must have ended; a clean test waits for nothing, and a leak stays
@@ -109,6 +110,7 @@ def _nothing_is_left(request: pytest.FixtureRequest, _warm: Leftovers, _own_temp
             _end_processes_of(before)
             pytest.fail(text, pytrace=False)
         gc.collect()  # an exception that a failed test keeps alive is not a leak of the library
+        forkserver.reap()  # one that was replaced may end after all the pools of the test, and waits for the next one
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import tell
 
 import worker_dispatcher
 from worker_dispatcher.errors import RunError
@@ -42,6 +44,38 @@ def test_a_timeout_counts_while_the_fork_server_stands_still(
     finally:
         os.kill(int(note.read_text()), signal.SIGCONT)
     next_run_works(process_shape)
+
+
+def test_tasks_of_a_run_in_a_pool_that_come_back_run_before_those_after_them(tmp_path: Path):
+    """Else they would wait for the end of long ones that were not yet begun when they were."""
+    code = """
+import signal, threading
+from worker_dispatcher.osproc import forkserver
+from worker_dispatcher.osproc.starter import ServerStarter
+
+start, asked = ServerStarter.start, []
+def noting(self, *arguments):
+    asked.append(start(self, *arguments))
+    return asked[-1]
+ServerStarter.start = noting
+
+run(len, [[1]])
+server = forkserver._server._pid
+asked.clear()
+os.kill(server, signal.SIGSTOP)
+with worker_dispatcher.WorkerPool(2, kind="process") as pool:
+    task = {"list": [0.0, 0.0, 600.0, 600.0, 600.0, 600.0], "function": time.sleep}
+    launched = worker_dispatcher.launch({"task": task, "worker": {"pool": pool}, "verbose": False})
+    while len(asked) < 2:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(server, signal.SIGKILL)
+    ended = [log["task_id"] for _, log in zip(range(2), launched)]
+    launched.cancel()
+    launched.wait()
+tell([sorted(ended), launched.info["counts"]["ok"]])
+"""
+    assert tell(tmp_path, "import time\n" + code) == [[1, 2], 2]
 
 
 @pytest.mark.parametrize("method", [None, "spawn"])

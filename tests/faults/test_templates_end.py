@@ -142,6 +142,19 @@ def sent():
     assert tell(tmp_path, FINDS + sent + code) == [1, 2, 3, 4]
 
 
+def test_a_server_that_was_replaced_is_reaped_when_the_next_pool_ends(tmp_path: Path):
+    code = """
+run(len, [[1]])
+server = forkserver._server._pid
+os.nice(1)
+with worker_dispatcher.WorkerPool(1, kind="process") as pool:
+    pool.submit(len, [1]).result()
+    wait_until(lambda: open(f"/proc/{server}/stat").read().rpartition(")")[2].split()[0] == "Z")
+tell(os.path.exists(f"/proc/{server}"))
+"""
+    assert tell(tmp_path, FINDS + code) is False
+
+
 def test_many_functions_at_a_time_leave_few_processes(tmp_path: Path):
     for number in range(6):
         (tmp_path / f"slow{number}.py").write_text(SLOW.replace("loading", f"loading{number}"))

@@ -22,6 +22,7 @@ from typing import Any
 from worker_dispatcher.clock import read_zone
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel
 from worker_dispatcher.osproc.interpreter import inherit, start_with
+from worker_dispatcher.osproc.spec_file import reads
 
 _SOCKET, _STATUS, _SPEC = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
@@ -30,10 +31,10 @@ _WORDS = 624  # of four bytes, in the state of numpy's usual generator
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 _FRESH = (
     "import marshal, os, sys\n"
-    "spec = marshal.loads(os.pread(5, os.fstat(5).st_size, 0))\n"  # others read the same file
-    "sys.path[:] = spec['path']\n"
+    f"{reads(_SPEC)}"
+    "sys.path[:] = told['path']\n"
     "from worker_dispatcher.osproc.child import _begin\n"
-    "_begin(spec)\n"
+    "_begin(told)\n"
 )
 _libc = ctypes.CDLL(None, use_errno=True)
 

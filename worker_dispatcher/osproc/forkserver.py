@@ -15,7 +15,8 @@ from typing import Any
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
-from worker_dispatcher.osproc.spawn_spec import Identity, as_file, identity_of, status_of_this_thread
+from worker_dispatcher.osproc.spawn_spec import Identity, identity_of, status_of_this_thread
+from worker_dispatcher.osproc.spec_file import as_file, reads
 from worker_dispatcher.osproc.system import make_ready, no_worker, readable
 
 FIRST_WORD = 10.0  # seconds within which a fork server or a worker that was started says something
@@ -23,8 +24,8 @@ _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take 
 
 _OPEN, _BECOME = 1, 7  # frame kinds of server.py, which the parent never imports
 _BOOTSTRAP = (
-    "import marshal, sys\n"
-    "with open(4, 'rb') as file: told = marshal.load(file)\n"
+    "import marshal, os, sys\n"
+    f"{reads(4)}"
     "sys.path[:] = told['path']\n"
     "from worker_dispatcher.osproc.server import main\n"
     "main(3, told)\n"
@@ -87,6 +88,14 @@ class _ForkServer:
                 f"no worker process can be started by user {os.geteuid()} with sys.executable {sys.executable!r}: "
                 f"{error}; use threads, or an interpreter that this user may run"
             ) from error
+
+    def reap(self) -> None:
+        """Have the system forget the servers that were replaced, and have ended by now. Never waits, nor raises."""
+        if self._retired and self._lock.acquire(blocking=False):  # who has the lock does the same
+            try:
+                self._reap()
+            finally:
+                self._lock.release()
 
     def give_up(self, pid: int) -> None:
         """End a server that says nothing, if it is still the one in use."""
@@ -204,7 +213,7 @@ class _ForkServer:
 
 _server = _ForkServer()
 os.register_at_fork(after_in_child=_server.forget)
-warm_up, connect, give_up = _server.warm_up, _server.connect, _server.give_up
+warm_up, connect, give_up, reap = _server.warm_up, _server.connect, _server.give_up, _server.reap
 
 
 def _mark_of(fd: int) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker_dispatcher.clock import wall
+from worker_dispatcher.osproc import spec_file
 from worker_dispatcher.osproc.channel import Channel, Crowded, Frame, Gone
 from worker_dispatcher.osproc.child import (
     be_there,
@@ -157,7 +158,7 @@ class _Server:
 
     def _lacked(self, pool: Pool) -> bytes:
         """The spec of what a pool needs, up to the layer that is next here; empty if nothing is missing."""
-        spec = marshal.loads(_text_of(pool.spec_fd))
+        spec = marshal.loads(spec_file.read(pool.spec_fd))
         if all(name in sys.modules for layer in spec["layers"][self._depth :] for name in layer):
             return b""
         # Later versions write what is equal in more than one way.
@@ -266,7 +267,7 @@ class _Server:
     def _read(self, pool: Pool) -> None:
         """Be what the workers of a pool are forked from; most come with the spec of those before, and all of a template
         with its own."""
-        text = _text_of(pool.spec_fd)
+        text = spec_file.read(pool.spec_fd)
         if self._depth or text == self._spec_text:
             return
         pool.channel.send(PREPARES)  # which may take a while, and who waits is to know that we are at it
@@ -340,10 +341,6 @@ class _Server:
         with contextlib.suppress(SystemExit):
             server.serve()
         os._exit(0)  # what was imported has nothing to do at the end of this process
-
-
-def _text_of(spec_fd: int) -> bytes:
-    return os.pread(spec_fd, os.fstat(spec_fd).st_size, 0)
 
 
 def _preloaded(control: Channel, spec: dict[str, Any], names: list[str]) -> Preload:

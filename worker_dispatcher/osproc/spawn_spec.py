@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import marshal
 import os
 import resource
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf
-from worker_dispatcher.osproc.system import given
 
 Identity = tuple[Any, ...]
 
@@ -122,20 +120,6 @@ def identity_of(status: Mapping[str, str]) -> Identity:
         sacrifice,
         hard,
     )
-
-
-def as_file(value: Any) -> int:
-    """A descriptor of nameless pages that hold a value, marshalled. Unlike a pipe, they wait for no reader."""
-    fd = given("memfd_create", lambda: os.memfd_create("worker_dispatcher", os.MFD_CLOEXEC))
-    try:
-        data = memoryview(marshal.dumps(value))
-        while len(data):
-            data = data[os.write(fd, data) :]
-        os.lseek(fd, 0, os.SEEK_SET)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _needs_site() -> bool:

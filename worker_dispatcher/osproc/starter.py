@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import itertools
-import marshal
 import math
 import os
 import signal
@@ -21,11 +20,11 @@ from worker_dispatcher.osproc.spawn_spec import (
     NO_PRELOADING,
     Identity,
     Preloading,
-    as_file,
     identity_of,
     spawn_spec,
     status_of_this_thread,
 )
+from worker_dispatcher.osproc.spec_file import as_file, write
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
 
 # The frame kinds of server.py, which the parent never imports.
@@ -162,8 +161,7 @@ class ServerStarter:
         """Before the first start: have this imported, and not what was told at first."""
         about = {"preload": preloading.loader, "about": preloading.about, "mark": preloading.mark}
         self._spec |= about | {"layers": list(map(list, preloading.layers))}
-        os.ftruncate(self._spec_fd, 0)
-        os.pwrite(self._spec_fd, marshal.dumps(self._spec), 0)
+        write(self._spec_fd, self._spec)
 
     def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
         """A new worker with this socket and shared status. Returns at once; `pump` says when it runs. ours: this
@@ -243,6 +241,7 @@ class ServerStarter:
         if self._spec_fd >= 0:
             close_all([self._spec_fd])
             self._spec_fd = -1
+        forkserver.reap()
 
 
 class ForkStarter:

@@ -83,8 +83,8 @@ class Handover:
 
     def take_back(self) -> list[Event]:
         """What the pool has not taken; from now on it takes nothing."""
-        self._ended = True
         with self._mutex:
+            self._ended = True
             back = [*self._buffer, *self._alone]
             self._buffer.clear()
             self._alone.clear()
@@ -170,10 +170,23 @@ class Handover:
         elif isinstance(event, (AttemptDone, NotStarted)):
             self.held.take(event.batch.first, event.batch.first + len(event.batch.items))
             event = event._replace(batch=self._renumbered(event.batch))
+            if isinstance(event, NotStarted) and self._put_back(event.batch):
+                return
             if isinstance(event, AttemptDone) and event.failure is not None:
                 event = event._replace(failure=_named(event.failure, event.task_id))
         self.events.append(event)
         self.wake()
+
+    def _put_back(self, batch: Batch) -> bool:
+        """Have the pool take it again, and before what came after it, which may be long; False if it is to take
+        nothing more."""
+        with self._mutex:
+            if not self._ended:
+                queue = self._alone if batch.alone else self._buffer
+                later = (nth for nth, other in enumerate(queue) if other.first > batch.first)
+                queue.insert(next(later, len(queue)), batch)
+                self.waits += 0 if batch.alone else len(batch.items)
+            return not self._ended
 
     def _renumbered(self, batch: Batch) -> Batch:
         return batch._replace(first=batch.first - self._before, call=None)
