@@ -53,6 +53,6 @@ if __name__ == "__main__":
         from distributed import LocalCluster
 
         with tempfile.TemporaryDirectory() as folder, dask.config.set(temporary_directory=folder):
-            shape = {"n_workers": 2, "threads_per_worker": 2, "host": "127.0.0.1", "dashboard_address": None}
+            shape = {"n_workers": 2, "threads_per_worker": 2, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
             with LocalCluster(**shape, local_directory=folder, silence_logs=50) as made:
                 main(made.scheduler_address)

@@ -119,7 +119,7 @@ def test_a_worker_with_another_clock_keeps_the_moments_of_ours(tmp_path: Path) -
         command = [*run, "distributed.cli.dask_worker", "--scheduler-file", str(told), "--no-nanny", "--no-dashboard"]
         there = ["unshare", "--time", "--monotonic", "1000", "--fork", "--kill-child", *command]
         until = time.monotonic() + 60
-        while not told.exists():
+        while not (told.exists() and told.read_text().endswith("}")):  # else both read a half of it
             assert time.monotonic() < until
             time.sleep(0.05)
         programs.append(subprocess.Popen([*there, "--host", "127.0.0.1", "--nthreads", "2"], **quiet))
@@ -179,7 +179,7 @@ def meet(folder):
 
 
 if __name__ == "__main__":
-    shape = {"n_workers": 3, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    shape = {"n_workers": 3, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**shape, protocol=sys.argv[1]) as cluster, cluster.get_client() as client:
         worker = {"backend": {"type": "dask", "client": client}}
         task = {"list": [Path.cwd()] * 3, "function": meet}

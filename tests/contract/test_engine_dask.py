@@ -25,7 +25,7 @@ def client() -> Iterator[Any]:
     """Of a cluster in this process: quick to start, and its workers can be looked at."""
     with warnings.catch_warnings(action="ignore"):
         cluster = distributed.LocalCluster(
-            n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None, silence_logs=50
+            n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50
         )
         client = distributed.Client(cluster)
     yield client
