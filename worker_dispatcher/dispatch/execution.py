@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker_dispatcher.call import call_styled
@@ -165,7 +166,7 @@ class Execution:
             self.bounded.fail(error)
 
     def _work(self) -> None:
-        self._until_it_is_over(lambda: self.bounded.run(self._open_pool))
+        self._until_it_is_over(partial(self.bounded.run, self._open_pool))
         if self.bounded.interrupted:
             self.bounded.fail(KeyboardInterrupt())
 

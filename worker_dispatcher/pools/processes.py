@@ -18,7 +18,7 @@ from functools import partial
 from worker_dispatcher.clock import now
 from worker_dispatcher.execute import catch
 from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
-from worker_dispatcher.osproc.system import close_all, given, no_worker
+from worker_dispatcher.osproc.system import close_all, given, no_worker, readable
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY, base
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, End, Event, PoolFailed, Setup, Source
 from worker_dispatcher.pools.parent.batching import pack_items
@@ -84,8 +84,6 @@ class ProcessPool:
             except OSError as error:
                 raise no_worker(error) from error
             undo.pop_all()
-        self._wakes = select.poll()
-        self._wakes.register(self._wake, select.POLLIN)
         self._functions = Functions()
         self._batching = self._functions.of(None).batching  # of what was given last
         self._offers = Offers(self._supervisor, self._functions)
@@ -96,6 +94,7 @@ class ProcessPool:
         self._behind = False  # some worker may hold more tasks than it can run at once
         self._asleep = False  # in `sleep`, with what was watched for when it began
         self._full = False  # no worker had room when tasks were handed out last
+        self._sated = False  # all that waited was; then, where only the driver makes turns, some news need none
 
     def _open(
         self,
@@ -146,7 +145,7 @@ class ProcessPool:
         if self._paused:
             return
         waiting, alone, handles = source.waiting(), source.alone_waiting(), self._handles
-        self._full = False
+        self._full = self._sated = False
         if self._setup.timed:
             self._supervisor.grow(wanted(source, handles, self._task_time()))
         elif waiting or alone:
@@ -179,14 +178,14 @@ class ProcessPool:
                 return
             self._give(handle, batch)
             waiting -= len(batch.items)
+        self._sated = not (alone or self._setup.kept)
         if self._behind:
             self._rob()
 
     def offer(self, batch: Batch, done: Done) -> bool:
         if self._paused or not self._offers.give(batch, done, self._pack):
             return False
-        if batch.timeout is not None:
-            self._deadlines.expect(now() + batch.timeout)
+        self._deadlines.given(batch)
         if self._asleep and self._supervisor.stirred:
             self.wake()
         return True
@@ -228,8 +227,7 @@ class ProcessPool:
         self._batching.sent(len(batch.items), size)
         handle.give(batch, function, parts, fds)
         self._behind = self._behind or handle.held.count > handle.slots
-        if batch.timeout is not None:
-            self._deadlines.expect(now() + batch.timeout)
+        self._deadlines.given(batch)
         self._supervisor.rewatch(handle)
 
     def _pack(self, function: Function, batch: Batch) -> tuple[int, list[bytes | memoryview], list[int]]:
@@ -273,10 +271,13 @@ class ProcessPool:
     def sleep(self, until: float) -> None:
         if self._full and not self._setup.timed:
             self._rest(until)
-        # Rounded up, so that a deadline has passed when the wait for it ends.
-        pause = None if until == math.inf else max(0, math.ceil((until - now()) * 1000))
         self._supervisor.stirred, self._asleep = False, True
-        self._heard = self._poll.poll(pause)
+        while True:
+            # Rounded up, so that a deadline has passed when the wait for it ends.
+            pause = None if until == math.inf else max(0, math.ceil((until - now()) * 1000))
+            self._heard = self._poll.poll(pause)
+            if not (self._sated and len(self._heard) == 1 and self._attend(self._heard.pop()[0])):
+                break
         self._asleep = False
 
     def collect(self) -> list[Event]:
@@ -304,20 +305,21 @@ class ProcessPool:
         To wake us at each task costs a worker several times what it costs to say how the task ended.
         """
         rest = min(unheard(self._handles, self._batching.per_task), until - now())
-        if (pause := int(rest * 1000)) > 0:
-            self._wakes.poll(pause)
+        if rest >= 0.001:
+            readable(self._wake, rest)
 
     def _task_time(self) -> float:
         return self._batching.per_task + SPAN
 
-    def _attend(self, fd: int) -> None:
+    def _attend(self, fd: int) -> bool:
         if fd == self._wake:
             os.eventfd_read(fd)
         elif fd == self._logs_fd and self._logs is not None:
             self._poll.unregister(fd)  # from here on its own thread listens
             self._logs.hear()
         else:
-            self._supervisor.attend(fd)
+            return self._supervisor.attend(fd)
+        return False
 
     # What a pool that is kept can do
 

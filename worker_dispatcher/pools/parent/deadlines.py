@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from worker_dispatcher.clock import now
+from worker_dispatcher.pools.base import Batch
 from worker_dispatcher.pools.parent.life import State, Why
 from worker_dispatcher.pools.parent.supervisor import Supervisor
 from worker_dispatcher.pools.parent.verdict import ended
@@ -30,6 +31,11 @@ class Deadlines:
         self._supervisor, self._kept = supervisor, kept
         self.due = math.inf
         self._doomed: dict[int, WorkerHandle] = {}  # tasks that are to end, and who had them
+
+    def given(self, batch: Batch) -> None:
+        """A worker has these tasks from now on."""
+        if batch.timeout is not None:
+            self.expect(now() + batch.timeout)
 
     def expect(self, due: float) -> None:
         """A task may be over its time then (monotonic)."""

@@ -88,7 +88,7 @@ def preload_for(call: Call | None, setup: Setup, needs: Needs, starter: ServerSt
 def _needs_of(setup: Setup, packed: Packed, loaded: Iterable[str]) -> Needs:
     """loaded: what is imported there anyway."""
     function = setup.call.function
-    if any(name in os.environ for name in _MEASURED):
+    if not os.environ.keys().isdisjoint(_MEASURED):
         return NO_NEEDS
     roots = {name.partition(".")[0] for name in loaded}
     named = [name for name in _named_in(setup, packed) if name.partition(".")[0] not in roots]
@@ -123,7 +123,9 @@ class _Known:
             seen, failed = self._seen.get(key, ({}, 0))
             if key in self._seen:
                 self._seen.move_to_end(key)
-            more = [name for name in seen if name not in named] if failed < _TRIALS else []
+            more = [name for name in seen if name not in named] if seen and failed < _TRIALS else []
+            if not (named or more):  # most of the time
+                return [], self._mark
             found = [[name for name in layer if not self._is_excluded(name)] for layer in (named, more)]
             layers = [layer for layer in found if layer]
             if layers:

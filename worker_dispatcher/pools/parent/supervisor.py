@@ -194,20 +194,23 @@ class Supervisor:
             self.pids[number] = pid
             self._named(number, pid)
 
-    def attend(self, fd: int) -> None:
-        """A descriptor of the poll has something to say."""
+    def attend(self, fd: int) -> bool:
+        """A descriptor of the poll has something to say. True if that is no more than that a worker has begun, or is
+        ready for what it has: while nothing waits to be handed out, nobody need do anything about it."""
         handle = self._by_fd.get(fd)
         if handle is None:
-            if fd == self._starter.fileno():
-                self._hear_starter()
-        elif fd == handle.process.sentinel:
+            return fd == self._starter.fileno() and self._hear_starter()
+        if fd == handle.process.sentinel:
             if handle.process.ended:  # the number may be that of a descriptor closed a moment ago
                 self._lost(handle)
         else:
+            done = handle.done
             self.events += handle.receive(to_the_end=False)
             if handle.pid is not None and handle.number not in self.pids:
                 self._name(handle, handle.pid)
             self.rewatch(handle)
+            return handle.done == done and handle.held.count > 0 and not (self.events or handle.gone)
+        return False
 
     def speaker(self, fd: int) -> WorkerHandle | None:
         """The worker on whose channel a descriptor says that there is something to be read, if all is known of it."""
@@ -229,20 +232,25 @@ class Supervisor:
             self.poll.modify(fd, wanted)
             handle.watched, self.stirred = wanted, True
 
-    def _hear_starter(self) -> None:
+    def _hear_starter(self) -> bool:
+        """True if it says no more than that workers have begun."""
         try:
             news = self._starter.pump()
         except Gone:
             self._starter_gone()
-            return
+            return False
         self._rewatch_starter()
+        began = True
         for process in news:
             if process.refused is not None:
                 self._refused(process)
+                began = False
             elif process.over:
                 self._bury(process)
+                began = False
             else:
                 self._welcome(process)
+        return began
 
     @property
     def due(self) -> float:
@@ -325,7 +333,7 @@ class Supervisor:
                     during=" in worker.init" * handle.in_init,
                     sent_off=handle.process.sent_off and not handle.life.killed,
                 )
-            if not handle.stillborn:
+            if self._births.row and not handle.stillborn:
                 self._births.went_well()
             self.finish(handle)
 
