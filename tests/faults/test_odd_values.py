@@ -17,6 +17,9 @@ import psutil
 import pytest
 
 import worker_dispatcher
+from worker_dispatcher.osproc.channel import Gone
+from worker_dispatcher.osproc.starter import ServerStarter
+from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
 SIZE_OF_A_LOG = 1_000_000
 
@@ -238,6 +241,35 @@ def test_a_task_that_always_kills_the_fork_server_ends(run, next_run_works):
     run(work, range(6), shape)
     assert worker_dispatcher.get_logs()[1]["status"] == "crashed"
     next_run_works(shape)
+
+
+def test_what_a_worker_said_before_the_fork_server_ended_counts_when_it_is_heard_later(run, monkeypatch):
+    """Else three times in a row it looks as if no worker could begin, and the run ends."""
+
+    def work(id, config, task):
+        if id == 1:
+            os.kill(os.getppid(), 9)
+            time.sleep(60)
+        return id * 10
+
+    pump, receive, ended = ServerStarter.pump, WorkerHandle.receive, []
+
+    def noting(starter):
+        ended.clear()
+        try:
+            return pump(starter)
+        except Gone:
+            ended.append(starter)
+            raise
+
+    def later(handle, **how):
+        return [] if handle.held.seq_of(1) and not ended else receive(handle, **how)
+
+    monkeypatch.setattr(ServerStarter, "pump", noting)
+    monkeypatch.setattr(WorkerHandle, "receive", later)
+    results = run(work, range(6), {"number": 1, "use_processing": True})
+    assert results[0].status == "crashed"
+    assert results[1:] == [20, 30, 40, 50, 60]
 
 
 def test_a_timeout_ends_the_hard_cases_among_a_hundred_bystanders(process_shape, run, others_are_ok):

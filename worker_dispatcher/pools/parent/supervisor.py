@@ -286,6 +286,8 @@ class Supervisor:
     def _starter_gone(self) -> None:
         """The fork server has died, and every worker with it: start over with a new one."""
         self.poll.unregister(self._starter.fileno())
+        for handle in self.handles + self.dying:
+            self.events += handle.receive()  # one may have said that it works just before
         hopeless = not any(handle.ready for handle in self.handles + self.dying) and self._stillborn(
             "the fork server has ended"
         )
