@@ -24,6 +24,7 @@ from worker_dispatcher.engine import (
     ThreadJob,
 )
 from worker_dispatcher.engine.conditions import AfterAnother, AfterOthers, Condition, EveryPeriod
+from worker_dispatcher.engine.rows import read_store
 from worker_dispatcher.engine.status import FINAL
 
 IDS = [f"id{number}" for number in range(20)]
@@ -170,6 +171,7 @@ def storm(folder: Path, seed: int, seconds: float, *, kept: bool) -> None:
     assert time.monotonic() - began < 5
     if path is not None:
         statuses = {job.id: job.status for job in engine.jobs}
+        assert sorted((row.id, row.status) for row in read_store(path)[1]) == sorted(statuses.items())
         again = Engine(EngineSetting(cache_path=str(folder)), store=path, resume=True)
         with again:
             assert {job.id: job.status for job in again.jobs} == statuses

@@ -270,9 +270,9 @@ class Engine:
                 if job.status not in FINAL or self.jobs.find(job.id) is not job:
                     continue  # another thread has submitted it again, or removed it
                 self._dispatcher.board.forget(job.entry)
-                self.jobs.drop(job)  # its row is the next one's, if somebody is submitting one
-                if self._dispatcher.store is not None and job.id not in self._dispatcher.claimed:
-                    self._dispatcher.store.forget(job)
+                self.jobs.drop(job)
+                if self._dispatcher.store is not None and self._dispatcher.claimed.get(job.id) is not job:
+                    self._dispatcher.store.forget(job)  # else it is about to be submitted again, in its row
 
     def status_of(self, job_id: str) -> str | None:
         """The status of a job; None if the engine has none of this id."""

@@ -195,7 +195,8 @@ class Store(Reader):
     def pack(self, job: Job) -> None:
         """Make ready to be written what a job calls, before it is submitted. Warns where it cannot be pickled."""
         kept = job.kept
-        if kept is None or not kept.number:
+        # The row of an id is that of the job which has it; one that had it before may have kept another's number.
+        if kept is None or not kept.number or kept.number != self._numbers.get(job.id, kept.number):
             kept = job.kept = self._new(job.id)
         kept.is_back = False
         if not kept.is_lost:  # else what is there may be loaded elsewhere
@@ -292,6 +293,7 @@ class Store(Reader):
             if kept.call is not None:
                 call = self._content(db, row.number, CALL, kept.call)
             db.execute(_INSERT, (*columns, call, result))
+            self._numbers[row.id] = row.number  # the job that had it may have been forgotten meanwhile
             kept.call, kept.is_fresh, kept.has_row = None, False, True
             return
         if row.status in FINAL:
