@@ -141,9 +141,9 @@ def _there_is(names: list[str]) -> str:
 
 # What this package and its extras import: their own names, and of those that they import in turn.
 NEEDED = frozenset(
-    ("PIL", "_plotly_utils", "cloudpickle", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver", "matplotlib")
-    + ("mpl_toolkits", "narwhals", "numpy", "packaging", "plotly", "psutil", "pylab", "pyparsing", "six")
-    + ("threadpoolctl", "tqdm", "tzdata", "worker_dispatcher", "xlsxwriter")
+    ("PIL", "_plotly_future_", "_plotly_utils", "cloudpickle", "contourpy", "cycler", "dateutil", "fontTools")
+    + ("kiwisolver", "matplotlib", "mpl_toolkits", "narwhals", "numpy", "packaging", "plotly", "psutil", "pylab")
+    + ("pyparsing", "six", "tenacity", "threadpoolctl", "tqdm", "tzdata", "worker_dispatcher", "xlsxwriter")
 )
 
 

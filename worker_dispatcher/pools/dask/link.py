@@ -416,5 +416,5 @@ def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Dask does not know any more what it was given; its own word for it is newer than the oldest version we take."""
-    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "FutureCancelledError"
+    """Dask does not know any more what it was given; the oldest version that we take says it with another word."""
+    return type(error).__name__ in ("CancelledError", "FutureCancelledError")
