@@ -197,7 +197,7 @@ class Dispatcher:
             self._count(job, -1)
         elif move.new == PENDING and move.old != RUNNING:
             self.claimed.pop(job.id, None)
-            job.note_submit(again=move.old in FINAL)
+            job.note_submit(move.old)
             self._count(job, 1)
 
     def unclaim(self, jobs: Iterable[Job]) -> None:
@@ -308,7 +308,7 @@ class Dispatcher:
 
     def _run(self, job: Job, attempt: int) -> None:
         """Begin an attempt."""
-        call, error = catch(job.call, self._result_of)
+        call, error = catch(job.call, partial(self._result_of, job))
         if error is None:
             _, error = catch(self._begin, job, *call)
         if error is not None:
@@ -326,11 +326,11 @@ class Dispatcher:
             function = surrounded(job, function)
         self.workers.begin(job, function, args, kwargs)
 
-    def _result_of(self, future: JobFuture | JobReference) -> Any:
-        job = self.jobs.find(future.job_id)
-        if isinstance(future, JobFuture) and future.is_settled_for(self._engine):
-            return future.result(0)
-        return job.result() if job is not None and job.status == DONE else None
+    def _result_of(self, asks: Job, future: JobFuture | JobReference) -> Any:
+        """What a job that begins gets for a future. Never waits: nobody else would tell the end that is waited for."""
+        job = future.job_in(self._engine)
+        lost = job is not None and asks.on_upstream == "run" and job.status in (FAILED, CANCELLED)
+        return None if job is None or lost else job.gave()
 
     def _note_failure(self, job: Job, error: BaseException) -> None:
         job.note_error(error)

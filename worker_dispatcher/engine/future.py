@@ -66,6 +66,10 @@ class JobFuture(LazyFuture):
         done = self._job is not None and self._job.status == DONE
         return done and engine.jobs.find(self.job_id) is not self._job
 
+    def job_in(self, engine: Engine) -> Job | None:
+        """Whose result it stands for in an engine."""
+        return self._job if self.is_settled_for(engine) else engine.jobs.find(self.job_id)
+
     @property
     def has_callbacks(self) -> bool:
         return bool(self._done_callbacks)
@@ -88,6 +92,10 @@ class JobReference:
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
+
+    def job_in(self, engine: Engine) -> Job | None:
+        """As that of a JobFuture."""
+        return engine.jobs.find(self.job_id)
 
 
 def futures_in(value: Any) -> list[JobFuture | JobReference]:

@@ -62,6 +62,7 @@ class Job(Promising):
             "engine",
             "entry",
             "error_callback",
+            "former",
             "func",
             "future",
             "id",
@@ -141,6 +142,7 @@ class Job(Promising):
         self.entry = Entry(self.id, self, uses, self.name)
         self.entry.priority = priority
         self.future = JobFuture(self)
+        self.former: JobFuture | None = None  # that of the run before, if it was done, until another one is
         self.running: Any = None  # the future of the attempt that runs
         self.kept: Kept | None = None  # what the store of the engine knows of it
         self.is_told = False  # its end was told to all callbacks
@@ -196,6 +198,15 @@ class Job(Promising):
         if self.entry.status != DONE:
             raise InvalidStateError(self, [DONE])
         return self.future.result()  # which is told a moment after the status
+
+    def gave(self) -> Any:
+        """What it returned when it was done last, for jobs that need it: by the run before, while it runs again and
+        until the end of that is told. None if it never was. Never waits."""
+        done, future = self.status == DONE, self.future  # in this order: another thread may submit it again
+        if done and self.stream is not None:
+            return self.stream.wrapper()
+        given = future if done and future.done() else self.former
+        return None if given is None else given.result(0)
 
     def exception(self) -> BaseException | None:
         """What the last attempt that failed has raised, also if a later one succeeded; None if none has failed."""
@@ -365,11 +376,13 @@ class Job(Promising):
         """The exception of its last failed attempt."""
         self._exception = error
 
-    def note_submit(self, *, again: bool) -> None:
-        """It is submitted now. again: it had ended."""
+    def note_submit(self, old: str) -> None:
+        """It is submitted now. old: its status before."""
         self.submitted_at, self.is_told = wall(), False
         self.begun_at = self.ended_at = 0.0
-        if again:
+        if old == DONE:
+            self.former = self.future
+        if old in FINAL:
             self.future = JobFuture(self)
 
     def note_begin(self) -> None:
@@ -380,6 +393,8 @@ class Job(Promising):
         """It has ended now."""
         self.ended_at = wall()
         self.running = None
+        if self.status == DONE:
+            self.former = None
 
     def __repr__(self) -> str:
         shown = {"status": self.status, "id": self.id, **self._shown()}

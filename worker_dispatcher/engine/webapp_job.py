@@ -104,8 +104,8 @@ class WebappJob(Job):
 
     # What the engine asks
 
-    def note_submit(self, *, again: bool) -> None:
-        super().note_submit(again=again)
+    def note_submit(self, old: str) -> None:
+        super().note_submit(old)
         self.is_ready = False
         self._news.clear()
 
