@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from notes import wait_for
 
 from worker_dispatcher import WorkerPool, get_logs, start
+from worker_dispatcher.pools.base import Batch
+from worker_dispatcher.workpool.lent import Handover
 
 pytestmark = pytest.mark.filterwarnings("ignore::worker_dispatcher.errors.TaskFailuresWarning")
 
@@ -61,3 +65,35 @@ def test_what_workers_of_a_pool_log_reaches_the_handlers_of_the_program(
     assert pool.submit(log, 7).result(30) == 7
     assert start({"task": {"function": log, "list": [1, 2]}, "worker": {"pool": pool}, "verbose": False}) == [1, 2]
     wait_for(lambda: logged() == {"task 7", "task 1", "task 2"})
+
+
+def end_or_sleep(seconds: float) -> float:
+    if not seconds:
+        os._exit(3)
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_run_whose_time_is_over_does_not_keep_the_pool_busy_while_its_thread_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is held up in what the user wrote for it, and its tasks are turned back by the workers meanwhile."""
+    given: list[int] = []
+    take = Handover.take
+
+    def noting(tasks: Handover, count: int) -> Batch | None:
+        given.append(count)
+        return take(tasks, count)
+
+    monkeypatch.setattr(Handover, "take", noting)
+
+    def slow(error: BaseException) -> bool:
+        time.sleep(1.6)
+        return False
+
+    task = {"function": end_or_sleep, "list": [0, *[1] * 9], "retries": 1, "retry_on": slow}
+    with WorkerPool(2, kind="process") as pool:
+        assert list(pool.map(end_or_sleep, [0.2, 0.2])) == [0.2, 0.2]  # both workers are here
+        start({"task": task, "runtime": 0.8, "worker": {"pool": pool}, "verbose": False})
+    assert get_logs()[0]["status"] == "crashed"
+    assert len(given) < 50

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import queue
 import threading
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from worker_dispatcher.call import Call
@@ -45,6 +47,7 @@ _FORGETS = 0.9  # of the heaviest result seen, at each look
 _FEED_MOST = 1024  # tasks handed over at once, unless there are more workers
 _BREATH = 0.001  # seconds in which what is told comes together, while the pool has enough to do
 _STOP_MOST = 3.0  # seconds that a stop waits for the end of what runs
+_first = attrgetter("first")
 
 
 class Handover:
@@ -75,11 +78,7 @@ class Handover:
 
     def put(self, batch: Batch) -> None:
         with self._mutex:
-            if batch.alone:
-                self._alone.append(batch)
-            else:
-                self._buffer.append(batch)
-                self.waits += len(batch.items)
+            self._queue(batch)
 
     def take_back(self) -> list[Event]:
         """What the pool has not taken; from now on it takes nothing."""
@@ -178,15 +177,16 @@ class Handover:
         self.wake()
 
     def _put_back(self, batch: Batch) -> bool:
-        """Have the pool take it again, and before what came after it, which may be long; False if it is to take
-        nothing more."""
+        """Have the pool take it again; False if it is to take nothing more, or could begin it no more."""
         with self._mutex:
-            if not self._ended:
-                queue = self._alone if batch.alone else self._buffer
-                later = (nth for nth, other in enumerate(queue) if other.first > batch.first)
-                queue.insert(next(later, len(queue)), batch)
-                self.waits += 0 if batch.alone else len(batch.items)
-            return not self._ended
+            if goes := not self._ended and now() < batch.stop_at:
+                self._queue(batch)
+            return goes
+
+    def _queue(self, batch: Batch) -> None:
+        """Under _mutex. What came before goes before: what comes after it may be long."""
+        insort(self._alone if batch.alone else self._buffer, batch, key=_first)
+        self.waits += 0 if batch.alone else len(batch.items)
 
     def _renumbered(self, batch: Batch) -> Batch:
         return batch._replace(first=batch.first - self._before, call=None)
