@@ -14,6 +14,7 @@ def double(value: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # two minutes and more in the grid, on two cores with other work
 @pytest.mark.parametrize("shape", POOLS)
 def test_a_hundred_thousand_tasks_leave_memory_level(shape: str) -> None:
     kept, me, used = KeptPool(shape), psutil.Process(), []
