@@ -10,7 +10,7 @@ from worker_dispatcher.workpool.future import QUEUED
 
 
 class Settings:
-    priority = 0
+    priority, timeout = 0, None
 
     def __init__(self, limiter: Any) -> None:
         self.limiter = limiter
@@ -23,6 +23,10 @@ class Waiting:
         self.number, self.settings, self.group = number, Settings(limiter), group
         self.phase, self.due, self.stop_at, self.attempts = QUEUED, 0.0, float("inf"), 0
         self.submitted_at = self.ready_at = 0.0
+        self.call = self.item = None
+
+    def begin(self) -> bool:
+        return True
 
     def wait_as(self, phase: int) -> bool:
         self.phase = phase
@@ -106,3 +110,18 @@ def test_what_waits_for_the_end_of_its_last_attempt_is_not_looked_at_by_the_cloc
     away.clear()
     backlog.release()
     assert [future.number for future in backlog._plain] == [8, 7]
+
+
+def test_what_comes_back_from_several_workers_keeps_its_order() -> None:
+    """Else what came later, and may be long, goes before it."""
+    waiting = [Waiting(number, None) for number in range(7)]
+    for future in waiting:
+        future.settings = waiting[0].settings
+    backlog = backlog_with(*waiting)
+    given = [backlog.take(3) for _ in range(2)]
+    backlog.release()
+    for batch in given:
+        assert batch is not None
+        backlog.put_back(batch)
+    taken = [backlog.take(1) for _ in range(7)]
+    assert [batch and batch.first for batch in taken] == list(range(7))

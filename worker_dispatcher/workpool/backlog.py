@@ -141,7 +141,8 @@ class Backlog:
         if future.wait_as(DELAYED):
             self._delayed.add(future.due, future)
 
-    def _queue(self, future: TaskFuture, *, first: bool = False) -> None:
+    def _queue(self, future: TaskFuture, at: int | None = None) -> None:
+        """at: its place among those of its priority; None: the last."""
         if not future.wait_as(QUEUED):
             return
         future.ready_at, settings = max(future.due, future.submitted_at), future.settings
@@ -150,10 +151,10 @@ class Backlog:
             heapq.heappush(heap, (-settings.priority, future.number, future))
             return
         lane = self._lane(settings.priority)
-        if first:
-            lane.appendleft(future)
-        else:
+        if at is None:
             lane.append(future)
+        else:
+            lane.insert(at, future)
 
     def _lane(self, priority: int) -> deque[TaskFuture]:
         if priority not in self._lanes:
@@ -168,7 +169,7 @@ class Backlog:
             pass
         if parked is not None:
             if future.phase != ENDED:
-                self._queue(future, first=True)
+                self._queue(future, 0)
             if not parked:
                 del self._parked[group]
 
@@ -315,12 +316,23 @@ class Backlog:
         if batch.alone:
             self._alone.append(batch)
             return
-        for number in reversed(range(batch.first, batch.first + len(batch.items))):
-            if (future := self.returned(number)) is not None:
-                self._queue(future, first=True)
+        numbers = range(batch.first, batch.first + len(batch.items))
+        back = [future for number in numbers if (future := self.returned(number)) is not None]
+        if not back:
+            return
+        # Before what came after them, which may be long; behind those that have come back from another worker.
+        lane, at = self._lane(back[0].settings.priority), 0
+        while at < len(lane) and _order_of(lane[at]) < _order_of(back[0]):
+            at += 1
+        for future in reversed(back):
+            self._queue(future, at)
 
     def put_back_at(self, due: float, batch: Batch) -> None:
         if (future := self.returned(batch.first)) is not None:
             future.attempts = batch.attempt - 1
             future.due = due
             self._delay(future)
+
+
+def _order_of(future: TaskFuture) -> tuple[float, int]:
+    return future.ready_at, future.number
