@@ -8,7 +8,7 @@ import pytest
 
 from worker_dispatcher.call import Call, CallStyle
 from worker_dispatcher.clock import now
-from worker_dispatcher.pools.base import Batch, NotStarted, Setup
+from worker_dispatcher.pools.base import AttemptDone, Batch, NotStarted, Setup
 from worker_dispatcher.workpool.lent import Handover
 
 BEFORE = 1 << 40
@@ -60,3 +60,19 @@ def test_what_no_worker_may_begin_any_more_goes_back_to_the_run(tasks: Handover,
     assert [event.batch.first for event in tasks.events if isinstance(event, NotStarted)] == [1] * over
     assert tasks.waiting() + tasks.alone_waiting() == (not over)
     assert tasks.held.count == 0
+
+
+def test_a_task_that_runs_alone_waits_where_the_run_has_as_many_workers_as_it_may() -> None:
+    tasks = Handover(Setup(Call(abs, CallStyle(positional=True))), lambda *_: None, {}, 1, one_each=True)
+    tasks.begin(BEFORE)
+    tasks.put(Batch(1, [1]))
+    tasks.put(Batch(2, [2], alone=True))
+    running = tasks.take(1)
+    assert running is not None
+    assert not tasks.alone_waiting()
+    assert tasks.take_alone() is None
+    tasks.tell(AttemptDone(running, 0.0, 0.0, 1, None, None, 1))
+    assert tasks.alone_waiting()
+    alone = tasks.take_alone()
+    assert alone is not None
+    assert alone.first == BEFORE + 2

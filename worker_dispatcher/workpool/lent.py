@@ -130,11 +130,11 @@ class Handover:
         return self.waiting()
 
     def alone_waiting(self) -> bool:
-        return bool(self._alone)
+        return bool(self._alone) and self._room() > 0
 
     def take_alone(self) -> Batch | None:
         with self._mutex:
-            batch = self._alone.popleft() if self._alone else None
+            batch = self._alone.popleft() if self._alone and self._room() > 0 else None
         return None if batch is None else self._handed_over(batch)
 
     def take(self, count: int) -> Batch | None:

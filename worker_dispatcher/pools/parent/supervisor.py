@@ -204,12 +204,12 @@ class Supervisor:
             if handle.process.ended:  # the number may be that of a descriptor closed a moment ago
                 self._lost(handle)
         else:
-            done = handle.done
+            begins = not handle.ready
             self.events += handle.receive(to_the_end=False)
             if handle.pid is not None and handle.number not in self.pids:
                 self._name(handle, handle.pid)
             self.rewatch(handle)
-            return handle.done == done and handle.held.count > 0 and not (self.events or handle.gone)
+            return begins and handle.ready and handle.held.count > 0 and not (self.events or handle.gone)
         return False
 
     def speaker(self, fd: int) -> WorkerHandle | None:
