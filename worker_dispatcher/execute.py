@@ -21,7 +21,7 @@ from worker_dispatcher.marks import Marks, own_marks
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
 from worker_dispatcher.task_span import TaskSpan
-from worker_dispatcher.tracebacks import is_foreign, part_from_frames, past_ours
+from worker_dispatcher.tracebacks import own, part_from_frames, past_ours
 
 MESSAGE_LIMIT = 100_000  # characters kept of an exception's text: a log entry stays under 1 MB
 TRACEBACK_LIMIT = 200_000  # characters kept of its traceback, the end rather than the start
@@ -236,9 +236,7 @@ def catch(function: Callable[..., Any], *arguments: Any) -> tuple[Any, BaseExcep
     """
     try:
         return function(*arguments), None
-    except BaseException as error:
-        if is_foreign(error):
-            raise
+    except own(BaseException) as error:
         return None, error
 
 

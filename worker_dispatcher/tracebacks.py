@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RemoteTraceback, WorkerDispatcherError
 
+_E = TypeVar("_E", bound=BaseException)
 _HOME = os.path.join(os.path.dirname(__file__), "")
 
 
@@ -77,6 +79,14 @@ def is_foreign(error: BaseException) -> bool:
             return True
         place = place.tb_next
     return False
+
+
+def own(*kinds: type[_E]) -> tuple[type[_E], ...]:
+    """For `except own(OSError):`, in what runs in the host program's thread: these kinds, or none of them where a
+    handler of signals of the host program has raised it, which most make a TimeoutError. Asked only once something was
+    raised."""
+    error = sys.exception()
+    return () if error is not None and is_foreign(error) else kinds
 
 
 def _code_of(handler: Any) -> CodeType | None:

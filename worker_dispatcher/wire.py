@@ -25,7 +25,7 @@ from typing import Any
 
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.script.main_module import FRESH, Reader
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 
 LARGE = 64 * 1024  # bytes; buffers larger in sum travel as shared pages, smaller ones in the frame
 LARGE_PICKLE = 1 << 18  # the same for a pickle: it is copied out of the pages too, so they pay off later
@@ -108,9 +108,7 @@ def pack(value: Any, reader: Reader = FRESH) -> Packed:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         plain = _NAMES_A_GLOBAL not in head
         portable = plain or not names_what_stays_here([head])
-    except Exception as error:  # the script's own may be the reason; if it is not, the second error is the one to show
-        if is_foreign(error):
-            raise
+    except own(Exception):  # the script's own may be the reason; if it is not, the second error is the one to show
         plain = portable = False
     if not portable:
         buffers = []
@@ -136,9 +134,7 @@ def pack_large(value: Any, reader: Reader = FRESH) -> Packed:
         plain = is_plain(value if type(value) in (list, tuple) else (value,))
         plain = plain or not any(_NAMES_A_GLOBAL in piece for piece in pieces)
         portable = plain or not names_what_stays_here(pieces)
-    except Exception as error:  # as in `pack`
-        if is_foreign(error):
-            raise
+    except own(Exception):  # as in `pack`
         plain = portable = False
     if not portable:
         buffers, pieces = [], _Pieces()
@@ -211,10 +207,10 @@ def seal(fd: int) -> None:
     """Let nobody change shared pages any more, but through mappings that are there; as far as this system can."""
     try:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    except OSError:
+    except own(OSError):
         try:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _OLD_SEALS)
-        except OSError:
+        except own(OSError):
             pass
 
 
@@ -242,7 +238,7 @@ def _map(fd: int, total: int) -> memoryview:
     if fd < limit // 2 and len(_mapped) < min(limit // 4, _MAPPINGS_MOST):
         try:
             pages = mmap.mmap(fd, total, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **UNTRACKED)
-        except OSError:
+        except own(OSError):
             return _read(fd, total)
         _mapped.add(weakref.ref(pages, _mapped.discard))
         return memoryview(pages)
@@ -312,7 +308,7 @@ def to_parts(packed: Packed) -> tuple[list[bytes | memoryview], list[int]]:
     if any(aside):
         try:
             fds = [share_buffers(packed.buffers if aside[1] else (), pickled if aside[0] else ())]
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno not in _NO_PAGES:
                 raise
             aside = False, False

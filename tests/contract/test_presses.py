@@ -25,6 +25,8 @@ MOMENTS = {
     ("lazy", "SIGINT"): 25,
     ("processes", "SIGINT"): 40,
     ("threads", "SIGALRM"): 20,
+    ("processes", "SIGALRM"): 20,
+    ("journal", "SIGALRM"): 20,
     ("command", "SIGINT"): 15,
 }
 
@@ -68,6 +70,22 @@ def alarm():
 def test_a_first_call_is_left_wherever_it_is_pressed(shape, name, share, tmp_path):
     command = [sys.executable, str(PROGRAM), shape, name, str(int(share * MOMENTS[shape, name])), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.stdout == "tried\n", done.stdout + done.stderr
+
+
+# Functions of ours with a guard: around them, or of their own.
+GUARDED = {
+    "processes": "fill_standard_descriptors,_warning_filters,status_of_this_thread,identity_of,start_with,as_file,_have"
+    ",_text,shared,_write,_read,_understand,hang_up,close_all",
+    "journal": "locate,look,_about,_take,check,_beside,connect,config_of,record_run,commit,release",
+}
+
+
+@pytest.mark.parametrize("shape", GUARDED)
+def test_no_guard_takes_what_an_alarm_raises_for_an_error_of_its_own(shape, tmp_path):
+    """Most that set an alarm have it raise a TimeoutError, which is an OSError."""
+    command = [sys.executable, str(PROGRAM), shape, "SIGALRM", GUARDED[shape], str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout == "tried\n", done.stdout + done.stderr
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -61,7 +61,9 @@ def over(processes: list[psutil.Process]) -> Callable[[], bool]:
     return lambda: not any_alive(processes)
 
 
-def kill_each(processes: list[Any]) -> None:
+def kill_each(processes: list[psutil.Process], parent: subprocess.Popen[bytes]) -> None:
+    """In one moment of the run, however long it takes: the parent stands still, and starts no other tasks meanwhile."""
+    parent.send_signal(signal.SIGSTOP)
     for one in processes:
         try:
             one.kill()
@@ -79,13 +81,14 @@ def attack(process: subprocess.Popen[bytes], whom: str, chance: random.Random) -
     members, kills = family(process), 1
     if whom == "workers":
         victims = [one for one in members if chance.random() < 0.5]
-        kill_each(victims)
+        kill_each(victims, process)
+        process.send_signal(signal.SIGCONT)
         kills += bool(victims)
         time.sleep(0.1 * chance.random())
         members = family(process)
     if whom == "all":
         chance.shuffle(members)
-        kill_each(members)
+        kill_each(members, process)
     process.kill()
     process.wait()
     return kills

@@ -10,7 +10,7 @@ from typing import Any
 from worker_dispatcher.call_style import STATE_NAME, CallStyle
 from worker_dispatcher.config.describe import Refused
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 
 # The third of each is the subject: what a function gets that takes one parameter of any name.
 TASK_NAMES = ("id", "config", "task", "metadata")
@@ -223,9 +223,7 @@ def _parameters(function: Callable[..., Any]) -> list[_Parameter] | None:
 
     try:
         found = inspect.signature(function, follow_wrapped=False).parameters.values()
-    except Exception as error:
-        if is_foreign(error):
-            raise
+    except own(Exception):
         # ValueError and TypeError for builtins; anything at all from an object that computes its `__signature__`.
         return None
     without = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -17,6 +17,7 @@ from worker_dispatcher.dispatch.summary import summary_lines, worker_lines
 from worker_dispatcher.osproc.cores import usable_cores
 from worker_dispatcher.osproc.system import columns_of
 from worker_dispatcher.records import Records
+from worker_dispatcher.tracebacks import own
 
 
 def print(*values: object, file: Any = None, **options: Any) -> None:
@@ -29,7 +30,7 @@ def print(*values: object, file: Any = None, **options: Any) -> None:
             _print(values, stream, options)
         except UnicodeEncodeError:  # a ValueError too, but somebody is listening
             _print(map(_in_ascii, values), stream, options)
-    except (OSError, ValueError, AttributeError):
+    except own(OSError, ValueError, AttributeError):
         pass  # nobody is listening
 
 

@@ -123,8 +123,9 @@ class Execution:
             raise
         with interrupts_ask(self.interrupt):  # until the end, so that Ctrl-C loses no result
             self._until_it_is_over(self._pour if isinstance(self.tasks, IteratorFeed) else self._work)
-            if self.bounded.error is None:
-                self._until_it_is_over(self._all_done)
+            callback = self._config.task.callback.on_all_done
+            if callback is not None and self.bounded.error is None:
+                self._until_it_is_over(partial(self._all_done, callback))
             if self.bounded.interrupted:
                 self.bounded.fail(KeyboardInterrupt())
             if (
@@ -237,10 +238,7 @@ class Execution:
             self._banner.closing(self.info(), self.anchor.wall_at(self.ended), self.records)
         self._end()
 
-    def _all_done(self) -> None:
-        callback = self._config.task.callback.on_all_done
-        if callback is None:
-            return
+    def _all_done(self, callback: Callable[..., Any]) -> None:
         style = self._config.styles.on_all_done
         for task_id in self.records.started_ids():
             self._task_done(task_id, callback, style)
@@ -276,8 +274,8 @@ class Execution:
 
     def warn(self, depth: int) -> None:
         """depth: of the user's frame, above this one."""
-        found = None if self._config.verbose else self.records.first_failure()
-        if found is not None and (failed := self.records.failed):
+        failed = 0 if self._config.verbose else self.records.failed
+        if failed and (found := self.records.first_failure()) is not None:
             first, failure = found
             given = f" (input {failure.input})" if failure.input else ""
             cause = f"#{first}{given} {failure.type}: {failure.message[:200]}"

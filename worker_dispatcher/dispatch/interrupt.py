@@ -95,9 +95,9 @@ class _Raising:
 
 
 @contextmanager
-def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] | None = None) -> Iterator[None]:
     """While inside, Ctrl-C calls `ask` instead of raising KeyboardInterrupt, in a call that Presses watch over; one
-    that somebody has swallowed before is told at once. stays: true at the end, where it is to go on so."""
+    that somebody has swallowed before is told at once. stays: true at the end, where it is to go on so; None: never."""
     presses = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
     if not isinstance(presses, Presses):
         yield
@@ -108,7 +108,7 @@ def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] = lambda: 
     try:
         yield
     finally:
-        if not stays():
+        if stays is None or not stays():
             presses.ask = before
 
 

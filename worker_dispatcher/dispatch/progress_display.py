@@ -20,7 +20,7 @@ from worker_dispatcher.dispatch.progress_stats import Stats, View, stats_of
 from worker_dispatcher.dispatch.source import TaskSource
 from worker_dispatcher.osproc.system import columns_of, descriptor_of, writable
 from worker_dispatcher.records import Records
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 
 _PATIENCE = 0.5  # seconds before anything is shown: a run that is over by then needs no bar, and pays for none
 _SHARE = 20  # a look that took a while is followed by so many times that without one
@@ -57,7 +57,7 @@ class LastRow:
         try:
             if not (stream.isatty() and _in_front(stream.fileno()) and _has_room(stream.fileno())):
                 return None
-        except (OSError, ValueError, AttributeError):
+        except own(OSError, ValueError, AttributeError):
             return None
         return LastRow(stream) if _row.acquire(blocking=False) else None
 
@@ -272,9 +272,7 @@ class Progress:
     def _try(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # a terminal that is gone, a full disk, a notebook's kernel: not the run's affair
-            if is_foreign(error):
-                raise
+        except own(Exception):  # a terminal that is gone, a full disk, a notebook's kernel: not the run's affair
             screen, self._screen, self.due = self._screen, None, math.inf
             if screen is not None:
                 self._try(screen.give_up)
@@ -299,13 +297,13 @@ def _unhurried(fd: int) -> int:
     """Another descriptor of a terminal; writing to it does not wait, while the program's own still does."""
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:  # the terminal is another user's, as after `su`
+    except own(OSError):  # the terminal is another user's, as after `su`
         return os.dup(fd)
 
 
 def _can_say(text: str, stream: TextIO) -> bool:
     try:
         text.encode(stream.encoding)
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except own(LookupError, TypeError, ValueError, AttributeError):
         return False
     return True

@@ -231,7 +231,7 @@ def task_list(given: Any, workers: int, *, cycle: bool = False) -> TaskList:
         return _Counted(None if cycle else given)
     if isinstance(given, (list, tuple)):
         given = tuple(given)
-    length = catch(lambda: len(given))[0]  # a range may be longer than len() can say
+    length = catch(len, given)[0]  # a range may be longer than len() can say
     if length is not None and cycle and length:
         return _Iterated(_rounds(given), None)
     if isinstance(given, (tuple, range)) and length is not None:

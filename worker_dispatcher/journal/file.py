@@ -30,6 +30,7 @@ from urllib.parse import quote
 from worker_dispatcher.clock import wall
 from worker_dispatcher.errors import WorkerDispatcherError
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.tracebacks import own
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -128,7 +129,7 @@ def locate(path: str | os.PathLike[str], form: Form) -> str:
         if not os.path.isdir(folder):
             raise form.error(shown, f"its folder {folder} does not exist; create it first")
         status = os.stat(real) if os.path.lexists(real) else None
-    except (OSError, ValueError, TypeError) as error:
+    except own(OSError, ValueError, TypeError) as error:
         if isinstance(error, form.error):
             raise
         raise form.error(str(path), f"is not a usable path: {error}") from None
@@ -156,7 +157,7 @@ def look(real: str, form: Form, again: bool = False) -> About | None:
             return _look(real, form) if size else None
         except FileNotFoundError:
             return None
-        except (OSError, sqlite3.Error) as error:
+        except own(OSError, sqlite3.Error) as error:
             if not os.access(real, os.R_OK):
                 raise form.error(real, "cannot be read: permission denied") from None
             code = _code(error) if isinstance(error, sqlite3.Error) else 0
@@ -201,7 +202,7 @@ def _about(real: str, form: Form, db: sqlite3.Connection) -> About:
         if known["byteorder"] != sys.byteorder:
             raise form.error(real, f"was written on a {known['byteorder']}-endian machine; it is left as it is")
         return About(known, key)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except own(ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, form.error):
             raise
         raise form.error(real, "is damaged at its beginning; it is left as it is") from None
@@ -276,7 +277,7 @@ class LockedFile:
                 self.check()
         except BaseException as error:
             self.release()
-            if isinstance(error, OSError | sqlite3.Error):
+            if isinstance(error, own(OSError, sqlite3.Error)):
                 raise trouble(real, form, error, "opened") from None
             raise
 
@@ -298,13 +299,13 @@ class LockedFile:
         """Raises the form's error unless the file is ours, in its place. Taking a held lock again costs 1 us."""
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCK_AT)
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise trouble(self._real, self._form, error, "locked") from None
             raise self._in_use() from None
         try:
             there: os.stat_result | None = os.stat(self._real)
-        except OSError:
+        except own(OSError):
             there = None
         if there is None or not os.path.samestat(there, os.fstat(self._fd)):
             raise self._form.error(self._real, "was removed or replaced while it was in use")
@@ -336,7 +337,7 @@ class LockedFile:
                 while done < len(part):
                     done += os.pwrite(self._fd, part[done:], at + done)
             os.fsync(self._fd)
-        except OSError:
+        except own(OSError):
             os.ftruncate(self._fd, 0)
             raise
 
@@ -365,7 +366,7 @@ def _beside(real: str) -> list[tuple[int, int] | None]:
     for tail in ("-wal", "-shm"):
         try:
             found.append(_inode(os.stat(real + tail)))
-        except OSError:
+        except own(OSError):
             found.append(None)
     return found
 
@@ -415,6 +416,6 @@ def trouble(real: str, form: Form, error: Exception, verb: str) -> WorkerDispatc
 def _no_room(real: str) -> bool:
     try:
         room = os.statvfs(os.path.dirname(real))
-    except OSError:
+    except own(OSError):
         return False
     return room.f_bavail * room.f_frsize < 1 << 16

@@ -22,7 +22,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 
 DIGEST_SIZE = 8  # bytes; two different items at one place in two lists agree by chance once in 1.8e19
 _SETS = (b"\x8f", b"\x91")  # EMPTY_SET, FROZENSET: if neither byte is in a pickle, no set is
@@ -53,15 +53,13 @@ def digests(items: Iterable[Any]) -> bytes:
                     one = _digest(_Canonical, item) if sets else _hash(parts, buffers)
                 else:
                     one = blake2b(head, digest_size=DIGEST_SIZE).digest()
-            except (ValueError, RecursionError):  # it holds itself; no other error may change how an item is told
+            except own(ValueError, RecursionError):  # it holds itself; no other error may change how an item is told
                 parts, buffers = [], []
                 pickler = _pickler(pickle.Pickler, parts, buffers)
                 one = _digest(_Atomless, item, fast=False, person=b"memo")
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever the item's classes raise
-            if is_foreign(error):
-                raise
+        except own(BaseException) as error:  # whatever the item's classes raise
             raise NoDigest(len(found), error) from None
         found.append(one)
         parts.clear()
@@ -174,7 +172,7 @@ def config_of(config: Any) -> str:
     """
     try:
         text = repr(_plain(config, [_MOST_VALUES], ()))
-    except (_TooMuch, RuntimeError):  # too deep, or it changes while it is looked at
+    except own(_TooMuch, RuntimeError):  # too deep, or it changes while it is looked at
         return ""
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 

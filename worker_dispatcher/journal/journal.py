@@ -17,7 +17,7 @@ from worker_dispatcher.journal.file import locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
 from worker_dispatcher.journal.form import JOURNAL, hold
 from worker_dispatcher.records import OK, Outcome, Times, Workers
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import unpack
 
 __tracebackhide__ = True  # see tracebacks
@@ -229,9 +229,7 @@ class Journal:
             return facts, unpack(*content)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # the results' classes may raise anything
-            if is_foreign(error):
-                raise
+        except own(BaseException) as error:  # the results' classes may raise anything
             text = f"has a result of task #{facts.first} that cannot be loaded: {told(error)}"
             raise JournalError(self.path, text, facts.first) from None
 

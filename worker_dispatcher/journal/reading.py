@@ -17,6 +17,7 @@ from worker_dispatcher.journal.form import JOURNAL
 from worker_dispatcher.journal.row_format import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, attempts_before, phase_of, unpacked_notes
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import unpack
 
 __tracebackhide__ = True  # see tracebacks
@@ -201,7 +202,7 @@ def _add(found: dict[int, dict[str, Any]], db: sqlite3.Connection, key: bytes, r
         results, metadata, attempts, failure = _loaded(*content)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # the results' classes may raise anything
+    except own(BaseException) as error:  # the results' classes may raise anything
         results = [_unloadable(error)] * facts.length
         metadata, attempts, failure = {}, {}, None
     for nth in range(facts.length):
@@ -266,7 +267,7 @@ def _item_of(failure: Any) -> tuple[Any, str]:
         return _loaded(packed), shown
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # the item's classes may raise anything
+    except own(BaseException) as error:  # the item's classes may raise anything
         return _unloadable(error), shown
 
 

@@ -28,7 +28,7 @@ from worker_dispatcher.journal.fingerprint import DIGEST_SIZE
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import Failure
 from worker_dispatcher.script.kinds import refuse_file
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import LARGE, unpack
 
 EARLIER = "earlier"  # beside the ids of a row's attempts: older versions of this library look only for these
@@ -116,9 +116,7 @@ def pack_content(content: Any, *, loads: bool = True) -> Packing:
     large: list[pickle.PickleBuffer] = []
     try:
         _dump(pickle.Pickler, content, parts, large)
-    except BaseException as error:  # cloudpickle may know better; if it does not, its error is the one to show
-        if is_foreign(error):
-            raise
+    except own(BaseException):  # cloudpickle may know better; if it does not, its error is the one to show
         import cloudpickle
 
         class Careful(cloudpickle.Pickler):  # type: ignore[misc]
@@ -130,17 +128,13 @@ def pack_content(content: Any, *, loads: bool = True) -> Packing:
         large.clear()
         try:
             _dump(Careful, content, parts, large)
-        except BaseException as problem:
-            if is_foreign(problem):
-                raise
+        except own(BaseException) as problem:
             raise Unpackable(problem) from None
     buffers = [[one.raw()] for one in large]
     if loads and any(_NAMES_A_GLOBAL in part for part in parts):
         try:
             unpack(b"".join(parts), [one[0] for one in buffers])
-        except BaseException as error:
-            if is_foreign(error):
-                raise
+        except own(BaseException) as error:
             raise Unpackable(error) from None
     return _packing(parts, buffers)
 
@@ -163,7 +157,7 @@ def pack_failure(failure: Failure) -> tuple[str, str, str, bytes | None, str]:
     large: list[pickle.PickleBuffer] = []
     try:
         _dump(pickle.Pickler, failure.item, parts, large)
-    except Exception:
+    except own(Exception):
         parts = []
     item = b"".join(parts)
     kept = item if item and not large and len(item) <= ITEM_MOST else None

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from worker_dispatcher.clock import now, sleep
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.system import close_all, readable, writable
+from worker_dispatcher.tracebacks import own
 
 LAST_WORDS = (
     19  # the kind of a frame of one part: why a process cannot go on; other kinds are up to the user of a channel
@@ -138,7 +139,7 @@ class Channel:
             return sent
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError as error:
+        except own(OSError) as error:
             if error.errno in _NO_ROOM:
                 self._refused = self._refused or bool(fds)
                 raise Crowded(error.errno, error.strerror) from error
@@ -197,7 +198,7 @@ class Channel:
                 data = self._inbox[:count]
         except (BlockingIOError, InterruptedError):
             raise
-        except OSError:  # reset, or closed under us by a task that closes all descriptors
+        except own(OSError):  # reset, or closed under us by a task that closes all descriptors
             return False
         if cut & _CUT and not ancillary:
             self._fds.append([])  # no room for even one of the frame's descriptors
@@ -246,7 +247,7 @@ class Channel:
         """Let the other end read to the end of what was sent, and then nothing more."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
+        except own(OSError):
             pass
 
     def abandon(self) -> None:
@@ -292,7 +293,7 @@ def _duplicates(fds: Sequence[int]) -> list[int]:
     try:
         for fd in fds:
             found.append(os.dup(fd))
-    except OSError as error:
+    except own(OSError) as error:
         close_all(found)
         raise Crowded(error.errno, error.strerror) from error
     return found

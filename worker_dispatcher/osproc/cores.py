@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 
+from worker_dispatcher.tracebacks import own
+
 _BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 _NO_LIMIT = 1 << 60  # bytes: version 1 says so many where nobody set a limit
@@ -68,5 +70,5 @@ def _text(path: str) -> str:
     try:
         with open(path) as file:
             return file.read()
-    except OSError:
+    except own(OSError):
         return ""

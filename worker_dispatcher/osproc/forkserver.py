@@ -14,10 +14,11 @@ from typing import Any
 
 from worker_dispatcher.errors import RunError
 from worker_dispatcher.osproc.channel import Channel, Gone
-from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf, start_with
+from worker_dispatcher.osproc.interpreter import executable, flags, hashing, start_with
 from worker_dispatcher.osproc.spawn_spec import Identity, identity_of, status_of_this_thread
 from worker_dispatcher.osproc.spec_file import as_file, reads
 from worker_dispatcher.osproc.system import make_ready, no_worker, readable
+from worker_dispatcher.tracebacks import own
 
 FIRST_WORD = 10.0  # seconds within which a fork server or a worker that was started says something
 _LAST_BREATH = 1.0  # seconds that one which has closed its connection may take to end
@@ -51,7 +52,7 @@ class _ForkServer:
                 try:
                     make_ready()
                     self._launch(module, identity_of(status_of_this_thread()))
-                except (OSError, RunError):
+                except own(OSError, RunError):
                     pass
 
     def connect(self, module: str, spec_fd: int, identity: Identity) -> tuple[socket.socket, int]:
@@ -59,11 +60,12 @@ class _ForkServer:
         then loads a module. spec_fd: a descriptor of the spec of all workers asked for over this connection."""
         try:
             ours, theirs = socket.socketpair()
-        except OSError as error:
+        except own(OSError) as error:
             raise no_worker(error) from error
         try:
             with self._lock:
-                self._reap()
+                if self._retired:
+                    self._reap()
                 for _ in range(2):
                     self._have(module, identity)
                     if self._ask(_OPEN, [], [theirs.fileno(), spec_fd]):
@@ -71,7 +73,7 @@ class _ForkServer:
             raise no_worker("the fork server cannot be reached")
         except BaseException as error:
             ours.close()
-            if isinstance(error, OSError):
+            if isinstance(error, own(OSError)):
                 raise no_worker(error) from error
             raise
         finally:
@@ -181,7 +183,7 @@ class _ForkServer:
         self._retired.append(self._pid)
         try:
             watch = os.pidfd_open(self._pid)
-        except OSError:
+        except own(OSError):
             return
         try:
             if at_once or not readable(watch, _LAST_BREATH):
@@ -220,7 +222,7 @@ def _mark_of(fd: int) -> tuple[int, int] | None:
     """What a descriptor stands for, whatever its number; None if it is closed."""
     try:
         status = os.fstat(fd)
-    except OSError:
+    except own(OSError):
         return None
     return status.st_dev, status.st_ino
 
@@ -247,4 +249,4 @@ def _spawn(program: str, control: int, told_fd: int) -> int:
             setsigdef=[signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE],
         )
 
-    return start_with(spawn, os.environ, hash_seed(), is_deaf())
+    return start_with(spawn, os.environ, *hashing())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.tracebacks import own
 
 _T = TypeVar("_T")
 _SEEDS = 1 << 32
@@ -49,24 +50,21 @@ def flags() -> list[str]:
     return found
 
 
-def hash_seed() -> str:
+def hashing() -> tuple[str, bool]:
     """The seed of hashing for whatever this process starts: its own if it has been given one, else one that is drawn
-    once, since the seed that an interpreter draws for itself cannot be given to another."""
+    once, since the seed that an interpreter draws for itself cannot be given to another. And whether PYTHON...
+    variables mean nothing here: the options -E and -I, of the interpreter it all began with."""
     global _seed
+    deaf = _deaf or bool(sys.flags.ignore_environment)
     if _seed is None:
-        given = "" if is_deaf() else os.environ.get("PYTHONHASHSEED", "")
+        given = "" if deaf else os.environ.get("PYTHONHASHSEED", "")
         if not sys.flags.hash_randomization:
             _seed = "0"
         elif given.isascii() and given.isdigit() and int(given) < _SEEDS:
             _seed = given
         else:
             _seed = str(int.from_bytes(os.urandom(4), "little") or 1)
-    return _seed
-
-
-def is_deaf() -> bool:
-    """True if PYTHON... variables mean nothing here: the options -E and -I, of the interpreter it all began with."""
-    return _deaf or bool(sys.flags.ignore_environment)
+    return _seed, deaf
 
 
 def inherit(seed: str, deaf: bool) -> None:
@@ -84,7 +82,7 @@ def start_with(start: Callable[[dict[str, str]], _T], environment: Mapping[str, 
     ours["PYTHONHASHSEED"] = seed
     try:
         return start(ours)
-    except OSError as error:
+    except own(OSError) as error:
         if error.errno != errno.E2BIG:
             raise
     # Libraries, locale and the like are short; what is long is the user's.

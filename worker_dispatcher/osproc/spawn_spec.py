@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.osproc.interpreter import executable, flags, hash_seed, is_deaf
+from worker_dispatcher.osproc.interpreter import executable, flags, hashing
+from worker_dispatcher.tracebacks import own
 
 Identity = tuple[Any, ...]
 
@@ -56,7 +57,7 @@ def spawn_spec(
     status = status_of_this_thread() if status is None else status
     try:
         folder = os.getcwd()
-    except OSError:
+    except own(OSError):
         folder = "/"
     return {
         "entry": entry,
@@ -70,7 +71,7 @@ def spawn_spec(
         "prefix": (sys.prefix, sys.exec_prefix),
         "executable": executable() if fresh else "",
         "flags": flags(),
-        "seed": (hash_seed(), is_deaf()),
+        "seed": hashing(),
         "site": _needs_site(),
         "builtins": hasattr(builtins, "exit"),
         "environment": {**os.environ, **environment},
@@ -94,7 +95,7 @@ def status_of_this_thread() -> dict[str, str]:
     try:
         with open("/proc/thread-self/status", "rb", buffering=0) as lines:
             told = lines.read().decode("utf-8", "replace").splitlines()
-    except OSError:
+    except own(OSError):
         return {}
     status = {}
     for line in told:
@@ -109,7 +110,7 @@ def identity_of(status: Mapping[str, str]) -> Identity:
     try:
         with open("/proc/thread-self/oom_score_adj", "rb", buffering=0) as file:
             sacrifice = file.read()
-    except OSError:
+    except own(OSError):
         sacrifice = b""
     _, hard = zip(*map(resource.getrlimit, _LIMITS.values()), strict=True)
     return (
@@ -141,7 +142,7 @@ def _warning_filters() -> list[Any] | None:
     filters = tuple(module.filters)
     try:
         return _told(filters)
-    except TypeError:  # one of them cannot be hashed
+    except own(TypeError):  # one of them cannot be hashed
         return _told.__wrapped__(filters)
 
 
@@ -153,7 +154,7 @@ def _told(filters: tuple[Any, ...]) -> list[Any]:
         try:
             action, message, category, where, line = one
             told.append((action, _pattern(message), _name(category), _pattern(where), line))
-        except (AttributeError, TypeError, ValueError):
+        except own(AttributeError, TypeError, ValueError):
             continue
     return told
 

@@ -110,11 +110,7 @@ def warm_up(entry: str) -> None:
 
     Returns at once. From any thread.
     """
-    forkserver.warm_up(_module_of(entry))
-
-
-def _module_of(entry: str) -> str:
-    return entry.partition(":")[0]
+    forkserver.warm_up(entry.partition(":")[0])
 
 
 class ServerStarter:
@@ -136,7 +132,7 @@ class ServerStarter:
     ) -> None:
         """unfit: is told the name of a module that is not to be imported where workers are forked from, and why."""
         make_ready()
-        self._module = _module_of(entry)
+        self._module = entry.partition(":")[0]
         self._tokens = itertools.count(1)
         self._processes: dict[bytes, Process] = {}
         status = status_of_this_thread()
@@ -257,7 +253,7 @@ class ForkStarter:
         make_ready()
         from worker_dispatcher.osproc import child  # as what the entry needs: once here, not in every fork
 
-        importlib.import_module(_module_of(entry))
+        importlib.import_module(entry.partition(":")[0])
         self._steps, self._entry = child, entry
         self._environment, self._before_fork, self._in_child = environment, before_fork, in_child
         self._processes: dict[Process, tuple[int, int]] = {}  # to the descriptors that we keep for it

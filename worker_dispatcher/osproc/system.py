@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.tracebacks import own
 
 _T = TypeVar("_T")
 _FLAGS, _PF_EXITING = 6, 4  # of /proc/PID/stat: the field, counted from what follows the name, and the bit
@@ -26,7 +27,7 @@ def given(name: str, call: Callable[[], _T]) -> _T:
     call or forbids it; OSError where it has come to a limit."""
     try:
         return call()
-    except (OSError, AttributeError) as error:
+    except own(OSError, AttributeError) as error:
         if isinstance(error, OSError) and error.errno not in _REFUSALS:
             raise
         why = error.strerror if isinstance(error, OSError) else "this Python was built without it"
@@ -78,7 +79,7 @@ def close_all(fds: Iterable[int]) -> None:
     for fd in fds:
         try:
             os.close(fd)
-        except OSError:
+        except own(OSError):
             continue
 
 
@@ -86,7 +87,7 @@ def descriptor_of(stream: Any) -> int:
     """That of a stream; -1 for one that is no file."""
     try:
         return int(stream.fileno())
-    except (OSError, ValueError, AttributeError):
+    except own(OSError, ValueError, AttributeError):
         return -1
 
 
@@ -94,7 +95,7 @@ def columns_of(stream: Any) -> int | None:
     """Of the terminal that a stream goes to; None if it is none."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
-    except (OSError, ValueError, AttributeError):
+    except own(OSError, ValueError, AttributeError):
         return None
 
 
@@ -113,7 +114,7 @@ def start_thread(thread: threading.Thread) -> None:
     """Raises RunError where there are no more threads to be had: why, and what to do."""
     try:
         thread.start()
-    except RuntimeError as error:
+    except own(RuntimeError) as error:
         why = "the system gives no more (ulimit -u, or a container's limit on processes): use fewer workers"
         if "shutdown" in str(error):
             why = "this program is about to end: call start before that, and not in a function of atexit"

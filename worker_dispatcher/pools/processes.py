@@ -33,6 +33,7 @@ from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.pools.protocol.loading import flush, inherit, not_sent
 from worker_dispatcher.pools.protocol.log_forwarding import Incoming, Logs, levels
 from worker_dispatcher.script import main_module
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
 __all__ = ["ProcessPool"]
@@ -81,7 +82,7 @@ class ProcessPool:
                 undo.callback(os.close, self._wake)
                 self._many = many or max(slots) > 1
                 self._open(slots, method, environment, named, packed, undo)
-            except OSError as error:
+            except own(OSError) as error:
                 raise no_worker(error) from error
             undo.pop_all()
         self._functions = Functions()

@@ -12,6 +12,8 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
+from worker_dispatcher.tracebacks import own
+
 _MOST_COLUMNS, _FEWEST_COLUMNS = 80, 40  # of a terminal; no other gets longer or shorter lines
 _LONGEST = 200  # characters of a value that a table shows
 _BARS = "▁▂▃▄▅▆▇█"
@@ -48,7 +50,7 @@ def shown(value: object, limit: int = _LONGEST) -> str:
     try:
         text = "".join((value,)) if isinstance(value, str) else _short(limit).repr(value)
         return printable(text, limit)
-    except (Exception, SystemExit):
+    except own(Exception, SystemExit):
         return printable(f"<{type(value).__name__}>", limit)
 
 

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from worker_dispatcher.records import Records
+from worker_dispatcher.tracebacks import own
 
 NO_SUCCESS = "no_success"
 """The key under which a saved log keeps why it is no success: its result is only a text there."""
@@ -103,7 +104,7 @@ def _cause_of_bool(result: object) -> str:
 def _cause_of_response(response: object, attribute: str) -> str:
     try:
         status = int(getattr(response, attribute))
-    except Exception:  # a subclass may compute its status; a response without one has not been answered
+    except own(Exception):  # a subclass may compute its status; a response without one has not been answered
         return "HTTP without a status"
     return f"HTTP {status}" if status >= 400 else ""
 
@@ -148,7 +149,7 @@ def _accepted(result: object, rule: tuple[str, range] | None) -> bool:
 def _status_is_in(response: object, attribute: str, accepted: range) -> bool:
     try:
         return getattr(response, attribute) in accepted
-    except Exception:  # a subclass may compute its status; a response without one has not succeeded
+    except own(Exception):  # a subclass may compute its status; a response without one has not succeeded
         return False
 
 
@@ -156,7 +157,7 @@ def _is_truthy(result: object) -> bool:
     # bool() is the user's code: this is the one call of it, so that one place guards it.
     try:
         return bool(result)
-    except Exception:
+    except own(Exception):
         return True
 
 

@@ -8,6 +8,8 @@ import types
 from collections.abc import Callable, Set
 from typing import Any
 
+from worker_dispatcher.tracebacks import own
+
 NO_VALUE = object()
 # What cloudpickle reduces and pickle does not; the rest of its table is what is found here, or in no script.
 CLOUDPICKLES = frozenset(
@@ -45,7 +47,7 @@ def walk(name: str, start: Any) -> Any:
     for part in name.split("."):
         try:
             found = getattr(found, part)
-        except Exception:  # a metaclass of the user's is asked
+        except own(Exception):  # a metaclass of the user's is asked
             return NO_VALUE
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.tracebacks import own
 
 _EXTENDED = opcode.EXTENDED_ARG
 _LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]
@@ -89,7 +90,7 @@ def annotations_of(obj: Any) -> dict[str, Any]:
         return dict(vars(obj).get("__annotations__", {}) if isinstance(obj, type) else obj.__annotations__)
     try:
         return dict(obj.__annotations__)
-    except Exception:  # whatever an expression of the user's raises
+    except own(Exception):  # whatever an expression of the user's raises
         library = importlib.import_module("annotationlib")
         return dict(library.get_annotations(obj, format=library.Format.STRING))
 

@@ -23,6 +23,7 @@ from worker_dispatcher.script import kinds
 from worker_dispatcher.script import main_module as main
 from worker_dispatcher.script.main_module import Reader
 from worker_dispatcher.script.names_used import annotations_of, names_annotated, submodules, uses_of
+from worker_dispatcher.tracebacks import own
 
 _LOCKS = (_thread.LockType, _thread.RLock)
 _CONSTANTS = frozenset((bool, int, str, type(None)))
@@ -199,7 +200,7 @@ class ScriptPickler(pickle.Pickler):
         trial._trials, trial._begun, trial._open = self._trials, set(self._begun), [_Mark("", 1)]
         try:
             trial.dump(values)
-        except Exception:  # whatever its classes raise
+        except own(Exception):  # whatever its classes raise
             self._trials |= {id(one): False for one in values}
             return False
         return True
@@ -214,7 +215,7 @@ class ScriptPickler(pickle.Pickler):
     def _cell(self, cell: types.CellType) -> Any:
         try:
             contents = cell.cell_contents
-        except ValueError:  # empty
+        except own(ValueError):  # empty
             return main.cell, ()
         return main.cell, (), (contents,), None, None, main.fill_cell
 
@@ -359,7 +360,7 @@ class ScriptPickler(pickle.Pickler):
 def _code(code: types.CodeType) -> Any:
     try:
         return marshal.loads, (marshal.dumps(code),)
-    except ValueError:  # a library has made it, with constants that no source has
+    except own(ValueError):  # a library has made it, with constants that no source has
         _, arguments = kinds.cloudpickle()._code_reduce(code)  # newer ones leave the file name out
         return main.code, (arguments, code.co_filename)
 

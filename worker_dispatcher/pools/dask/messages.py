@@ -15,7 +15,7 @@ from worker_dispatcher.execute import SMALL
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.pools.dask.clocks import Clock
 from worker_dispatcher.records import Failure
-from worker_dispatcher.tracebacks import is_foreign
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import names_what_stays_here
 
 PLAIN = SMALL | {str, bytes}  # of these, results travel as they are
@@ -44,9 +44,7 @@ def pack(value: Any) -> Shipped:
     try:
         head = pickle.dumps(value, 5, buffer_callback=buffers.append)
         portable = not names_what_stays_here([head])
-    except Exception as error:  # the program's own may be the reason; if it is not, the second error is the one to show
-        if is_foreign(error):
-            raise
+    except own(Exception):  # the program's own may be the reason; if it is not, the second error is the one to show
         portable = False
     if not portable:
         import cloudpickle

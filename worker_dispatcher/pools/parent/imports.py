@@ -22,6 +22,7 @@ from worker_dispatcher.pools.base import Setup
 from worker_dispatcher.pools.parent.functions import libraries_of
 from worker_dispatcher.pools.protocol.log_forwarding import levels
 from worker_dispatcher.script import main_module
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import LARGE_PICKLE, Packed, pack_large
 
 __all__ = ["NO_NEEDS", "Needs", "preload_for", "starter_of"]
@@ -170,7 +171,7 @@ def _file_of(name: str) -> Any:
     path = getattr(getattr(sys.modules.get(name), "__spec__", None), "origin", None)
     try:
         status = os.stat(path)  # type: ignore[arg-type]
-    except (OSError, TypeError, ValueError):
+    except own(OSError, TypeError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns, status.st_ino
 

@@ -23,6 +23,7 @@ from worker_dispatcher.pools.parent.births import Births
 from worker_dispatcher.pools.parent.life import State, Why
 from worker_dispatcher.pools.parent.verdict import settle_after_exit
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
+from worker_dispatcher.tracebacks import own
 
 __all__ = ["EXIT_GRACE", "Supervisor"]
 
@@ -114,14 +115,15 @@ class Supervisor:
     @property
     def could_grow(self) -> bool:
         """A worker that is missing could be started now."""
-        if len(self._wanted()) >= len(self.slots) or now() < self._births.try_at:
+        here = self.handles if not self._resized else self._wanted()
+        if len(here) >= len(self.slots) or now() < self._births.try_at:
             return False
         if not self._resized:
             return True
         # Where sizes change faster than workers come and go, hundreds would be in the way of those that are wanted, and
         # of the tasks that they have been given and cannot begin.
         busy = sum(one.ready and one.held.count > 0 for one in self.handles if one.life.why is Why.RELEASED)
-        leaving = len(self.handles) - len(self._wanted()) - busy
+        leaving = len(self.handles) - len(here) - busy
         return len(self.dying) + leaving < max(_LEAVING_MOST, len(self.slots))
 
     def resize(self, slots: list[int]) -> None:
@@ -155,7 +157,7 @@ class Supervisor:
             if self.handles:
                 self._leave_some_descriptors()
             handle = WorkerHandle(self._starter, slots, self._number, self._setup)
-        except OSError as error:
+        except own(OSError) as error:
             self._cannot_start(str(error))
             return False
         self._number += slots
@@ -204,12 +206,12 @@ class Supervisor:
             if handle.process.ended:  # the number may be that of a descriptor closed a moment ago
                 self._lost(handle)
         else:
-            begins = not handle.ready
+            begins = not handle.life.was_ready
             self.events += handle.receive(to_the_end=False)
             if handle.pid is not None and handle.number not in self.pids:
                 self._name(handle, handle.pid)
             self.rewatch(handle)
-            return begins and handle.ready and handle.held.count > 0 and not (self.events or handle.gone)
+            return begins and handle.life.was_ready and handle.held.count > 0 and not (self.events or handle.gone)
         return False
 
     def speaker(self, fd: int) -> WorkerHandle | None:

@@ -24,6 +24,7 @@ from worker_dispatcher.pools.protocol import frames
 from worker_dispatcher.pools.protocol.decode import Report, one_ended
 from worker_dispatcher.pools.protocol.hooks import init_error, load_error
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import inlined
 
 __all__ = ["WorkerHandle"]
@@ -286,22 +287,17 @@ class WorkerHandle:
             while heard := self.channel.receive():
                 self.terse = sum(map(_size, heard)) < _TERSE
                 for frame in heard:
-                    events += self._hear(frame)
+                    events += self._understand(frame)
                 if not to_the_end:
                     break
         except Gone:
             self.gone = self._over = True
             self.garbled = self.garbled or self.channel.garbled
+        except own(Exception):  # not the user's code, which is guarded: what was sent is not what a worker says
+            self.gone = self._over = self.garbled = True
         if not self.held.count:
             self.alone = False
         return events
-
-    def _hear(self, frame: Frame) -> list[Event]:
-        try:
-            return self._understand(frame)
-        except Exception as error:  # not the user's code, which is guarded: what was sent is not what a worker says
-            self.garbled = True
-            raise Gone from error
 
     def _understand(self, frame: Frame) -> list[Event]:
         self.heard_at = self.said_at = now()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import is_shared_by_inheritance
 
 __all__ = ["handed_on", "received"]
@@ -74,7 +75,7 @@ def _goes_to_children_only(value: Any) -> bool:
         return True
     try:
         ForkingPickler(_Sink(), 5, True, lambda _: None).dump(value)
-    except Exception as error:  # any but the one is told of when all is packed
+    except own(Exception) as error:  # any but the one is told of when all is packed
         return is_shared_by_inheritance(error)
     return False
 

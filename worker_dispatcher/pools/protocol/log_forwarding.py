@@ -325,9 +325,7 @@ class Incoming(Handling):
         super().__init__(complaints)
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.theirs = self._theirs.fileno()
-
-    def fileno(self) -> int:
-        return self._ours.fileno()
+        self.fileno = self._ours.fileno
 
     def _messages(self) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
         while message := self._ours.recv(MESSAGE_BYTES):

@@ -13,6 +13,7 @@ from worker_dispatcher.reports.failure_groups import place_of
 from worker_dispatcher.reports.run_data import RunData
 from worker_dispatcher.reports.safe_text import printable, shown
 from worker_dispatcher.reports.verdict import cause_of_log, row_is_success
+from worker_dispatcher.tracebacks import own
 
 __tracebackhide__ = True  # see tracebacks
 
@@ -78,7 +79,7 @@ def values_of(fields: Fields, log: Mapping[str, Any]) -> Iterator[Any]:
     for wanted in fields.values():
         try:
             yield wanted(noted)
-        except Exception as error:
+        except own(Exception) as error:
             yield f"{type(error).__name__}: {shown(str(error), 200)}"
 
 
