@@ -60,6 +60,10 @@ FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
     ("call_style", "named_tuple"): "what travels is a named tuple",
     ("clock", "named_tuple"): "as above",
     ("script", "named_tuple"): "as above",
+    (
+        "script",
+        "tracebacks",
+    ): "what a handler of signals raises while the script's own are packed is no error of theirs",
     ("pool_full", "errors"): "as below",
     ("task_span", "records"): "a failure stands in both",
     ("worker_died", "errors"): "one tree of errors, in two files because one base class is slow to import",

@@ -147,9 +147,9 @@ def test_it_is_run_before_on_done_and_what_on_done_gives_is_too(worker: dict[str
 
 @each_shape
 def test_its_time_is_the_time_of_the_task(worker: dict[str, Any]) -> None:
-    results = run(lambda task: asyncio.sleep(0.05 if task < 3 else 0, task), worker)
+    results = run(lambda task: asyncio.sleep(0.5 if task < 3 else 0, task), worker)
     assert results == [1, 2, 3]
-    assert [log["duration"] >= 0.05 for log in worker_dispatcher.get_logs()] == [True, True, False]
+    assert [log["duration"] >= 0.5 for log in worker_dispatcher.get_logs()] == [True, True, False]
 
 
 @pytest.mark.parametrize("shape", ["threads", "processes", "grid"])

@@ -120,8 +120,7 @@ def _accept(about: About) -> None:
 
 
 def locate(path: str | os.PathLike[str], form: Form) -> str:
-    """The file meant, symbolic links followed, as an absolute path. Raises the form's error where none can
-    be."""
+    """The file meant, symbolic links followed, as an absolute path. Raises the form's error where none can be."""
     try:
         shown = os.fsdecode(path)
         real = os.path.realpath(shown)
