@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 import pytest
 
@@ -161,3 +162,20 @@ def test_no_descriptor_is_left_where_memory_runs_out(name, monkeypatch):
     with pytest.raises(OSError, match="no memory"):
         SharedStatus.shared(3)
     assert open_descriptors() == before
+
+
+def test_a_frame_that_is_kept_keeps_no_slate_from_being_closed(monkeypatch):
+    """A handler of signals, a debugger or a profiler may have found it there."""
+    frames = []
+
+    def keep(frame, event, _):
+        if event == "return" and frame.f_code.co_name == "__init__":
+            frames.append(frame)
+
+    sys.setprofile(keep)
+    try:
+        slate = SharedStatus.shared(2)
+    finally:
+        sys.setprofile(None)
+    assert frames
+    slate.close()

@@ -40,6 +40,7 @@ class SharedStatus:
         self._view = memoryview(self._map)
         whole = self._view[: rows[1]].cast("q")
         self.halt, self.end, self.running = whole[0:1], whole[1:2], whole[_WORDS:]
+        whole.release()  # the pages could not be closed while somebody keeps this frame
         self.started = self._view[rows[1] : rows[2]].cast("d")
         self.deadline = self._view[rows[2] : rows[3]].cast("d")
         self.unwanted = self._view[rows[3] : rows[4]].cast("q")

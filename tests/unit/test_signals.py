@@ -1,0 +1,67 @@
+"""`signals_held`: handlers wait for the end of the block, and nobody is kept for their sake."""
+
+from __future__ import annotations
+
+import signal
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from worker_dispatcher.signals import signals_held
+
+
+class Watch(Exception):
+    """What a handler raises."""
+
+
+class Thing:
+    """Something that a function has while a signal comes."""
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    """What was handled; SIGUSR1 raises besides."""
+    calls: list[Any] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        calls.append((number, frame))
+        if number == signal.SIGUSR1:
+            raise Watch
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    yield calls
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def interrupted(found: list[weakref.ref[Thing]]) -> None:
+    thing = Thing()
+    found.append(weakref.ref(thing))
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def while_held(work: Callable[[], object]) -> None:
+    with signals_held():
+        work()
+
+
+def test_what_a_signal_came_in_the_midst_of_is_not_kept_by_what_it_raises(heard):
+    found: list[weakref.ref[Thing]] = []
+    with pytest.raises(Watch) as caught:
+        while_held(lambda: interrupted(found))
+    assert found[0]() is None
+    assert caught.traceback
+    ((number, frame),) = heard
+    assert (number, frame and frame.f_code.co_name) == (signal.SIGUSR1, "while_held")
+
+
+def test_each_signal_is_handled_whatever_the_handler_of_one_before_it_raises(heard):
+    with pytest.raises(Watch):
+        while_held(lambda: [*map(signal.raise_signal, [signal.SIGUSR1, signal.SIGUSR2] * 2), heard.append("block")])
+    assert [call if call == "block" else call[0] for call in heard] == [
+        "block",
+        *[signal.SIGUSR1, signal.SIGUSR2] * 2,
+    ]
