@@ -70,10 +70,10 @@ def is_foreign(error: BaseException) -> bool:
     """True if a handler of signals of the host program has raised it: no guard may take it for an error of the code
     that was interrupted."""
     # Not by what the frames hold: to look at it would make each of them hold it once more.
-    if not hosts.here() or threading.current_thread() is not threading.main_thread():
+    place = error.__traceback__ and error.__traceback__.tb_next  # past the guard
+    if place is None or not hosts.here() or threading.current_thread() is not threading.main_thread():
         return False
     handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
-    place = error.__traceback__
     while place is not None:
         if place.tb_frame.f_code in handlers:
             return True

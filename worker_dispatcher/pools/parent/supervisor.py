@@ -77,6 +77,7 @@ class Supervisor:
         self._number = 1
         self._births = Births(kept=setup.kept)
         self._resized = False
+        self._writes = False  # the starter's channel is watched for room to write
 
     def grow(self, waiting: int) -> None:
         """Start workers while there are tasks for them: a task goes to an idle process before it shares a busy one."""
@@ -93,7 +94,8 @@ class Supervisor:
         for slots in missing[: waiting - idle]:
             if not self._start(slots):
                 break
-        self._rewatch_starter()
+        if self._starter.unsent:
+            self._rewatch_starter()
         # Not one by one: after each fork all that this process touches is copied, and to greet touches much.
         for handle in self.handles[at:]:
             if handle.process.sentinel is not None:
@@ -148,9 +150,9 @@ class Supervisor:
         return soonest
 
     def _rewatch_starter(self) -> None:
-        if (fd := self._starter.fileno()) >= 0:
-            self.poll.modify(fd, _TO_WRITE if self._starter.unsent else _TO_READ)
-            self.stirred = self.stirred or bool(self._starter.unsent)
+        self._writes = bool(self._starter.unsent)
+        self.poll.modify(self._starter.fileno(), _TO_WRITE if self._writes else _TO_READ)
+        self.stirred = self.stirred or self._writes
 
     def _start(self, slots: int) -> bool:
         try:
@@ -241,18 +243,18 @@ class Supervisor:
         except Gone:
             self._starter_gone()
             return False
-        self._rewatch_starter()
-        began = True
+        if self._writes:
+            self._rewatch_starter()
+        begun = 0
         for process in news:
             if process.refused is not None:
                 self._refused(process)
-                began = False
             elif process.over:
                 self._bury(process)
-                began = False
             else:
                 self._welcome(process)
-        return began
+                begun += 1
+        return begun == len(news)
 
     @property
     def due(self) -> float:
@@ -280,9 +282,8 @@ class Supervisor:
             _, handle = self._newcomers.popleft()
             if handle in self.handles and not handle.moves:
                 what = f"worker process {handle.process.pid} has not begun to work within {FIRST_WORD:g} s"
-                self.events.append(
-                    PoolFailed(RunError(f"{what}: is sys.executable, {sys.executable!r}, a Python that starts?"))
-                )
+                error = RunError(f"{what}: is sys.executable, {sys.executable!r}, a Python that starts?")
+                self.events.append(PoolFailed(error))
                 self.give_up(handle, Why.FROZEN)
 
     def _starter_gone(self) -> None:
@@ -303,15 +304,15 @@ class Supervisor:
             self._starter.give_up()  # the run ends, and leaves none behind
             return
         self._starter.reconnect()
+        self._writes = False
         self.poll.register(self._starter.fileno(), select.POLLIN)
         self.stirred = True
 
     def _refused(self, process: Process) -> None:
         for handle in [r for r in self.handles + self.dying if r.process is process]:
-            why = process.refused or ""
             handle.kill(Why.ORPHANED)  # should it run nevertheless, its end is no task's fault
             self.finish(handle)
-            self._cannot_start(why)
+            self._cannot_start(process.refused or "")
 
     def _lost(self, handle: WorkerHandle) -> None:
         """A worker has ended; how, is known when it has been reaped."""

@@ -36,7 +36,7 @@ _TERSE = 1 << 15  # bytes: the system keeps about 200 000 for a channel that nob
 class WorkerHandle:
     """A worker process with `slots` threads or coroutines (one: its main thread).
 
-    Owned by the pool's driving thread. fd: of its channel. number: of its first slot, for the records.
+    Owned by the pool's driving thread. fd: of its channel. numbers: of its slots in the records, number the first.
     pid: what it has said itself, which may be before the starter does.
     held: the tasks that it has; done: how many have come back; given: the seq of the last of all that it was given;
     alone: it runs one that must have no company; due: when its last task may start, or has started if that is past.
@@ -52,7 +52,7 @@ class WorkerHandle:
     """
 
     def __init__(self, starter: ServerStarter | ForkStarter, slots: int, number: int, setup: Setup) -> None:
-        self.slots, self.number = slots, number
+        self.slots, self.number, self.numbers = slots, number, range(number, number + slots)
         self.life, self.held = Life(), InFlight()
         self.alone = self.gone = self.garbled = self.terse = False
         self.answered = True
@@ -134,11 +134,6 @@ class WorkerHandle:
     def room(self) -> int:
         """How many tasks it may yet be given, beside those it holds."""
         return self._most - self.done - self.held.count
-
-    @property
-    def numbers(self) -> range:
-        """Of its slots, for the records."""
-        return range(self.number, self.number + self.slots)
 
     @property
     def ready(self) -> bool:
