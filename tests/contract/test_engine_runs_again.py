@@ -34,29 +34,38 @@ class Source:
 
 
 class Stubborn:
-    """Fails at first. got: what it was called with."""
+    """Fails at first, once it may. got: what it was called with."""
 
     def __init__(self) -> None:
-        self.got: list[Any] = []
+        self.got, self.may_fail = list[Any](), threading.Event()
 
     def __call__(self, value: Any) -> Any:
         self.got.append(value)
         if len(self.got) == 1:
+            assert self.may_fail.wait(30)
             raise ValueError("not yet")
         return value
 
 
+@pytest.fixture
+def stubborn() -> Iterator[Stubborn]:
+    made = Stubborn()
+    yield made
+    made.may_fail.set()  # else the engine would wait for it, where the test has failed
+
+
 def test_another_attempt_gets_what_its_upstream_gave_before_while_that_runs_again(
-    engine: Engine, wait_until: Wait
+    engine: Engine, stubborn: Stubborn, wait_until: Wait
 ) -> None:
-    source, stubborn = Source(), Stubborn()
+    source = Source()
     first = ThreadJob(source)
     engine.submit(first)
     engine.wait(30)
-    second = ThreadJob(stubborn, (first.future,), retries=1, retry_time_delta=0.3)
+    second = ThreadJob(stubborn, (first.future,), retries=1)
     engine.submit(second)
-    wait_until(lambda: second.status == "pending" and stubborn.got)
+    wait_until(lambda: stubborn.got)
     engine.submit(first)
+    stubborn.may_fail.set()
     wait_until(lambda: second.status == "done")
     assert first.status == "running"
     assert stubborn.got == [1, 1]
@@ -66,31 +75,35 @@ def test_another_attempt_gets_what_its_upstream_gave_before_while_that_runs_agai
 
 
 def test_an_end_that_is_not_told_yet_is_not_waited_for_by_who_has_to_tell_it(
-    engine: Engine, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, stubborn: Stubborn, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, stubborn, busy, go_on = Source(), Stubborn(), threading.Event(), threading.Event()
+    source, busy, go_on = Source(), threading.Event(), threading.Event()
     first, other = ThreadJob(source), ThreadJob(time.time)
-    run = Dispatcher._run
+    run, holders = Dispatcher._run, list[threading.Thread]()
 
     def held_up(dispatcher: Dispatcher, job: ThreadJob, attempt: int) -> None:
         if job is other:
+            holders.append(threading.current_thread())
             busy.set()
-            assert go_on.wait(30)
+            go_on.wait(30)
         run(dispatcher, job, attempt)
 
     monkeypatch.setattr(Dispatcher, "_run", held_up)
     engine.submit(first)
     engine.wait(30)
-    second = ThreadJob(stubborn, (first.future,), retries=1, retry_time_delta=0.5)
+    stubborn.may_fail.set()
+    second = ThreadJob(stubborn, (first.future,), retries=1, retry_time_delta=3)  # until then that thread is busy
     engine.submit(second)
     wait_until(lambda: second.status == "pending" and stubborn.got)
     engine.submit(first)
     actor = threading.Thread(target=engine.submit, args=(other,))
     actor.start()
     assert busy.wait(30)
+    assert second.status == "pending"
     wait_until(lambda: second.status == "running")  # its next attempt, which the busy thread is to begin
     source.may.set()
-    wait_until(lambda: engine._dispatcher._ends)  # of the first job, which that thread has to tell
+    # That of the first job, which the busy thread has to tell; it may be the one that would hear of it, too.
+    wait_until(lambda: engine._dispatcher._ends or holders != [actor])
     go_on.set()
     actor.join(30)
     assert not actor.is_alive()
@@ -99,15 +112,17 @@ def test_an_end_that_is_not_told_yet_is_not_waited_for_by_who_has_to_tell_it(
 
 
 def test_where_the_upstream_has_failed_meanwhile_another_attempt_gets_what_it_gave(
-    engine: Engine, wait_until: Wait
+    engine: Engine, stubborn: Stubborn, wait_until: Wait
 ) -> None:
-    stubborn, told = Stubborn(), iter([5])
+    told = iter([5])
     first = ThreadJob(lambda: next(told))
     engine.submit(first)
     engine.wait(30)
-    second = ThreadJob(stubborn, (first.future,), retries=1, retry_time_delta=0.3)
+    second = ThreadJob(stubborn, (first.future,), retries=1)
     engine.submit(second)
-    wait_until(lambda: second.status == "pending" and stubborn.got)
+    wait_until(lambda: stubborn.got)
     engine.submit(first)
+    wait_until(lambda: first.status == "failed")
+    stubborn.may_fail.set()
     engine.wait(30)
     assert (first.status, second.status, stubborn.got) == ("failed", "done", [5, 5])

@@ -14,6 +14,7 @@ from worker_dispatcher.reports.outputs.csv_file import NO_FIELDS, Fields, values
 from worker_dispatcher.reports.outputs.figures import COLORS, Figure, figures_of
 from worker_dispatcher.reports.report_data import ReportData
 from worker_dispatcher.reports.safe_text import printable, shown
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.units import count_text, counted, round_seconds_text, seconds_text, share_text
 
 # Nothing is loaded and nothing is sent, whatever a task's text may try.
@@ -100,7 +101,7 @@ def _opening(report: ReportData) -> Iterator[str]:
 def _moment(wall: float) -> str:
     try:
         return datetime.fromtimestamp(wall, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    except (OverflowError, OSError, ValueError):  # logs may say anything
+    except own(OverflowError, OSError, ValueError):  # logs may say anything
         return f"{wall:g}"
 
 

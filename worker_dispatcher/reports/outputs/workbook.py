@@ -19,6 +19,7 @@ from worker_dispatcher.reports.outputs.figures import COLORS
 from worker_dispatcher.reports.report_data import ReportData
 from worker_dispatcher.reports.safe_text import printable, shown
 from worker_dispatcher.reports.timeline import percentiles_over_time
+from worker_dispatcher.tracebacks import own
 
 MOST_ROWS = 1_048_576  # of a sheet, by the file format
 _LONGEST = 32_000  # characters of a cell; the format ends at 32 767
@@ -272,6 +273,6 @@ def _utc_offset(wall: float) -> float:
     """Seconds by which local time was ahead then; 0 for a moment that no calendar has."""
     try:
         offset = datetime.fromtimestamp(wall, UTC).astimezone().utcoffset()
-    except (OverflowError, OSError, ValueError):
+    except own(OverflowError, OSError, ValueError):
         return 0.0
     return offset.total_seconds() if offset else 0.0
