@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Never
 from worker_dispatcher.config.options import Config
 from worker_dispatcher.config.parse import Reading, expect_one_dict, read
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.tracebacks import FewFrames
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _set_last(of_thread: list[Run], run: Run) -> None:
 
 def _refused_here(config: Config) -> str:
     """Why processes cannot be had: a worker is loading the module that asks for them. Empty where they can."""
-    worker = sys.modules.get("worker_dispatcher.pools.protocol.loading")
+    worker = loaded("worker_dispatcher.pools.protocol.loading")
     if worker is None or not worker.is_loading():
         return ""
     if not (config.worker.use_processing or config.worker.parallel_processing.enabled):

@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.script.main_module import FRESH, Reader
 from worker_dispatcher.tracebacks import own
@@ -170,7 +171,7 @@ def names_what_stays_here(pieces: Sequence[bytes]) -> bool:
         for mark in _MARKS:
             if mark in piece:
                 return True
-    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    cloudpickle = loaded("cloudpickle.cloudpickle")
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 

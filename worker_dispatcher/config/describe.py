@@ -8,7 +8,8 @@ spoil a message, and no payload leaks into one.
 from __future__ import annotations
 
 import numbers
-import sys
+
+from worker_dispatcher.loaded import loaded
 
 LONGEST = 40  # characters of a string, or of a name, that a message shows
 LONGEST_INPUT = 80  # of a text that is shown as a task's input: whole, since its end may tell it from others
@@ -53,7 +54,7 @@ def brief(value: object) -> str:
 
 def input_text(item: object) -> str:
     """What is shown of a task's item: a short text or path, whole, or a number; "" for all else."""
-    paths = sys.modules.get("pathlib")  # who gives paths has loaded it
+    paths = loaded("pathlib")  # who gives paths has loaded it
     if paths and type(item) in (paths.PosixPath, paths.PurePosixPath, paths.WindowsPath, paths.PureWindowsPath):
         item = str(item)  # not of a class of the user's, whose code that would run
     if isinstance(item, str):

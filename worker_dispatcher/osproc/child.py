@@ -20,6 +20,7 @@ from importlib.machinery import FileFinder
 from typing import Any
 
 from worker_dispatcher.clock import read_zone
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel
 from worker_dispatcher.osproc.interpreter import inherit, start_with
 from worker_dispatcher.osproc.spec_file import reads
@@ -134,7 +135,7 @@ def look_again(since: float) -> None:
 def shuffle(*, alone: bool) -> None:
     """Random numbers that differ from those of other forks. The module `random` sees to itself. alone: the process that
     was forked had one thread. Else numpy's generator is a new one, since another may have held the lock of the old."""
-    if (random := sys.modules.get("numpy.random")) is None:
+    if (random := loaded("numpy.random")) is None:
         return
     if alone:
         with contextlib.suppress(ValueError):  # of another kind
@@ -155,7 +156,7 @@ def forget_signals() -> None:
 def forget_ends() -> None:
     """Undo in a forked process what its parent has registered for its own end."""
     atexit._clear()
-    if (shared := sys.modules.get("multiprocessing.util")) is not None:
+    if (shared := loaded("multiprocessing.util")) is not None:
         atexit.register(shared._run_finalizers)  # each looks whether it was made in this process
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.interpreter import executable, flags, hashing
 from worker_dispatcher.tracebacks import own
@@ -170,5 +171,5 @@ def _pattern(of: Any) -> Any:
 
 def _authkey() -> bytes | None:
     """What processes of `multiprocessing` know each other by; None where it is not in use."""
-    module = sys.modules.get("multiprocessing.process")
+    module = loaded("multiprocessing.process")
     return None if module is None else bytes(module.current_process().authkey)

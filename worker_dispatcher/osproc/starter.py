@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.osproc import forkserver
 from worker_dispatcher.osproc.channel import Channel, Gone
 from worker_dispatcher.osproc.spawn_spec import (
@@ -292,7 +293,7 @@ class ForkStarter:
         self._steps.forget_ends()
         self._steps.look_again(math.inf)
         os.environ.update(self._environment)  # all else that a spec tells is as it was here
-        if (shared := sys.modules.get("multiprocessing.util")) is not None:
+        if (shared := loaded("multiprocessing.util")) is not None:
             shared._run_after_forkers()  # what is shared through a fork learns of it only so
         self._in_child()
         entry = self._steps.import_entry({"entry": self._entry, "imports": ()})

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Set
 from typing import Any
 
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.tracebacks import own
 
 NO_VALUE = object()
@@ -54,7 +55,7 @@ def walk(name: str, start: Any) -> Any:
 
 def told_by_value() -> Set[str]:
     """The modules of which the user has told cloudpickle to send what is in them."""
-    library = sys.modules.get("cloudpickle.cloudpickle")
+    library = loaded("cloudpickle.cloudpickle")
     return library.list_registry_pickle_by_value() if library is not None else frozenset()
 
 
@@ -118,7 +119,7 @@ _PLAIN_VALUES = frozenset((bool, int, float, str, bytes, type(None)))
 
 
 def is_enum(cls: type) -> bool:
-    library = sys.modules.get("enum")
+    library = loaded("enum")
     return library is not None and isinstance(cls, library.EnumType)
 
 

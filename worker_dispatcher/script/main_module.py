@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def fill_cell(made: types.CellType, contents: tuple[Any]) -> None:
 
 def lines_of(function: types.FunctionType) -> list[str] | None:
     """The source of the file of a function, where only this process knows it: of `-c`, a prompt, a notebook."""
-    filename, linecache = function.__code__.co_filename, sys.modules.get("linecache")
+    filename, linecache = function.__code__.co_filename, loaded("linecache")
     if linecache is None or os.path.exists(filename):
         return None
     lines: list[str] = linecache.getlines(filename, function.__globals__)

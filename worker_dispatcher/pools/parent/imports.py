@@ -15,6 +15,7 @@ from typing import Any
 
 from worker_dispatcher.call import Call
 from worker_dispatcher.execute import catch
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.osproc.spawn_spec import NO_PRELOADING, Preloading
 from worker_dispatcher.osproc.starter import ServerStarter
@@ -53,7 +54,7 @@ class Needs(NamedTuple):
     def unfit(self, name: str, why: str) -> None:
         """The import of a module leaves what no fork is to have. name: empty where it is one of many."""
         _known.exclude(self.key, name)
-        if (logging := sys.modules.get("logging")) is not None:
+        if (logging := loaded("logging")) is not None:
             text = "%s imported in each worker, and not where they are forked from: the import leaves %s"
             what = f"module {name} is" if name else f"what {self.key[-1]} needs is"
             logging.getLogger("worker_dispatcher").debug(text, what, why)

@@ -22,6 +22,7 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Protocol
 
 from worker_dispatcher.execute import catch, describe
+from worker_dispatcher.loaded import loaded
 from worker_dispatcher.pools.base import Complaints
 from worker_dispatcher.wire import is_plain
 
@@ -59,7 +60,7 @@ DISABLED, CAPTURED = "", "\0"
 
 def levels() -> dict[str, int]:
     """The levels set in this process's logging, by the logger's name, and what the two keys above say."""
-    logging = sys.modules.get("logging")
+    logging = loaded("logging")
     if logging is None:
         return {}
     found = {name: getattr(logger, "level", 0) for name, logger in list(logging.root.manager.loggerDict.items())}
@@ -87,7 +88,7 @@ class Outgoing:
             os.register_at_fork(after_in_parent=self._held.clear)
         if CAPTURED in levels:
             import_module("logging")  # a warning may come before the first import of it
-        if (logging := sys.modules.get("logging")) is not None:
+        if (logging := loaded("logging")) is not None:
             self._install(logging)
         else:
             sys.meta_path.insert(0, self)
