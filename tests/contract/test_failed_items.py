@@ -83,7 +83,7 @@ def test_a_thread_that_was_late_and_one_that_was_cancelled_hold_their_items():
     base = {"task": {"list": [late], "function": wait, "timeout": 0.1}, "verbose": False}
     with pytest.warns(wd.TaskFailuresWarning):
         assert wd.start(base)[0].task is late
-    (found,) = wd.start({"task": {"list": [cancelled], "function": wait}, "runtime": 0.1, "verbose": False})
+    (found,) = wd.start({"task": {"list": [cancelled], "function": wait}, "runtime": 1, "verbose": False})
     gate.set()
     assert (found.status, found.task) == ("cancelled", cancelled)
     assert wd.get_logs()[0]["task"] is cancelled
