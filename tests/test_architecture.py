@@ -65,6 +65,7 @@ FLOOR_MATES_THAT_MAY_MEET: dict[tuple[str, str], str] = {
         "script",
         "tracebacks",
     ): "what a handler of signals raises while the script's own are packed is no error of theirs",
+    ("script", "signals"): "a handler waits while it is looked for a file",
     ("script", "loaded"): "a script's objects are told apart by the library they are of, if that is there",
     ("pool_full", "errors"): "as below",
     ("task_span", "records"): "a failure stands in both",

@@ -25,7 +25,7 @@ class signals_held:
 
     __slots__ = ("_came", "_handlers")
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> signals_held:
         self._came: list[int] = []
         self._handlers: list[tuple[int, Any]] = []
         getsignal = _signal.getsignal
@@ -36,22 +36,24 @@ class signals_held:
                     self._handlers.append((number, handler))
                     _signal.signal(number, self)
         except BaseException:  # one of those that are not held yet has raised
-            self._put_back()
+            self.put_back()
             raise
+        return self
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._came.append(number)
 
-    def _put_back(self) -> None:
+    def put_back(self) -> None:
+        """Nothing waits any more. For a fork that never leaves the block; what came before is its parent's."""
         for number, handler in self._handlers:
             if _signal.getsignal(number) is self:
                 _signal.signal(number, handler)
 
     def __exit__(self, _kind: object, _error: BaseException | None, _traceback: TracebackType | None) -> None:
         try:
-            self._put_back()
+            self.put_back()
         except BaseException:  # one that came before the others were back
-            self._put_back()
+            self.put_back()
             raise
         finally:
             if self._came:
@@ -62,5 +64,5 @@ class signals_held:
 
 
 def held() -> signals_held | nullcontext[None]:
-    """`signals_held` in the main thread; handlers run in no other."""
+    """`signals_held` in the main thread; handlers run in no other, so `with held() as holding:` gives None there."""
     return signals_held() if threading.get_ident() == threading.main_thread().ident else nullcontext()

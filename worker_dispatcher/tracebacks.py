@@ -100,11 +100,16 @@ def _code_of(handler: Any) -> CodeType | None:
 
 
 class _Hosts:
-    """The calls of ours that the main thread of this process is in: handlers of signals run there, and what they raise
-    is the host program's. In a worker it belongs to the task."""
+    """Whose what handlers of signals raise in the main thread is: the host program's; in a worker that of the task, but
+    for the calls of ours that the task is in."""
 
     def __init__(self) -> None:
         self._pids: list[int] = []
+        self._worker = 0
+
+    def serve(self) -> None:
+        """This process is a worker."""
+        self._worker = os.getpid()
 
     def begin(self) -> None:
         self._pids.append(os.getpid())
@@ -113,7 +118,8 @@ class _Hosts:
         self._pids.pop()
 
     def here(self) -> bool:
-        return bool(self._pids) and self._pids[-1] == os.getpid()
+        pid = os.getpid()
+        return pid != self._worker or (bool(self._pids) and self._pids[-1] == pid)
 
 
 hosts = _Hosts()

@@ -36,6 +36,7 @@ from worker_dispatcher.journal.file import LockedFile, locate, look, trouble
 from worker_dispatcher.journal.fingerprint import told
 from worker_dispatcher.journal.row_format import Content, Packing, Unpackable, pack_content
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import unpack
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ def _state(path: str) -> tuple[int, ...]:
     """What tells whether somebody has written to a file that nobody of this process has."""
     try:
         status = os.stat(path)
-    except OSError:
+    except own(OSError):
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 

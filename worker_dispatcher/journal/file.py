@@ -30,6 +30,7 @@ from urllib.parse import quote
 from worker_dispatcher.clock import wall
 from worker_dispatcher.errors import WorkerDispatcherError
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.signals import held
 from worker_dispatcher.tracebacks import own
 
 __tracebackhide__ = True  # see tracebacks
@@ -123,11 +124,13 @@ def locate(path: str | os.PathLike[str], form: Form) -> str:
     """The file meant, symbolic links followed, as an absolute path. Raises the form's error where none can be."""
     try:
         shown = os.fsdecode(path)
-        real = os.path.realpath(shown)
-        folder = os.path.dirname(real)
-        if not os.path.isdir(folder):
+        with held():  # os.path takes what a handler raises for an answer of the system
+            real = os.path.realpath(shown)
+            folder = os.path.dirname(real)
+            there = os.path.isdir(folder), os.path.lexists(real)
+        if not there[0]:
             raise form.error(shown, f"its folder {folder} does not exist; create it first")
-        status = os.stat(real) if os.path.lexists(real) else None
+        status = os.stat(real) if there[1] else None
     except own(OSError, ValueError, TypeError) as error:
         if isinstance(error, form.error):
             raise
@@ -137,10 +140,8 @@ def locate(path: str | os.PathLike[str], form: Form) -> str:
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise form.error(real, "is not a regular file")
     if status is not None and status.st_uid != os.geteuid():
-        text = (
-            f"belongs to another user (uid {status.st_uid}), and loading results can run code; copy it if you trust it"
-        )
-        raise form.error(real, text)
+        whose = f"belongs to another user (uid {status.st_uid})"
+        raise form.error(real, f"{whose}, and loading results can run code; copy it if you trust it")
     if status is not None and status.st_mode & 0o022:
         text = "may be written by other users, and loading results can run code; chmod 600 it if you trust it"
         raise form.error(real, text)
@@ -148,8 +149,7 @@ def locate(path: str | os.PathLike[str], form: Form) -> str:
 
 
 def look(real: str, form: Form, again: bool = False) -> About | None:
-    """What the file is about, None if it is new. Changes nothing; raises the form's error if it is not of the
-    form."""
+    """What the file is about, None if it is new. Changes nothing; raises the form's error if it is of another form."""
     with _HELD_LOCK:
         try:
             size = os.stat(real).st_size
@@ -342,21 +342,21 @@ class LockedFile:
 
     def release(self) -> None:
         """Idempotent."""
-        fd, self._fd = self._fd, -1
-        db, self.db = self.db, None
-        try:
-            if db is not None:
-                db.close()
-        finally:
-            with _HELD_LOCK:
-                if self._inode != (0, 0):
-                    _HELD.pop(self._inode, None)
-                    self._inode = (0, 0)
-                if fd >= 0:  # last: to close it drops the locks of sqlite as well, those of a reader too
-                    with contextlib.suppress(OSError):
-                        fcntl.lockf(fd, fcntl.LOCK_UN, 1, _LOCK_AT)
-                    _PARKED.append(fd)
-                    _close_parked()
+        fd, db, self._fd, self.db = self._fd, self.db, -1, None
+        with held():
+            try:
+                if db is not None:
+                    db.close()
+            finally:
+                with _HELD_LOCK:
+                    if self._inode != (0, 0):
+                        _HELD.pop(self._inode, None)
+                        self._inode = (0, 0)
+                    if fd >= 0:  # last: to close it drops the locks of sqlite as well, those of a reader too
+                        with contextlib.suppress(OSError):
+                            fcntl.lockf(fd, fcntl.LOCK_UN, 1, _LOCK_AT)
+                        _PARKED.append(fd)
+                        _close_parked()
 
 
 def _beside(real: str) -> list[tuple[int, int] | None]:

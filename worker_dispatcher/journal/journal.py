@@ -17,6 +17,7 @@ from worker_dispatcher.journal.file import locate, trouble
 from worker_dispatcher.journal.fingerprint import DIGEST_SIZE, NoDigest, code_of, config_of, digests, name_of, told
 from worker_dispatcher.journal.form import JOURNAL, hold
 from worker_dispatcher.records import OK, Outcome, Times, Workers
+from worker_dispatcher.signals import held
 from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import unpack
 
@@ -294,8 +295,15 @@ class Journal:
         dues = self.dues[first - 1 : first - 1 + count]
         more = dues, self.load, self.total, self._take_inputs(first, count)
         facts = row_format.pack_facts(packing, self._piece + 1, self._shift, times, items, workers, pids, *more)
-        where = (self._seq + 1, first, count, status)
+        with held():  # as in `commit`
+            self._insert(db, (first, count, status), facts, packing)
+
+    def _insert(
+        self, db: sqlite3.Connection, about: tuple[int, int, int], facts: bytes, packing: row_format.Packing
+    ) -> None:
+        """about: the first id, how many, their status."""
         self._seq += 1
+        where = (self._seq, *about)
         try:
             if not db.in_transaction:
                 db.execute("BEGIN IMMEDIATE")
@@ -308,7 +316,7 @@ class Journal:
             db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", (*where, facts, sealed, packing.payload))
         except sqlite3.Error as error:
             raise self._fail(trouble(self.path, JOURNAL, error, "written")) from None
-        self._pending.append((first, count))
+        self._pending.append(about[:2])
         self._pending_bytes += len(packing.payload or b"") + len(facts)
         if self._pending_bytes > _GROUP_BYTES:
             self.due = -math.inf
@@ -318,18 +326,19 @@ class Journal:
         now be reported. Raises JournalError where they are not."""
         if not self._pending:
             return []
-        db = self._writable()
-        try:
-            self._file.check()
-            db.execute("COMMIT")
-            self._file.check()  # again: what went into a log that was taken away meanwhile is not durable
-        except JournalError as error:
-            raise self._fail(error) from None
-        except sqlite3.Error as error:
-            raise self._fail(trouble(self.path, JOURNAL, error, "written")) from None
-        durable, self._pending = self._pending, []
-        self._pending_bytes, self.due = 0, math.inf
-        return durable
+        with held():  # else the transaction, and what is known of it, may be of two minds
+            db = self._writable()
+            try:
+                self._file.check()
+                db.execute("COMMIT")
+                self._file.check()  # again: what went into a log that was taken away meanwhile is not durable
+            except JournalError as error:
+                raise self._fail(error) from None
+            except sqlite3.Error as error:
+                raise self._fail(trouble(self.path, JOURNAL, error, "written")) from None
+            durable, self._pending = self._pending, []
+            self._pending_bytes, self.due = 0, math.inf
+            return durable
 
     def _writable(self) -> sqlite3.Connection:
         if self._broken is not None:

@@ -17,6 +17,7 @@ from worker_dispatcher.journal.form import JOURNAL
 from worker_dispatcher.journal.row_format import EARLIER, SELECT_ALL, Facts, LoadFacts, read_row
 from worker_dispatcher.named_tuple import NamedTuple
 from worker_dispatcher.records import OK, STATUS_NAMES, attempts_before, phase_of, unpacked_notes
+from worker_dispatcher.signals import held
 from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import unpack
 
@@ -111,7 +112,9 @@ def read_run(path: str | os.PathLike[str]) -> tuple[JournalLogs, dict[str, Any]]
     """The same, and what get_result_info() said of a load: its `load`. Without a window where more than one run
     recorded something: their windows lie apart. The other keys are `total` and `sessions`, as JournalLogs has them."""
     real = locate(path, JOURNAL)
-    if not os.path.exists(real):
+    with held():
+        there = os.path.exists(real)
+    if not there:
         raise JournalError(real, "does not exist")
     with reading(real):
         about = look(real, JOURNAL)

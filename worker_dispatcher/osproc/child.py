@@ -24,6 +24,7 @@ from worker_dispatcher.loaded import loaded
 from worker_dispatcher.osproc.channel import LAST_WORDS, Channel
 from worker_dispatcher.osproc.interpreter import inherit, start_with
 from worker_dispatcher.osproc.spec_file import reads
+from worker_dispatcher.tracebacks import hosts
 
 _SOCKET, _STATUS, _SPEC = 3, 4, 5  # where a worker finds its descriptors
 _PDEATHSIG = 1
@@ -293,6 +294,7 @@ def open_streams() -> None:
 
 def _enter(entry: Callable[[int, int], Any], sock: int = _SOCKET, status_fd: int = _STATUS) -> None:
     open_streams()
+    hosts.serve()
     try:
         save = _measure()
         entry(sock, status_fd)

@@ -27,6 +27,7 @@ from worker_dispatcher.osproc.spawn_spec import (
 )
 from worker_dispatcher.osproc.spec_file import as_file, write
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
+from worker_dispatcher.signals import held
 
 # The frame kinds of server.py, which the parent never imports.
 _START, _STARTED, _REFUSED, _EXITED, _PREPARES = range(2, 7)
@@ -266,21 +267,24 @@ class ForkStarter:
     def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
         process, us = Process(), os.getpid()
         self._before_fork()
-        pid = os.fork()
-        if pid == 0:
+        with held() as holding:  # what is called around a fork loses whatever a handler raises in it
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    if holding is not None:
+                        holding.put_back()
+                    self._child(sock.fileno(), status_fd, ours, us)
+                except BaseException as error:
+                    self._steps.say_why(error, sock.fileno())
+                finally:
+                    os._exit(70)
             try:
-                self._child(sock.fileno(), status_fd, ours, us)
-            except BaseException as error:
-                self._steps.say_why(error, sock.fileno())
-            finally:
-                os._exit(70)
-        try:
-            process.started(pid, given("pidfd_open", lambda: os.pidfd_open(pid)))
-        except BaseException:  # nobody would see its end
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
-        self._processes[process] = ours, status_fd
+                process.started(pid, given("pidfd_open", lambda: os.pidfd_open(pid)))
+            except BaseException:  # nobody would see its end
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
+            self._processes[process] = ours, status_fd
         return process
 
     def _child(self, sock: int, status_fd: int, ours: int, parent: int) -> None:
@@ -320,12 +324,13 @@ class ForkStarter:
         return news
 
     def close(self) -> None:
-        for process in self._processes:
-            process.kill()
-        for process in list(self._processes):
-            if process.sentinel is not None:
-                readable(process.sentinel, 5)
-        self.pump()
+        with held():  # nobody else would reap them
+            for process in self._processes:
+                process.kill()
+            for process in list(self._processes):
+                if process.sentinel is not None:
+                    readable(process.sentinel, 5)
+            self.pump()
 
 
 def _kill_group(pid: int) -> None:

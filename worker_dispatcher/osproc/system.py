@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from worker_dispatcher.errors import RunError
+from worker_dispatcher.signals import held
 from worker_dispatcher.tracebacks import own
 
 _T = TypeVar("_T")
@@ -113,7 +114,8 @@ def exiting(pid: int) -> bool:
 def start_thread(thread: threading.Thread) -> None:
     """Raises RunError where there are no more threads to be had: why, and what to do."""
     try:
-        thread.start()
+        with held():  # threading would lose count of it, and raise what nobody knows
+            thread.start()
     except own(RuntimeError) as error:
         why = "the system gives no more (ulimit -u, or a container's limit on processes): use fewer workers"
         if "shutdown" in str(error):

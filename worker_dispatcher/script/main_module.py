@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from worker_dispatcher.loaded import loaded
 from worker_dispatcher.named_tuple import NamedTuple
+from worker_dispatcher.signals import held
 
 if TYPE_CHECKING:
     from contextvars import ContextVar
@@ -179,9 +180,12 @@ def fill_cell(made: types.CellType, contents: tuple[Any]) -> None:
 def lines_of(function: types.FunctionType) -> list[str] | None:
     """The source of the file of a function, where only this process knows it: of `-c`, a prompt, a notebook."""
     filename, linecache = function.__code__.co_filename, loaded("linecache")
-    if linecache is None or os.path.exists(filename):
+    if linecache is None:
         return None
-    lines: list[str] = linecache.getlines(filename, function.__globals__)
+    with held():  # both take what a handler raises for an answer of the system
+        if os.path.exists(filename):
+            return None
+        lines: list[str] = linecache.getlines(filename, function.__globals__)
     return lines or None
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from worker_dispatcher.execute import catch, describe
 from worker_dispatcher.loaded import loaded
+from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Complaints
 from worker_dispatcher.wire import is_plain
 
@@ -279,7 +280,7 @@ class Handling:
         """The first record is there, or the first that a poll has told of."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._handle, name="worker-logs", daemon=True)
-            self._thread.start()
+            start_thread(self._thread)
 
     def _handle(self) -> None:
         import logging

@@ -31,6 +31,7 @@ from worker_dispatcher.pools.runners.task_queue import (
     forked,
 )
 from worker_dispatcher.records import CANCELLED, TIMEOUT, Failure
+from worker_dispatcher.signals import held
 
 __all__ = ["CoroutineRunner"]
 
@@ -358,7 +359,8 @@ class CoroutineRunner:
     def _post(self, step: Callable[[], None]) -> None:
         """Have the loop take a step, unless it is closed."""
         try:
-            self._loop.call_soon_threadsafe(step, context=self._context)
+            with held():  # asyncio takes an error of a handler for one of its pipe
+                self._loop.call_soon_threadsafe(step, context=self._context)
         except RuntimeError:
             pass
 

@@ -20,6 +20,7 @@ from worker_dispatcher.awaiting import resolved
 from worker_dispatcher.clock import now
 from worker_dispatcher.contexts import adopt
 from worker_dispatcher.execute import catch
+from worker_dispatcher.signals import held
 
 __all__ = ["TimerLoop", "awaiter", "end_loop", "keep_running", "new_loop"]
 
@@ -34,11 +35,12 @@ _LOOK_EVERY = 1.0  # seconds from one look to the next whether a loop that waits
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """A loop of the kind that the user has chosen by an event loop policy, or ours in the place of asyncio's own."""
-    loop = asyncio.new_event_loop()
-    if type(loop) is not asyncio.SelectorEventLoop or not hasattr(selectors, "EpollSelector"):
-        return loop
-    loop.close()
-    return TimerLoop()
+    with held():  # half of one, when it is freed, says that it is one
+        loop = asyncio.new_event_loop()
+        if type(loop) is not asyncio.SelectorEventLoop or not hasattr(selectors, "EpollSelector"):
+            return loop
+        loop.close()
+        return TimerLoop()
 
 
 def keep_running(loop: asyncio.AbstractEventLoop, over: Callable[[], object]) -> None:
