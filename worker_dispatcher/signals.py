@@ -8,7 +8,7 @@ import sys
 import threading
 from contextlib import ExitStack, nullcontext
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 # Whose handlers programs have raise: to interrupt, to end, for a time that is over, and for whatever they like.
 _HELD = tuple(
@@ -24,8 +24,9 @@ class signals_held:
     and would be kept by whoever keeps its frame. Costs about two microseconds."""
 
     __slots__ = ("_came", "_handlers")
+    under_way: ClassVar[signals_held | None] = None  # the one whose end all handlers wait for
 
-    def __enter__(self) -> signals_held:
+    def __enter__(self) -> None:
         self._came: list[int] = []
         self._handlers: list[tuple[int, Any]] = []
         getsignal = _signal.getsignal
@@ -38,13 +39,13 @@ class signals_held:
         except BaseException:  # one of those that are not held yet has raised
             self.put_back()
             raise
-        return self
+        signals_held.under_way = self
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._came.append(number)
 
     def put_back(self) -> None:
-        """Nothing waits any more. For a fork that never leaves the block; what came before is its parent's."""
+        signals_held.under_way = None
         for number, handler in self._handlers:
             if _signal.getsignal(number) is self:
                 _signal.signal(number, handler)
@@ -64,5 +65,13 @@ class signals_held:
 
 
 def held() -> signals_held | nullcontext[None]:
-    """`signals_held` in the main thread; handlers run in no other, so `with held() as holding:` gives None there."""
-    return signals_held() if threading.get_ident() == threading.main_thread().ident else nullcontext()
+    """`signals_held` in the main thread, but for inside another such block; handlers run in no other thread."""
+    if threading.get_ident() == threading.main_thread().ident and signals_held.under_way is None:
+        return signals_held()
+    return nullcontext()
+
+
+def hold_no_longer() -> None:
+    """In a fork that never leaves the block: nothing waits any more. What came before is its parent's."""
+    if signals_held.under_way is not None:
+        signals_held.under_way.put_back()

@@ -10,6 +10,7 @@ from worker_dispatcher.clock import LONGEST_WAIT, now
 from worker_dispatcher.pools import base
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Event, NotStarted, Pool, PoolFailed
 from worker_dispatcher.records import CANCELLED
+from worker_dispatcher.signals import held
 
 __all__ = ["OVER", "Alarm", "Driver", "Retries", "Sink", "Source", "Timer"]
 
@@ -134,8 +135,9 @@ class Driver:
         """Take what has happened, do what is due, and feed the pool. Until when nothing is to do (monotonic), negative
         where `run` is to return."""
         pool, source, timers = self._pool, self._source, self._timers
-        for event in pool.collect():
-            self.take(event)
+        with held():  # whatever a handler raises: what has ended has ended
+            for event in pool.collect():
+                self.take(event)
         for timer in timers:
             if timer.due <= now():
                 self._mind(timer.look())

@@ -15,6 +15,7 @@ from worker_dispatcher.dispatch.source import AHEAD, TaskSource
 from worker_dispatcher.dispatch.tasklist import TaskList
 from worker_dispatcher.pools.base import Name, Pool
 from worker_dispatcher.records import DROPPED, NOT_RUN, PENDING, Outcome, Records
+from worker_dispatcher.signals import held
 from worker_dispatcher.tracebacks import part_from_frames
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class BoundedRun:
                     self.progress.close(whole=self.stopped is None)
             finally:
                 try:
-                    driver.close()
+                    _close(driver)
                 finally:
                     self._driver = None
             self.complaints = pool.complaints.texts
@@ -240,6 +241,16 @@ class BoundedRun:
             self.records.draw(left)
         for task_id in self.records.ids_with(PENDING):
             self._recorder.complete(Outcome(task_id, NOT_RUN))
+
+
+def _close(driver: Driver) -> None:
+    """Close it, whatever a handler of signals raises meanwhile."""
+    try:
+        driver.close()
+    except BaseException:
+        with held():
+            driver.close()
+        raise
 
 
 def _nobody() -> None:

@@ -27,7 +27,7 @@ from worker_dispatcher.osproc.spawn_spec import (
 )
 from worker_dispatcher.osproc.spec_file import as_file, write
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
-from worker_dispatcher.signals import held
+from worker_dispatcher.signals import held, hold_no_longer
 
 # The frame kinds of server.py, which the parent never imports.
 _START, _STARTED, _REFUSED, _EXITED, _PREPARES = range(2, 7)
@@ -267,12 +267,11 @@ class ForkStarter:
     def start(self, sock: socket.socket, status_fd: int, ours: int) -> Process:
         process, us = Process(), os.getpid()
         self._before_fork()
-        with held() as holding:  # what is called around a fork loses whatever a handler raises in it
+        with held():  # what is called around a fork loses whatever a handler raises in it
             pid = os.fork()
             if pid == 0:
                 try:
-                    if holding is not None:
-                        holding.put_back()
+                    hold_no_longer()
                     self._child(sock.fileno(), status_fd, ours, us)
                 except BaseException as error:
                     self._steps.say_why(error, sock.fileno())

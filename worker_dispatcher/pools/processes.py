@@ -21,9 +21,9 @@ from worker_dispatcher.osproc.starter import ForkStarter, ServerStarter
 from worker_dispatcher.osproc.system import close_all, given, no_worker, readable
 from worker_dispatcher.pools import GRID_ENTRY, WORKER_ENTRY, base
 from worker_dispatcher.pools.base import AttemptDone, Batch, BatchDone, Done, End, Event, PoolFailed, Setup, Source
+from worker_dispatcher.pools.parent import dealing
 from worker_dispatcher.pools.parent.batching import pack_items
 from worker_dispatcher.pools.parent.deadlines import Deadlines
-from worker_dispatcher.pools.parent.dealing import SPAN, by_load, has_room, next_end, roomiest, unheard, wanted
 from worker_dispatcher.pools.parent.functions import Function, Functions
 from worker_dispatcher.pools.parent.imports import NO_NEEDS, preload_for, starter_of
 from worker_dispatcher.pools.parent.limits import Limits
@@ -33,12 +33,13 @@ from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 from worker_dispatcher.pools.protocol.loading import flush, inherit, not_sent
 from worker_dispatcher.pools.protocol.log_forwarding import Incoming, Logs, levels
 from worker_dispatcher.script import main_module
+from worker_dispatcher.signals import held
 from worker_dispatcher.tracebacks import own
 from worker_dispatcher.wire import Packed, pack_large, to_parts
 
 __all__ = ["ProcessPool"]
 
-_STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
+_ENDS_WITHIN = 3.0  # seconds that a stop waits for the ends of workers that it has killed
 _LAST_WORDS = 0.05  # seconds that a stop waits for reports that are on their way
 _STEP = 0.1  # seconds from one look at the clock to the next, in a wait of so many seconds
 
@@ -139,7 +140,7 @@ class ProcessPool:
     # Feeding
 
     def prepare(self, workers: int) -> bool:
-        self._supervisor.grow(workers)
+        self._grow(workers)
         return all(handle.ready for handle in self._handles) and bool(self._handles)
 
     def feed(self, source: Source) -> None:
@@ -148,29 +149,29 @@ class ProcessPool:
         waiting, alone, handles = source.waiting(), source.alone_waiting(), self._handles
         self._full = self._sated = False
         if self._setup.timed:
-            self._supervisor.grow(wanted(source, handles, self._task_time()))
+            self._grow(dealing.wanted(source, handles, self._task_time()))
         elif waiting or alone:
             if self._unused and waiting and isinstance(self._starter, ServerStarter):
                 preload_for(source.call(), self._setup, self._needs, self._starter)
                 self._unused = False
-            self._supervisor.grow(waiting + alone)
+            self._grow(waiting + alone)
         reserved = self._feed_alone(source) if alone else None
         if reserved is not None:
             handles = [handle for handle in handles if handle is not reserved]
         if waiting:
-            slots, loads = sum(handle.slots for handle in self._handles), by_load(handles)
+            slots, loads = sum(handle.slots for handle in self._handles), dealing.by_load(handles)
         while waiting > 0:
             batching = self._functions.of(source.call()).batching
             long = not 0 < batching.per_task < (base.LONG if self._setup.kept else base.ONE_BY_ONE_FROM)
             one_by_one = self._setup.timed or (long and (self._setup.recorded or self._setup.kept))
             ahead = 0 if one_by_one else batching.last
-            handle = roomiest(handles, loads, ahead)
+            handle = dealing.roomiest(handles, loads, ahead)
             if handle is None:
                 self._full = reserved is None
                 return
             free = max(0, handle.slots - handle.held.count)
             if self._setup.timed:
-                count = min(free, -(-source.crowd(SPAN) // len(self._handles)))
+                count = min(free, -(-source.crowd(dealing.SPAN) // len(self._handles)))
             else:
                 count = batching.size(waiting, handle.slots, slots, free)
                 count = min(count, free) if one_by_one else count
@@ -180,8 +181,12 @@ class ProcessPool:
             self._give(handle, batch)
             waiting -= len(batch.items)
         self._sated = not (alone or self._setup.kept)
-        if self._behind:
-            self._rob()
+        if self._behind:  # nothing is left to hand out
+            dealing.rob(self._handles, self._has_room)
+
+    def _grow(self, waiting: int) -> None:
+        with held():  # else there may be a worker of whose end nobody hears
+            self._supervisor.grow(waiting)
 
     def offer(self, batch: Batch, done: Done) -> bool:
         if self._paused or not self._offers.give(batch, done, self._pack):
@@ -235,17 +240,9 @@ class ProcessPool:
         function.pack(self._reader)
         return pack_items(batch.items, self._reader)
 
-    def _rob(self) -> None:
-        """Nothing is left to hand out: what waits behind long tasks goes to a worker with a thread to spare."""
-        at = now()
-        stuck = [handle for handle in self._handles if handle.has_waiting and at - handle.heard_at >= _STUCK_AFTER]
-        if stuck and self._has_room():
-            for handle in stuck:
-                handle.revoke()
-
     def _has_room(self) -> bool:
         """True if a worker that is here, or could be started, would begin another task at once."""
-        return self._supervisor.could_grow or any(has_room(r, 0) for r in self._handles)
+        return self._supervisor.could_grow or any(dealing.has_room(r, 0) for r in self._handles)
 
     # Waiting
 
@@ -262,12 +259,12 @@ class ProcessPool:
         for handle in self._handles:
             due = min(due, handle.closing_at, handle.settles_at, handle.errors.due)
             if self._behind and handle.has_waiting:
-                stuck_at = min(stuck_at, handle.heard_at + _STUCK_AFTER)
+                stuck_at = min(stuck_at, handle.heard_at + dealing.STUCK_AFTER)
         if self._behind:
             self._behind = any(handle.held.count > handle.slots for handle in self._handles)
         if stuck_at < due and not self._full and self._has_room():
             due = stuck_at
-        return min(due, next_end(self._handles, self._task_time())) if self._setup.timed else due
+        return min(due, dealing.next_end(self._handles, self._task_time())) if self._setup.timed else due
 
     def sleep(self, until: float) -> None:
         if self._full and not self._setup.timed:
@@ -301,25 +298,24 @@ class ProcessPool:
         return events
 
     def _rest(self, until: float) -> None:
-        """While all workers are busy for some time yet, let what they say come together.
-
-        To wake us at each task costs a worker several times what it costs to say how the task ended.
-        """
-        rest = min(unheard(self._handles, self._batching.per_task), until - now())
+        """While all workers are busy for some time yet, let what they say come together: to wake us at each task costs
+        a worker several times what it costs to say how the task ended."""
+        rest = min(dealing.unheard(self._handles, self._batching.per_task), until - now())
         if rest >= 0.001:
             readable(self._wake, rest)
 
     def _task_time(self) -> float:
-        return self._batching.per_task + SPAN
+        return self._batching.per_task + dealing.SPAN
 
     def _attend(self, fd: int) -> bool:
-        if fd == self._wake:
-            os.eventfd_read(fd)
-        elif fd == self._logs_fd and self._logs is not None:
-            self._poll.unregister(fd)  # from here on its own thread listens
-            self._logs.hear()
-        else:
-            return self._supervisor.attend(fd)
+        with held():  # what is said is said once
+            if fd == self._wake:
+                os.eventfd_read(fd)
+            elif fd == self._logs_fd and self._logs is not None:
+                self._poll.unregister(fd)  # from here on its own thread listens
+                self._logs.hear()
+            else:
+                return self._supervisor.attend(fd)
         return False
 
     # What a pool that is kept can do
@@ -369,12 +365,13 @@ class ProcessPool:
             self._logs.hurry = True
         for handle in self._handles:
             handle.slate.halt[0] = 1
-        self._listen_while(self._unreported, _LAST_WORDS)
+        self._listen_while(lambda: any(r.held.count > len(r.slate.begun()) for r in self._handles), _LAST_WORDS)
         for handle in list(self._handles):
             self._events += handle.receive()
             handle.cancel_running()
             handle.kill()
-        self._await_ends(3.0)
+        self._listen_while(self._supervisor.staffed, _ENDS_WITHIN)
+        self._supervisor.finish_all()
         events, self._events[:] = self._events[:], []
         return [e for e in events if not isinstance(e, PoolFailed)]
 
@@ -388,18 +385,19 @@ class ProcessPool:
             before, at = at, now()
             grace -= min(at - before, 2 * _STEP)
 
-    def _unreported(self) -> bool:
-        return any(r.held.count > len(r.slate.begun()) for r in self._handles)
-
-    def _await_ends(self, grace: float) -> None:
-        """Read on until every worker is reaped, or the time is over."""
-        self._listen_while(self._supervisor.staffed, grace)
-        self._supervisor.finish_all()
-
     def close(self) -> None:
         if self._supervisor.closed:
             return
         self._supervisor.closed = True
+        try:
+            self._close(self._setup.exit_grace)
+        except BaseException:  # be it what a handler of signals raised between two steps
+            with held():
+                self._close(0.0)
+            raise
+
+    def _close(self, grace: float) -> None:
+        """Idempotent. grace: seconds that workers have to leave by themselves."""
         with ExitStack() as steps:  # the last is taken first, and each whatever those before it raise
             steps.callback(self._close_descriptors)
             steps.callback(self._needs.seen, self._supervisor.imported)
@@ -409,7 +407,7 @@ class ProcessPool:
             steps.callback(self._supervisor.finish_all)
             steps.callback(self._listen_while, self._supervisor.staffed, EXIT_GRACE)
             steps.callback(self._supervisor.kill_all)
-            steps.callback(self._listen_while, self._supervisor.staffed, self._setup.exit_grace, self._patience)
+            steps.callback(self._listen_while, self._supervisor.staffed, grace, self._patience)
             for handle in self._handles:
                 steps.callback(self._supervisor.let_go, handle)
             steps.callback(self._functions.close)
@@ -417,4 +415,4 @@ class ProcessPool:
     def _close_descriptors(self) -> None:
         with self._waking:
             close_all([*self._greeting_fds, self._wake])
-            self._wake = -1
+            self._greeting_fds, self._wake = [], -1

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from worker_dispatcher.clock import now
 from worker_dispatcher.pools.base import Source
 from worker_dispatcher.pools.parent.worker_handle import WorkerHandle
 
-__all__ = ["SPAN", "by_load", "has_room", "next_end", "roomiest", "unheard", "wanted"]
+__all__ = ["SPAN", "STUCK_AFTER", "by_load", "has_room", "next_end", "rob", "roomiest", "unheard", "wanted"]
 
 SPAN = 0.002  # seconds of due times that go to a grid process at once; and what it takes for a task's end to be known
+STUCK_AFTER = 0.005  # seconds without a word after which a worker with room may take another's waiting tasks
 _REST = 0.01  # seconds that what the workers say may wait for us
 _REST_SHARE = 4  # and at most the share of what a worker has ahead: tasks may be shorter than those before
 
@@ -70,3 +71,12 @@ def next_end(handles: Sequence[WorkerHandle], task: float) -> float:
     """When the next timed task should have ended (monotonic); if it has not, `wanted` has another answer."""
     at = now()
     return min((end for r in handles if r.held.count and (end := r.due + task) > at), default=math.inf)
+
+
+def rob(handles: Sequence[WorkerHandle], roomy: Callable[[], bool]) -> None:
+    """What waits behind long tasks goes to a worker with a thread to spare, if there is one: then it is roomy."""
+    at = now()
+    stuck = [handle for handle in handles if handle.has_waiting and at - handle.heard_at >= STUCK_AFTER]
+    if stuck and roomy():
+        for handle in stuck:
+            handle.revoke()
