@@ -65,9 +65,14 @@ class signals_held:
 
 
 def held() -> signals_held | nullcontext[None]:
-    """`signals_held` in the main thread, but for inside another such block; handlers run in no other thread."""
+    """`signals_held` in the main thread, where there is a handler that may raise; but for inside another such block.
+    Handlers run in no other thread, and one of ours that only takes note says that it is calm."""
     if threading.get_ident() == threading.main_thread().ident and signals_held.under_way is None:
-        return signals_held()
+        getsignal = _signal.getsignal
+        for number in _HELD:
+            handler = getsignal(number)
+            if callable(handler) and not getattr(handler, "calm", False):
+                return signals_held()
     return nullcontext()
 
 

@@ -23,12 +23,13 @@ class Presses:
     KeyboardInterrupt leaves the call, whatever code of the user or a guard has made of the one that was raised.
 
     Only in the main thread, and only where Python's own handler is in place: a handler of the host program stays, also
-    one that is put there meanwhile. ask: what a press calls. raising: while inside, the first one raises.
+    one that is put there meanwhile. ask: what a press calls. raising: while inside, the first one raises. calm: now
+    no press raises, but in code of the user's that asks for it.
     """
 
     def __init__(self, *, goes_on: bool = False) -> None:
         """goes_on: there is more to do after `raising`."""
-        self.count, self.goes_on = 0, goes_on
+        self.count, self.goes_on, self.calm = 0, goes_on, False
         self.ask: Callable[[], None] = _nothing
         self._main = threading.current_thread() is threading.main_thread()
 
@@ -102,14 +103,14 @@ def interrupts_ask(ask: Callable[[], None], stays: Callable[[], bool] | None = N
     if not isinstance(presses, Presses):
         yield
         return
-    before, presses.ask = presses.ask, ask
+    before, presses.ask, presses.calm = presses.ask, ask, True
     if presses.count:
         ask()
     try:
         yield
     finally:
         if stays is None or not stays():
-            presses.ask = before
+            presses.ask, presses.calm = before, False
 
 
 class Loop:

@@ -274,8 +274,9 @@ class ProcessPool:
             # Rounded up, so that a deadline has passed when the wait for it ends.
             pause = None if until == math.inf else max(0, math.ceil((until - now()) * 1000))
             self._heard = self._poll.poll(pause)
-            if not (self._sated and len(self._heard) == 1 and self._attend(self._heard.pop()[0])):
-                break
+            with held():  # what is said is said once, here and below
+                if not (self._sated and len(self._heard) == 1 and self._attend(self._heard.pop()[0])):
+                    break
         self._asleep = False
 
     def collect(self) -> list[Event]:
@@ -308,14 +309,13 @@ class ProcessPool:
         return self._batching.per_task + dealing.SPAN
 
     def _attend(self, fd: int) -> bool:
-        with held():  # what is said is said once
-            if fd == self._wake:
-                os.eventfd_read(fd)
-            elif fd == self._logs_fd and self._logs is not None:
-                self._poll.unregister(fd)  # from here on its own thread listens
-                self._logs.hear()
-            else:
-                return self._supervisor.attend(fd)
+        if fd == self._wake:
+            os.eventfd_read(fd)
+        elif fd == self._logs_fd and self._logs is not None:
+            self._poll.unregister(fd)  # from here on its own thread listens
+            self._logs.hear()
+        else:
+            return self._supervisor.attend(fd)
         return False
 
     # What a pool that is kept can do
@@ -380,8 +380,10 @@ class ProcessPool:
         (SIGSTOP, a container that is paused) only a part counts."""
         at = now()
         while wanted() and (left := min(grace, math.inf if patience is None else patience.by - at)) > 0:
-            for fd, _ in self._poll.poll(math.ceil(min(left, _STEP) * 1000)):
-                self._attend(fd)
+            heard = self._poll.poll(math.ceil(min(left, _STEP) * 1000))
+            with held():
+                for fd, _ in heard:
+                    self._attend(fd)
             before, at = at, now()
             grace -= min(at - before, 2 * _STEP)
 
