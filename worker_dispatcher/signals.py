@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` makes an Enum of each handler it looks at, which takes ten times as long
+import os
 import signal
 import sys
 import threading
@@ -44,8 +45,11 @@ class signals_held:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._came.append(number)
 
-    def put_back(self) -> None:
+    def put_back(self, *, forget: bool = False) -> None:
+        """Nothing waits any more. forget: nor is what has come meanwhile handled."""
         signals_held.under_way = None
+        if forget:
+            self._came.clear()
         for number, handler in self._handlers:
             if _signal.getsignal(number) is self:
                 _signal.signal(number, handler)
@@ -76,7 +80,10 @@ def held() -> signals_held | nullcontext[None]:
     return nullcontext()
 
 
-def hold_no_longer() -> None:
-    """In a fork that never leaves the block: nothing waits any more. What came before is its parent's."""
-    if signals_held.under_way is not None:
-        signals_held.under_way.put_back()
+def _hold_no_longer() -> None:
+    """In a fork, which may never leave the block: nothing waits any more, and what came before is its parent's."""
+    if (holding := signals_held.under_way) is not None:
+        holding.put_back(forget=True)
+
+
+os.register_at_fork(after_in_child=_hold_no_longer)

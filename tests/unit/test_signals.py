@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher.signals import signals_held
+from worker_dispatcher.signals import held, signals_held
 
 
 class Watch(Exception):
@@ -65,3 +67,26 @@ def test_each_signal_is_handled_whatever_the_handler_of_one_before_it_raises(hea
         "block",
         *[signal.SIGUSR1, signal.SIGUSR2] * 2,
     ]
+
+
+def test_a_fork_in_the_midst_of_a_block_has_the_handlers_and_not_what_came(heard):
+    def fork() -> None:
+        signal.raise_signal(signal.SIGUSR2)
+        with os.fdopen(os.dup(told), "w") as out:
+            if pid := os.fork():
+                os.waitpid(pid, 0)
+                return
+            try:
+                signal.raise_signal(signal.SIGUSR2)
+                out.write(f"{len(heard)} {held().__class__.__name__}")
+                out.flush()
+            finally:
+                os._exit(0)
+
+    read, told = os.pipe()
+    forking = threading.Thread(target=fork)
+    while_held(lambda: (forking.start(), forking.join(), heard.append("block")))
+    os.close(told)
+    with os.fdopen(read) as answer:
+        assert answer.read() == "1 signals_held"
+    assert [call if call == "block" else call[0] for call in heard] == ["block", signal.SIGUSR2]

@@ -27,7 +27,7 @@ from worker_dispatcher.osproc.spawn_spec import (
 )
 from worker_dispatcher.osproc.spec_file import as_file, write
 from worker_dispatcher.osproc.system import close_all, exiting, given, make_ready, readable
-from worker_dispatcher.signals import held, hold_no_longer
+from worker_dispatcher.signals import held
 
 # The frame kinds of server.py, which the parent never imports.
 _START, _STARTED, _REFUSED, _EXITED, _PREPARES = range(2, 7)
@@ -271,7 +271,6 @@ class ForkStarter:
             pid = os.fork()
             if pid == 0:
                 try:
-                    hold_no_longer()
                     self._child(sock.fileno(), status_fd, ours, us)
                 except BaseException as error:
                     self._steps.say_why(error, sock.fileno())
