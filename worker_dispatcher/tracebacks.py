@@ -71,7 +71,7 @@ def is_foreign(error: BaseException) -> bool:
     that was interrupted."""
     # Not by what the frames hold: to look at it would make each of them hold it once more.
     place = error.__traceback__ and error.__traceback__.tb_next  # past the guard
-    if place is None or not hosts.here() or threading.current_thread() is not threading.main_thread():
+    if place is None or threading.get_ident() != threading.main_thread().ident or not hosts.here():
         return False
     handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
     while place is not None:
