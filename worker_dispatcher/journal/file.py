@@ -342,8 +342,8 @@ class LockedFile:
 
     def release(self) -> None:
         """Idempotent."""
-        fd, db, self._fd, self.db = self._fd, self.db, -1, None
         with held():
+            fd, db, self._fd, self.db = self._fd, self.db, -1, None
             try:
                 if db is not None:
                     db.close()
