@@ -80,6 +80,17 @@ def held() -> signals_held | nullcontext[None]:
     return nullcontext()
 
 
+def wait_on(condition: threading.Condition, timeout: float | None = None) -> bool:
+    """`condition.wait`, after which the caller has the lock, whatever a handler raises: the standard library's own may
+    have let it go and not taken it again, and the error of that would be in the place of what was raised."""
+    try:
+        return condition.wait(timeout)
+    except BaseException:
+        if not condition._is_owned():  # type: ignore[attr-defined]
+            condition.acquire()
+        raise
+
+
 def _hold_no_longer() -> None:
     """In a fork, which may never leave the block: nothing waits any more, and what came before is its parent's."""
     if (holding := signals_held.under_way) is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker_dispatcher.signals import held, signals_held
+from worker_dispatcher.signals import held, signals_held, wait_on
 
 
 class Watch(Exception):
@@ -90,3 +90,16 @@ def test_a_fork_in_the_midst_of_a_block_has_the_handlers_and_not_what_came(heard
     with os.fdopen(read) as answer:
         assert answer.read() == "1 signals_held"
     assert [call if call == "block" else call[0] for call in heard] == ["block", signal.SIGUSR2]
+
+
+def test_who_waits_has_the_lock_again_whatever_is_raised_between_two_steps_of_the_wait(heard, monkeypatch):
+    changed = threading.Condition()
+    release = changed._release_save
+
+    def pressed():
+        release()
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(changed, "_release_save", pressed)
+    with pytest.raises(Watch), changed:
+        wait_on(changed, 5)

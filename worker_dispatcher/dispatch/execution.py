@@ -28,6 +28,7 @@ from worker_dispatcher.execute import catch, catch_settled, describe
 from worker_dispatcher.osproc.system import start_thread
 from worker_dispatcher.pools.base import Name, Pool
 from worker_dispatcher.records import Failure, Records
+from worker_dispatcher.signals import wait_on
 from worker_dispatcher.tracebacks import part_from_frames
 from worker_dispatcher.units import counted
 
@@ -320,7 +321,7 @@ class Execution:
         until = math.inf if timeout is None else now() + timeout
         with self.changed:
             while not self.told and (left := until - now()) > 0:
-                self.changed.wait(min(left, LONGEST_WAIT))
+                wait_on(self.changed, min(left, LONGEST_WAIT))
             return self.told
 
     def join(self) -> None:

@@ -14,6 +14,7 @@ from worker_dispatcher.config.options import Config
 from worker_dispatcher.errors import BookingError, ConfigError, RunError
 from worker_dispatcher.records import NOT_RUN, OK, PENDING, Failure, Outcome, Records, Scheduled, Times, Workers
 from worker_dispatcher.reports.verdict import no_success, successes
+from worker_dispatcher.signals import wait_on
 from worker_dispatcher.units import counted
 
 _NOT_KEPT = (
@@ -86,7 +87,7 @@ class RecordStream:
                     self._room, self._was_full = min(2 * self._room, _MOST), False
                 if self._over or not wait:
                     return None
-                self._changed.wait(LONGEST_WAIT)
+                wait_on(self._changed, LONGEST_WAIT)
             record = self._waiting.popleft()
             room = self.full and 2 * len(self._waiting) <= self._room
             if room:

@@ -13,6 +13,7 @@ from worker_dispatcher.dispatch.execution import Execution
 from worker_dispatcher.dispatch.interrupt import Loop
 from worker_dispatcher.errors import RunError, TaskFailure
 from worker_dispatcher.records import DROPPED, NOT_RUN, Records
+from worker_dispatcher.signals import wait_on
 from worker_dispatcher.tracebacks import FewFrames, part_from_frames, spare_of
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Run:
         while not loop.pressed:
             with changed:
                 while not (execution.news or execution.told):
-                    changed.wait(LONGEST_WAIT)
+                    wait_on(changed, LONGEST_WAIT)
                 if loop.pressed or not execution.news:
                     break
                 task_id = execution.next_told()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker_dispatcher.clock import now
 from worker_dispatcher.errors import WorkerWarning
 from worker_dispatcher.named_tuple import NamedTuple
-from worker_dispatcher.signals import held
+from worker_dispatcher.signals import held, wait_on
 from worker_dispatcher.workpool.future import (
     CANCELLED,
     DELAYED,
@@ -195,7 +195,7 @@ class Control:
                 left = None if until is None else until - now()
                 if left is not None and left <= 0:
                     return False
-                scheduler.changed.wait(left)
+                wait_on(scheduler.changed, left)
         return True
 
     def join(self, timeout: float | None) -> bool:

@@ -12,7 +12,7 @@ from worker_dispatcher.core.shared_driver import SharedDriver
 from worker_dispatcher.errors import DuplicateTask
 from worker_dispatcher.pool_full import PoolFull
 from worker_dispatcher.pools.base import Batch
-from worker_dispatcher.signals import held
+from worker_dispatcher.signals import held, wait_on
 from worker_dispatcher.workpool.calling import Item, PoolCalls
 from worker_dispatcher.workpool.future import AWAY, ENDED, TaskFuture
 from worker_dispatcher.workpool.settings import Settings
@@ -204,4 +204,4 @@ class Intake:
         with scheduler.changed, scheduler.waiting():
             while self._too_many(futures) > 0 and (left := until - now()) > 0:
                 scheduler.check_open()
-                scheduler.changed.wait(None if left == math.inf else left)
+                wait_on(scheduler.changed, None if left == math.inf else left)
